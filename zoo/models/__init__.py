@@ -1,0 +1,26 @@
+"""What is learned: pure ``nn.Module``s, one model a file, torch only.
+
+Every classifier answers to the same verbs: ``forward(x)`` gives logits (or the regression output),
+``encode(x, depth=None)`` the features below the head, ``reset_head(num_classes)`` a new head.
+"""
+
+from zoo.models.activations import ACTIVATIONS, activation
+from zoo.models.fixed_conv import KERNELS, FixedConv
+from zoo.models.inception import GoogLeNet, InceptionBlock, InceptionSmall
+from zoo.models.lenet import LeNet, LeNet5
+from zoo.models.lenet1998 import LeNet1998
+from zoo.models.mlp import MLP
+
+__all__ = [
+    "ACTIVATIONS",
+    "KERNELS",
+    "MLP",
+    "FixedConv",
+    "GoogLeNet",
+    "InceptionBlock",
+    "InceptionSmall",
+    "LeNet",
+    "LeNet5",
+    "LeNet1998",
+    "activation",
+]

@@ -1,0 +1,61 @@
+"""Convolution with named, fixed kernels: what a kernel does, before any is learned.
+
+Like every deep-learning "convolution" this is cross-correlation: the kernel is not flipped. A true
+convolution flips it in both directions; only then does the convolution theorem hold.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+KERNELS: dict[str, list[list[float]]] = {
+    "box": [[1, 1, 1], [1, 1, 1], [1, 1, 1]],
+    "laplace": [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
+    "sharpen": [[0, -1, 0], [-1, 5, -1], [0, -1, 0]],
+    "sobel_x": [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]],
+    "sobel_y": [[-1, -2, -1], [0, 0, 0], [1, 2, 1]],
+    "gaussian": [[1 / 16, 2 / 16, 1 / 16], [2 / 16, 4 / 16, 2 / 16], [1 / 16, 2 / 16, 1 / 16]],
+}
+
+
+class FixedConv(nn.Module):
+    """Cross-correlate each channel with one fixed kernel. Nothing to learn.
+
+    Args:
+        kernel: a name of `KERNELS`, or the kernel itself, kh x kw.
+        stride: step of the kernel.
+        padding: zeros around the image.
+        dilation: distance between the kernel's taps; 1 is dense.
+        transposed: the transposed operation, which spreads each pixel over the kernel and so enlarges.
+
+    Raises:
+        ValueError: no kernel has that name.
+    """
+
+    kernel: Tensor
+
+    def __init__(
+        self,
+        kernel: str | Tensor,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        transposed: bool = False,
+    ):
+        super().__init__()
+        if isinstance(kernel, str):
+            if kernel not in KERNELS:
+                raise ValueError(f"unknown kernel {kernel!r}; choose one of: {', '.join(KERNELS)}")
+            kernel = torch.tensor(KERNELS[kernel])
+        self.register_buffer("kernel", kernel)
+        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.convolve = F.conv_transpose2d if transposed else F.conv2d
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x C x H x W -> N x C x H' x W'."""
+        channels = x.shape[1]
+        weight = self.kernel.to(x.dtype).expand(channels, 1, -1, -1)  # one kernel a channel
+        return self.convolve(
+            x, weight, stride=self.stride, padding=self.padding, dilation=self.dilation, groups=channels
+        )

@@ -1,0 +1,136 @@
+"""Multi-layer perceptron (Rumelhart, Hinton & Williams 1986, "Learning representations by back-propagating errors").
+
+The figure in words: every pixel is an input unit; each hidden layer is a matrix product, a bias and a
+non-linearity; the head is one more matrix product with a unit per class.
+
+    x -> [Linear -> activation -> dropout] per hidden width -> Linear -> output activation
+
+With no hidden width it is a linear classifier: logistic regression under cross-entropy, the perceptron
+under a step output, linear regression under squared error.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+from math import prod
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from zoo.models.activations import activation as named_activation
+from zoo.models.activations import pieces
+
+
+class MLP(nn.Module):
+    """Fully connected net.
+
+    Args:
+        in_shape: shape of one input without the batch, such as (1, 28, 28) or (4,); it is flattened.
+        num_classes: outputs of the head (for regression: target values).
+        hidden: widths of the hidden layers, first to last; none makes a linear model.
+        activation: after each hidden layer, by name (`zoo.models.ACTIVATIONS`).
+        output_activation: after the head; "identity" leaves logits.
+        dropout: probability of dropping a hidden unit (Srivastava et al. 2014).
+        input_dropout: probability of dropping an input.
+        init: "torch" for torch's own; "xavier" (Glorot & Bengio 2010) for saturating units.
+
+    Raises:
+        ValueError: an unknown activation or init, or a width below 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_shape: Sequence[int] = (1, 28, 28),
+        num_classes: int = 10,
+        hidden: Sequence[int] = (512, 512),
+        activation: str = "relu",
+        output_activation: str = "identity",
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        init: str = "torch",
+    ):
+        super().__init__()
+        widths = [prod(in_shape), *hidden]
+        if min(*widths, num_classes) < 1:
+            raise ValueError(f"every width must be at least 1, got {[*widths, num_classes]}")
+        if init not in ("torch", "xavier"):
+            raise ValueError(f"unknown init {init!r}; choose torch or xavier")
+        self.in_shape, self.num_classes, self.init = tuple(in_shape), num_classes, init
+        self.input_dropout = nn.Dropout(input_dropout)
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                self._linear(fan_in, width * pieces(activation)),
+                named_activation(activation),
+                nn.Dropout(dropout),
+            )
+            for fan_in, width in zip(widths, hidden, strict=False)
+        )
+        self.output_activation = named_activation(output_activation)
+        self.reset_head(num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x in_shape -> N x num_classes."""
+        return self.output_activation(self.head(self.encode(x)))
+
+    def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
+        """N x in_shape -> N x width of hidden layer ``depth`` (None: the last; 0: the flat input)."""
+        x = self.input_dropout(x.flatten(1))  # N x inputs
+        for layer in islice(self.layers, depth):
+            x = layer(x)  # N x width
+        return x
+
+    def reset_head(self, num_classes: int) -> None:
+        """Replace the head by a fresh one for ``num_classes`` classes."""
+        fan_in = [prod(self.in_shape), *(self._width(layer) for layer in self.layers)][-1]
+        self.num_classes = num_classes
+        self.head = self._linear(fan_in, num_classes * getattr(self.output_activation, "pieces", 1))
+
+    @classmethod
+    def from_npz(cls, path: str | Path, *, activation: str = "sigmoid", output_activation: str = "identity") -> "MLP":
+        """An MLP with the weights ``W1, b1, W2, b2, …`` of a NumPy archive, each W of shape inputs x outputs.
+
+        Predicts what ``activation(x @ W1 + b1) @ W2 + b2`` does in NumPy.
+
+        Raises:
+            ValueError: a matrix or bias is missing, or shapes do not chain; the message names it.
+        """
+        import numpy as np
+
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: torch.from_numpy(archive[name]) for name in archive.files}
+        depth = sum(name.startswith("W") for name in arrays)
+        expected = [f"{kind}{k}" for k in range(1, depth + 1) for kind in "Wb"]
+        if not expected or sorted(arrays) != sorted(expected):
+            raise ValueError(f"{path}: expected the arrays W1, b1, W2, b2, …, found {', '.join(sorted(arrays))}")
+        weights = [arrays[f"W{k}"] for k in range(1, depth + 1)]
+        for k, weight in enumerate(weights, start=1):
+            fan_in = weights[k - 2].shape[1] if k > 1 else weight.shape[0]
+            if weight.shape[0] != fan_in or arrays[f"b{k}"].shape != weight.shape[1:]:
+                raise ValueError(f"{path}: W{k} {tuple(weight.shape)} and b{k} do not follow {fan_in} inputs")
+        net = cls(
+            in_shape=weights[0].shape[:1],
+            num_classes=weights[-1].shape[1],
+            hidden=[weight.shape[1] for weight in weights[:-1]],
+            activation=activation,
+            output_activation=output_activation,
+        ).to(weights[0].dtype)
+        linears = [module for module in net.modules() if isinstance(module, nn.Linear)]
+        with torch.no_grad():
+            for k, linear in enumerate(linears, start=1):
+                linear.weight.copy_(arrays[f"W{k}"].T)  # torch keeps outputs x inputs
+                linear.bias.copy_(arrays[f"b{k}"])
+        return net.eval()
+
+    def _linear(self, fan_in: int, fan_out: int) -> nn.Linear:
+        linear = nn.Linear(fan_in, fan_out)
+        if self.init == "xavier":
+            nn.init.xavier_normal_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        return linear
+
+    @staticmethod
+    def _width(layer: nn.Module) -> int:
+        linear, act, _ = cast(nn.Sequential, layer)
+        return cast(nn.Linear, linear).out_features // getattr(act, "pieces", 1)
