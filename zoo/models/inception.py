@@ -121,8 +121,8 @@ class GoogLeNet(nn.Module):
     """The 22-layer net of table 1: 6,998,552 parameters, 13,378,280 with both auxiliary heads.
 
     The heads on 4a and 4d push gradients into the lower layers; they are trained with weight 0.3
-    (`forward_with_auxiliaries`) and take no part in `forward`. Biases throughout and no batch normalisation, as in the paper.
-    Where the paper leaves the pooling border open, maps are rounded up, as in its Caffe release.
+    (`forward_with_auxiliaries`) and take no part in `forward`. Biases throughout and no batch normalisation, as in
+    the paper. Where it leaves the pooling border open, maps are rounded up, as in its Caffe release.
 
     Args:
         in_shape: channels, height and width of one image; the paper's is 3 x 224 x 224.
@@ -189,8 +189,9 @@ class GoogLeNet(nn.Module):
     def reset_head(self, num_classes: int) -> None:
         """Replace the head and the auxiliary heads by fresh ones for ``num_classes`` classes."""
         self.num_classes = num_classes
-        for classifier in (self, *self.auxiliaries.values()):
-            classifier.head = nn.Linear(classifier.head.in_features, num_classes)
+        self.head = nn.Linear(self.head.in_features, num_classes)
+        for auxiliary in self.auxiliaries.values():
+            auxiliary.head = nn.Linear(1024, num_classes)
 
 
 class InceptionSmall(nn.Module):
@@ -229,21 +230,24 @@ class InceptionSmall(nn.Module):
             raise ValueError(f"stem {stem} and width {width} leave a branch without maps")
         a, b, c, d = ([round(width * maps) for maps in widths] for widths in self.BLOCKS)
 
-        def block(after: nn.Module | int, widths: list[int]) -> InceptionBlock:
-            channels = after.out_channels if isinstance(after, InceptionBlock) else after
-            return _block(channels, widths, batch_norm=True)
+        def block(in_channels: int, widths: list[int]) -> InceptionBlock:
+            return _block(in_channels, widths, batch_norm=True)
+
+        def out(widths: list[int]) -> int:
+            width_1x1, _, width_3x3, _, width_5x5, pool_proj = widths
+            return width_1x1 + width_3x3 + width_5x5 + pool_proj
 
         layers = OrderedDict[str, nn.Module]()  # N x 1 x 28 x 28
         layers["stem"] = _conv(image(in_shape, least=8)[0], stem, 3, batch_norm=True)  # N x 32 x 28 x 28
         layers["pool1"] = nn.MaxPool2d(2)  # N x 32 x 14 x 14
         layers["a"] = block(stem, a)  # N x 80 x 14 x 14
-        layers["b"] = block(layers["a"], b)  # N x 128 x 14 x 14
+        layers["b"] = block(out(a), b)  # N x 128 x 14 x 14
         layers["pool2"] = nn.MaxPool2d(2)  # N x 128 x 7 x 7
-        layers["c"] = block(layers["b"], c)  # N x 192 x 7 x 7
-        layers["d"] = block(layers["c"], d)  # N x 256 x 7 x 7
+        layers["c"] = block(out(b), c)  # N x 192 x 7 x 7
+        layers["d"] = block(out(c), d)  # N x 256 x 7 x 7
         layers["average"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout))  # N x 256
         self.layers = nn.Sequential(layers)
-        self.head = nn.Linear(layers["d"].out_channels, num_classes)  # N x 10
+        self.head = nn.Linear(out(d), num_classes)  # N x 10
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x num_classes logits."""

@@ -52,10 +52,12 @@ class Subsampling(nn.Module):
 class TableConv(nn.Module):
     """5x5 convolution from 6 to 16 maps with the connections of table I only: 60 kernels and 16 biases."""
 
+    pairs: Tensor  # 2 x 60: a map of C3, and a map of S2 that it sees
+
     def __init__(self):
         super().__init__()
         pairs = [(out, seen) for out, maps in enumerate(TABLE_I) for seen in maps]
-        self.register_buffer("pairs", torch.tensor(pairs).T, persistent=False)  # 2 x 60
+        self.register_buffer("pairs", torch.tensor(pairs).T, persistent=False)
         self.kernels = nn.Parameter(torch.empty(len(pairs), 5, 5).uniform_(-1, 1) / (4 * 25) ** 0.5)
         self.bias = nn.Parameter(torch.zeros(len(TABLE_I)))
 
@@ -68,6 +70,8 @@ class TableConv(nn.Module):
 
 class DistanceToCodes(nn.Module):
     """Minus the squared Euclidean distance to a fixed ±1 code per class: N x 84 -> N x classes."""
+
+    codes: Tensor  # classes x 84
 
     def __init__(self, features: int, num_classes: int):
         super().__init__()

@@ -1,0 +1,54 @@
+"""What there is: the models of ``conf/model`` and the checkpoints of ``checkpoints/index.yaml``.
+
+Reads YAML only - neither torch nor hydra - so that `zoo list` answers at once.
+"""
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_PACKAGE = Path(__file__).parent
+
+
+def _folder(name: str, shipped: str) -> Path:
+    installed = _PACKAGE / shipped  # inside the wheel
+    return installed if installed.is_dir() else _PACKAGE.parent / name  # in a checkout
+
+
+CONF = _folder("conf", "conf")
+CHECKPOINTS = _folder("checkpoints", "shipped")
+
+
+def list_models() -> list[str]:
+    """The names of all models, sorted: what `zoo.create` and ``model=`` take."""
+    return sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+
+
+def list_checkpoints() -> list[str]:
+    """The names of all indexed checkpoints, sorted: what `zoo.load` and ``checkpoint=`` take."""
+    return sorted(index())
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """A model's YAML, as it stands in ``conf/model``.
+
+    Raises:
+        ValueError: no model has that name; the message lists the near ones.
+    """
+    if name not in list_models():
+        raise ValueError(f"unknown model {name!r}; {suggest(name, list_models())}")
+    return yaml.safe_load((CONF / "model" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def index() -> dict[str, dict[str, Any]]:
+    """For each checkpoint: ``file`` (beside the index) or ``url``, ``sha256``, ``size``, ``model``, ``metric``."""
+    path = CHECKPOINTS / "index.yaml"
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+
+
+def suggest(name: str, choices: list[str]) -> str:
+    """ "did you mean …?" with the near choices, or all of them where none is near."""
+    near = get_close_matches(name, choices, n=4, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(choices)}"

@@ -1,0 +1,142 @@
+"""A dataset in memory, and how it is cut into training, validation and test parts.
+
+Imports torch only.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Examples(Protocol):
+    """What the loader needs of a part: its length, and a finished batch for a list of indices."""
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]: ...
+
+    def labels(self) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Examples held as two tensors, so that a batch is one gather and no Python runs per example.
+
+    Attributes:
+        x: N x shape; uint8 for pixels (0 to 255), float32 for anything else.
+        y: N class numbers (int64), or N x targets real values (float32).
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.x[index], self.y[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        picked = torch.as_tensor(indices, device=self.x.device)
+        return self.x[picked], self.y[picked]
+
+    def labels(self) -> Tensor:
+        return self.y
+
+    def to(self, device: torch.device) -> "InMemory":
+        return replace(self, x=self.x.to(device), y=self.y.to(device))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a source gives.
+
+    Attributes:
+        train, validation, test: the parts; None where there is none.
+        shape: of one input.
+        classes: their names in the order of their numbers; empty for real-valued targets.
+        num_outputs: what a net for these data puts out: number of classes, or of target values.
+    """
+
+    train: Examples
+    validation: Examples | None
+    test: Examples | None
+    shape: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+    targets: int = 0
+
+    @property
+    def num_outputs(self) -> int:
+        return len(self.classes) or self.targets
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """(1, 28, 28) -> "1x28x28"."""
+    return "x".join(map(str, shape))
+
+
+def seed_from(*parts: object) -> int:
+    """One 63-bit seed from several numbers or names, so that neighbouring seeds share no stream."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def hold_out(examples: InMemory, size: float, *, what: str = "validation") -> tuple[InMemory, InMemory | None]:
+    """Cut a fixed part off, stratified by class: the same examples at every call and for every run's seed.
+
+    Args:
+        examples: what to cut; real-valued targets are cut without strata.
+        size: a fraction below 1, or a number of examples; 0 cuts nothing.
+        what: the part's name, for the error and the draw: parts of different names are different draws.
+
+    Returns:
+        The rest, and the part (None where ``size`` is 0).
+
+    Raises:
+        ValueError: fewer examples than asked for, or a class that would be left empty on either side.
+    """
+    if size == 0:
+        return examples, None
+    strata = examples.y if not examples.y.is_floating_point() else torch.zeros(len(examples), dtype=torch.int64)
+    rest, part = (torch.tensor(side) for side in stratify(strata.tolist(), size, what=what))
+    return InMemory(examples.x[rest], examples.y[rest]), InMemory(examples.x[part], examples.y[part])
+
+
+def stratify(labels: Sequence[int], size: float, *, what: str) -> tuple[list[int], list[int]]:
+    """Indices of the rest and of a part of ``size``, every class in proportion. See `hold_out`."""
+    total = round(size * len(labels)) if size < 1 else int(size)
+    if not 0 < total < len(labels):
+        raise ValueError(f"{what} of {size:g} does not fit {len(labels)} examples; set a smaller dataset.{what}")
+    by_class: dict[int, list[int]] = {}
+    for index, label in enumerate(labels):
+        by_class.setdefault(label, []).append(index)
+    # Largest remainder: whole numbers for each class that add up to the total.
+    exact = {label: total * len(members) / len(labels) for label, members in by_class.items()}
+    counts = {label: int(share) for label, share in exact.items()}
+    for label in sorted(exact, key=lambda label: (counts[label] - exact[label], label))[: total - sum(counts.values())]:
+        counts[label] += 1
+    rest, part = [], []
+    for label, members in sorted(by_class.items()):
+        if not 0 < counts[label] < len(members):
+            raise ValueError(
+                f"class {label} has {len(members)} examples, too few for a {what} part of {size:g}: "
+                f"add examples or change dataset.{what}"
+            )
+        order = torch.randperm(len(members), generator=torch.Generator().manual_seed(seed_from(what, label))).tolist()
+        part += [members[i] for i in order[: counts[label]]]
+        rest += [members[i] for i in order[counts[label] :]]
+    return sorted(rest), sorted(part)
+
+
+def check_labels(labels: Tensor, num_classes: int, *, where: str) -> None:
+    """Raise ValueError where a class number is not 0 … num_classes - 1; ``where`` names the file."""
+    wrong = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
+    if len(wrong):
+        first = int(wrong[0])
+        raise ValueError(
+            f"{where}: example {first} (counted from 0) has label {int(labels[first])}, but labels go from 0 to "
+            f"{num_classes - 1} ({num_classes} classes); set dataset.num_classes if there are more"
+        )

@@ -1,0 +1,11 @@
+"""How a net is learned: one final LightningModule a file, joined to a net by a config.
+
+A task takes ``(net, layer=None)``, registers the whole net and fits it, or one layer of it. What it asks of the net
+is a ``Protocol`` at the top of its file. Its class attributes say what else the training verb must know:
+``targets`` ("classes" or "values"), and the metric ``monitor`` with its ``mode`` by which runs are compared.
+"""
+
+from zoo.tasks.classification import Classification
+from zoo.tasks.regression import Regression
+
+__all__ = ["Classification", "Regression"]

@@ -1,0 +1,119 @@
+"""Supervised classification of the whole net."""
+
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+)
+
+from zoo.losses import classification_loss, probabilities
+from zoo.tasks.optimization import Optimization
+
+
+@runtime_checkable
+class Classifier(Protocol):
+    """What a net needs: N x in_shape -> N x num_classes."""
+
+    num_classes: int
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class AuxiliaryClassifier(Protocol):
+    """What a net with auxiliary heads offers besides."""
+
+    def forward_with_auxiliaries(self, x: Tensor) -> tuple[Tensor, list[Tensor]]: ...
+
+
+class Classification(LightningModule):
+    """Fits a classifier by gradient descent; measures accuracy, macro-F1 and expected calibration error.
+
+    Args:
+        net: the classifier.
+        layer: None; one layer alone has no classes.
+        loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`).
+        label_smoothing: how much of the target is spread over all classes, 0 to 1.
+        auxiliary_weight: weight of each auxiliary head's loss, where the net has any (GoogLeNet: 0.3).
+        optimization: optimizer and learning-rate course; None for evaluation only.
+
+    Raises:
+        ValueError: an unknown loss, or a ``layer``.
+    """
+
+    targets: ClassVar[str] = "classes"
+    monitor: ClassVar[str] = "val/accuracy"
+    mode: ClassVar[str] = "max"
+
+    def __init__(
+        self,
+        net: nn.Module,
+        layer: int | None = None,
+        *,
+        loss: str = "cross_entropy",
+        label_smoothing: float = 0.0,
+        auxiliary_weight: float = 0.3,
+        optimization: Optimization | None = None,
+    ):
+        super().__init__()
+        if layer is not None:
+            raise ValueError("classification fits the whole net; use the schedule joint")
+        self.net, self.optimization = net, optimization
+        self.loss_name, self.auxiliary_weight = loss, auxiliary_weight
+        self.loss = classification_loss(loss, label_smoothing=label_smoothing)
+        num_classes = 2 if loss == "binary_cross_entropy" else int(net.num_classes)  # type: ignore[arg-type]
+        self.val_metrics = _metrics(num_classes).clone(prefix="val/")
+        self.test_metrics = _metrics(num_classes).clone(prefix="test/")
+        self.confusion = MulticlassConfusionMatrix(num_classes)  # of the test part, rows the true class
+
+    def configure_optimizers(self) -> Any:
+        assert self.optimization is not None, "a task without optimization only evaluates"
+        return self.optimization(self.net.parameters())
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        if self.auxiliary_weight and isinstance(self.net, AuxiliaryClassifier):
+            outputs, auxiliary_outputs = self.net.forward_with_auxiliaries(x)
+            loss = self.loss(outputs, y) + self.auxiliary_weight * sum(self.loss(aux, y) for aux in auxiliary_outputs)
+        else:
+            loss = self.loss(self.net(x), y)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._measure(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        predicted = self._measure(batch, "test", self.test_metrics)
+        self.confusion.update(predicted, batch[1])
+
+    def _measure(self, batch: tuple[Tensor, Tensor], part: str, metrics: MetricCollection) -> Tensor:
+        x, y = batch
+        outputs = self.net(x)
+        predicted = probabilities(outputs.float(), self.loss_name)  # N x classes
+        metrics.update(predicted, y)
+        self.log(f"{part}/loss", self.loss(outputs, y), on_epoch=True, batch_size=len(y), sync_dist=True)
+        self.log_dict(metrics, prog_bar=part == "val", batch_size=len(y))
+        return predicted
+
+
+def _metrics(num_classes: int) -> MetricCollection:
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+            "f1": MulticlassF1Score(num_classes, average="macro"),
+            "calibration_error": MulticlassCalibrationError(num_classes),
+        }
+    )
+
+
+def confusion_matrix(task: Classification) -> Tensor:
+    """Counts after a test run, classes x classes, rows the true class."""
+    return torch.as_tensor(task.confusion.compute()).cpu()
