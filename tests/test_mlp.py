@@ -164,9 +164,9 @@ def test_xavier_spreads_weights_by_both_fans_and_starts_biases_at_zero():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": (5, 0)}, "width"),
-        ({"num_classes": 0}, "width"),
-        ({"in_shape": (0,)}, "width"),
+        ({"hidden": (5, 0)}, "at least 1"),
+        ({"num_classes": 0}, "at least 1"),
+        ({"in_shape": (0,)}, "at least 1"),
         ({"init": "zeros"}, "unknown init 'zeros'"),
         ({"activation": "tahn"}, "unknown activation 'tahn'"),
         ({"output_activation": "tahn"}, "unknown activation 'tahn'"),
@@ -200,6 +200,7 @@ def test_from_npz_takes_other_activations_and_a_linear_model(tmp_path):
     w = {"W1": np.array([[1.0, -2.0], [3.0, 4.0]]), "b1": np.array([0.5, -0.5])}
     np.savez(tmp_path / "net.npz", **w)
     net = MLP.from_npz(tmp_path / "net.npz", activation="tanh", output_activation="relu")
+    assert not net.training
     assert net(torch.tensor([[1.0, -1.0]]).double()).tolist() == [[0.0, 0.0]]
     assert net(torch.tensor([[1.0, 1.0]]).double()).tolist() == [[4.5, 1.5]]
 

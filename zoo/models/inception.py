@@ -131,7 +131,7 @@ class GoogLeNet(nn.Module):
         auxiliary: whether to build the auxiliary heads.
 
     Raises:
-        ValueError: the image is smaller than 79 pixels, so that the auxiliary heads have nothing to pool.
+        ValueError: the image is smaller than 79 pixels (17 without auxiliary heads), so nothing is left to pool.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class GoogLeNet(nn.Module):
     ):
         super().__init__()
         self.in_shape, self.num_classes = tuple(in_shape), num_classes
-        channels, height, width = image(in_shape, least=79)
+        channels, height, width = image(in_shape, least=79 if auxiliary else 17)
         layers = OrderedDict[str, nn.Module](  # N x 3 x 224 x 224
             conv1=_conv(channels, 64, 7, stride=2),  # N x 64 x 112 x 112
             pool1=nn.Sequential(nn.MaxPool2d(3, 2, ceil_mode=True), nn.LocalResponseNorm(5)),  # N x 64 x 56 x 56
@@ -189,9 +189,9 @@ class GoogLeNet(nn.Module):
     def reset_head(self, num_classes: int) -> None:
         """Replace the head and the auxiliary heads by fresh ones for ``num_classes`` classes."""
         self.num_classes = num_classes
-        self.head = nn.Linear(self.head.in_features, num_classes)
+        self.head = nn.Linear(self.head.in_features, num_classes).to(self.head.weight)  # same device and type
         for auxiliary in self.auxiliaries.values():
-            auxiliary.head = nn.Linear(1024, num_classes)
+            auxiliary.head = nn.Linear(1024, num_classes).to(self.head.weight)
 
 
 class InceptionSmall(nn.Module):
@@ -262,4 +262,4 @@ class InceptionSmall(nn.Module):
     def reset_head(self, num_classes: int) -> None:
         """Replace the head by a fresh one for ``num_classes`` classes."""
         self.num_classes = num_classes
-        self.head = nn.Linear(self.head.in_features, num_classes)
+        self.head = nn.Linear(self.head.in_features, num_classes).to(self.head.weight)  # same device and type

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from zoo.models.activations import activation as named_activation
 from zoo.models.activations import pieces
-from zoo.models.shapes import after, image, per_layer
+from zoo.models.shapes import after, check_widths, image, per_layer
 
 
 class LeNet5(nn.Module):
@@ -53,6 +53,9 @@ class LeNet5(nn.Module):
         self.in_shape, self.num_classes = tuple(in_shape), num_classes
         channels, *sides = image(in_shape, least=12)
         height, width = ((side // 2 - 4) // 2 for side in sides)  # of S4
+        check_widths(num_classes=num_classes, kernels=kernels, hidden=hidden)
+        if len(kernels) != 2 or len(hidden) != 2:
+            raise ValueError(f"LeNet-5 has two convolutions and two hidden layers, not {kernels} and {hidden}")
         (c1, c3), (c5, f6), k = kernels, hidden, pieces(activation)
 
         def act() -> nn.Module:
@@ -83,7 +86,7 @@ class LeNet5(nn.Module):
     def reset_head(self, num_classes: int) -> None:
         """Replace the head by a fresh one for ``num_classes`` classes."""
         self.num_classes = num_classes
-        self.head = nn.Linear(self.head.in_features, num_classes)
+        self.head = nn.Linear(self.head.in_features, num_classes).to(self.head.weight)  # same device and type
 
 
 class LeNet(nn.Module):
@@ -133,10 +136,11 @@ class LeNet(nn.Module):
         if pool not in ("max", "average"):
             raise ValueError(f"unknown pool {pool!r}; choose max or average")
         pooling = nn.MaxPool2d if pool == "max" else nn.AvgPool2d
+        check_widths(num_classes=num_classes, kernels=kernels, hidden=hidden)
         rounds, k, channels = len(kernels), pieces(activation), image(in_shape)[0]
         kernel_sizes = per_layer("kernel_size", kernel_size, rounds)
         strides = per_layer("stride", stride, rounds)
-        paddings = per_layer("padding", padding, rounds)
+        paddings = per_layer("padding", padding, rounds, least=0)
         dilations = per_layer("dilation", dilation, rounds)
         parts = per_layer("groups", groups, rounds)
         windows = per_layer("pool_size", pool_size, rounds)
@@ -180,4 +184,4 @@ class LeNet(nn.Module):
     def reset_head(self, num_classes: int) -> None:
         """Replace the head by a fresh one for ``num_classes`` classes."""
         self.num_classes = num_classes
-        self.head = nn.Linear(self.head.in_features, num_classes)
+        self.head = nn.Linear(self.head.in_features, num_classes).to(self.head.weight)  # same device and type

@@ -9,7 +9,7 @@ Exactly the paper's 60,000 trainable parameters.
 Deviations from the paper:
 
 1. The codes. The paper draws each class as a 7x12 bitmap of ±1; here they are rows of a Hadamard matrix, cut to 84
-   entries: also ±1, as many as there are classes, and nearly equally far apart.
+   entries: also ±1, and far apart (between any two of ten classes, 40 to 42 of the 84 entries differ).
 2. The loss is left to the task. Cross-entropy on the negative distances is the paper's equation 9 without the
    extra "rubbish" class (its constant j at infinity).
 3. Weights start from torch's default, not from ±2.4 / fan-in; training uses backpropagation as configured, not
@@ -76,8 +76,10 @@ class DistanceToCodes(nn.Module):
     def __init__(self, features: int, num_classes: int):
         super().__init__()
         hadamard = torch.ones(1, 1)
-        while len(hadamard) <= max(features, num_classes):
+        while len(hadamard) <= features:
             hadamard = torch.cat([torch.cat([hadamard, hadamard], 1), torch.cat([hadamard, -hadamard], 1)])
+        if not 1 <= num_classes < len(hadamard):
+            raise ValueError(f"there are codes for 1 to {len(hadamard) - 1} classes, not for {num_classes}")
         self.register_buffer("codes", hadamard[1 : num_classes + 1, :features].clone())  # row 0 is constant
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,7 +94,7 @@ class LeNet1998(nn.Module):
         num_classes: classes, each with a fixed code.
 
     Raises:
-        ValueError: the image is smaller than 12x12 pixels.
+        ValueError: the image is smaller than 12x12 pixels, or there are more classes than codes (127).
     """
 
     def __init__(self, *, in_shape: Sequence[int] = (1, 28, 28), num_classes: int = 10):

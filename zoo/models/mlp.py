@@ -10,16 +10,16 @@ under a step output, linear regression under squared error.
 """
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from math import prod
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from zoo.models.activations import activation as named_activation
 from zoo.models.activations import pieces
+from zoo.models.shapes import check_widths
 
 
 class MLP(nn.Module):
@@ -52,9 +52,7 @@ class MLP(nn.Module):
         init: str = "torch",
     ):
         super().__init__()
-        widths = [prod(in_shape), *hidden]
-        if min(*widths, num_classes) < 1:
-            raise ValueError(f"every width must be at least 1, got {[*widths, num_classes]}")
+        check_widths(in_shape=in_shape, num_classes=num_classes, hidden=hidden)
         if init not in ("torch", "xavier"):
             raise ValueError(f"unknown init {init!r}; choose torch or xavier")
         self.in_shape, self.num_classes, self.init = tuple(in_shape), num_classes, init
@@ -65,10 +63,10 @@ class MLP(nn.Module):
                 named_activation(activation),
                 nn.Dropout(dropout),
             )
-            for fan_in, width in zip(widths, hidden, strict=False)
+            for fan_in, width in pairwise([prod(in_shape), *hidden])
         )
         self.output_activation = named_activation(output_activation)
-        self.reset_head(num_classes)
+        self.head = self._linear([prod(in_shape), *hidden][-1], num_classes * pieces(output_activation))
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x num_classes."""
@@ -83,9 +81,9 @@ class MLP(nn.Module):
 
     def reset_head(self, num_classes: int) -> None:
         """Replace the head by a fresh one for ``num_classes`` classes."""
-        fan_in = [prod(self.in_shape), *(self._width(layer) for layer in self.layers)][-1]
+        outputs = num_classes * getattr(self.output_activation, "pieces", 1)
         self.num_classes = num_classes
-        self.head = self._linear(fan_in, num_classes * getattr(self.output_activation, "pieces", 1))
+        self.head = self._linear(self.head.in_features, outputs).to(self.head.weight)  # same device and type
 
     @classmethod
     def from_npz(cls, path: str | Path, *, activation: str = "sigmoid", output_activation: str = "identity") -> "MLP":
@@ -94,16 +92,26 @@ class MLP(nn.Module):
         Predicts what ``activation(x @ W1 + b1) @ W2 + b2`` does in NumPy.
 
         Raises:
-            ValueError: a matrix or bias is missing, or shapes do not chain; the message names it.
+            ValueError: not such an archive, a matrix or bias missing, shapes that do not chain, or maxout, whose pieces
+                these names leave open; the message names the array.
         """
+        from zipfile import BadZipFile
+
         import numpy as np
 
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: torch.from_numpy(archive[name]) for name in archive.files}
+        if "maxout" in (activation, output_activation):
+            raise ValueError("weights of maxout units are not stored as W1, b1, …")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: torch.from_numpy(archive[name]) for name in archive.files}
+        except (ValueError, TypeError, EOFError, BadZipFile) as error:
+            raise ValueError(f"{path}: not a readable .npz archive of plain arrays ({error})") from error
         depth = sum(name.startswith("W") for name in arrays)
         expected = [f"{kind}{k}" for k in range(1, depth + 1) for kind in "Wb"]
         if not expected or sorted(arrays) != sorted(expected):
             raise ValueError(f"{path}: expected the arrays W1, b1, W2, b2, …, found {', '.join(sorted(arrays))}")
+        if any(not a.is_floating_point() or a.dim() != (2 if name[0] == "W" else 1) for name, a in arrays.items()):
+            raise ValueError(f"{path}: every W must be a matrix and every b a vector, of real numbers")
         weights = [arrays[f"W{k}"] for k in range(1, depth + 1)]
         for k, weight in enumerate(weights, start=1):
             fan_in = weights[k - 2].shape[1] if k > 1 else weight.shape[0]
@@ -129,8 +137,3 @@ class MLP(nn.Module):
             nn.init.xavier_normal_(linear.weight)
             nn.init.zeros_(linear.bias)
         return linear
-
-    @staticmethod
-    def _width(layer: nn.Module) -> int:
-        linear, act, _ = cast(nn.Sequential, layer)
-        return cast(nn.Linear, linear).out_features // getattr(act, "pieces", 1)

@@ -8,4 +8,6 @@ is a ``Protocol`` at the top of its file. Its class attributes say what else the
 from zoo.tasks.classification import Classification
 from zoo.tasks.regression import Regression
 
-__all__ = ["Classification", "Regression"]
+Task = Classification | Regression
+
+__all__ = ["Classification", "Regression", "Task"]

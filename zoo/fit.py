@@ -1,0 +1,141 @@
+"""One Trainer's work: fit a task to its end, so that it can be gone on with, and measure it."""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from omegaconf import DictConfig
+
+from zoo.checkpoints import replacing
+from zoo.data.module import DataModule
+from zoo.tasks import Task
+
+LOG_EVERY = 25  # steps
+
+
+class Resumable(Callback):
+    """Puts into every ``.ckpt`` the fit's name and the state of chance, which Lightning leaves out."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.rng: dict[str, Any] | None = None
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["fit"] = self.name
+
+    def state_dict(self) -> dict[str, Any]:
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+        return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rng = state_dict
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.rng is not None:  # after everything else that draws while a fit is set up
+            torch.set_rng_state(self.rng["cpu"].cpu())
+            if self.rng["cuda"] is not None and torch.cuda.is_available():
+                torch.cuda.set_rng_state(self.rng["cuda"].cpu())
+
+
+class AtomicIO(TorchCheckpointIO):
+    """Writes beside the target and renames, so that a kill leaves the file as it was."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with replacing(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+def fit(
+    task: Task,
+    data: DataModule,
+    stage: DictConfig,
+    *,
+    name: str,
+    folder: Path,
+    loggers: Sequence[Logger],
+    place: dict[str, Any],
+    resume: Path | None = None,
+    progress: bool = True,
+) -> None:
+    """Fit ``task`` for the stage's epochs; it then holds the last weights, their average, or the best ones.
+
+    Args:
+        task: what to fit.
+        data: on what.
+        stage: ``epochs``, ``gradient_clip``, ``ema``, ``patience``.
+        name: of the fit, kept in its checkpoints.
+        folder: ``last.ckpt`` is written here after every epoch.
+        loggers: where metrics go.
+        place: the Trainer's arguments for where it runs.
+        resume: a ``last.ckpt`` of the same fit to go on from.
+        progress: whether to show the bar.
+
+    Raises:
+        ValueError: ``patience`` without a validation part.
+    """
+    callbacks: list[Callback] = [Resumable(name), ModelCheckpoint(folder, save_last=True, save_top_k=0)]
+    best = None
+    if stage.patience is not None:
+        if data.splits.validation is None:
+            raise ValueError("patience needs a validation part: set dataset.validation, or patience to null")
+        monitor, mode = task.monitor, task.mode
+        best = ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
+        callbacks += [EarlyStopping(monitor, mode=mode, patience=stage.patience), best]
+    if stage.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=stage.ema))
+    trainer = _trainer(
+        place,
+        callbacks=callbacks,
+        logger=list(loggers),
+        progress=progress,
+        max_epochs=stage.epochs,
+        gradient_clip_val=stage.gradient_clip,
+        log_every_n_steps=LOG_EVERY,
+        default_root_dir=folder,
+    )
+    trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    if best is not None and best.best_model_path:
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+        task.load_state_dict(state)
+        Path(best.best_model_path).unlink()
+
+
+def measure(task: Task, data: DataModule, *, place: dict[str, Any]) -> dict[str, float]:
+    """The metrics on the validation and the test part, as far as there are such parts."""
+    metrics: dict[str, float] = {}
+    trainer = _trainer(place, callbacks=[], logger=False, progress=False, enable_checkpointing=False)
+    if data.splits.validation is not None:
+        metrics |= trainer.validate(task, datamodule=data, verbose=False)[0]
+    if data.splits.test is not None:
+        metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
+    return metrics
+
+
+def _trainer(place: dict[str, Any], *, callbacks: list[Callback], progress: bool, **options: Any) -> Trainer:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for meant in (
+        "does not have many workers",
+        "LeafSpec",
+        "Checkpoint directory",
+        "smaller than the logging interval",
+    ):
+        warnings.filterwarnings("ignore", f".*{meant}.*")
+    if progress:
+        callbacks.append(RichProgressBar(refresh_rate=LOG_EVERY))
+    return Trainer(
+        **place,
+        **options,
+        callbacks=callbacks,
+        plugins=[AtomicIO()],
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # our samplers know their share already, and pad nothing
+    )

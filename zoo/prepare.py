@@ -1,0 +1,83 @@
+"""What a config turns into before anything is fitted: data, net, place - or one line that says why it cannot work."""
+
+from typing import Any, cast
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from zoo import config
+from zoo.data.splits import InMemory, Splits, shape_text
+from zoo.tasks import Task
+
+SAMPLE = 2048  # pictures from which mean and deviation are taken where they are not all in memory
+
+
+def dataset(node: DictConfig) -> Splits:
+    """The parts of a dataset; ``shape`` and ``num_classes`` that its config left open are filled in.
+
+    Raises:
+        FileNotFoundError, ValueError: as its source, or the data are not what the config says.
+    """
+    splits: Splits = config.build(node.source, where="dataset.source")
+    if node.shape is not None and tuple(node.shape) != splits.shape:
+        raise ValueError(f"dataset.shape={list(node.shape)}, but dataset {node.name} is {list(splits.shape)}")
+    if node.num_classes is not None and node.num_classes != splits.num_outputs:
+        raise ValueError(f"dataset.num_classes={node.num_classes}, but dataset {node.name} has {splits.num_outputs}")
+    node.shape, node.num_classes = list(splits.shape), splits.num_outputs
+    return splits
+
+
+def sample(splits: Splits) -> Tensor:
+    """Raw training inputs, N x shape: all that are in memory, or evenly spaced pictures."""
+    if isinstance(splits.train, InMemory):
+        return splits.train.x
+    every = max(1, len(splits.train) // SAMPLE)
+    return splits.train.__getitems__(range(0, len(splits.train), every))[0]
+
+
+def net(node: DictConfig, splits: Splits, *, dataset: str) -> nn.Module:
+    """A model's net with fresh weights, its convolutions in channels-last order, that fits its tasks and the data.
+
+    Args:
+        node: the model config.
+        splits: the data.
+        dataset: their name, for the message.
+
+    Raises:
+        ValueError: model and dataset cannot work together.
+    """
+    pair = f"model {node.name} with dataset {dataset}"
+    for stage in node.stages.values():
+        target, arguments = config.check(stage.task, where="task")
+        task = cast(type[Task], target)
+        kind = "classes" if splits.classes else "values"
+        if task.targets != kind:
+            words = {"classes": "class labels", "values": "real target values"}
+            raise ValueError(f"{pair}: {task.__name__} learns {words[task.targets]}, the data have {words[kind]}")
+        binary = arguments.get("loss") == "binary_cross_entropy"
+        if binary and splits.num_outputs != 2:
+            raise ValueError(f"{pair}: binary_cross_entropy is for two classes, the data have {splits.num_outputs}")
+    try:
+        built = config.build(node.net, where="model.net")
+    except ValueError as error:
+        raise ValueError(f"{pair}: {error}") from error
+    if built.in_shape != splits.shape:
+        raise ValueError(f"{pair}: the net takes {shape_text(built.in_shape)}, the data are {shape_text(splits.shape)}")
+    if built.num_classes != splits.num_outputs and not (binary and built.num_classes == 1):
+        raise ValueError(f"{pair}: the net has {built.num_classes} outputs, the data call for {splits.num_outputs}")
+    return built.to(memory_format=torch.channels_last)
+
+
+def place(node: DictConfig) -> dict[str, Any]:
+    """An accelerator config as arguments of a Trainer.
+
+    Raises:
+        ValueError: this machine has no such accelerator.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(node.accelerator, True):
+        raise ValueError(f"accelerator={node.accelerator}: this machine has none; use accelerator=auto or cpu")
+    if node.accelerator not in ("auto", "cpu", *there):
+        raise ValueError(f"accelerator.accelerator={node.accelerator}: choose auto, cpu, cuda or mps")
+    return {str(key): value for key, value in node.items()}

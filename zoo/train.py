@@ -1,0 +1,195 @@
+"""``zoo train``: walk a model's stages and, in each, the fits that its schedule yields, every one with a fresh Trainer.
+
+The run folder gets ``config.yaml`` (resolved), ``metrics.csv`` (every logged step), ``checkpoints/last.ckpt`` (to go on
+from), and in the end ``model.safetensors``, ``metrics.json``, ``curves.png`` and, for classes, ``confusion.png``.
+"""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import seed_everything
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from zoo import checkpoints, config, pictures, prepare
+from zoo.checkpoints import CheckpointInfo
+from zoo.data.module import DataModule
+from zoo.data.preprocess import Preprocess
+from zoo.data.splits import Splits, seed_from, shape_text
+from zoo.fit import fit, measure
+from zoo.history import History
+from zoo.tasks import Classification, Task
+from zoo.tasks.optimization import Optimization
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """One run. Returns its metrics.
+
+    Raises:
+        ValueError, FileNotFoundError: a config, dataset or pair of both that cannot work; nothing is written then.
+    """
+    folder, command, resume = config.run_folder(), config.command("train"), None
+    if cfg.resume is not None:
+        folder, resume = Path(cfg.resume), _last_checkpoint(Path(cfg.resume))
+        cfg = _resumed_config(folder)
+    _settle_stages(cfg)
+    place = prepare.place(cfg.accelerator)
+    splits = prepare.dataset(cfg.dataset)
+    augment = config.build(cfg.dataset.augment, where="dataset.augment")
+    if augment and len(splits.shape) != 3:
+        raise ValueError(f"dataset.augment is for pictures; dataset {cfg.dataset.name} is {shape_text(splits.shape)}")
+    seed_everything(cfg.seed, verbose=False)
+    net = prepare.net(cfg.model, splits, dataset=cfg.dataset.name)
+    preprocess = Preprocess.fit(prepare.sample(splits), standardize=cfg.model.inputs == "standardized")
+    history = History(folder / "metrics.csv")
+    loggers = [history, *_extra_logger(cfg.logger)]
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if resume is None:
+        (folder / "config.yaml").write_text(f"# {command}\n{OmegaConf.to_yaml(cfg, resolve=True)}")
+    for name, stage, task in _fits(cfg, net, splits):
+        if resume is not None and name != resume["fit"]:
+            continue  # finished before: its result is in the checkpoint of the later fit
+        seed = seed_from(cfg.seed, name)
+        seed_everything(seed % 2**32, verbose=False)
+        history.start(name, step=resume["global_step"] if resume else 0)
+        data = DataModule(
+            splits,
+            preprocess=preprocess,
+            augment=augment,
+            batch_size=stage.batch_size,
+            seed=seed,
+            workers=cfg.dataset.workers,
+        )
+        fit(
+            task,
+            data,
+            stage,
+            name=name,
+            folder=folder / "checkpoints",
+            loggers=loggers,
+            place=place,
+            resume=folder / "checkpoints" / "last.ckpt" if resume else None,
+            progress=cfg.progress,
+        )
+        resume = None
+    metrics = measure(task, data, place=place)
+    about = _describe(cfg, net, splits, preprocess, metrics, command)
+    _write(folder, net, about, history, task)
+    return metrics
+
+
+def _settle_stages(cfg: DictConfig) -> None:
+    """Let the root's epochs, batch_size and lr go before the stages' own, and check all that a stage will build."""
+    if cfg.model.inputs not in ("standardized", "unit"):
+        raise ValueError(f"model.inputs={cfg.model.inputs}: choose standardized or unit")
+    for name, stage in cfg.model.stages.items():
+        for key in ("epochs", "batch_size"):
+            stage[key] = stage[key] if cfg[key] is None else cfg[key]
+            if stage[key] < 1:
+                raise ValueError(f"{key}={stage[key]}: at least 1 is needed")
+        stage.optimizer.lr = stage.optimizer.lr if cfg.lr is None else cfg.lr
+        for part in ("schedule", "task", "optimizer", "lr_schedule"):
+            config.check(stage[part], where=f"model.stages.{name}.{part}")
+
+
+def _fits(cfg: DictConfig, net: nn.Module, splits: Splits) -> Iterator[tuple[str, DictConfig, Task]]:
+    """(name, stage, task) of every fit, in order."""
+    for stage_name, stage in cfg.model.stages.items():
+        optimization = Optimization(
+            optimizer=partial(config.build, stage.optimizer, where=f"model.stages.{stage_name}.optimizer"),
+            lr_schedule=partial(config.build, stage.lr_schedule),
+            total_steps=stage.epochs * ceil(len(splits.train) / stage.batch_size),
+        )
+        task = partial(config.build, stage.task, optimization=optimization)
+        for part, fit_task in config.build(stage.schedule, net, task):
+            yield (stage_name if part == "net" else f"{stage_name}.{part}"), stage, fit_task
+
+
+def _extra_logger(node: DictConfig | None) -> list[Logger]:
+    if node is None:
+        return []
+    try:
+        return [config.build(node, where="logger")]
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"logger: {error.name or error} is not installed; pip install it, or leave logger= out"
+        ) from error
+
+
+def _last_checkpoint(folder: Path) -> dict[str, Any]:
+    path = folder / "checkpoints" / "last.ckpt"
+    if not path.is_file():
+        raise FileNotFoundError(f"resume={folder}: no checkpoints/last.ckpt there; name the folder of an earlier run")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _resumed_config(folder: Path) -> DictConfig:
+    """The run's own config; nothing of the new command line but ``resume`` counts."""
+    cfg = OmegaConf.merge(OmegaConf.structured(config.Train), OmegaConf.load(folder / "config.yaml"))
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+def _describe(
+    cfg: DictConfig, net: nn.Module, splits: Splits, preprocess: Preprocess, metrics: dict[str, float], command: str
+) -> CheckpointInfo:
+    *_, last_stage = cfg.model.stages.values()
+    # The dataset's root may be a variable of the environment, to be looked up again where the file is used.
+    dataset = OmegaConf.to_container(cfg.dataset, resolve=False)
+    return CheckpointInfo(
+        name=cfg.model.name,
+        net=OmegaConf.to_container(cfg.model.net, resolve=True),  # type: ignore[arg-type]
+        task=OmegaConf.to_container(last_stage.task, resolve=True),  # type: ignore[arg-type]
+        preprocess=preprocess.to_dict(),
+        classes=list(splits.classes),
+        metrics=metrics,
+        num_params=sum(parameter.numel() for parameter in net.parameters()),
+        command=command,
+        dataset=cfg.dataset.name,
+        dataset_config=dataset,  # type: ignore[arg-type]
+        license=cfg.dataset.license,
+        **checkpoints.provenance(),
+    )
+
+
+@rank_zero_only
+def _write(folder: Path, net: nn.Module, about: CheckpointInfo, history: History, task: Task) -> None:
+    """What the run folder keeps, and the table in the terminal."""
+    checkpoints.save(net, folder / "model.safetensors", about)
+    (folder / "metrics.json").write_text(json.dumps(about.metrics, indent=2) + "\n")
+    panels = {"loss": ("train/loss", "val/loss"), type(task).monitor: (type(task).monitor,)}
+    lines = {
+        title: {
+            name if fit == "fit" else f"{fit} {name}": series
+            for name in names
+            for fit, series in history.series(name).items()
+        }
+        for title, names in panels.items()
+    }
+    pictures.curves(lines, folder / "curves.png")
+    if isinstance(task, Classification) and any(name.startswith("test/") for name in about.metrics):
+        pictures.confusion(task.confusion.compute().tolist(), about.classes, folder / "confusion.png")
+    table = Table(title=f"{about.name} on {about.dataset}: {about.num_params:,} parameters", title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in sorted(about.metrics.items()):
+        table.add_row(name, f"{value:.4f}")
+    console = Console()
+    console.print(table)
+    console.print(f"run folder: {folder}", soft_wrap=True, highlight=False)
+
+
+if __name__ == "__main__":
+    from zoo.cli import main
+
+    main("train")
