@@ -48,7 +48,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: str
     side = min(16.0, 2.4 + 0.42 * len(classes))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(1, mistakes.max()))
+    axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(5, mistakes.max()))
     axes.set_xticks(range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 3 else 0)
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("predicted")
@@ -57,7 +57,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: str
     axes.set_title(f"{int(matrix.sum()) - correct} mistakes in {int(matrix.sum())}")
     if len(classes) <= 30:
         for row, column in zip(*np.nonzero(matrix), strict=True):
-            dark = mistakes[row, column] > 0.6 * max(1, mistakes.max())
+            dark = mistakes[row, column] > 0.6 * max(5, mistakes.max())
             weight = "bold" if row == column else "normal"
             text = str(matrix[row, column])
             axes.text(

@@ -39,11 +39,19 @@ def _show_model(name: str) -> None:
     for deviation in about["deviations"]:
         console.print(f"  deviates: {deviation}")
     shapes: dict[str, tuple[int, ...]] = {}
+
+    def remember(path: str):
+        def hook(module, inputs, output) -> None:
+            shapes[path] = tuple(output.shape[1:])
+
+        return hook
+
     for path, module in net.named_modules():
-        module.register_forward_hook(lambda _, __, out, path=path: shapes.setdefault(path, tuple(out.shape[1:])))
-    in_shape = tuple(net.in_shape)
+        module.register_forward_hook(remember(path))
+    in_shape, forward = tuple(net.in_shape), getattr(net, "forward_with_auxiliaries", net)
+    net.eval()
     with torch.no_grad():
-        net.eval()(torch.zeros(1, *in_shape))
+        forward(torch.zeros(1, *in_shape))
     table = Table(title=f"input {_text(in_shape)}", title_justify="left")
     table.add_column("layer", no_wrap=True)
     table.add_column("what")
