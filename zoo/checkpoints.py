@@ -107,11 +107,14 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     if metadata.get("sha256") != _digest(metadata["zoo"], tensors):
         raise ValueError(f"{path}: the file is damaged (its SHA-256 differs from the one it was saved with)")
+    if not str(described.net.get("_target_")).startswith("zoo.models."):
+        raise ValueError(f"{path}: net._target_: {described.net.get('_target_')!r} is not one of zoo.models")
     try:
         net = build(described.net, where="net")
         net.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: the weights do not fit the net it describes ({error})") from error
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path}: the weights do not fit the net it describes ({reason})") from error
     return net.eval(), described
 
 

@@ -57,7 +57,8 @@ def run(verb: str, words: Sequence[str]) -> None:
         import_module(f"zoo.{'listing' if verb == 'list' else verb}").main(words)
     elif verb in HYDRA_VERBS:
         for word in words:
-            if "=" not in word and not word.startswith(("-", "~")) and not _follows_flag(word, words):
+            plain = "=" not in word and not word.startswith(("-", "~")) and not _follows_flag(word, words)
+            if plain or word.startswith("="):
                 raise ValueError(f"{word!r} is not KEY=VALUE; see zoo --help")
         job = getattr(import_module(f"zoo.{verb}"), verb)
         import_module("zoo.config").launch(verb, job, words)
@@ -71,14 +72,17 @@ def message(error: BaseException) -> str:
     if kind == "MissingConfigException" and getattr(error, "options", None):
         group, _, name = (error.missing_cfg_file or "").rpartition("/")  # type: ignore[attr-defined]
         return f"{group}={name}: no such {group.split('/')[-1]}; {suggest(name, sorted(error.options))}"  # type: ignore[attr-defined]
-    if kind == "ConfigCompositionException" and error.__cause__ is not None:
-        return message(error.__cause__) if not isinstance(error.__cause__, ValueError) else text.splitlines()[0]
+    if kind == "ConfigCompositionException":
+        cause = error.__cause__
+        return message(cause) if cause and getattr(cause, "full_key", None) else " ".join(text.split())
+    if kind == "OverrideParseException":
+        return f"{error.override!r} cannot be read: {text.splitlines()[0]}"  # type: ignore[attr-defined]
     if kind in ("ConfigAttributeError", "ConfigKeyError"):
         return _unknown_key(error)
     if kind == "MissingMandatoryValue":
         return f"{getattr(error, 'full_key', '')}= is missing; see zoo --help"
     if hasattr(error, "full_key") and hasattr(error, "msg"):  # OmegaConf: a wrong type, a broken interpolation
-        return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
+        return f"{error.full_key}: {error.msg.splitlines()[0]}" if error.msg else " ".join(text.split())
     if isinstance(error, (ValueError, OSError)):
         return text
     return f"unexpected {kind}: {text.splitlines()[0] if text else ''} (debug=true shows where)"

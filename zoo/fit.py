@@ -69,22 +69,17 @@ def fit(
     Args:
         task: what to fit.
         data: on what.
-        stage: ``epochs``, ``gradient_clip``, ``ema``, ``patience``.
+        stage: ``epochs``, ``gradient_clip``, ``ema``, ``patience`` (which needs a validation part).
         name: of the fit, kept in its checkpoints.
         folder: ``last.ckpt`` is written here after every epoch.
         loggers: where metrics go.
         place: the Trainer's arguments for where it runs.
         resume: a ``last.ckpt`` of the same fit to go on from.
         progress: whether to show the bar.
-
-    Raises:
-        ValueError: ``patience`` without a validation part.
     """
     callbacks: list[Callback] = [Resumable(name), ModelCheckpoint(folder, save_last=True, save_top_k=0)]
     best = None
     if stage.patience is not None:
-        if data.splits.validation is None:
-            raise ValueError("patience needs a validation part: set dataset.validation, or patience to null")
         monitor, mode = task.monitor, task.mode
         best = ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
         callbacks += [EarlyStopping(monitor, mode=mode, patience=stage.patience), best]
@@ -96,6 +91,7 @@ def fit(
         logger=list(loggers),
         progress=progress,
         max_epochs=stage.epochs,
+        limit_val_batches=0 if data.splits.validation is None else 1.0,
         gradient_clip_val=stage.gradient_clip,
         log_every_n_steps=LOG_EVERY,
         default_root_dir=folder,

@@ -49,6 +49,8 @@ def net(node: DictConfig, splits: Splits, *, dataset: str) -> nn.Module:
     """
     pair = f"model {node.name} with dataset {dataset}"
     for stage in node.stages.values():
+        if stage.patience is not None and splits.validation is None:
+            raise ValueError("patience needs a validation part: set dataset.validation, or patience to null")
         target, arguments = config.check(stage.task, where="task")
         task = cast(type[Task], target)
         kind = "classes" if splits.classes else "values"

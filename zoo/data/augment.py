@@ -79,7 +79,7 @@ class Augment:
         chance, top, left, tall, wide = _uniform(x, generator, 5)[:, :, None].unbind(1)  # each N x 1
         tall, wide = tall * height / 2, wide * width / 2
         top, left = top * (height - tall), left * (width - wide)
-        rows, columns = (torch.arange(side, device=x.device) for side in (height, width))
+        rows, columns = (torch.arange(side, device=x.device) + 0.5 for side in (height, width))  # pixel centres
         inside_rows = (rows >= top) & (rows < top + tall)  # N x H
         inside_columns = (columns >= left) & (columns < left + wide) & (chance < self.erase)  # N x W
         return x.masked_fill((inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], 0)

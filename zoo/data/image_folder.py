@@ -62,9 +62,7 @@ def load(*, root: str, shape: Sequence[int], validation: float = 0.1, test: floa
     classes = _classes(folder / "train")
     parts = [folder / name for name in ("val", "test")]
     for part in parts:
-        unknown = (
-            sorted({path.name for path in part.iterdir() if path.is_dir()} - set(classes)) if part.is_dir() else []
-        )
+        unknown = sorted(_subfolders(part) - set(classes)) if part.is_dir() else []
         if unknown:
             raise ValueError(f"{part}: class {unknown[0]!r} is not among those in {folder / 'train'}")
     train = _pictures(folder / "train", classes, shape)
@@ -83,8 +81,12 @@ def _cut(pictures: Pictures, size: float, what: str) -> tuple[Pictures, Pictures
     return pictures.take(rest), pictures.take(part)
 
 
+def _subfolders(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+
+
 def _classes(folder: Path) -> tuple[str, ...]:
-    classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
+    classes = tuple(sorted(_subfolders(folder)))
     if not classes:
         raise ValueError(f"{folder}: no sub-folders; make one for each class and put its pictures there")
     if len(classes) == 1:

@@ -73,13 +73,11 @@ class DataModule(LightningDataModule):
         sampler = Shuffle(len(self.splits.train), seed=self.seed, process=process, processes=processes)
         return self._loader(self.splits.train, sampler, -(-self.batch_size // processes))
 
-    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
-        return [] if self.splits.validation is None else self._in_order(self.splits.validation)
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._in_order(self.splits.validation, "validation")
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        if self.splits.test is None:
-            raise ValueError("this dataset has no test part")
-        return self._in_order(self.splits.test)
+        return self._in_order(self.splits.test, "test")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Raw batch on the device -> distorted (in training) and scaled."""
@@ -91,7 +89,9 @@ class DataModule(LightningDataModule):
             x = self.augment(x, generator)
         return self.preprocess(x), y
 
-    def _in_order(self, examples: Examples) -> DataLoader[Batch]:
+    def _in_order(self, examples: Examples | None, part: str) -> DataLoader[Batch]:
+        if examples is None:
+            raise ValueError(f"this dataset has no {part} part")
         process, processes = self._place()
         share = range(process, len(examples), processes)  # unpadded: every example counts once
         return self._loader(examples, cast(Sampler[int], share), EVALUATION_BATCH)

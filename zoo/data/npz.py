@@ -33,9 +33,13 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
         check_labels(train.y, count, where=f"{root}, y{'' if whole else '_train'}")
     held_out = _part(root, arrays, "_test") if "x_test" in arrays else None
     val = _part(root, arrays, "_val") if "x_val" in arrays else None
-    for name, part in (("y_test", held_out), ("y_val", val)):
-        if part is not None and classes:
-            check_labels(part.y, len(classes), where=f"{root}, {name}")
+    for name, part in (("test", held_out), ("val", val)):
+        if part is None:
+            continue
+        if (part.x.shape[1:], part.y.shape[1:]) != (train.x.shape[1:], train.y.shape[1:]):
+            raise ValueError(f"{root}: x_{name} and y_{name} differ in kind or shape from the training part's")
+        if classes:
+            check_labels(part.y, len(classes), where=f"{root}, y_{name}")
     if held_out is None:
         train, held_out = hold_out(train, test, what="test")
     if val is None:
@@ -51,7 +55,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             f"{path}: no such file; dataset.root names an .npz with x_train, y_train, x_test, y_test"
         )
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         raise ValueError(f"{path}: not a readable .npz archive of plain arrays ({error})") from error
@@ -59,13 +63,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 def inputs(array: np.ndarray, *, where: str) -> Tensor:
     """x of an archive -> N x features or N x C x H x W, bytes or float32."""
-    if array.dtype != np.uint8:
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"{where}: values of type {array.dtype}, expected numbers")
-        array = array.astype(np.float32)
-        if not np.isfinite(array).all():
-            raise ValueError(f"{where}: a value is not finite")
-    x = torch.from_numpy(array)
+    x = torch.from_numpy(array if array.dtype == np.uint8 else _real(array, where=where))
     if x.dim() in (1, 3):
         x = x[:, None]  # one feature; one channel
     elif x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
@@ -80,9 +78,26 @@ def _part(path: str, arrays: dict[str, np.ndarray], suffix: str) -> InMemory:
         if name not in arrays:
             raise ValueError(f"{path}: no array {name}; it has {', '.join(sorted(arrays)) or 'none'}")
     x = inputs(arrays[f"x{suffix}"], where=f"{path}, x{suffix}")
-    y = torch.from_numpy(arrays[f"y{suffix}"])
+    y = _targets(arrays[f"y{suffix}"], where=f"{path}, y{suffix}")
     if len(x) != len(y):
         raise ValueError(f"{path}: {len(x)} inputs in x{suffix} but {len(y)} targets in y{suffix}")
-    if y.is_floating_point():
-        return InMemory(x, y.float().view(len(y), -1))
-    return InMemory(x, y.long().flatten())
+    return InMemory(x, y)
+
+
+def _targets(array: np.ndarray, *, where: str) -> Tensor:
+    """y of an archive -> N class numbers, or N x targets real values."""
+    whole = array.dtype.kind in "iub"
+    if not array.ndim or (whole and array.size != len(array)):
+        raise ValueError(f"{where}: shape {array.shape}, expected N class numbers or N x targets real values")
+    if whole:
+        return torch.from_numpy(array.astype(np.int64)).flatten()
+    return torch.from_numpy(_real(array, where=where)).view(len(array), -1)
+
+
+def _real(array: np.ndarray, *, where: str) -> np.ndarray:
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{where}: values of type {array.dtype}, expected numbers")
+    array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{where}: a value is not finite")
+    return array

@@ -80,11 +80,11 @@ def _parse(path: str | Path, lines: list[str], first: int, *, columns: int) -> n
             raise ValueError(f"{path}, line {number}: {found} values, but the header has {columns}")
     try:
         return np.loadtxt(lines, delimiter=",", dtype=np.int64, ndmin=2, comments=None)
-    except ValueError:
+    except ValueError as error:
         for number, line in enumerate(lines, start=first):  # find the line to blame
             for value in line.strip().split(","):
                 try:
                     int(value)
                 except ValueError:
                     raise ValueError(f"{path}, line {number}: {value!r} is not a whole number") from None
-        raise
+        raise ValueError(f"{path}, line {first} or below: {error}") from error

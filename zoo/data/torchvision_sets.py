@@ -35,9 +35,13 @@ def load(*, name: str, root: str, validation: float = 0.0, download: bool = True
     for train in (True, False):
         try:
             parts[train] = kind(root, train=train, download=False)
-        except RuntimeError:  # torchvision's word for "not found or corrupted"
-            parts[train] = _fetch(kind, root, train, download)
-        except (ValueError, AssertionError, EOFError, OSError) as error:
+            pictures, labels = len(parts[train].data), len(parts[train].targets)
+            if pictures != labels:
+                raise ValueError(f"{pictures} pictures but {labels} labels")
+        except (RuntimeError, ValueError, AssertionError, EOFError, OSError) as error:
+            if "Dataset not found" in str(error):  # torchvision's words, for a RuntimeError as a short file gives too
+                parts[train] = _fetch(kind, root, train, download)
+                continue
             raise ValueError(f"{_home(kind, root)}: a file is damaged ({error}); delete it and run again") from error
     official = {train: _arrays(part) for train, part in parts.items()}
     rest, val = hold_out(official[True], validation)

@@ -1,0 +1,232 @@
+"""Each distortion alone, against NumPy or by hand, with chance replaced where an exact angle or rectangle is needed."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from zoo.data import augment
+from zoo.data.augment import Augment
+
+EACH = {"shift": 2, "rotation": 20.0, "scale": 0.2, "shear": 0.3, "flip": True, "erase": 0.5}
+
+
+def chance(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape):
+    """Raw pixels, none of them 0."""
+    return torch.randint(1, 256, shape, generator=chance(9), dtype=torch.uint8)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """``drawn(0.5, 1.0)`` makes these the numbers that every example draws."""
+
+    def fix(*values):
+        monkeypatch.setattr(augment, "_uniform", lambda x, generator, columns: torch.tensor([values] * len(x)))
+
+    return fix
+
+
+def test_nothing_is_falsy_and_changes_nothing():
+    x = noise(5, 3, 6, 4)
+    generator = chance()
+    before = generator.get_state()
+    assert not Augment()
+    assert torch.equal(Augment()(x, generator), x.float())
+    assert torch.equal(generator.get_state(), before)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_each_distortion_is_truthy_and_keeps_shape_and_raw_pixels(name):
+    distort = Augment(**{name: EACH[name]})
+    x = noise(16, 3, 9, 5)
+    out = distort(x, chance())
+    assert distort
+    assert out.dtype == torch.float32
+    assert out.shape == x.shape
+    assert not torch.equal(out, x.float())
+    assert out.min() >= 0
+    assert out.max() <= 255
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_same_seed_gives_the_same_distortion_and_another_seed_another(name):
+    distort, x = Augment(**{name: EACH[name]}), noise(16, 1, 8, 8)
+    assert torch.equal(distort(x, chance(1)), distort(x, chance(1)))
+    assert not torch.equal(distort(x, chance(1)), distort(x, chance(2)))
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_the_given_generator_is_the_only_source_of_chance(name):
+    before = torch.get_rng_state()
+    Augment(**{name: EACH[name]})(noise(16, 1, 8, 8), chance())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_equal_examples_of_a_batch_get_distortions_of_their_own(name):
+    x = noise(1, 3, 8, 8).expand(64, -1, -1, -1)
+    out = Augment(**{name: EACH[name]})(x, chance())
+    assert len(out.unique(dim=0)) >= (2 if name == "flip" else 20)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_channels_of_an_example_are_distorted_alike(name):
+    x = noise(16, 1, 8, 8).expand(-1, 3, -1, -1)
+    out = Augment(**{name: EACH[name]})(x, chance())
+    assert torch.equal(out[:, :1].expand(-1, 3, -1, -1), out)
+
+
+# Shift
+
+
+def shifted(image, down, right):
+    """C x H x W moved by whole pixels, 0 where nothing came in."""
+    _, height, width = image.shape
+    out = np.zeros_like(image)
+    for row in range(height):
+        for column in range(width):
+            if 0 <= row - down < height and 0 <= column - right < width:
+                out[:, row, column] = image[:, row - down, column - right]
+    return out
+
+
+def test_shift_moves_by_whole_pixels_within_its_bound_and_reaches_every_offset_equally_often():
+    x = noise(500, 2, 6, 4)
+    out = Augment(shift=2)(x, chance()).numpy()
+    offsets = [(down, right) for down in range(-2, 3) for right in range(-2, 3)]
+    counts = dict.fromkeys(offsets, 0)
+    for before, after in zip(x.numpy().astype(np.float32), out, strict=True):
+        found = [offset for offset in offsets if np.array_equal(shifted(before, *offset), after)]
+        assert len(found) == 1
+        counts[found[0]] += 1
+    chi_square = sum((count - 20) ** 2 / 20 for count in counts.values())
+    assert chi_square < 51.2  # 24 degrees of freedom, one in a thousand
+
+
+def test_shift_beyond_the_frame_leaves_background():
+    out = Augment(shift=8)(noise(200, 1, 4, 4), chance())
+    assert any(not image.any() for image in out)
+
+
+# Rotation, scale, shear
+
+
+def test_rotation_by_90_degrees_turns_the_picture_exactly(drawn):
+    drawn(1.0, 0.5, 0.5)
+    x = noise(3, 2, 6, 6)
+    out = Augment(rotation=90)(x, chance())
+    torch.testing.assert_close(out, x.float().rot90(1, (2, 3)), atol=0.01, rtol=0)
+
+
+def test_rotation_by_180_degrees_of_an_oblong_picture_flips_both_sides(drawn):
+    drawn(0.0, 0.5, 0.5)
+    x = noise(3, 2, 4, 9)
+    torch.testing.assert_close(Augment(rotation=180)(x, chance()), x.float().flip(2, 3), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 15), (15, 9), (11, 11)])
+def test_rotation_by_90_degrees_of_an_oblong_picture_moves_pixels_as_in_the_plane(drawn, height, width):
+    drawn(1.0, 0.5, 0.5)
+    x = torch.zeros(1, 1, height, width)
+    middle_row, middle_column = height // 2, width // 2
+    x[0, 0, middle_row, middle_column + 3] = 200  # three to the right
+    x[0, 0, middle_row - 2, middle_column] = 100  # two up
+    out = Augment(rotation=90)(x, chance())
+    expected = torch.zeros_like(x)
+    expected[0, 0, middle_row - 3, middle_column] = 200  # three up
+    expected[0, 0, middle_row, middle_column - 2] = 100  # two to the left
+    torch.testing.assert_close(out, expected, atol=0.05, rtol=0)
+
+
+def smooth(height, width, transform):
+    """A bump whose centre and form are known everywhere, looked up at transformed coordinates (right, down)."""
+    down, right = np.mgrid[:height, :width] - np.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
+    right, down = np.tensordot(transform, np.stack([right, down]), axes=1)
+    bump = np.exp(-((right - 4) ** 2) / 160 - (down - 1) ** 2 / 60)
+    return torch.tensor(200 * bump, dtype=torch.float32)[None, None]
+
+
+@pytest.mark.parametrize(
+    ("options", "draw", "lookup"),
+    [
+        ({"rotation": 60}, (0.75, 0.5, 0.5), [[np.cos(np.pi / 6), -0.5], [0.5, np.cos(np.pi / 6)]]),
+        ({"scale": 0.5}, (0.5, 1.0, 0.5), [[1 / 1.5, 0], [0, 1 / 1.5]]),
+        ({"scale": 0.5}, (0.5, 0.25, 0.5), [[1 / 0.75, 0], [0, 1 / 0.75]]),
+        ({"shear": 0.4}, (0.5, 0.5, 1.0), [[1, 0.4], [0, 1]]),
+        ({"shear": 0.4}, (0.5, 0.5, 0.25), [[1, -0.2], [0, 1]]),
+        ({"rotation": 90, "scale": 1.0}, (1.0, 0.75, 0.5), [[0, -1 / 1.5], [1 / 1.5, 0]]),
+        ({"rotation": 90, "shear": 0.4}, (1.0, 0.5, 1.0), [[0, -1], [1, 0.4]]),
+    ],
+    ids=["rotation 30", "larger", "smaller", "shear", "shear back", "rotation and scale", "rotation and shear"],
+)
+def test_affine_distortions_look_every_pixel_up_where_the_matrix_says(drawn, options, draw, lookup):
+    drawn(*draw)
+    out = Augment(**options)(smooth(31, 47, np.eye(2)), chance())
+    difference = (out - smooth(31, 47, np.array(lookup)))[..., 11:20, 11:36].abs()  # where all sources are inside
+    assert difference.max() < 2  # of 200: what interpolation costs
+
+
+def test_rotation_angles_are_uniform_within_the_bound():
+    x = torch.zeros(2000, 1, 41, 41)
+    x[:, 0, 20, 36] = 255  # a dot 16 to the right
+    weights = Augment(rotation=30)(x, chance())[:, 0]
+    rows, columns = torch.meshgrid(torch.arange(41.0) - 20, torch.arange(41.0) - 20, indexing="ij")
+    mass = weights.sum((1, 2))
+    angle = torch.rad2deg(torch.atan2((weights * rows).sum((1, 2)) / mass, (weights * columns).sum((1, 2)) / mass))
+    assert angle.abs().max() < 31
+    quarters = torch.histc(angle, bins=4, min=-30, max=30) / 2000
+    torch.testing.assert_close(quarters, torch.full((4,), 0.25), atol=0.04, rtol=0)
+
+
+def test_what_comes_in_from_outside_is_background():
+    out = Augment(rotation=45)(torch.full((64, 1, 20, 20), 255), chance())
+    assert (out[:, 0, 0, 0] < 1).float().mean() > 0.5
+
+
+# Flip
+
+
+def test_flip_mirrors_half_of_the_examples_left_and_right():
+    x = noise(2000, 1, 3, 4)
+    out = Augment(flip=True)(x, chance())
+    mirrored = (out == x.flip(3)).all(dim=3).all(dim=2).all(dim=1)
+    kept = (out == x).all(dim=3).all(dim=2).all(dim=1)
+    assert (mirrored ^ kept).all()
+    assert mirrored.float().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+# Erase
+
+
+def test_erase_blanks_one_rectangle_and_nothing_else():
+    x = noise(400, 2, 12, 8)
+    out = Augment(erase=1.0)(x, chance())
+    gone = out == 0
+    assert torch.equal(torch.where(gone, x.float(), out), x.float())
+    assert torch.equal(gone[:, 0], gone[:, 1])
+    rows, columns = gone[:, 0].any(dim=2), gone[:, 0].any(dim=1)
+    assert torch.equal(gone[:, 0], rows[:, :, None] & columns[:, None, :])
+    for sides, longest in ((rows, 6), (columns, 4)):
+        starts = (F.pad(sides.float(), (1, 0)).diff() == 1).sum(dim=1)
+        assert starts.max() == 1  # without a gap
+        assert sides.sum(dim=1).max() == longest
+
+
+@pytest.mark.parametrize("probability", [0.2, 0.7])
+def test_erase_happens_with_its_probability(probability):
+    x = noise(2000, 1, 64, 64)
+    out = Augment(erase=probability)(x, chance())
+    erased = (out == 0).flatten(1).any(dim=1).float().mean().item()
+    assert erased == pytest.approx(probability * (1 - 1 / 64) ** 2, abs=0.045)  # some rectangles hold no pixel's centre
+
+
+def test_erase_treats_all_borders_alike():
+    gone = (Augment(erase=1.0)(noise(6000, 1, 10, 10), chance()) == 0)[:, 0].float().mean(dim=0)
+    torch.testing.assert_close(gone, gone.flip(0), atol=0.03, rtol=0)
+    torch.testing.assert_close(gone, gone.flip(1), atol=0.03, rtol=0)
+    torch.testing.assert_close(gone, gone.T, atol=0.03, rtol=0)
+    assert gone[0].min() > 0

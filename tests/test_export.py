@@ -1,0 +1,81 @@
+"""An exported file gives the model's own outputs at any batch size, or there is no file."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from zoo import checkpoints, export
+
+FORMATS = pytest.mark.parametrize("format", ["onnx", "torch_export"])
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """Hydra's handler from an earlier run in this process holds a stream that is closed by now."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
+
+def outputs(path: str, x: torch.Tensor) -> torch.Tensor:
+    """What the file computes, read as somebody without this package would."""
+    if path.endswith(".pt2"):
+        return torch.export.load(path).module()(x).detach()
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return torch.from_numpy(np.asarray(session.run(None, {"input": x.numpy()})[0]))
+
+
+@FORMATS
+def test_a_file_gives_the_models_outputs_at_any_batch_size(format, zoo, folder, trained):
+    name = "lenet5" + export.SUFFIXES[format]
+    outcome = zoo("export", f"checkpoint={trained}", f"format={format}")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert name in outcome.out
+    assert [path.name for path in folder.iterdir()] == [name]
+    net = checkpoints.load(trained)
+    for batch in (1, 2, 33):
+        x = torch.randn(batch, 1, 28, 28, generator=torch.Generator().manual_seed(batch))
+        torch.testing.assert_close(outputs(name, x), net(x).detach(), atol=1e-4, rtol=0)
+
+
+@FORMATS
+@pytest.mark.parametrize("answer", [0.001, float("nan")])
+def test_outputs_that_differ_leave_no_file(format, answer, zoo, folder, trained, monkeypatch):
+    runner = {"onnx": "_run_onnx", "torch_export": "_run_program"}[format]
+    true = getattr(export, runner)
+    monkeypatch.setattr(export, runner, lambda file, x: true(file, x) + answer)
+    outcome = zoo("export", f"checkpoint={trained}", f"format={format}")
+    assert outcome.status == 1
+    assert "more than tolerance=0.0001" in outcome.err
+    assert not list(folder.iterdir())
+    if answer < 1:
+        assert zoo("export", f"checkpoint={trained}", f"format={format}", "tolerance=0.01").status == 0
+
+
+def test_a_writer_that_fails_leaves_the_file_of_before(zoo, folder, trained, monkeypatch):
+    (folder / "lenet5.pt2").write_text("of before")
+
+    def fail(net, x, file):
+        file.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(export, "_write_program", fail)
+    outcome = zoo("export", f"checkpoint={trained}", "format=torch_export", "overwrite=true")
+    assert outcome.status == 1
+    assert "disk full" in outcome.err
+    assert [path.read_text() for path in folder.iterdir()] == ["of before"]
+
+
+def test_an_existing_output_is_replaced_only_when_asked(zoo, folder, trained):
+    (folder / "net.pt2").write_text("of before")
+    words = [f"checkpoint={trained}", "format=torch_export", "output=net.pt2"]
+    assert zoo("export", *words).status == 1
+    assert (folder / "net.pt2").read_text() == "of before"
+    assert zoo("export", *words, "overwrite=true").status == 0
+    assert outputs("net.pt2", torch.zeros(3, 1, 28, 28)).shape == (3, 10)
+
+
+def test_an_output_of_any_name_is_taken(zoo, folder, trained):
+    assert zoo("export", f"checkpoint={trained}", "format=torch_export", "output=deep/net").status == 0
+    assert [path.name for path in (folder / "deep").iterdir()] == ["net"]

@@ -1,0 +1,144 @@
+"""The losses and the reading of outputs against formulas written out in NumPy."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from zoo.losses import CLASSIFICATION, REGRESSION, classification_loss, probabilities, regression_loss
+
+SMOOTHING = pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+
+
+def batch(classes):
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(9, classes)) * 3, rng.integers(classes, size=9)
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def mixed(y, classes, smoothing):
+    return (1 - smoothing) * np.eye(classes)[y] + smoothing / classes
+
+
+def loss_of(name, outputs, y, **options):
+    return classification_loss(name, **options)(torch.from_numpy(outputs), torch.from_numpy(y)).item()
+
+
+@SMOOTHING
+@pytest.mark.parametrize("classes", [2, 5])
+def test_cross_entropy_is_minus_the_expected_log_softmax(classes, smoothing):
+    outputs, y = batch(classes)
+    expected = -(mixed(y, classes, smoothing) * np.log(softmax(outputs))).sum(axis=1).mean()
+    assert loss_of("cross_entropy", outputs, y, label_smoothing=smoothing) == pytest.approx(expected, rel=1e-12)
+
+
+@SMOOTHING
+@pytest.mark.parametrize("classes", [1, 2, 5])
+def test_quadratic_is_half_the_squared_distance_to_the_target(classes, smoothing):
+    outputs, y = batch(classes)
+    expected = 0.5 * ((outputs - mixed(y, classes, smoothing)) ** 2).sum(axis=1).mean()
+    assert loss_of("quadratic", outputs, y, label_smoothing=smoothing) == pytest.approx(expected, rel=1e-12)
+
+
+@SMOOTHING
+def test_binary_cross_entropy_of_one_logit(smoothing):
+    outputs, y = batch(2)
+    z = outputs[:, 0]
+    target = (1 - smoothing) * y + smoothing / 2
+    sigmoid = 1 / (1 + np.exp(-z))
+    expected = -(target * np.log(sigmoid) + (1 - target) * np.log(1 - sigmoid)).mean()
+    loss = loss_of("binary_cross_entropy", z[:, None], y, label_smoothing=smoothing)
+    assert loss == pytest.approx(expected, rel=1e-12)
+
+
+@SMOOTHING
+def test_binary_cross_entropy_of_two_logits_is_cross_entropy(smoothing):
+    outputs, y = batch(2)
+    binary, general = (
+        loss_of(name, outputs, y, label_smoothing=smoothing) for name in ("binary_cross_entropy", "cross_entropy")
+    )
+    assert binary == pytest.approx(general, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", CLASSIFICATION)
+def test_gradient_of_a_loss_is_its_numerical_one(name):
+    outputs, y = (torch.from_numpy(array) for array in batch(2))
+    loss = classification_loss(name, label_smoothing=0.1)
+    assert torch.autograd.gradcheck(lambda z: loss(z, y), outputs.requires_grad_())
+
+
+def test_binary_cross_entropy_refuses_three_outputs():
+    outputs, y = (torch.from_numpy(array) for array in batch(3))
+    with pytest.raises(ValueError, match="two classes, the net puts out 3"):
+        classification_loss("binary_cross_entropy")(outputs, y)
+    with pytest.raises(ValueError, match="two classes, the net puts out 3"):
+        probabilities(outputs, "binary_cross_entropy")
+
+
+@pytest.mark.parametrize(("name", "classes"), [("cross_entropy", 5), ("quadratic", 5), ("binary_cross_entropy", 2)])
+def test_probabilities_are_never_negative_and_sum_to_one(name, classes):
+    predicted = probabilities(torch.from_numpy(batch(classes)[0]), name)
+    assert predicted.shape == (9, classes)
+    assert (predicted >= 0).all()
+    torch.testing.assert_close(predicted.sum(dim=1), torch.ones(9, dtype=torch.double))
+
+
+def test_probabilities_of_logits_are_their_softmax():
+    outputs, _ = batch(5)
+    np.testing.assert_allclose(probabilities(torch.from_numpy(outputs), "cross_entropy"), softmax(outputs))
+
+
+def test_probabilities_of_two_logits_are_the_same_for_both_losses_that_take_them():
+    outputs, _ = batch(2)
+    np.testing.assert_allclose(probabilities(torch.from_numpy(outputs), "binary_cross_entropy"), softmax(outputs))
+
+
+def test_probabilities_of_one_logit_are_one_minus_sigmoid_and_sigmoid():
+    z = torch.tensor([1.0, 3.0, 0.25]).log()[:, None]
+    predicted = probabilities(z, "binary_cross_entropy")
+    torch.testing.assert_close(predicted, torch.tensor([[0.5, 0.5], [0.25, 0.75], [0.8, 0.2]]))
+
+
+def test_probabilities_of_quadratic_outputs_are_shares_of_what_is_positive():
+    outputs = torch.tensor(
+        [[0.2, 0.6, 0.0, -9.0], [-1.0, 0.0, -2.0, -3.0], [0.0, 0.0, 0.0, 0.0], [-1.0, -1.0, 5.0, -1.0]]
+    )
+    expected = torch.tensor([[0.25, 0.75, 0, 0], [0.25] * 4, [0.25] * 4, [0, 0, 1.0, 0]])
+    torch.testing.assert_close(probabilities(outputs, "quadratic"), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "formula"),
+    [
+        ("mse", lambda d: d**2),
+        ("mae", abs),
+        ("smooth_l1", lambda d: np.where(abs(d) < 1, d**2 / 2, abs(d) - 0.5)),
+    ],
+)
+def test_regression_losses(name, formula):
+    rng = np.random.default_rng(0)
+    outputs, targets = rng.normal(size=(2, 9, 3)) * 2
+    loss = regression_loss(name)(torch.from_numpy(outputs), torch.from_numpy(targets)).item()
+    assert loss == pytest.approx(formula(outputs - targets).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize(("make", "names"), [(classification_loss, CLASSIFICATION), (regression_loss, REGRESSION)])
+def test_an_unknown_loss_lists_the_choices(make, names):
+    with pytest.raises(ValueError, match="unknown loss 'huber'; choose one of: " + ", ".join(names)):
+        make("huber")
+
+
+def test_losses_take_half_precision_outputs():
+    outputs, y = (torch.from_numpy(array) for array in batch(5))
+    for name in ("cross_entropy", "quadratic"):
+        loss = classification_loss(name)
+        torch.testing.assert_close(loss(outputs.bfloat16(), y).double(), loss(outputs, y), rtol=0.02, atol=0)
+
+
+def test_one_hot_target_costs_nothing_quadratically():
+    y = torch.tensor([2, 0])
+    assert classification_loss("quadratic")(F.one_hot(y, 4).double(), y).item() == 0

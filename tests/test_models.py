@@ -1,0 +1,151 @@
+"""Every model of conf/model through the same tests. A new model is one row of TABLE."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import zoo
+from zoo import checkpoints
+from zoo.catalogue import CONF, list_models, model_config
+from zoo.config import TARGETS
+from zoo.export import export_net
+
+# name: (shape of one input, parameters for it and for the classes of the config's default)
+TABLE = {
+    "googlenet": ((3, 224, 224), 13_378_280),
+    "inception_small": ((1, 28, 28), 214_818),
+    "lenet": ((1, 28, 28), 431_080),
+    "lenet5": ((1, 28, 28), 61_706),
+    "lenet5_1998": ((1, 28, 28), 60_000),
+    "lenet_4_10": ((1, 28, 28), 2_724),
+    "linear": ((1,), 2),
+    "logistic": ((1, 28, 28), 7_850),
+    "mlp": ((1, 28, 28), 669_706),
+    "mlp_16_16": ((1, 28, 28), 13_002),
+    "mlp_2_3_2_2": ((2,), 23),
+    "mlp_50_100": ((1, 28, 28), 45_360),
+    "perceptron": ((1, 28, 28), 7_850),
+}
+SMALLER = {"googlenet": (3, 96, 96)}  # where the paper's own size would be slow
+each_model = pytest.mark.parametrize("name", TABLE)
+
+
+def make(name: str, **overrides) -> nn.Module:
+    torch.manual_seed(0)
+    return zoo.create(name, **{"in_shape": SMALLER.get(name, TABLE[name][0]), **overrides})
+
+
+def batch(net, size: int) -> torch.Tensor:
+    return torch.randn(size, *net.in_shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_every_model_has_a_row_a_config_and_a_file():
+    assert sorted(TABLE) == list_models()
+    configured = {model_config(name)["net"]["_target_"] for name in TABLE}
+    files = {path.stem for path in Path(inspect.getfile(zoo.models)).parent.glob("*.py")} - {"__init__"}
+    assert configured == {target for target in TARGETS if target.startswith("zoo.models.")}
+    homes = {getattr(zoo.models, target.rpartition(".")[2]).__module__.rpartition(".")[2] for target in configured}
+    assert homes == files - {"activations", "fixed_conv", "shapes"}
+
+
+@each_model
+def test_the_config_claims_what_is_true(name):
+    config = model_config(name)
+    in_shape, parameters = TABLE[name]
+    outputs = {"num_classes": 1} if name == "linear" else {}
+    net = zoo.create(name, in_shape=in_shape, **outputs)
+    assert config["name"] == name
+    assert sum(p.numel() for p in net.parameters()) == config["about"]["parameters"] == parameters
+    assert set(config["about"]) == {"title", "paper", "layers", "parameters", "deviations"}
+    arguments = set(inspect.signature(type(net)).parameters)
+    assert set(config["net"]) - {"_target_"} == arguments, "every argument stands in the YAML, so that it can be set"
+
+
+@each_model
+@pytest.mark.parametrize("size", [1, 3])
+def test_forward_gives_one_row_an_input(name, size):
+    net = make(name)
+    assert net.train()(batch(net, size)).shape == (size, net.num_classes)
+    assert net.eval()(batch(net, size)).shape == (size, net.num_classes)
+
+
+@each_model
+def test_any_number_of_classes(name):
+    net = make(name, num_classes=7)
+    assert net(batch(net, 2)).shape == (2, 7)
+    net.reset_head(3)
+    assert net.num_classes == 3
+    assert net(batch(net, 2)).shape == (2, 3)
+
+
+@each_model
+def test_every_parameter_gets_a_gradient(name):
+    net = make(name, num_classes=7).train()
+    x = batch(net, 8)
+    if hasattr(net, "forward_with_auxiliaries"):
+        logits, auxiliary = net.forward_with_auxiliaries(x)
+        outputs = torch.stack([logits, *auxiliary])
+    else:
+        outputs = net(x)
+    (outputs * torch.randn_like(outputs)).sum().backward()
+    still = [key for key, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not still
+
+
+@each_model
+def test_evaluation_is_repeatable_and_takes_no_notice_of_the_batch(name):
+    net = make(name).eval()
+    x = batch(net, 4)
+    first = net(x)
+    assert torch.equal(first, net(x))
+    torch.testing.assert_close(net(x[:1]), first[:1], rtol=1e-4, atol=1e-5)
+
+
+@each_model
+def test_encode_stops_where_it_is_told(name):
+    net = make(name).eval()
+    x = batch(net, 2)
+    assert torch.equal(net.encode(x, depth=0).flatten(), x.flatten())
+    assert torch.equal(net.encode(x), net.encode(x, depth=len(net.layers)))
+    after_encoding = nn.Sequential(net.head, getattr(net, "output_activation", nn.Identity()))
+    torch.testing.assert_close(after_encoding(net.encode(x).flatten(1)), net(x))
+
+
+@each_model
+def test_saved_and_loaded_it_computes_the_same(name, tmp_path):
+    net = make(name, num_classes=7).eval()
+    arguments = {"in_shape": list(net.in_shape), "num_classes": 7}
+    fixed = {key: value for key, value in model_config(name)["net"].items() if not str(value).startswith("${")}
+    about = zoo.CheckpointInfo(name=name, net={**fixed, **arguments}, task={}, preprocess={})
+    checkpoints.save(net, tmp_path / "model.safetensors", about)
+    x = batch(net, 3)
+    assert torch.equal(zoo.load(tmp_path / "model.safetensors")(x), net(x))
+
+
+@each_model
+def test_onnx_gives_the_same_within_1e_4(name, tmp_path):
+    net = make(name, num_classes=7).eval()
+    assert export_net(net, net.in_shape, tmp_path / "net.onnx", format="onnx", tolerance=1e-4) <= 1e-4
+
+
+def test_overrides_reach_the_net():
+    net = zoo.create("lenet5", kernels=[3, 5], hidden=[20, 10], dropout=0.5, in_shape=(3, 32, 32))
+    assert net.layers.c1[0].weight.shape == (3, 3, 5, 5)
+    assert net.head.in_features == 10
+
+
+def test_a_misspelled_name_or_argument_is_answered_with_the_near_ones():
+    with pytest.raises(ValueError, match=r"lenet55.*did you mean lenet5"):
+        zoo.create("lenet55")
+    with pytest.raises(ValueError, match=r"numclasses.*did you mean num_classes"):
+        zoo.create("lenet5", numclasses=10)
+    with pytest.raises(ValueError, match=r"dropout.*'much'"):
+        zoo.create("lenet5", dropout="much")
+
+
+def test_yaml_names_are_file_names():
+    for path in CONF.glob("model/*.yaml"):
+        assert model_config(path.stem)["name"] == path.stem
