@@ -243,3 +243,15 @@ def test_weights_in_another_memory_order_are_saved(net, tmp_path):
     checkpoints.save(net, tmp_path / "model.safetensors", INFO)
     x = torch.randn(3, 4)
     torch.testing.assert_close(checkpoints.load(tmp_path)(x), net.eval()(x))
+
+
+def test_a_published_run_is_found_by_its_name(trained, tmp_path, monkeypatch, zoo):
+    for module in ("zoo.catalogue", "zoo.checkpoints"):
+        monkeypatch.setattr(f"{module}.CHECKPOINTS", tmp_path / "checkpoints")
+    checkpoints.publish(trained, "lenet5-digits")
+    checkpoints.publish(trained, "again")
+    assert catalogue.list_checkpoints() == ["again", "lenet5-digits"]
+    x = torch.rand(3, 1, 28, 28)
+    assert torch.equal(checkpoints.load("lenet5-digits")(x), checkpoints.load(trained)(x))
+    listed = zoo("list", "lenet5-digits").out
+    assert f"{checkpoints.info(trained).metrics['test/accuracy']:.4f}" in listed

@@ -291,7 +291,7 @@ def test_an_accelerator_that_is_not_here_is_refused(verb, name, zoo, folder, tra
         pytest.skip(f"this machine has {kind}")
     words = {"train": [], "evaluate": [f"checkpoint={trained}"], "predict": [f"checkpoint={trained}", "input=x"]}
     message = refused(zoo(verb, *words[verb], f"accelerator={name}"), verb)
-    assert "this machine has none; use accelerator=auto or cpu" in message
+    assert "use accelerator=auto or cpu" in message
     assert not contents(folder)
 
 

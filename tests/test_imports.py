@@ -62,7 +62,7 @@ def test_nothing_imports_a_verb(file):
 
 @pytest.mark.parametrize("file", FILES)
 def test_only_config_instantiates(file):
-    if file not in ("config.py", "sweep.py"):
+    if file not in ("config.py", "schemas.py", "sweep.py"):
         assert not any(name.startswith("hydra") for name in imported(FILES[file]))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -116,6 +117,28 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path}: the weights do not fit the net it describes ({reason})") from error
     return net.eval(), described
+
+
+def publish(run: str | Path, name: str) -> None:
+    """Copy a run's weights to ``checkpoints/NAME.safetensors`` and enter them in ``checkpoints/index.yaml``.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load`; what cannot be loaded is not published.
+    """
+    _, about = open_checkpoint(run)
+    content = _locate(run)[0].read_bytes()
+    with replacing(CHECKPOINTS / f"{name}.safetensors") as temporary:
+        temporary.write_bytes(content)
+    headline = next((metric for metric in ("test/accuracy", "test/mse") if metric in about.metrics), None)
+    entry = {
+        "file": f"{name}.safetensors",
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "size": len(content),  # bytes
+        "model": about.name,
+        "metric": {headline: about.metrics[headline]} if headline else {},
+    }
+    with replacing(CHECKPOINTS / "index.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump({**index(), name: entry}, sort_keys=True))
 
 
 def provenance() -> dict[str, Any]:

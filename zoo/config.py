@@ -1,6 +1,6 @@
 """Where ``conf/`` is, how it is composed, and the only place that instantiates.
 
-Two things guard a config. Its root and its stages are typed by the dataclasses below, so a misspelled key or a wrong
+Two things guard a config. Its root and its stages are typed by `zoo.schemas`, so a misspelled key or a wrong
 type fails while Hydra composes. And every ``_target_`` is built by `build`: only if its name is on `TARGETS`, and only
 with arguments that its own signature takes - the constructor is the schema.
 """
@@ -12,16 +12,16 @@ import shutil
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import field, make_dataclass
 from importlib import import_module
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Optional, Union
 
-from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from zoo import schemas as schemas  # registers them with Hydra
 from zoo.catalogue import CONF, model_config, suggest
 
 TARGETS = frozenset(
@@ -57,115 +57,6 @@ TARGETS = frozenset(
 )
 
 
-# Typed schemas. Free-form nodes (dict[str, Any]) hold a ``_target_`` and are checked against its signature.
-
-
-@dataclass
-class Stage:
-    """One way of fitting: the schedule yields the fits, each for ``epochs``."""
-
-    schedule: dict[str, Any] = MISSING
-    task: dict[str, Any] = MISSING
-    optimizer: dict[str, Any] = MISSING
-    lr_schedule: dict[str, Any] = MISSING
-    epochs: int = MISSING
-    batch_size: int = MISSING
-    gradient_clip: float | None = None  # greatest norm of the gradient
-    ema: float | None = None  # decay of the weights' moving average, which is what is evaluated and kept
-    patience: int | None = None  # epochs without a better validation metric before stopping; keeps the best
-
-
-@dataclass
-class Model:
-    """A net, and the stages that fit it."""
-
-    name: str = MISSING
-    about: dict[str, Any] = MISSING
-    net: dict[str, Any] = MISSING
-    inputs: str = MISSING  # standardized: mean 0, deviation 1; unit: pixels within 0 to 1
-    stages: dict[str, Stage] = MISSING
-
-
-@dataclass
-class Dataset:
-    """A source, and what is known of it before it is read (null: what it turns out to be)."""
-
-    name: str = MISSING
-    license: str = MISSING
-    source: dict[str, Any] = MISSING
-    root: str | None = None
-    download: bool = True
-    validation: float = MISSING  # a fraction below 1, or a number of examples
-    test: float | None = None
-    shape: list[int] | None = None
-    num_classes: int | None = None
-    augment: dict[str, Any] = MISSING
-    workers: int = 0
-
-
-@dataclass
-class Accelerator:
-    """Lightning's own words for where a fit runs."""
-
-    accelerator: str = "auto"
-    devices: Any = 1
-    strategy: str = "auto"
-    precision: str = "32-true"
-    num_nodes: int = 1
-
-
-@dataclass
-class Train:
-    model: Model = field(default_factory=Model)
-    dataset: Dataset = field(default_factory=Dataset)
-    accelerator: Accelerator = field(default_factory=Accelerator)
-    logger: dict[str, Any] | None = None
-    seed: int = 1
-    epochs: int | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    resume: str | None = None
-    progress: bool = True
-    debug: bool = False
-
-
-@dataclass
-class Evaluate:
-    checkpoint: str = MISSING
-    dataset: Dataset | None = None
-    accelerator: Accelerator = field(default_factory=Accelerator)
-    output: str | None = None
-    overwrite: bool = False
-    debug: bool = False
-
-
-@dataclass
-class Predict:
-    checkpoint: str = MISSING
-    input: str = MISSING
-    output: str = MISSING
-    format: str = MISSING
-    resize: bool = False
-    batch_size: int = MISSING
-    accelerator: Accelerator = field(default_factory=Accelerator)
-    overwrite: bool = False
-    debug: bool = False
-
-
-@dataclass
-class Export:
-    checkpoint: str = MISSING
-    format: str = MISSING
-    output: str | None = None
-    tolerance: float = MISSING
-    overwrite: bool = False
-    debug: bool = False
-
-
-for _name, _schema in {"train": Train, "evaluate": Evaluate, "predict": Predict, "export": Export}.items():
-    ConfigStore.instance().store(name=f"{_name}_schema", node=_schema)
-
-
 # Composing
 
 
@@ -186,14 +77,17 @@ def launch(verb: str, job: Callable[[DictConfig], Any], overrides: Sequence[str]
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    failure: list[BaseException] = []
+    failure: list[Exception] = []
 
     def guarded(cfg: DictConfig) -> Any:
+        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        if sweep:
+            sys.stdout.write(f"job {HydraConfig.get().job.num}: {HydraConfig.get().job.override_dirname}\n")
         try:
             return job(cfg)
-        except BaseException as error:
-            _remove_unused(Path(HydraConfig.get().runtime.output_dir))
-            if HydraConfig.get().mode == RunMode.MULTIRUN or not isinstance(error, Exception):
+        except Exception as error:
+            _remove_unused(run_folder())
+            if sweep:
                 raise
             failure.append(error)  # past Hydra, which would print a report of its own
             return None
@@ -225,8 +119,14 @@ def command(verb: str) -> str:
 
 
 def _remove_unused(folder: Path) -> None:
-    if folder.is_dir() and all(path.name == ".hydra" for path in folder.iterdir()) and folder != Path.cwd():
-        shutil.rmtree(folder)
+    here = Path.cwd()
+    if folder == here or not folder.is_dir() or any(path.name != ".hydra" for path in folder.iterdir()):
+        return
+    shutil.rmtree(folder)
+    for parent in folder.resolve().parents:  # such as runs/, where this was the first
+        if parent == here or here not in parent.parents or any(parent.iterdir()):
+            return
+        parent.rmdir()
 
 
 # Building

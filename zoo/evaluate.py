@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from zoo import config, prepare
+from zoo import config, prepare, schemas
 from zoo.checkpoints import open_checkpoint, refuse_existing, replacing
 from zoo.data.module import DataModule
 from zoo.data.splits import Splits
@@ -26,7 +26,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     net, about = open_checkpoint(cfg.checkpoint)
     node = cfg.dataset
     if node is None:
-        node = OmegaConf.merge(OmegaConf.structured(config.Dataset), OmegaConf.create(about.dataset_config))
+        node = OmegaConf.merge(OmegaConf.structured(schemas.Dataset), OmegaConf.create(about.dataset_config))
     splits = prepare.dataset(node)
     preprocess = about.transforms()
     preprocess.check(splits.shape, where=f"dataset {node.name}")

@@ -17,7 +17,7 @@ from zoo.checkpoints import replacing
 from zoo.data.module import DataModule
 from zoo.tasks import Task
 
-LOG_EVERY = 25  # steps
+LOG_EVERY = 25  # steps, but at least once an epoch
 
 
 class Resumable(Callback):
@@ -42,6 +42,17 @@ class Resumable(Callback):
             torch.set_rng_state(self.rng["cpu"].cpu())
             if self.rng["cuda"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self.rng["cuda"].cpu())
+
+
+class FiniteLoss(Callback):
+    """Stops before the step that would spread a loss that is no number over all weights."""
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"the loss is {loss.item()} at step {trainer.global_step} (epoch {trainer.current_epoch}): "
+                "lower lr=, or set the stage's gradient_clip"
+            )
 
 
 class AtomicIO(TorchCheckpointIO):
@@ -77,7 +88,11 @@ def fit(
         resume: a ``last.ckpt`` of the same fit to go on from.
         progress: whether to show the bar.
     """
-    callbacks: list[Callback] = [Resumable(name), ModelCheckpoint(folder, save_last=True, save_top_k=0)]
+    callbacks: list[Callback] = [
+        Resumable(name),
+        FiniteLoss(),
+        ModelCheckpoint(folder, "last", enable_version_counter=False),  # after every epoch
+    ]
     best = None
     if stage.patience is not None:
         monitor, mode = task.monitor, task.mode
@@ -93,7 +108,7 @@ def fit(
         max_epochs=stage.epochs,
         limit_val_batches=0 if data.splits.validation is None else 1.0,
         gradient_clip_val=stage.gradient_clip,
-        log_every_n_steps=LOG_EVERY,
+        log_every_n_steps=min(LOG_EVERY, len(data.splits.train) // data.batch_size or 1),
         default_root_dir=folder,
     )
     trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)

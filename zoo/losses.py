@@ -28,8 +28,10 @@ def classification_loss(name: str, *, label_smoothing: float = 0.0) -> Callable[
     ``label_smoothing`` s mixes the target with the uniform distribution: (1 - s) · target + s / classes.
 
     Raises:
-        ValueError: no loss has that name.
+        ValueError: no loss has that name, or ``label_smoothing`` is not within 0 to 1.
     """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing={label_smoothing}: between 0 and 1 is needed")
     if name == "cross_entropy":
         return partial(F.cross_entropy, label_smoothing=label_smoothing)
     if name == "quadratic":

@@ -1,6 +1,6 @@
 """What a config turns into before anything is fitted: data, net, place - or one line that says why it cannot work."""
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from omegaconf import DictConfig
@@ -8,8 +8,12 @@ from torch import Tensor, nn
 
 from zoo import config
 from zoo.data.splits import InMemory, Splits, shape_text
-from zoo.tasks import Task
 
+if TYPE_CHECKING:  # tasks import Lightning, which a prediction can do without
+    from zoo.tasks import Task
+
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")
+STRATEGIES = ("auto", "ddp", "fsdp")
 SAMPLE = 2048  # pictures from which mean and deviation are taken where they are not all in memory
 
 
@@ -52,7 +56,7 @@ def net(node: DictConfig, splits: Splits, *, dataset: str) -> nn.Module:
         if stage.patience is not None and splits.validation is None:
             raise ValueError("patience needs a validation part: set dataset.validation, or patience to null")
         target, arguments = config.check(stage.task, where="task")
-        task = cast(type[Task], target)
+        task = cast("type[Task]", target)
         kind = "classes" if splits.classes else "values"
         if task.targets != kind:
             words = {"classes": "class labels", "values": "real target values"}
@@ -79,7 +83,12 @@ def place(node: DictConfig) -> dict[str, Any]:
     """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there.get(node.accelerator, True):
-        raise ValueError(f"accelerator={node.accelerator}: this machine has none; use accelerator=auto or cpu")
+        raise ValueError(f"accelerator: this machine has no {node.accelerator}; use accelerator=auto or cpu")
     if node.accelerator not in ("auto", "cpu", *there):
         raise ValueError(f"accelerator.accelerator={node.accelerator}: choose auto, cpu, cuda or mps")
+    for key, choices in {"precision": PRECISIONS, "strategy": STRATEGIES}.items():
+        if node[key] not in choices:
+            raise ValueError(f"accelerator.{key}={node[key]}: choose one of: {', '.join(choices)}")
+    if node.devices != "auto" and not isinstance(node.devices, int):
+        raise ValueError(f"accelerator.devices={node.devices}: choose auto or how many")
     return {str(key): value for key, value in node.items()}

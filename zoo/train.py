@@ -7,7 +7,7 @@ from), and in the end ``model.safetensors``, ``metrics.json``, ``curves.png`` an
 import json
 from collections.abc import Iterator
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from zoo import checkpoints, config, pictures, prepare
+from zoo import checkpoints, config, pictures, prepare, schemas
 from zoo.checkpoints import CheckpointInfo
 from zoo.data.module import DataModule
 from zoo.data.preprocess import Preprocess
@@ -38,6 +38,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
         ValueError, FileNotFoundError: a config, dataset or pair of both that cannot work; nothing is written then.
     """
     folder, command, resume = config.run_folder(), config.command("train"), None
+    if cfg.resume is None and (folder / "config.yaml").exists():
+        raise FileExistsError(
+            f"{folder} holds a run already; go on with resume={folder}, or name another hydra.run.dir="
+        )
     if cfg.resume is not None:
         folder, resume = Path(cfg.resume), _last_checkpoint(Path(cfg.resume))
         cfg = _resumed_config(folder)
@@ -52,6 +56,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
     preprocess = Preprocess.fit(prepare.sample(splits), standardize=cfg.model.inputs == "standardized")
     history = History(folder / "metrics.csv")
     loggers = [history, *_extra_logger(cfg.logger)]
+
+    for _, _, task in _fits(cfg, net, splits):
+        task.configure_optimizers()  # whatever a stage would trip over later, it trips over now
 
     folder.mkdir(parents=True, exist_ok=True)
     if resume is None:
@@ -90,6 +97,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 def _settle_stages(cfg: DictConfig) -> None:
     """Let the root's epochs, batch_size and lr go before the stages' own, and check all that a stage will build."""
+    if not 0 <= cfg.seed < 2**32:
+        raise ValueError(f"seed={cfg.seed}: between 0 and {2**32 - 1} is needed")
+    if not cfg.model.stages:
+        raise ValueError("model.stages: at least one stage is needed")
     if cfg.model.inputs not in ("standardized", "unit"):
         raise ValueError(f"model.inputs={cfg.model.inputs}: choose standardized or unit")
     for name, stage in cfg.model.stages.items():
@@ -98,6 +109,14 @@ def _settle_stages(cfg: DictConfig) -> None:
             if stage[key] < 1:
                 raise ValueError(f"{key}={stage[key]}: at least 1 is needed")
         stage.optimizer.lr = stage.optimizer.lr if cfg.lr is None else cfg.lr
+        for key, value, most in (
+            ("lr", stage.optimizer.lr, inf),
+            ("ema", stage.ema, 1),
+            ("gradient_clip", stage.gradient_clip, inf),
+            ("patience", stage.patience, inf),
+        ):
+            if value is not None and not 0 <= value < most:
+                raise ValueError(f"{key}={value}: from 0 up to {'any number' if most == inf else most} is allowed")
         for part in ("schedule", "task", "optimizer", "lr_schedule"):
             config.check(stage[part], where=f"model.stages.{name}.{part}")
 
@@ -135,7 +154,7 @@ def _last_checkpoint(folder: Path) -> dict[str, Any]:
 
 def _resumed_config(folder: Path) -> DictConfig:
     """The run's own config; nothing of the new command line but ``resume`` counts."""
-    cfg = OmegaConf.merge(OmegaConf.structured(config.Train), OmegaConf.load(folder / "config.yaml"))
+    cfg = OmegaConf.merge(OmegaConf.structured(schemas.Train), OmegaConf.load(folder / "config.yaml"))
     assert isinstance(cfg, DictConfig)
     return cfg
 

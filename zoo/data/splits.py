@@ -107,6 +107,8 @@ def hold_out(examples: InMemory, size: float, *, what: str = "validation") -> tu
 
 def stratify(labels: Sequence[int], size: float, *, what: str) -> tuple[list[int], list[int]]:
     """Indices of the rest and of a part of ``size``, every class in proportion. See `hold_out`."""
+    if not 0 < size < float("inf"):
+        raise ValueError(f"{what}={size:g}: a fraction below 1 or a number of examples is needed")
     total = round(size * len(labels)) if size < 1 else int(size)
     if not 0 < total < len(labels):
         raise ValueError(f"{what} of {size:g} does not fit {len(labels)} examples; set a smaller dataset.{what}")

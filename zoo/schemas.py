@@ -1,0 +1,116 @@
+"""The types of every config: a misspelled key or a wrong type fails against them before anything is built.
+
+Free-form nodes (``dict[str, Any]``) hold a ``_target_``; `zoo.config.check` holds them against its signature.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class Stage:
+    """One way of fitting: the schedule yields the fits, each for ``epochs``."""
+
+    schedule: dict[str, Any] = MISSING
+    task: dict[str, Any] = MISSING
+    optimizer: dict[str, Any] = MISSING
+    lr_schedule: dict[str, Any] = MISSING
+    epochs: int = MISSING
+    batch_size: int = MISSING
+    gradient_clip: float | None = None  # greatest norm of the gradient
+    ema: float | None = None  # decay of the weights' moving average, which is what is evaluated and kept
+    patience: int | None = None  # epochs without a better validation metric before stopping; keeps the best
+
+
+@dataclass
+class Model:
+    """A net, and the stages that fit it."""
+
+    name: str = MISSING
+    about: dict[str, Any] = MISSING
+    net: dict[str, Any] = MISSING
+    inputs: str = MISSING  # standardized: mean 0, deviation 1; unit: pixels within 0 to 1
+    stages: dict[str, Stage] = MISSING
+
+
+@dataclass
+class Dataset:
+    """A source, and what is known of it before it is read (null: what it turns out to be)."""
+
+    name: str = MISSING
+    license: str = MISSING
+    source: dict[str, Any] = MISSING
+    root: str | None = None
+    download: bool = True
+    validation: float = MISSING  # a fraction below 1, or a number of examples
+    test: float | None = None
+    shape: list[int] | None = None
+    num_classes: int | None = None
+    augment: dict[str, Any] = MISSING
+    workers: int = 0
+
+
+@dataclass
+class Accelerator:
+    """Lightning's own words for where a fit runs."""
+
+    accelerator: str = "auto"
+    devices: Any = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    num_nodes: int = 1
+
+
+@dataclass
+class Train:
+    model: Model = field(default_factory=Model)
+    dataset: Dataset = field(default_factory=Dataset)
+    accelerator: Accelerator = field(default_factory=Accelerator)
+    logger: dict[str, Any] | None = None
+    seed: int = 1
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    resume: str | None = None
+    progress: bool = True
+    debug: bool = False
+
+
+@dataclass
+class Evaluate:
+    checkpoint: str = MISSING
+    dataset: Dataset | None = None
+    accelerator: Accelerator = field(default_factory=Accelerator)
+    output: str | None = None
+    overwrite: bool = False
+    debug: bool = False
+
+
+@dataclass
+class Predict:
+    checkpoint: str = MISSING
+    input: str = MISSING
+    output: str = MISSING
+    format: str = MISSING
+    resize: bool = False
+    batch_size: int = MISSING
+    accelerator: Accelerator = field(default_factory=Accelerator)
+    overwrite: bool = False
+    debug: bool = False
+
+
+@dataclass
+class Export:
+    checkpoint: str = MISSING
+    format: str = MISSING
+    output: str | None = None
+    tolerance: float = MISSING
+    overwrite: bool = False
+    debug: bool = False
+
+
+for _name, _schema in {"train": Train, "evaluate": Evaluate, "predict": Predict, "export": Export}.items():
+    ConfigStore.instance().store(name=f"{_name}_schema", node=_schema)
