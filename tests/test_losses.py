@@ -132,6 +132,12 @@ def test_an_unknown_loss_lists_the_choices(make, names):
         make("huber")
 
 
+@pytest.mark.parametrize("smoothing", [-0.1, 1.1, float("nan")])
+def test_label_smoothing_is_a_fraction(smoothing):
+    with pytest.raises(ValueError, match=f"label_smoothing={smoothing}: between 0 and 1"):
+        classification_loss("cross_entropy", label_smoothing=smoothing)
+
+
 def test_losses_take_half_precision_outputs():
     outputs, y = (torch.from_numpy(array) for array in batch(5))
     for name in ("cross_entropy", "quadratic"):

@@ -52,10 +52,16 @@ def test_a_draw_is_no_stretch_of_the_file():
     assert all(sum(low <= i < low + 250 for i in part) > 10 for low in (0, 250, 500, 750))
 
 
-@pytest.mark.parametrize("size", [101, 200, -1, 0.001, 0.999])
+@pytest.mark.parametrize("size", [101, 200, 0.001, 0.999])
 def test_a_part_that_leaves_nothing_is_refused(size):
     with pytest.raises(ValueError, match=r"validation of .* does not fit 101 examples.*dataset\.validation"):
         stratify(LABELS, size, what="validation")
+
+
+@pytest.mark.parametrize("size", [-1, -0.1, float("inf"), float("nan")])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(ValueError, match=f"test={size:g}: a fraction below 1 or a number of examples is needed"):
+        stratify(LABELS, size, what="test")
 
 
 @pytest.mark.parametrize(("size", "label"), [(2, 3), (99, 3)])

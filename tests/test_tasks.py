@@ -1,6 +1,7 @@
 """Tasks and their optimization: what is minimised, what is measured, and how the weights and the rate move."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from zoo.tasks import Classification, Regression
 from zoo.tasks.optimization import Optimization, constant, cosine, one_cycle, plateau
 
 PLACE = {"accelerator": "cpu", "devices": 1}
+SILENT = SimpleNamespace(log_every_n_steps=0)  # a trainer that wants nothing logged
 
 
 class Given(nn.Module):
@@ -60,7 +62,7 @@ def module(x, y, *, batch_size=4, classes=(), validation=True):
 
 
 def training_loss(task, batch):
-    task.log = lambda *_, **__: None  # there is no trainer to log to
+    task.trainer = SILENT
     return task.training_step(batch, 0)
 
 
@@ -132,7 +134,7 @@ def test_classification_metrics_equal_those_computed_by_hand(monkeypatch):
     assert metrics == pytest.approx(
         {f"{part}/{name}": value for part in ("val", "test") for name, value in expected.items()}, abs=1e-6
     )
-    counts = task.confusion.compute()
+    counts = np.array(task.confusion)
     assert counts.sum() == 101
     assert np.array_equal(counts, confusion_matrix(y, predicted, labels=range(5)))  # rows the true class
 
@@ -146,7 +148,7 @@ def test_binary_cross_entropy_is_measured_as_two_classes(outputs):
     metrics = measure(task, module(logits, y, classes=("no", "yes")), place=PLACE)
     assert metrics["test/accuracy"] == pytest.approx(accuracy_score(y, predicted.long()))
     assert metrics["test/f1"] == pytest.approx(f1_score(y, predicted.long(), average="macro"))
-    assert np.array_equal(task.confusion.compute(), confusion_matrix(y, predicted.long()))
+    assert np.array_equal(task.confusion, confusion_matrix(y, predicted.long()))
 
 
 @pytest.mark.parametrize("options", [{"loss": "quadratic"}, {"label_smoothing": 0.2}])
@@ -409,6 +411,30 @@ def test_the_rate_logged_by_a_fit_follows_the_course(tmp_path, course, options):
     steps, lr = history.series("lr-SGD")["fit"]
     assert steps == list(range(20))
     np.testing.assert_allclose(lr, rates(course, 20, **options)[:20] / 1000, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:.*many workers", "ignore:.*LeafSpec", "ignore:.*smaller than the logging interval")
+@pytest.mark.parametrize(("every", "steps"), [(1, [0, 1, 2, 3, 4, 5, 6]), (3, [2, 5])])
+def test_the_training_loss_is_logged_at_the_trainers_logging_steps(tmp_path, every, steps):
+    x, y = (torch.tensor(array, dtype=torch.float32) for array in regression_data())
+    history = History(tmp_path / "metrics.csv")
+    history.start("fit")
+    Trainer(
+        **PLACE,
+        max_epochs=7,
+        logger=history,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        log_every_n_steps=every,
+    ).fit(linear_task(), datamodule=module(x, y, batch_size=8))
+    logged, losses = history.series("train/loss")["fit"]
+    assert logged == steps
+    x, y = regression_data()
+    expected = [((x @ w - y[:, 0]) ** 2).mean() for w in weights_by_hand(6)]
+    np.testing.assert_allclose(losses, [expected[k] for k in steps], rtol=1e-5)
 
 
 def test_plateau_follows_the_validation_loss_of_a_fit(tmp_path):

@@ -17,15 +17,18 @@ from zoo.checkpoints import replacing
 from zoo.data.module import DataModule
 from zoo.tasks import Task
 
-LOG_EVERY = 25  # steps, but at least once an epoch
+LOG_EVERY = 50  # steps, but at least once an epoch
 
 
 class Resumable(Callback):
-    """Puts into every ``.ckpt`` the fit's name and the state of chance, which Lightning leaves out."""
+    """Writes ``last.ckpt`` after every epoch, with what Lightning leaves out: fit's name and state of chance."""
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, last: Path):
+        self.name, self.last = name, last
         self.rng: dict[str, Any] | None = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.save_checkpoint(self.last)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["fit"] = self.name
@@ -53,6 +56,18 @@ class FiniteLoss(Callback):
                 f"the loss is {loss.item()} at step {trainer.global_step} (epoch {trainer.current_epoch}): "
                 "lower lr=, or set the stage's gradient_clip"
             )
+
+
+class Bar(RichProgressBar):
+    """Redrawn every `LOG_EVERY` batches. Lightning's own gathers its numbers after each, which slows a small net."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=LOG_EVERY)
+
+    def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
+        batch_idx = rest[-1]
+        if (batch_idx + 1) % LOG_EVERY == 0 or trainer.is_last_batch:
+            super().on_train_batch_end(trainer, *rest)
 
 
 class AtomicIO(TorchCheckpointIO):
@@ -88,11 +103,7 @@ def fit(
         resume: a ``last.ckpt`` of the same fit to go on from.
         progress: whether to show the bar.
     """
-    callbacks: list[Callback] = [
-        Resumable(name),
-        FiniteLoss(),
-        ModelCheckpoint(folder, "last", enable_version_counter=False),  # after every epoch
-    ]
+    callbacks: list[Callback] = [FiniteLoss()]
     best = None
     if stage.patience is not None:
         monitor, mode = task.monitor, task.mode
@@ -100,6 +111,7 @@ def fit(
         callbacks += [EarlyStopping(monitor, mode=mode, patience=stage.patience), best]
     if stage.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=stage.ema))
+    callbacks.append(Resumable(name, folder / "last.ckpt"))  # after all others have settled what they keep
     trainer = _trainer(
         place,
         callbacks=callbacks,
@@ -110,6 +122,7 @@ def fit(
         gradient_clip_val=stage.gradient_clip,
         log_every_n_steps=min(LOG_EVERY, len(data.splits.train) // data.batch_size or 1),
         default_root_dir=folder,
+        enable_checkpointing=best is not None,  # else Lightning adds a ModelCheckpoint of its own
     )
     trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     if best is not None and best.best_model_path:
@@ -139,7 +152,7 @@ def _trainer(place: dict[str, Any], *, callbacks: list[Callback], progress: bool
     ):
         warnings.filterwarnings("ignore", f".*{meant}.*")
     if progress:
-        callbacks.append(RichProgressBar(refresh_rate=LOG_EVERY))
+        callbacks.append(Bar())
     return Trainer(
         **place,
         **options,

@@ -38,10 +38,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
         ValueError, FileNotFoundError: a config, dataset or pair of both that cannot work; nothing is written then.
     """
     folder, command, resume = config.run_folder(), config.command("train"), None
-    if cfg.resume is None and (folder / "config.yaml").exists():
-        raise FileExistsError(
-            f"{folder} holds a run already; go on with resume={folder}, or name another hydra.run.dir="
-        )
     if cfg.resume is not None:
         folder, resume = Path(cfg.resume), _last_checkpoint(Path(cfg.resume))
         cfg = _resumed_config(folder)
@@ -60,9 +56,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     for _, _, task in _fits(cfg, net, splits):
         task.configure_optimizers()  # whatever a stage would trip over later, it trips over now
 
-    folder.mkdir(parents=True, exist_ok=True)
     if resume is None:
-        (folder / "config.yaml").write_text(f"# {command}\n{OmegaConf.to_yaml(cfg, resolve=True)}")
+        _begin(folder, cfg, command)
     for name, stage, task in _fits(cfg, net, splits):
         if resume is not None and name != resume["fit"]:
             continue  # finished before: its result is in the checkpoint of the later fit
@@ -93,6 +88,18 @@ def train(cfg: DictConfig) -> dict[str, float]:
     about = _describe(cfg, net, splits, preprocess, metrics, command)
     _write(folder, net, about, history, task)
     return metrics
+
+
+@rank_zero_only
+def _begin(folder: Path, cfg: DictConfig, command: str) -> None:
+    """The first file of a run folder."""
+    path = folder / "config.yaml"
+    if path.exists():
+        raise FileExistsError(
+            f"{folder} holds a run already: go on with resume={folder}, or name another hydra.run.dir="
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"# {command}\n{OmegaConf.to_yaml(cfg, resolve=True)}")
 
 
 def _settle_stages(cfg: DictConfig) -> None:
@@ -196,8 +203,8 @@ def _write(folder: Path, net: nn.Module, about: CheckpointInfo, history: History
         for title, names in panels.items()
     }
     pictures.curves(lines, folder / "curves.png")
-    if isinstance(task, Classification) and any(name.startswith("test/") for name in about.metrics):
-        pictures.confusion(task.confusion.compute().tolist(), about.classes, folder / "confusion.png")
+    if isinstance(task, Classification) and task.confusion:
+        pictures.confusion(task.confusion, about.classes, folder / "confusion.png")
     table = Table(title=f"{about.name} on {about.dataset}: {about.num_params:,} parameters", title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")

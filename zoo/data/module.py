@@ -16,7 +16,7 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits, seed_from
 
 Batch = tuple[Tensor, Tensor]
-EVALUATION_BATCH = 1024  # without gradients there is room for more than in training
+EVALUATION_BATCH = 500  # without gradients there is room for more than in training; more is no faster
 
 
 class Shuffle(Sampler[int]):

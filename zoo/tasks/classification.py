@@ -1,8 +1,7 @@
 """Supervised classification of the whole net."""
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
-import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
@@ -14,7 +13,7 @@ from torchmetrics.classification import (
 )
 
 from zoo.losses import classification_loss, probabilities
-from zoo.tasks.optimization import Optimization
+from zoo.tasks.optimization import Optimization, is_logging_step
 
 
 @runtime_checkable
@@ -67,11 +66,13 @@ class Classification(LightningModule):
             raise ValueError("classification fits the whole net; use the schedule joint")
         self.net, self.optimization = net, optimization
         self.loss_name, self.auxiliary_weight = loss, auxiliary_weight
+        self.has_auxiliaries = isinstance(net, AuxiliaryClassifier)
         self.loss = classification_loss(loss, label_smoothing=label_smoothing)
         num_classes = 2 if loss == "binary_cross_entropy" else int(net.num_classes)  # type: ignore[arg-type]
         self.val_metrics = _metrics(num_classes).clone(prefix="val/")
         self.test_metrics = _metrics(num_classes).clone(prefix="test/")
-        self.confusion = MulticlassConfusionMatrix(num_classes)  # of the test part, rows the true class
+        self._confusion = MulticlassConfusionMatrix(num_classes)
+        self.confusion: list[list[int]] = []  # after a test: counts, classes x classes, rows the true class
 
     def configure_optimizers(self) -> Any:
         assert self.optimization is not None, "a task without optimization only evaluates"
@@ -79,12 +80,13 @@ class Classification(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        if self.auxiliary_weight and isinstance(self.net, AuxiliaryClassifier):
-            outputs, auxiliary_outputs = self.net.forward_with_auxiliaries(x)
+        if self.has_auxiliaries and self.auxiliary_weight:
+            outputs, auxiliary_outputs = cast(AuxiliaryClassifier, self.net).forward_with_auxiliaries(x)
             loss = self.loss(outputs, y) + self.auxiliary_weight * sum(self.loss(aux, y) for aux in auxiliary_outputs)
         else:
             loss = self.loss(self.net(x), y)
-        self.log("train/loss", loss, prog_bar=True)
+        if is_logging_step(self):
+            self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
@@ -92,7 +94,11 @@ class Classification(LightningModule):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         predicted = self._measure(batch, "test", self.test_metrics)
-        self.confusion.update(predicted, batch[1])
+        self._confusion.update(predicted, batch[1])
+
+    def on_test_epoch_end(self) -> None:
+        self.confusion = self._confusion.compute().tolist()  # over all processes
+        self._confusion.reset()
 
     def _measure(self, batch: tuple[Tensor, Tensor], part: str, metrics: MetricCollection) -> Tensor:
         x, y = batch
@@ -112,8 +118,3 @@ def _metrics(num_classes: int) -> MetricCollection:
             "calibration_error": MulticlassCalibrationError(num_classes),
         }
     )
-
-
-def confusion_matrix(task: Classification) -> Tensor:
-    """Counts after a test run, classes x classes, rows the true class."""
-    return torch.as_tensor(task.confusion.compute()).cpu()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import cos, pi
 from typing import Any
 
+from lightning.pytorch import LightningModule
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
@@ -33,6 +34,12 @@ class Optimization:
         optimizer = self.optimizer(parameters)
         entry = self.lr_schedule(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": entry} if entry else optimizer
+
+
+def is_logging_step(task: LightningModule) -> bool:
+    """Whether the trainer writes this step down; `log` on all the others would take a tenth of a small net's time."""
+    every = task.trainer.log_every_n_steps  # type: ignore[attr-defined]
+    return bool(every) and (task.global_step + 1) % every == 0
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from zoo.losses import regression_loss
-from zoo.tasks.optimization import Optimization
+from zoo.tasks.optimization import Optimization, is_logging_step
 
 
 class Regression(LightningModule):
@@ -50,7 +50,8 @@ class Regression(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
         loss = self.loss(self.net(x), y)
-        self.log("train/loss", loss, prog_bar=True)
+        if is_logging_step(self):
+            self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
