@@ -68,7 +68,7 @@ def test_no_other_target_is_built(target, alias):
 
 def test_root_settings_go_before_those_of_a_stage_only_when_set():
     stage = config.compose("train", ["model.stages.fit.epochs=3"]).model.stages.fit
-    assert (stage.epochs, stage.batch_size) == (3, 64)
+    assert (stage.epochs, stage.batch_size) == (3, 128)
 
 
 def test_an_experiment_sets_what_it_says():
