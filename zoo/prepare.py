@@ -55,6 +55,10 @@ def net(node: DictConfig, splits: Splits, *, dataset: str) -> nn.Module:
     for stage in node.stages.values():
         if stage.patience is not None and splits.validation is None:
             raise ValueError("patience needs a validation part: set dataset.validation, or patience to null")
+        if stage.lr_schedule._target_.endswith(".plateau") and splits.validation is None:
+            raise ValueError(
+                "lr_schedule plateau needs a validation part: set dataset.validation, or another lr_schedule"
+            )
         target, arguments = config.check(stage.task, where="task")
         task = cast("type[Task]", target)
         kind = "classes" if splits.classes else "values"

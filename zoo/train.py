@@ -84,6 +84,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
             progress=cfg.progress,
         )
         resume = None
+    if resume is not None:
+        raise ValueError(f"{folder}: its last.ckpt is of a fit {resume['fit']!r} that its config.yaml does not have")
     metrics = measure(task, data, place=place)
     about = _describe(cfg, net, splits, preprocess, metrics, command)
     _write(folder, net, about, history, task)

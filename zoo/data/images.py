@@ -40,13 +40,16 @@ def to_tensor(picture: Image.Image, shape: Sequence[int], *, resize: bool) -> Te
     Without ``resize``, size and channels must be right already.
 
     Raises:
-        ValueError: ``shape`` is not that of a picture, or the picture has another and ``resize`` is off.
+        ValueError: ``shape`` is not that of a picture, the picture has another and ``resize`` is off, or its pixels are
+            real numbers.
     """
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise ValueError(f"this checkpoint takes inputs of shape {shape_text(shape)}, not pictures")
     channels, height, width = shape
     upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I") or upright.mode == "F":  # 16 bits a pixel: keep the upper eight
+    if upright.mode == "F":
+        raise ValueError("a picture of real numbers; convert it to 8 or 16 bits")
+    if upright.mode.startswith("I"):  # 16 bits a pixel: keep the upper eight
         upright = Image.fromarray(np.clip(np.asarray(upright, dtype=np.int64) >> 8, 0, 255).astype(np.uint8))
     grey = upright.mode in ("1", "L", "LA")
     found = (1 if grey else 3, upright.height, upright.width)

@@ -16,7 +16,7 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits, seed_from
 
 Batch = tuple[Tensor, Tensor]
-EVALUATION_BATCH = 500  # without gradients there is room for more than in training; more is no faster
+EVALUATION_BATCH = 250  # larger ones fall out of the processor's cache and take longer
 
 
 class Shuffle(Sampler[int]):

@@ -5,6 +5,7 @@ They are kept in every checkpoint. Imports torch, and Pillow when it is handed a
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -63,16 +64,23 @@ class Preprocess:
             from zoo.data.images import to_tensor
 
             x = to_tensor(x, self.shape, resize=True)
-        mean, std = (
-            torch.tensor(v, device=x.device).view(-1, *[1] * (len(self.shape) - 1)) for v in (self.mean, self.std)
-        )
-        x = x.float() * (1 / (self.scale * std)) - mean / std
+        offset, factor = _constants(self, x.device)
+        x = (x - offset).mul_(factor)  # bytes become float32 in the same pass
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
     def check(self, shape: Sequence[int], *, where: str) -> None:
         """Raise ValueError where one raw input has another shape than the net takes; ``where`` names it."""
         if tuple(shape) != self.shape:
             raise ValueError(f"{where} is {shape_text(shape)}, the checkpoint takes {shape_text(self.shape)}")
+
+
+@cache
+def _constants(preprocess: Preprocess, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What to subtract from raw values, and by what to multiply then: C x 1 x 1, or one for each feature."""
+    mean, std = (
+        torch.tensor(v).view(-1, *[1] * (len(preprocess.shape) - 1)) for v in (preprocess.mean, preprocess.std)
+    )
+    return (mean * preprocess.scale).to(device), (1 / (std * preprocess.scale)).to(device)
 
 
 def _spread(values: Tensor, dims: int) -> Tensor:
