@@ -2,10 +2,11 @@
 
     ZOO_DATA=FOLDER_OF_MNIST python benchmarks/lenet5_epoch.py [ROUNDS]
 
-All three fit the same net with the same optimizer and batch size on the same 55,000 images, in turn, each after an
+All fit the same net with the same optimizer and batch size on the same 55,000 images, in turn, each after an
 epoch to warm up; `zoo train` also validates, logs, measures and writes its checkpoint. The bare loops only train, on
 images normalised before the clock starts: one as it is usually written, one with what makes `zoo train` fast
-(channels-last memory order, fused AdamW), so that the second shows the cost of everything around the arithmetic. Ratios are medians over the rounds of (zoo / other) within a round.
+(channels-last memory order, fused AdamW), so that the second shows the cost of everything around the arithmetic.
+Ratios are medians over the rounds of (zoo / other) within a round.
 """
 
 import os
