@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from zoo import checkpoints
+from zoo import catalogue, checkpoints
 from zoo.data import digits
 
 
@@ -67,3 +67,13 @@ def test_overwrite_replaces_an_output(zoo, folder, trained):
     (folder / "metrics.json").write_text("of before")
     assert zoo("evaluate", f"checkpoint={trained}", "output=metrics.json", "overwrite=true").status == 0
     assert "test/accuracy" in json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize("name", catalogue.list_checkpoints())
+def test_an_indexed_metric_is_what_evaluate_measures(name, folder, zoo):
+    if checkpoints.info(name).dataset != "digits":
+        pytest.skip("needs data that are not embedded")
+    assert zoo("evaluate", f"checkpoint={name}", "output=metrics.json").status == 0
+    measured = json.loads((folder / "metrics.json").read_text())
+    for metric, value in catalogue.index()[name]["metric"].items():
+        assert measured[metric] == pytest.approx(value, abs=1e-6)

@@ -214,7 +214,9 @@ def _write(folder: Path, net: nn.Module, about: CheckpointInfo, history: History
         table.add_row(name, f"{value:.4f}")
     console = Console()
     console.print(table)
-    console.print(f"run folder: {folder}", soft_wrap=True, highlight=False)
+    here = Path.cwd()
+    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    console.print(f"run folder: {shown}", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":
