@@ -109,15 +109,18 @@ def test_the_settings_of_a_stage_hold_where_the_root_has_none(tmp_path):
 
 def test_patience_stops_and_keeps_the_weights_of_the_best_epoch(zoo, tmp_path):
     run = train(tmp_path / "run", "lr=3", "epochs=12", "model.stages.fit.patience=2", "batch_size=200")
-    measured = [float(row["val/accuracy"]) for row in history(run) if row["val/accuracy"]]
-    best = measured.index(max(measured))
-    assert len(measured) == min(12, best + 3)
-    assert measured[-1] < max(measured)
+    epochs = [row for row in history(run) if row["val/accuracy"]]
+    accuracy = [float(row["val/accuracy"]) for row in epochs]
+    best = accuracy.index(max(accuracy))
+    assert len(epochs) == min(12, best + 3)
+    kept = json.loads((run / "metrics.json").read_text())
+    assert kept["val/accuracy"] == pytest.approx(accuracy[best])
+    assert kept["val/loss"] == pytest.approx(float(epochs[best]["val/loss"]), rel=1e-4)
+    assert kept["val/loss"] != pytest.approx(float(epochs[-1]["val/loss"]), rel=1e-2), "the last epoch's are others"
     validation = digits.load().validation
     with torch.inference_mode():
         answers = checkpoints.load(run)(checkpoints.info(run).transforms()(validation.x)).argmax(dim=1)
-    assert (answers == validation.y).float().mean().item() == pytest.approx(max(measured))
-    assert json.loads((run / "metrics.json").read_text())["val/accuracy"] == pytest.approx(max(measured))
+    assert (answers == validation.y).float().mean().item() == pytest.approx(accuracy[best])
 
 
 def test_ema_keeps_the_average_and_not_the_last_weights(one, tmp_path):
