@@ -29,6 +29,7 @@ def _show_model(name: str) -> None:
     import torch
 
     from zoo.config import create
+    from zoo.data.splits import shape_text
 
     about, node = model_config(name)["about"], model_config(name)["net"]
     # `linear` is shown for the dataset it is meant for; all others for their own defaults.
@@ -52,7 +53,7 @@ def _show_model(name: str) -> None:
     net.eval()
     with torch.no_grad():
         forward(torch.zeros(1, *in_shape))
-    table = Table(title=f"input {_text(in_shape)}", title_justify="left")
+    table = Table(title=f"input {shape_text(in_shape)}", title_justify="left")
     table.add_column("layer", no_wrap=True)
     table.add_column("what")
     table.add_column("output", justify="right")
@@ -61,7 +62,7 @@ def _show_model(name: str) -> None:
     rows += [(f"auxiliaries.{key}", head) for key, head in getattr(net, "auxiliaries", torch.nn.ModuleDict()).items()]
     for path, module in rows:
         count = sum(parameter.numel() for parameter in module.parameters())
-        table.add_row(path, _what(module), _text(shapes.get(path, ())), f"{count:,}")
+        table.add_row(path, _what(module), shape_text(shapes.get(path, ())), f"{count:,}")
     console.print(table)
     console.print(f"{sum(p.numel() for p in net.parameters()):,} parameters, {about['layers']} layers with weights")
     console.print(f"zoo train model={name}    zoo.create({name!r})    built by {node['_target_']}")
@@ -69,6 +70,7 @@ def _show_model(name: str) -> None:
 
 def _show_checkpoint(name: str) -> None:
     from zoo.checkpoints import info
+    from zoo.data.splits import shape_text
 
     about = info(name)
     console = Console(highlight=False)
@@ -78,7 +80,7 @@ def _show_checkpoint(name: str) -> None:
         console.print(f"  {metric} {value:.4f}")
     console.print(f"classes: {', '.join(about.classes) or 'none (regression)'}", soft_wrap=True)
     console.print(f"data licence: {about.license}")
-    console.print(f"input: {_text(about.transforms().shape)}")
+    console.print(f"input: {shape_text(about.transforms().shape)}")
     console.print(f"made with: {', '.join(f'{name} {version}' for name, version in about.versions.items())}")
 
 
@@ -86,7 +88,3 @@ def _what(module) -> str:
     names = [type(part).__name__ for part in module.modules() if not list(part.children())]
     names = [name for name in names if name not in ("Identity", "Dropout", "Flatten")]
     return type(module).__name__ if not names or len(names) > 4 else " ".join(names)
-
-
-def _text(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
