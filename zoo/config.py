@@ -26,14 +26,20 @@ from zoo.catalogue import CONF, model_config, suggest
 
 TARGETS = frozenset(
     {
+        "zoo.models.DBN",
         "zoo.models.GoogLeNet",
         "zoo.models.InceptionSmall",
         "zoo.models.LeNet",
         "zoo.models.LeNet1998",
         "zoo.models.LeNet5",
         "zoo.models.MLP",
+        "zoo.models.RBM",
+        "zoo.models.StackedAutoencoder",
         "zoo.tasks.Classification",
+        "zoo.tasks.ContrastiveDivergence",
+        "zoo.tasks.Reconstruction",
         "zoo.tasks.Regression",
+        "zoo.tasks.WakeSleep",
         "zoo.tasks.optimization.constant",
         "zoo.tasks.optimization.cosine",
         "zoo.tasks.optimization.one_cycle",

@@ -30,7 +30,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     splits = prepare.dataset(node)
     preprocess = about.transforms()
     preprocess.check(splits.shape, where=f"dataset {node.name}")
-    if list(splits.classes) != about.classes:
+    if net.num_classes is not None and list(splits.classes) != about.classes:
         raise ValueError(
             f"dataset {node.name} has the classes {', '.join(splits.classes) or 'none'}; "
             f"the checkpoint knows {', '.join(about.classes) or 'none'}"

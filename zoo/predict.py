@@ -1,7 +1,7 @@
 """``zoo predict``: label a picture, a folder of them, a CSV of pixels or an ``.npz``, one batch in memory at a time.
 
-Writes a CSV with file (or row), class and probability - for regression the values - or, for a CSV of pixels, the
-``ImageId,Label`` that Kaggle's Digit Recognizer takes.
+Writes a CSV with file (or row), class and probability - for regression the values, for a net without classes the
+code - or, for a CSV of pixels, the ``ImageId,Label`` that Kaggle's Digit Recognizer takes.
 """
 
 import csv
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo import prepare
 from zoo.checkpoints import CheckpointInfo, open_checkpoint, refuse_existing, replacing
@@ -21,6 +21,7 @@ from zoo.data import images, npz, pixel_csv
 from zoo.data.splits import shape_text
 from zoo.losses import probabilities
 
+Rows = Callable[[list[str], Tensor], Iterator[list[Any]]]  # of a batch's names and outputs
 Batches = Iterator[tuple[list[str], Tensor]]  # what each row of a raw batch is called, and the batch
 
 
@@ -36,14 +37,14 @@ def predict(cfg: DictConfig) -> int:
         raise ValueError(f"format={cfg.format}: choose auto, table or kaggle")
     if cfg.batch_size < 1:
         raise ValueError(f"batch_size={cfg.batch_size}: at least 1 is needed")
-    device = _device(prepare.place(cfg.accelerator)["accelerator"])
+    device = prepare.device(prepare.place(cfg.accelerator))
     net, about = open_checkpoint(cfg.checkpoint)
     net.to(device).to(memory_format=torch.channels_last)
     preprocess = about.transforms()
     source = Path(cfg.input)
     batches = _read(source, preprocess.shape, batch_size=cfg.batch_size, resize=cfg.resize)
     kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and source.suffix.lower() == ".csv")
-    header, rows_of = _kaggle(about) if kaggle else _table(about, source)
+    header, rows_of = _kaggle(about) if kaggle else _table(net, about, source)
     count = 0
     with replacing(cfg.output) as temporary, temporary.open("w", newline="") as file, torch.inference_mode():
         writer = csv.writer(file, lineterminator="\n")
@@ -56,11 +57,12 @@ def predict(cfg: DictConfig) -> int:
     return count
 
 
-def _table(about: CheckpointInfo, source: Path) -> tuple[list[str], Callable[[list[str], Tensor], Iterator[list[Any]]]]:
+def _table(net: nn.Module, about: CheckpointInfo, source: Path) -> tuple[list[str], Rows]:
     what = "row" if source.suffix.lower() in (".csv", ".npz") else "file"
     if not about.classes:
-        width = about.net["num_classes"]
-        header = [what, *(f"value{k}" for k in range(width))] if width > 1 else [what, "value"]
+        width = net(torch.zeros(1, *about.transforms().shape, device=next(net.parameters()).device)).shape[1]
+        name = "value" if net.num_classes else "code"  # type: ignore[truthy-bool]
+        header = [what, *(f"{name}{k}" for k in range(width))] if width > 1 else [what, name]
 
         def values(names: list[str], outputs: Tensor) -> Iterator[list[Any]]:
             for name, row in zip(names, outputs.tolist(), strict=True):
@@ -69,19 +71,19 @@ def _table(about: CheckpointInfo, source: Path) -> tuple[list[str], Callable[[li
         return header, values
 
     def rows(names: list[str], outputs: Tensor) -> Iterator[list[Any]]:
-        chance, number = probabilities(outputs, about.task["loss"]).max(dim=1)
+        chance, number = probabilities(outputs, about.task.get("loss", "cross_entropy")).max(dim=1)
         for name, k, p in zip(names, number.tolist(), chance.tolist(), strict=True):
             yield [name, about.classes[k], f"{p:.6f}"]
 
     return [what, "class", "probability"], rows
 
 
-def _kaggle(about: CheckpointInfo) -> tuple[list[str], Callable[[list[str], Tensor], Iterator[list[Any]]]]:
+def _kaggle(about: CheckpointInfo) -> tuple[list[str], Rows]:
     if not about.classes:
         raise ValueError("format=kaggle is for classes; this checkpoint predicts values, use format=table")
 
     def rows(names: list[str], outputs: Tensor) -> Iterator[list[Any]]:
-        number = probabilities(outputs, about.task["loss"]).argmax(dim=1)
+        number = probabilities(outputs, about.task.get("loss", "cross_entropy")).argmax(dim=1)
         for name, k in zip(names, number.tolist(), strict=True):
             yield [name, about.classes[k]]
 
@@ -129,12 +131,6 @@ def _arrays(source: Path, shape: tuple[int, ...], *, batch_size: int) -> Batches
     for first in range(0, len(x), batch_size):
         part = x[first : first + batch_size]
         yield [str(first + 1 + i) for i in range(len(part))], part
-
-
-def _device(accelerator: str) -> torch.device:
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    return torch.device(accelerator)
 
 
 if __name__ == "__main__":

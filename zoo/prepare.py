@@ -1,5 +1,6 @@
 """What a config turns into before anything is fitted: data, net, place - or one line that says why it cannot work."""
 
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -62,7 +63,7 @@ def net(node: DictConfig, splits: Splits, *, dataset: str) -> nn.Module:
         target, arguments = config.check(stage.task, where="task")
         task = cast("type[Task]", target)
         kind = "classes" if splits.classes else "values"
-        if task.targets != kind:
+        if task.targets not in ("none", kind):
             words = {"classes": "class labels", "values": "real target values"}
             raise ValueError(f"{pair}: {task.__name__} learns {words[task.targets]}, the data have {words[kind]}")
         binary = arguments.get("loss") == "binary_cross_entropy"
@@ -74,9 +75,22 @@ def net(node: DictConfig, splits: Splits, *, dataset: str) -> nn.Module:
         raise ValueError(f"{pair}: {error}") from error
     if built.in_shape != splits.shape:
         raise ValueError(f"{pair}: the net takes {shape_text(built.in_shape)}, the data are {shape_text(splits.shape)}")
-    if built.num_classes != splits.num_outputs and not (binary and built.num_classes == 1):
-        raise ValueError(f"{pair}: the net has {built.num_classes} outputs, the data call for {splits.num_outputs}")
+    if getattr(built, "label_units", 0) and not splits.classes:
+        raise ValueError(f"{pair}: label_units need class labels, the data have real target values")
+    outputs = built.num_classes
+    if outputs is None and task.targets != "none":
+        raise ValueError(f"{pair}: {task.__name__} needs outputs; set model.net.num_classes={splits.num_outputs}")
+    if outputs not in (None, splits.num_outputs) and not (binary and outputs == 1):
+        raise ValueError(f"{pair}: the net has {outputs} outputs, the data call for {splits.num_outputs}")
     return built.to(memory_format=torch.channels_last)
+
+
+def refuse_precision(stage: DictConfig, precision: str) -> None:
+    """Raise ValueError where a stage's task cannot work at the accelerator's precision."""
+    task, _ = config.check(stage.task, where="task")
+    reason = getattr(task, "refused_precisions", {}).get(precision)
+    if reason:
+        raise ValueError(f"accelerator.precision={precision}: {reason} ({task.__name__})")
 
 
 def place(node: DictConfig) -> dict[str, Any]:
@@ -96,3 +110,11 @@ def place(node: DictConfig) -> dict[str, Any]:
     if node.devices != "auto" and not isinstance(node.devices, int):
         raise ValueError(f"accelerator.devices={node.devices}: choose auto or how many")
     return {str(key): value for key, value in node.items()}
+
+
+def device(place: dict[str, Any]) -> torch.device:
+    """The device of this process, for work outside a Trainer."""
+    kind = place["accelerator"]
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)

@@ -18,8 +18,10 @@ class Stage:
     task: dict[str, Any] = MISSING
     optimizer: dict[str, Any] = MISSING
     lr_schedule: dict[str, Any] = MISSING
-    epochs: int = MISSING
+    epochs: int = MISSING  # of each fit; 0 leaves the stage out
     batch_size: int = MISSING
+    min_steps: int | None = None  # more epochs where they would be fewer steps, as with few examples
+    encode_once: bool = True  # codes of the layers below are computed once for a fit, where they fit in memory
     gradient_clip: float | None = None  # greatest norm of the gradient
     ema: float | None = None  # decay of the weights' moving average, which is what is evaluated and kept
     patience: int | None = None  # epochs without a better validation metric before stopping; keeps the best
@@ -47,6 +49,7 @@ class Dataset:
     download: bool = True
     validation: float = MISSING  # a fraction below 1, or a number of examples
     test: float | None = None
+    labels: int | None = None  # so many training examples keep their labels, drawn by the run's seed; null: all
     shape: list[int] | None = None
     num_classes: int | None = None
     augment: dict[str, Any] = MISSING
@@ -76,6 +79,7 @@ class Train:
     lr: float | None = None
     resume: str | None = None
     progress: bool = True
+    codes: str = "pca"
     debug: bool = False
 
 
@@ -84,7 +88,23 @@ class Evaluate:
     checkpoint: str = MISSING
     dataset: Dataset | None = None
     accelerator: Accelerator = field(default_factory=Accelerator)
+    likelihood: bool = True
+    chains: int = MISSING
+    temperatures: int = MISSING
     output: str | None = None
+    overwrite: bool = False
+    debug: bool = False
+
+
+@dataclass
+class Sample:
+    checkpoint: str = MISSING
+    n: int = MISSING
+    steps: int = MISSING
+    labels: Any = None  # a class's name, or a list of them; None: samples of any, or in turn of each class
+    output: str = MISSING
+    seed: int = 1
+    accelerator: Accelerator = field(default_factory=Accelerator)
     overwrite: bool = False
     debug: bool = False
 
@@ -112,5 +132,5 @@ class Export:
     debug: bool = False
 
 
-for _name, _schema in {"train": Train, "evaluate": Evaluate, "predict": Predict, "export": Export}.items():
-    ConfigStore.instance().store(name=f"{_name}_schema", node=_schema)
+for _schema in (Train, Evaluate, Predict, Sample, Export):
+    ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)

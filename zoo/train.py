@@ -6,6 +6,7 @@ from), and in the end ``model.safetensors``, ``metrics.json``, ``curves.png`` an
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from functools import partial
 from math import ceil, inf
 from pathlib import Path
@@ -25,10 +26,13 @@ from zoo.checkpoints import CheckpointInfo
 from zoo.data.module import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits, seed_from, shape_text
+from zoo.features import encoded
 from zoo.fit import fit, measure
 from zoo.history import History
 from zoo.tasks import Classification, Task
 from zoo.tasks.optimization import Optimization
+
+CHECKED = 1000  # pictures that a task looks at before anything is fitted; of real values, all
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -53,25 +57,30 @@ def train(cfg: DictConfig) -> dict[str, float]:
     history = History(folder / "metrics.csv")
     loggers = [history, *_extra_logger(cfg.logger)]
 
-    for _, _, task in _fits(cfg, net, splits):
+    labelled = splits if cfg.dataset.labels is None else _few_labels(cfg, net, splits)
+    _settle_lengths(cfg, splits, labelled)
+    raw = prepare.sample(splits)
+    inputs = preprocess(raw[:CHECKED] if raw.dtype == torch.uint8 else raw)
+    for _, stage, task in _fits(cfg, deepcopy(net), splits, labelled):
+        prepare.refuse_precision(stage, cfg.accelerator.precision)
         task.configure_optimizers()  # whatever a stage would trip over later, it trips over now
+        if hasattr(task, "check"):
+            task.check(inputs)
 
     if resume is None:
         _begin(folder, cfg, command)
-    for name, stage, task in _fits(cfg, net, splits):
+    for name, stage, task in _fits(cfg, net, splits, labelled):
         if resume is not None and name != resume["fit"]:
             continue  # finished before: its result is in the checkpoint of the later fit
         seed = seed_from(cfg.seed, name)
         seed_everything(seed % 2**32, verbose=False)
         history.start(name, step=resume["global_step"] if resume else 0)
-        data = DataModule(
-            splits,
-            preprocess=preprocess,
-            augment=augment,
-            batch_size=stage.batch_size,
-            seed=seed,
-            workers=cfg.dataset.workers,
-        )
+        part, steps = _examples(stage, splits, labelled), {"preprocess": preprocess, "augment": augment}
+        if stage.encode_once and augment is None and getattr(task, "layer", None):
+            codes = encoded(net, part, preprocess, depth=task.layer, device=prepare.device(place))
+            if codes is not None:
+                part, task.inputs.ready, steps = codes[0], True, {"preprocess": codes[1]}
+        data = DataModule(part, batch_size=stage.batch_size, seed=seed, workers=cfg.dataset.workers, **steps)
         fit(
             task,
             data,
@@ -86,10 +95,31 @@ def train(cfg: DictConfig) -> dict[str, float]:
         resume = None
     if resume is not None:
         raise ValueError(f"{folder}: its last.ckpt is of a fit {resume['fit']!r} that its config.yaml does not have")
+    task = config.build(stage.task, net)  # of the whole net, whatever part was fitted last
+    data = DataModule(splits, preprocess=preprocess, workers=cfg.dataset.workers)
     metrics = measure(task, data, place=place)
     about = _describe(cfg, net, splits, preprocess, metrics, command)
     _write(folder, net, about, history, task)
     return metrics
+
+
+def _few_labels(cfg: DictConfig, net: nn.Module, splits: Splits) -> Splits:
+    if getattr(net, "label_units", 0):
+        raise ValueError(f"dataset.labels={cfg.dataset.labels}: a net with label_units learns all labels with the data")
+    return splits.keep_labels(cfg.dataset.labels, seed=cfg.seed)
+
+
+def _settle_lengths(cfg: DictConfig, splits: Splits, labelled: Splits) -> None:
+    """Let min_steps have their epochs."""
+    for stage in cfg.model.stages.values():
+        if stage.min_steps is not None and stage.epochs:
+            steps = ceil(len(_examples(stage, splits, labelled).train) / stage.batch_size)
+            stage.epochs = max(stage.epochs, ceil(stage.min_steps / steps))
+
+
+def _examples(stage: DictConfig, splits: Splits, labelled: Splits) -> Splits:
+    """What a stage learns from: its task needs labels, or does not."""
+    return splits if config.check(stage.task)[0].targets == "none" else labelled  # type: ignore[attr-defined]
 
 
 @rank_zero_only
@@ -115,7 +145,7 @@ def _settle_stages(cfg: DictConfig) -> None:
     for name, stage in cfg.model.stages.items():
         for key in ("epochs", "batch_size"):
             stage[key] = stage[key] if cfg[key] is None else cfg[key]
-            if stage[key] < 1:
+            if stage[key] < (0 if key == "epochs" and len(cfg.model.stages) > 1 else 1):
                 raise ValueError(f"{key}={stage[key]}: at least 1 is needed")
         stage.optimizer.lr = stage.optimizer.lr if cfg.lr is None else cfg.lr
         for key, value, most in (
@@ -126,17 +156,26 @@ def _settle_stages(cfg: DictConfig) -> None:
         ):
             if value is not None and not 0 <= value < most:
                 raise ValueError(f"{key}={value}: from 0 up to {'any number' if most == inf else most} is allowed")
+        if stage.min_steps is not None and stage.min_steps < 1:
+            raise ValueError(f"min_steps={stage.min_steps}: at least 1 is needed")
         for part in ("schedule", "task", "optimizer", "lr_schedule"):
             config.check(stage[part], where=f"model.stages.{name}.{part}")
+    if not any(stage.epochs for stage in cfg.model.stages.values()):
+        raise ValueError("epochs=0: at least one stage must have some")
 
 
-def _fits(cfg: DictConfig, net: nn.Module, splits: Splits) -> Iterator[tuple[str, DictConfig, Task]]:
+def _fits(
+    cfg: DictConfig, net: nn.Module, splits: Splits, labelled: Splits
+) -> Iterator[tuple[str, DictConfig, Task]]:
     """(name, stage, task) of every fit, in order."""
     for stage_name, stage in cfg.model.stages.items():
+        if stage.epochs == 0:
+            continue
+        examples = len(_examples(stage, splits, labelled).train)
         optimization = Optimization(
             optimizer=partial(config.build, stage.optimizer, where=f"model.stages.{stage_name}.optimizer"),
             lr_schedule=partial(config.build, stage.lr_schedule),
-            total_steps=stage.epochs * ceil(len(splits.train) / stage.batch_size),
+            total_steps=stage.epochs * ceil(examples / stage.batch_size),
         )
         task = partial(config.build, stage.task, optimization=optimization)
         for part, fit_task in config.build(stage.schedule, net, task):
@@ -179,7 +218,7 @@ def _describe(
         net=OmegaConf.to_container(cfg.model.net, resolve=True),  # type: ignore[arg-type]
         task=OmegaConf.to_container(last_stage.task, resolve=True),  # type: ignore[arg-type]
         preprocess=preprocess.to_dict(),
-        classes=list(splits.classes),
+        classes=list(splits.classes) if net.num_classes is not None else [],
         metrics=metrics,
         num_params=sum(parameter.numel() for parameter in net.parameters()),
         command=command,

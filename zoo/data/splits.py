@@ -73,6 +73,18 @@ class Splits:
     def num_outputs(self) -> int:
         return len(self.classes) or self.targets
 
+    def keep_labels(self, count: int, *, seed: int) -> "Splits":
+        """The same with ``count`` training examples, every class in proportion: those that keep their labels.
+
+        Raises:
+            ValueError: the training part is not in memory, or too small.
+        """
+        if not isinstance(self.train, InMemory):
+            raise ValueError("dataset.labels is for sets that are held in memory")
+        _, part = hold_out(self.train, count, what="labels", draw=seed)
+        assert part is not None
+        return replace(self, train=part)
+
 
 def shape_text(shape: Sequence[int]) -> str:
     """(1, 28, 28) -> "1x28x28"."""
@@ -84,13 +96,16 @@ def seed_from(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
-def hold_out(examples: InMemory, size: float, *, what: str = "validation") -> tuple[InMemory, InMemory | None]:
-    """Cut a fixed part off, stratified by class: the same examples at every call and for every run's seed.
+def hold_out(
+    examples: InMemory, size: float, *, what: str = "validation", draw: int | None = None
+) -> tuple[InMemory, InMemory | None]:
+    """Cut a part off, stratified by class: the same examples at every call and, without ``draw``, in every run.
 
     Args:
         examples: what to cut; real-valued targets are cut without strata.
         size: a fraction below 1, or a number of examples; 0 cuts nothing.
         what: the part's name, for the error and the draw: parts of different names are different draws.
+        draw: a number for another draw.
 
     Returns:
         The rest, and the part (None where ``size`` is 0).
@@ -101,11 +116,13 @@ def hold_out(examples: InMemory, size: float, *, what: str = "validation") -> tu
     if size == 0:
         return examples, None
     strata = examples.y if not examples.y.is_floating_point() else torch.zeros(len(examples), dtype=torch.int64)
-    rest, part = (torch.tensor(side) for side in stratify(strata.tolist(), size, what=what))
+    rest, part = (torch.tensor(side) for side in stratify(strata.tolist(), size, what=what, draw=draw))
     return InMemory(examples.x[rest], examples.y[rest]), InMemory(examples.x[part], examples.y[part])
 
 
-def stratify(labels: Sequence[int], size: float, *, what: str) -> tuple[list[int], list[int]]:
+def stratify(
+    labels: Sequence[int], size: float, *, what: str, draw: int | None = None
+) -> tuple[list[int], list[int]]:
     """Indices of the rest and of a part of ``size``, every class in proportion. See `hold_out`."""
     if not 0 < size < float("inf"):
         raise ValueError(f"{what}={size:g}: a fraction below 1 or a number of examples is needed")
@@ -127,7 +144,8 @@ def stratify(labels: Sequence[int], size: float, *, what: str) -> tuple[list[int
                 f"class {label} has {len(members)} examples, too few for a {what} part of {size:g}: "
                 f"add examples or change dataset.{what}"
             )
-        order = torch.randperm(len(members), generator=torch.Generator().manual_seed(seed_from(what, label))).tolist()
+        place = (what, label) if draw is None else (what, label, draw)
+        order = torch.randperm(len(members), generator=torch.Generator().manual_seed(seed_from(*place))).tolist()
         part += [members[i] for i in order[: counts[label]]]
         rest += [members[i] for i in order[counts[label] :]]
     return sorted(rest), sorted(part)

@@ -1,20 +1,27 @@
 """What is learned: pure ``nn.Module``s, one model a file, torch only.
 
 Every classifier answers to the same verbs: ``forward(x)`` gives logits (or the regression output),
-``encode(x, depth=None)`` the features below the head, ``reset_head(num_classes)`` a new head.
+``encode(x, depth=None)`` the features below the head, ``reset_head(num_classes)`` a new head. Nets that generate or
+code have ``reconstruct(x)``, and ``sample(n)`` where they are a distribution; without classes ``forward`` is the code.
 """
 
 from zoo.models.activations import ACTIVATIONS, activation
+from zoo.models.autoencoder import Autoencoder, StackedAutoencoder
+from zoo.models.dbn import DBN
 from zoo.models.fixed_conv import KERNELS, FixedConv
 from zoo.models.inception import GoogLeNet, InceptionBlock, InceptionSmall
 from zoo.models.lenet import LeNet, LeNet5
 from zoo.models.lenet1998 import LeNet1998
 from zoo.models.mlp import MLP
+from zoo.models.rbm import RBM
 
 __all__ = [
     "ACTIVATIONS",
+    "DBN",
     "KERNELS",
     "MLP",
+    "RBM",
+    "Autoencoder",
     "FixedConv",
     "GoogLeNet",
     "InceptionBlock",
@@ -22,5 +29,6 @@ __all__ = [
     "LeNet",
     "LeNet5",
     "LeNet1998",
+    "StackedAutoencoder",
     "activation",
 ]

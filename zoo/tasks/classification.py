@@ -13,7 +13,7 @@ from torchmetrics.classification import (
 )
 
 from zoo.losses import classification_loss, probabilities
-from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.tasks.optimization import Optimization, fit_only, is_logging_step
 
 
 @runtime_checkable
@@ -41,10 +41,12 @@ class Classification(LightningModule):
         loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`).
         label_smoothing: how much of the target is spread over all classes, 0 to 1.
         auxiliary_weight: weight of each auxiliary head's loss, where the net has any (GoogLeNet: 0.3).
+        layer_decay: the rate of each layer is that of the layer above times this, the head's that of the optimizer.
+        head_only_epochs: for so many epochs the head alone learns, so that its first, random gradients spoil nothing.
         optimization: optimizer and learning-rate course; None for evaluation only.
 
     Raises:
-        ValueError: an unknown loss, or a ``layer``.
+        ValueError: an unknown loss, a ``layer``, or a layer_decay or head_only_epochs out of range.
     """
 
     targets: ClassVar[str] = "classes"
@@ -59,13 +61,21 @@ class Classification(LightningModule):
         loss: str = "cross_entropy",
         label_smoothing: float = 0.0,
         auxiliary_weight: float = 0.3,
+        layer_decay: float = 1.0,
+        head_only_epochs: int = 0,
         optimization: Optimization | None = None,
     ):
         super().__init__()
         if layer is not None:
             raise ValueError("classification fits the whole net; use the schedule joint")
+        if not 0 < layer_decay <= 1 or head_only_epochs < 0:
+            raise ValueError(
+                f"layer_decay={layer_decay}, head_only_epochs={head_only_epochs}: "
+                "above 0 and up to 1, and 0 or more epochs are needed"
+            )
         self.net, self.optimization = net, optimization
         self.loss_name, self.auxiliary_weight = loss, auxiliary_weight
+        self.layer_decay, self.head_only_epochs = layer_decay, head_only_epochs
         self.has_auxiliaries = isinstance(net, AuxiliaryClassifier)
         self.loss = classification_loss(loss, label_smoothing=label_smoothing)
         num_classes = 2 if loss == "binary_cross_entropy" else int(net.num_classes)  # type: ignore[arg-type]
@@ -74,9 +84,37 @@ class Classification(LightningModule):
         self._confusion = MulticlassConfusionMatrix(num_classes)
         self.confusion: list[list[int]] = []  # after a test: counts, classes x classes, rows the true class
 
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            fit_only(self.net, self._fitted())
+
+    def teardown(self, stage: str) -> None:
+        if stage == "fit":
+            self.net.requires_grad_(True)
+
     def configure_optimizers(self) -> Any:
         assert self.optimization is not None, "a task without optimization only evaluates"
-        return self.optimization(self.net.parameters())
+        fitted = self._fitted()
+        if self.layer_decay == 1:
+            return self.optimization(fitted)
+        layers = [[p for p in layer.parameters() if p in set(fitted)] for layer in self.net.layers]  # type: ignore[union-attr]
+        rest = set(fitted) - {p for layer in layers for p in layer}
+        groups: list[dict[str, Any]] = [{"params": [p for p in fitted if p in rest]}]
+        for above, layer in enumerate(reversed(layers), start=1):
+            groups.append({"params": layer, "lr_factor": self.layer_decay**above})
+        return self.optimization([group for group in groups if group["params"]])
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        if self.current_epoch < self.head_only_epochs:
+            head = set(self.net.head.parameters())  # type: ignore[union-attr, operator]
+            for parameter in self._fitted():
+                if parameter not in head:
+                    parameter.grad = None  # which optimizers pass over, momentum and decay included
+
+    def _fitted(self) -> list[nn.Parameter]:
+        """All that the outputs depend on; a deep belief network, say, has besides what it generates by."""
+        generative = set(getattr(self.net, "generative_parameters", tuple)())
+        return [p for p in self.net.parameters() if p not in generative]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch

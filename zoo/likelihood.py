@@ -1,0 +1,286 @@
+"""Log-likelihood of restricted Boltzmann machines and deep belief networks, exact where it can be and bracketed elsewhere.
+
+All that is hard is Z = Σ_v Σ_h exp(-E(v, h)). Up to 25 units on one side it is a sum over the states of that side, the
+other being summed out. Beyond, annealed importance sampling (Neal 2001; Salakhutdinov & Murray 2008) walks from a model
+whose Z is known, the base-rate model, to the RBM by small steps of the inverse temperature β:
+
+    p*_β(v) = exp(-(1 - β) E_A(v)) · exp(-β E_B(v)) Π_j (1 + exp(β (c + W v)_j))
+
+with E_A(v) and E_B(v) what the visible units alone contribute in either model. The weights w it collects have the mean
+Z_B / Z_A; their logarithm has at most that, so log Z comes out too low rather than too high, and the likelihood
+of data too high. The same walk from the RBM down to the base-rate model errs to the other side (Burda, Grosse &
+Salakhutdinov 2015). Both together bracket the truth, as long as the chains of the walk down begin at samples of the RBM.
+"""
+
+from dataclasses import dataclass
+from math import inf, log
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from zoo.models import DBN, RBM
+
+METHODS = ("exact", "ais", "reverse_ais")
+MOST_UNITS = 25  # on the side whose states are summed over
+CHUNK = 2**13  # states at a time
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """log Z.
+
+    Attributes:
+        value: nats; a scalar through which gradients flow when it is exact.
+        standard_error: of the value, by the delta method over the chains; 0 when exact.
+    """
+
+    value: Tensor
+    standard_error: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Three standard errors of the mean weight below and above, carried through the logarithm (-inf where the
+        error is a third of the mean or more)."""
+        value, spread = float(self.value), 3 * self.standard_error
+        return value + (log(1 - spread) if spread < 1 else -inf), value + log(1 + spread)
+
+
+def log_partition(
+    rbm: "RBM",
+    method: str = "exact",
+    *,
+    chains: int = 100,
+    temperatures: int = 1000,
+    burn_in: int = 1000,
+    data: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Estimate:
+    """log Z of a restricted Boltzmann machine, in nats.
+
+    Args:
+        rbm: the machine.
+        method: exact (at most 25 Bernoulli units on either side), ais (errs to below) or reverse_ais (errs to above).
+        chains: independent chains, computed side by side.
+        temperatures: steps of β from 0 to 1, evenly spaced.
+        burn_in: Gibbs steps before the chains of reverse_ais walk down.
+        data: N x in_shape, from whose means the base-rate model is made, and at which the chains of reverse_ais begin.
+            None: a base-rate model of the RBM's own visible biases, and chains that begin at its samples.
+        generator: of chance; None for torch's global one.
+
+    Raises:
+        ValueError: an unknown method, exact for too large a machine, or annealing of Gaussian hidden units.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method={method}: choose one of: {', '.join(METHODS)}")
+    if method == "exact":
+        return Estimate(_exact(rbm), 0.0)
+    if rbm.hidden_units != "bernoulli":
+        raise ValueError(f"method={method} is for Bernoulli hidden units; this machine has {rbm.hidden_units} ones")
+    if chains < 2 or temperatures < 1:
+        raise ValueError(f"chains={chains}, temperatures={temperatures}: at least 2 and 1 are needed")
+    walk = _Walk(rbm, data, generator)
+    with torch.no_grad():
+        betas = torch.linspace(0, 1, temperatures + 1, dtype=torch.float64).tolist()
+        if method == "ais":
+            log_weights = walk.run(walk.base_samples(chains), betas)
+            sign = 1
+        else:
+            log_weights = walk.run(walk.samples(chains, burn_in, data), betas[::-1])
+            sign = -1
+        mean = log_weights.logsumexp(dim=0) - log(chains)
+        ratios = (log_weights - mean).exp()  # mean 1
+        return Estimate(walk.base_log_partition() + sign * mean, float(ratios.std() / chains**0.5))
+
+
+def log_likelihood(
+    model: "RBM | DBN",
+    v: Tensor,
+    *,
+    log_z: Tensor | float | None = None,
+    samples: int = 20,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """log p(v) of each example, in nats, N: exactly for an RBM, a lower bound for a DBN.
+
+    With label units it is that of the pixels, labels summed out. The bound of a DBN is the logarithm of the mean of
+    p(v, h) / q(h | v) over ``samples`` draws of h from the recognition conditionals (Salakhutdinov & Murray 2008,
+    section 5; a mean of several weights is never the worse bound, Burda, Grosse & Salakhutdinov 2016).
+
+    Args:
+        model: the machine, or the stack of them.
+        v: N x in_shape; for Bernoulli units zeros and ones, since probabilities are of those alone.
+        log_z: log Z of the RBM, or of the DBN's top one; None computes it exactly.
+        samples: draws of the hidden layers for each example of a DBN.
+        generator: of chance; None for torch's global one.
+
+    Raises:
+        ValueError: values other than 0 and 1 for Bernoulli units; or as `log_partition` where ``log_z`` is None.
+    """
+    layers = getattr(model, "layers", None)
+    lowest, top = (model, model) if layers is None else (layers[0], layers[-1])
+    v = v.flatten(1)
+    if lowest.visible_units == "bernoulli" and not ((v == 0) | (v == 1)).all():
+        raise ValueError("log-likelihood of Bernoulli units is for zeros and ones: binarise the data first")
+    if log_z is None:
+        log_z = _exact(top)  # type: ignore[arg-type]
+    if layers is None or len(layers) == 1:
+        return _unnormalised(top, v) - log_z  # type: ignore[arg-type]
+    chance = _Chance(generator)
+    weights = torch.stack([_log_weight(model, v, chance) for _ in range(samples)])  # type: ignore[arg-type]
+    return weights.logsumexp(dim=0) - log(samples) - log_z
+
+
+def binarise(x: Tensor, *, seed: int = 0) -> Tensor:
+    """Zeros and ones with the values of x, within 0 to 1, as probabilities: the same at every call."""
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(x.shape, generator=generator).to(x.device) < x).to(x.dtype)
+
+
+def _log_weight(model: "DBN", v: Tensor, chance: "_Chance") -> Tensor:
+    """log p*(v, h) - log q(h | v) for one h ~ q, N: all but log Z of the top."""
+    total, below = torch.zeros(len(v), dtype=v.dtype, device=v.device), v
+    for k in range(len(model.layers) - 1):
+        mean = model.up(below, k)
+        above = chance.bernoulli(mean)
+        total = total - _log_bernoulli(mean, above)
+        rbm = model.rbm(k)
+        if rbm.visible_units == "bernoulli":
+            total = total + _log_bernoulli(rbm.visible_mean(above), below)
+        else:
+            variance = rbm.log_variance.exp()
+            error = (below - rbm.visible_mean(above)).square() / variance
+            total = total - (error + torch.log(2 * torch.pi * variance)).sum(dim=1) / 2
+        below = above
+    return total + _unnormalised(model.top, below)
+
+
+def _unnormalised(rbm: "RBM", v: Tensor) -> Tensor:
+    """log Σ_h [Σ_labels] exp(-E), N."""
+    if not rbm.label_units:
+        return -rbm.free_energy(v)
+    return rbm.class_logits(v).logsumexp(dim=1) + v @ rbm.visible_bias[: v.shape[1]]
+
+
+def _log_bernoulli(mean: Tensor, states: Tensor) -> Tensor:
+    """log p(states), N."""
+    return -F.binary_cross_entropy(mean, states, reduction="none").sum(dim=1)
+
+
+def _exact(rbm: "RBM") -> Tensor:
+    hidden, visible = rbm.weight.shape
+    pixels = visible - rbm.label_units
+    by_hidden = rbm.hidden_units == "bernoulli" and hidden <= MOST_UNITS
+    by_visible = rbm.visible_units == "bernoulli" and pixels <= MOST_UNITS
+    if not (by_hidden or by_visible):
+        raise ValueError(
+            f"exact log Z sums over 2^n states, n at most {MOST_UNITS} Bernoulli units on one side; this machine has "
+            f"{pixels} {rbm.visible_units} visible and {hidden} {rbm.hidden_units} hidden ones: use method='ais'"
+        )
+    units = hidden if by_hidden and (hidden <= pixels or not by_visible) else pixels
+    total = []
+    for first in range(0, 2**units, CHUNK):
+        numbers = torch.arange(first, min(first + CHUNK, 2**units), device=rbm.weight.device)
+        states = ((numbers[:, None] >> torch.arange(units, device=numbers.device)) & 1).to(rbm.weight.dtype)
+        if units == hidden and by_hidden:
+            total.append((-rbm.free_energy_of_hidden(states)).logsumexp(dim=0))
+        else:
+            total.append(_unnormalised(rbm, states).logsumexp(dim=0))
+    return torch.stack(total).logsumexp(dim=0)
+
+
+class _Chance:
+    """Draws from one generator, or from torch's own."""
+
+    def __init__(self, generator: torch.Generator | None):
+        self.generator = generator
+
+    def uniform(self, like: Tensor) -> Tensor:
+        return torch.rand(like.shape, generator=self.generator, device=like.device)
+
+    def normal(self, like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=self.generator, device=like.device, dtype=like.dtype)
+
+    def bernoulli(self, mean: Tensor) -> Tensor:
+        return (self.uniform(mean) < mean).to(mean.dtype)
+
+    def one_hot(self, logits: Tensor) -> Tensor:
+        """From softmax(logits), by the greatest of logits + Gumbel noise."""
+        gumbel = -torch.log(-torch.log(self.uniform(logits).clamp(1e-12, 1 - 1e-7)))
+        return F.one_hot((logits + gumbel.to(logits)).argmax(dim=1), logits.shape[1]).to(logits.dtype)
+
+
+class _Walk:
+    """The distributions between the base-rate model (β = 0) and the RBM (β = 1), and chains that walk along them."""
+
+    def __init__(self, rbm: "RBM", data: Tensor | None, generator: torch.Generator | None):
+        self.rbm, self.chance = rbm, _Chance(generator)
+        self.pixels = rbm.weight.shape[1] - rbm.label_units
+        self.variance = rbm.log_variance.exp() if rbm.visible_units == "gaussian" else None
+        self.base = rbm.visible_bias.detach().clone()
+        if data is not None:
+            mean = data.flatten(1).to(self.base).mean(dim=0)
+            if rbm.visible_units == "bernoulli":
+                mean = torch.logit((mean * len(data) + 1) / (len(data) + 2))  # no unit for certain on or off
+            self.base[: self.pixels] = mean
+
+    def run(self, v: Tensor, betas: list[float]) -> Tensor:
+        """log w of each chain after the whole walk, N."""
+        log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
+        for now, then in zip(betas, betas[1:], strict=False):
+            a = self.rbm.hidden_input(v)
+            log_weights += (self._log_p(v, a, then) - self._log_p(v, a, now)).double()
+            if then not in (0.0, 1.0):  # at the end nothing is left to be weighed
+                v = self._step(a, then)
+        return log_weights
+
+    def base_log_partition(self) -> Tensor:
+        """log Z_A: visible units by themselves, times 2 to the number of hidden ones."""
+        pixels, labels = self.base[: self.pixels], self.base[self.pixels :]
+        free = len(self.rbm.weight) * log(2)
+        if self.variance is not None:
+            return torch.log(2 * torch.pi * self.variance).sum() / 2 + free
+        return F.softplus(pixels).sum() + (labels.logsumexp(dim=0) if len(labels) else 0) + free
+
+    def base_samples(self, n: int) -> Tensor:
+        return self._visible(self.base.expand(n, -1))
+
+    def samples(self, n: int, burn_in: int, data: Tensor | None) -> Tensor:
+        """Samples of the RBM: chains that begin at data, or at the end of a walk up."""
+        if data is None:
+            v = self.base_samples(n)
+            for step in range(burn_in):
+                v = self._step(self.rbm.hidden_input(v), (step + 1) / burn_in)
+        else:
+            picked = (self.chance.uniform(torch.empty(n, device=data.device)) * len(data)).long()
+            v = data[picked].flatten(1).to(self.base)
+            if self.variance is None:
+                v = self.chance.bernoulli(v)
+            if self.rbm.label_units:
+                v = torch.cat([v, self.chance.one_hot(self.rbm.class_logits(v))], dim=1)
+        for _ in range(burn_in):
+            v = self._step(self.rbm.hidden_input(v), 1.0)
+        return v
+
+    def _step(self, a: Tensor, beta: float) -> Tensor:
+        """v' ~ p_β(v | h), h ~ p_β(h | v), given the hidden inputs c + W v."""
+        h = self.chance.bernoulli(torch.sigmoid(beta * a))
+        own = (1 - beta) * self.base + beta * self.rbm.visible_bias
+        return self._visible(torch.addmm(own, h, self.rbm.weight, alpha=beta))
+
+    def _visible(self, inputs: Tensor) -> Tensor:
+        if self.variance is not None:
+            return inputs + self.variance.sqrt() * self.chance.normal(inputs)
+        v = self.chance.bernoulli(torch.sigmoid(inputs[:, : self.pixels]))
+        return torch.cat([v, self.chance.one_hot(inputs[:, self.pixels :])], dim=1) if self.rbm.label_units else v
+
+    def _log_p(self, v: Tensor, a: Tensor, beta: float) -> Tensor:
+        """log p*_β(v), N."""
+        if self.variance is None:
+            own = v @ ((1 - beta) * self.base + beta * self.rbm.visible_bias)
+        else:
+            base, rbm = ((v - b).square() / (2 * self.variance) for b in (self.base, self.rbm.visible_bias))
+            own = -((1 - beta) * base + beta * rbm).sum(dim=1)
+        return own + F.softplus(beta * a).sum(dim=1)

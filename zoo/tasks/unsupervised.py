@@ -1,0 +1,57 @@
+"""What the tasks without targets share: the inputs of a layer, their range, and how a whole net is measured."""
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+NO_TARGETS = "none"
+FP16 = {"16-mixed": "free energies and their differences leave float16's range; use bf16-mixed or 32-true"}
+
+
+class Encoded:
+    """The inputs of a layer: N x in_shape -> N x V, codes of the layers below, as given to it.
+
+    ``ready``: whether the batches hold those codes already, computed once for the whole fit (`zoo.features`).
+    """
+
+    def __init__(self, net: nn.Module, layer: int | None):
+        self.net, self.depth, self.ready = net, layer or 0, False
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.flatten(1) if self.ready or not self.depth else self.net.encode(x, self.depth)  # type: ignore[operator]
+
+
+def check_unit_interval(v: Tensor, *, what: str, fix: str) -> None:
+    """Raise ValueError where values leave [0, 1]."""
+    least, most = v.min().item(), v.max().item()
+    if least < 0 or most > 1:
+        raise ValueError(
+            f"{what} within 0 to 1, these go from {least:.3g} to {most:.3g}: "
+            f"set model.inputs=unit for pictures, or {fix} for real values"
+        )
+
+
+def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
+    """Sum over all pixels of (x - x')², N."""
+    return (x - reconstruction).flatten(1).square().sum(dim=1)
+
+
+def log_generative(task: LightningModule, net: nn.Module, x: Tensor, y: Tensor, *, part: str) -> None:
+    """Log what a whole net without a loss is measured by.
+
+    - ``reconstruction_error``: squared error of `net.reconstruct`, summed over pixels.
+    - ``pseudo_log_likelihood``: of an RBM with Bernoulli units, inputs rounded to zeros and ones (nats).
+    - ``accuracy``: where classes are units of the net.
+    """
+    options = {"on_epoch": True, "batch_size": len(x), "sync_dist": True}
+    error = squared_error(x, net.reconstruct(x)).mean()  # type: ignore[operator]
+    task.log(f"{part}/reconstruction_error", error, **options)  # type: ignore[arg-type]
+    if getattr(net, "visible_units", "") == "bernoulli" and not net.label_units:
+        v = x.flatten(1).round()
+        flips = torch.randint(v.shape[1], (len(v),), generator=torch.Generator().manual_seed(0)).to(v.device)
+        value = net.pseudo_log_likelihood(v, flips).mean()  # type: ignore[operator]
+        task.log(f"{part}/pseudo_log_likelihood", value, **options)  # type: ignore[arg-type]
+    if getattr(net, "label_units", False):
+        accuracy = (net(x).argmax(dim=1) == y).float().mean()
+        task.log(f"{part}/accuracy", accuracy, prog_bar=part == "val", **options)  # type: ignore[arg-type]

@@ -1,0 +1,128 @@
+"""The up-down algorithm: how a whole deep belief network is fine-tuned as a generative model."""
+
+from typing import Any, ClassVar, Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from zoo.tasks.optimization import Optimization, fit_only, is_logging_step
+from zoo.tasks.unsupervised import FP16, NO_TARGETS, Encoded, check_unit_interval, log_generative
+
+
+class Belief(Protocol):
+    """What the task needs of a deep belief network: RBMs, and recognition weights for all but the top one."""
+
+    layers: nn.ModuleList
+    recognition: nn.ModuleList
+
+    def untie(self) -> None: ...
+
+
+class WakeSleep(LightningModule):
+    """Contrastive wake-sleep (Hinton, Osindero & Teh 2006, section 5 and appendix B).
+
+    Wake: the data are recognised upwards, each layer drawn; the generative weights learn to give each layer back from
+    the one above. At the top, k steps of Gibbs sampling, and contrastive divergence. Sleep: what the chain ended in is
+    generated downwards; the recognition weights learn to tell what it came from. Each part is a sum of log
+    probabilities that concerns parameters of its own, so the loss is their sum.
+
+    Args:
+        net: a deep belief network; its recognition weights are parted from the generative ones here.
+        layer: None; the algorithm is about all layers.
+        k: Gibbs steps in the top RBM.
+        optimization: optimizer and learning-rate course; None for evaluation only.
+
+    Raises:
+        ValueError: a ``layer``, k below 1, or a net that is no deep belief network of Bernoulli units.
+    """
+
+    targets: ClassVar[str] = NO_TARGETS
+    monitor: ClassVar[str] = "val/reconstruction_error"
+    mode: ClassVar[str] = "min"
+    refused_precisions: ClassVar[dict[str, str]] = FP16
+    inputs: Encoded
+
+    def __init__(
+        self, net: nn.Module, layer: int | None = None, *, k: int = 3, optimization: Optimization | None = None
+    ):
+        super().__init__()
+        if layer is not None:
+            raise ValueError("wake-sleep fits the whole net; use the schedule joint")
+        if k < 1:
+            raise ValueError(f"k={k}: at least 1 is needed")
+        if not hasattr(net, "untie"):
+            raise ValueError(f"wake-sleep is for deep belief networks; {type(net).__name__} is none")
+        self.net, self.k, self.optimization = net, k, optimization
+        self.belief.untie()
+        self.inputs = Encoded(net, None)
+
+    @property
+    def belief(self) -> Belief:
+        return cast(Belief, self.net)
+
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError where the inputs, N x in_shape, leave [0, 1]."""
+        check_unit_interval(x, what="Bernoulli visible units need inputs", fix="another model")
+
+    def configure_optimizers(self) -> Any:
+        assert self.optimization is not None, "a task without optimization only evaluates"
+        return self.optimization(self._fitted())
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            fit_only(self.net, self._fitted())
+
+    def teardown(self, stage: str) -> None:
+        if stage == "fit":
+            self.net.requires_grad_(True)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        *lower, top = cast(list[Any], list(self.belief.layers))
+        recognition = self.belief.recognition
+        with torch.no_grad():
+            awake = [self.inputs(x)]  # states of the layers, from the pixels up: N x H_k
+            for up in recognition:
+                awake.append(_drawn(up(awake[-1])))
+            v0 = top.with_labels(awake[-1], y)
+            vk = top.gibbs(v0, self.k)
+            asleep = [vk[:, : awake[-1].shape[1]]]  # from the top down
+            for rbm in reversed(lower):
+                asleep.append(rbm.sample_visible(asleep[-1]))
+            asleep.reverse()
+        wake = sum(
+            (_cross_entropy(F.linear(above, rbm.weight.t(), rbm.visible_bias), below))
+            for rbm, below, above in zip(lower, awake, awake[1:], strict=False)
+        )
+        divergence = top.free_energy(v0).mean() - top.free_energy(vk).mean()
+        sleep = sum(_cross_entropy(up(asleep[k]), asleep[k + 1]) for k, up in enumerate(recognition))
+        if is_logging_step(self):
+            self.log("train/wake", wake)
+            self.log("train/sleep", sleep)
+            self.log("train/loss", wake + divergence + sleep, prog_bar=True)
+        return wake + divergence + sleep
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        log_generative(self, self.net, *batch, part="val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        log_generative(self, self.net, *batch, part="test")
+
+    def _fitted(self) -> list[nn.Parameter]:
+        """All but a head, and the hidden biases of the directed layers, for which the recognition has its own."""
+        head = getattr(self.net, "head", None)
+        others = {cast(Any, rbm).hidden_bias for rbm in list(self.belief.layers)[:-1]}
+        others |= set() if head is None else set(head.parameters())
+        return [p for p in self.net.parameters() if p not in others]
+
+
+def _cross_entropy(logits: Tensor, states: Tensor) -> Tensor:
+    """-log p(states), summed over units, the mean over the batch."""
+    return F.binary_cross_entropy_with_logits(logits, states, reduction="sum") / len(states)
+
+
+def _drawn(logits: Tensor) -> Tensor:
+    p = torch.sigmoid(logits)
+    return (torch.rand(p.shape, device=p.device) < p).to(p.dtype)
