@@ -41,6 +41,6 @@ def encoded(
 
     train = encode(splits.train)
     assert train is not None
-    return Splits(
-        train, encode(splits.validation), None, (width,), splits.classes, splits.targets
-    ), Preprocess.fit(train.x[:1], standardize=False)
+    return Splits(train, encode(splits.validation), None, (width,), splits.classes, splits.targets), Preprocess.fit(
+        train.x[:1], standardize=False
+    )

@@ -1,4 +1,4 @@
-"""Log-likelihood of restricted Boltzmann machines and deep belief networks, exact where it can be and bracketed elsewhere.
+"""Log-likelihood of restricted Boltzmann machines and deep belief networks: exact where it can be, else bracketed.
 
 All that is hard is Z = Σ_v Σ_h exp(-E(v, h)). Up to 25 units on one side it is a sum over the states of that side, the
 other being summed out. Beyond, annealed importance sampling (Neal 2001; Salakhutdinov & Murray 2008) walks from a model
@@ -7,12 +7,13 @@ whose Z is known, the base-rate model, to the RBM by small steps of the inverse 
     p*_β(v) = exp(-(1 - β) E_A(v)) · exp(-β E_B(v)) Π_j (1 + exp(β (c + W v)_j))
 
 with E_A(v) and E_B(v) what the visible units alone contribute in either model. The weights w it collects have the mean
-Z_B / Z_A; their logarithm has at most that, so log Z comes out too low rather than too high, and the likelihood
-of data too high. The same walk from the RBM down to the base-rate model errs to the other side (Burda, Grosse &
-Salakhutdinov 2015). Both together bracket the truth, as long as the chains of the walk down begin at samples of the RBM.
+Z_B / Z_A; the mean of their logarithms lies below that ratio's, so log Z comes out too low rather than too high, and
+the likelihood of data too high. The same walk from the RBM down to the base-rate model errs to the other side (Burda,
+Grosse & Salakhutdinov 2015). Together they bracket the truth, if the walk down begins at samples of the RBM.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf, log
 from typing import TYPE_CHECKING
 
@@ -229,7 +230,7 @@ class _Walk:
     def run(self, v: Tensor, betas: list[float]) -> Tensor:
         """log w of each chain after the whole walk, N."""
         log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
-        for now, then in zip(betas, betas[1:], strict=False):
+        for now, then in pairwise(betas):
             a = self.rbm.hidden_input(v)
             log_weights += (self._log_p(v, a, then) - self._log_p(v, a, now)).double()
             if then not in (0.0, 1.0):  # at the end nothing is left to be weighed

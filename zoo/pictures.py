@@ -2,7 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CODE_MAPS = ("pca", "tsne")
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # a line's name -> its x and y values
 
 
@@ -70,4 +75,85 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: str
                 fontsize=8,
                 weight=weight,
             )
+    figure.savefig(path, dpi=120)
+
+
+def grid(
+    tiles: "Tensor", path: str | Path, *, columns: int = 10, names: Sequence[str] | None = None, signed: bool = False
+) -> None:
+    """Pictures side by side, row by row.
+
+    Args:
+        tiles: N x C x H x W with C 1 or 3, values from 0 to 1; other shapes are drawn as one strip each.
+        path: the PNG to write.
+        columns: pictures in a row.
+        names: of each picture; a row bears that of its first.
+        signed: show weights: each picture by itself, red below 0 and blue above, white at 0.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    x = tiles.detach().float().cpu()
+    if x.dim() != 4 or x.shape[1] not in (1, 3):
+        x = x.reshape(len(x), 1, 1, -1)
+    if signed:
+        x = x.mean(dim=1, keepdim=True)
+        x = x / x.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+    count, channels, height, width = x.shape
+    rows = -(-count // columns)
+    mosaic = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, channels), np.nan)
+    for i, tile in enumerate(x.permute(0, 2, 3, 1).numpy()):
+        top, left = 1 + (i // columns) * (height + 1), 1 + (i % columns) * (width + 1)
+        mosaic[top : top + height, left : left + width] = tile if signed else tile.clip(0, 1)
+    scale = max(2, 56 // max(height, 2)) / 100  # inches a pixel
+    margin = 0.1 + 0.09 * max(map(len, names)) if names else 0.0
+    size = (margin + scale * mosaic.shape[1], scale * mosaic.shape[0])
+    figure = Figure(figsize=size)
+    axes = figure.add_axes((margin / size[0], 0, 1 - margin / size[0], 1), facecolor="#888888")
+    shown = mosaic[..., 0] if channels == 1 else np.nan_to_num(mosaic, nan=0.5)
+    colours, least = ("RdBu", -1) if signed else ("gray", 0)
+    axes.imshow(shown, interpolation="nearest", aspect="auto", cmap=colours, vmin=least, vmax=1)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for row in range(rows) if names else ():
+        axes.text(-4, 1 + row * (height + 1) + height / 2, names[row * columns], ha="right", va="center")  # type: ignore[index]
+    figure.savefig(path, dpi=100)
+
+
+def codes(points: "Tensor", labels: Sequence[int], classes: Sequence[str], path: str | Path, *, method: str) -> None:
+    """A map of codes in the plane, coloured by class. Codes of two units are drawn as they are.
+
+    Args:
+        points: N x H.
+        labels: N class numbers; empty without classes.
+        classes: their names.
+        path: the PNG to write.
+        method: pca, or tsne (van der Maaten & Hinton 2008), which takes seconds for each thousand points.
+
+    Raises:
+        ValueError: an unknown method.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    if method not in CODE_MAPS:
+        raise ValueError(f"codes={method}: choose {' or '.join(CODE_MAPS)}")
+    x = points.detach().float().cpu().numpy()
+    if x.shape[1] > 2:
+        x = PCA(2).fit_transform(x) if method == "pca" else TSNE(random_state=0, init="pca").fit_transform(x)
+    elif x.shape[1] == 1:
+        x = np.hstack([x, np.zeros_like(x)])
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    axes = figure.subplots()
+    numbers = np.asarray(labels)
+    for k, name in enumerate(classes or [""]):
+        chosen = numbers == k if len(numbers) else slice(None)
+        axes.scatter(x[chosen, 0], x[chosen, 1], s=6, alpha=0.7, label=name, color=f"C{k % 10}")
+    if 0 < len(classes) <= 20:
+        axes.legend(markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_title(f"codes of {len(x):,} examples" + (f", by {method}" if points.shape[1] > 2 else ""))
+    axes.set_xticks([])
+    axes.set_yticks([])
     figure.savefig(path, dpi=120)

@@ -61,7 +61,7 @@ def _table(net: nn.Module, about: CheckpointInfo, source: Path) -> tuple[list[st
     what = "row" if source.suffix.lower() in (".csv", ".npz") else "file"
     if not about.classes:
         width = net(torch.zeros(1, *about.transforms().shape, device=next(net.parameters()).device)).shape[1]
-        name = "value" if net.num_classes else "code"  # type: ignore[truthy-bool]
+        name = "value" if net.num_classes else "code"
         header = [what, *(f"{name}{k}" for k in range(width))] if width > 1 else [what, name]
 
         def values(names: list[str], outputs: Tensor) -> Iterator[list[Any]]:

@@ -1,12 +1,14 @@
 """``zoo train``: walk a model's stages and, in each, the fits that its schedule yields, every one with a fresh Trainer.
 
 The run folder gets ``config.yaml`` (resolved), ``metrics.csv`` (every logged step), ``checkpoints/last.ckpt`` (to go on
-from), and in the end ``model.safetensors``, ``metrics.json``, ``curves.png`` and, for classes, ``confusion.png``.
+from), and in the end ``model.safetensors``, ``metrics.json``, ``curves.png`` and, for classes, ``confusion.png``. A
+stage without labels leaves the pictures of `zoo.gallery`.
 """
 
 import json
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from math import ceil, inf
 from pathlib import Path
@@ -19,9 +21,9 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
 
-from zoo import checkpoints, config, pictures, prepare, schemas
+from zoo import checkpoints, config, gallery, pictures, prepare, schemas
 from zoo.checkpoints import CheckpointInfo
 from zoo.data.module import DataModule
 from zoo.data.preprocess import Preprocess
@@ -29,10 +31,33 @@ from zoo.data.splits import Splits, seed_from, shape_text
 from zoo.features import encoded
 from zoo.fit import fit, measure
 from zoo.history import History
-from zoo.tasks import Classification, Task
+from zoo.tasks import Classification, Regression, Task
 from zoo.tasks.optimization import Optimization
+from zoo.tasks.unsupervised import Encoded
 
 CHECKED = 1000  # pictures that a task looks at before anything is fitted; of real values, all
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that is to be run: its config, and the examples that its task learns from."""
+
+    name: str
+    config: DictConfig
+    splits: Splits
+    needs_labels: bool
+
+    def fits(self, net: nn.Module) -> Iterator[tuple[str, Task]]:
+        """(name, task) of every fit, in order; a task is made when it is its turn."""
+        where = f"model.stages.{self.name}"
+        optimization = Optimization(
+            optimizer=partial(config.build, self.config.optimizer, where=f"{where}.optimizer"),
+            lr_schedule=partial(config.build, self.config.lr_schedule),
+            total_steps=self.config.epochs * ceil(len(self.splits.train) / self.config.batch_size),
+        )
+        task = partial(config.build, self.config.task, optimization=optimization)
+        for part, fit_task in config.build(self.config.schedule, net, task):
+            yield (self.name if part == "net" else f"{self.name}.{part}"), fit_task
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -53,73 +78,93 @@ def train(cfg: DictConfig) -> dict[str, float]:
         raise ValueError(f"dataset.augment is for pictures; dataset {cfg.dataset.name} is {shape_text(splits.shape)}")
     seed_everything(cfg.seed, verbose=False)
     net = prepare.net(cfg.model, splits, dataset=cfg.dataset.name)
-    preprocess = Preprocess.fit(prepare.sample(splits), standardize=cfg.model.inputs == "standardized")
+    raw = prepare.sample(splits)
+    preprocess = Preprocess.fit(raw, standardize=cfg.model.inputs == "standardized")
+    stages = _stages(cfg, splits, net)
+    _rehearse(cfg, stages, net, preprocess(raw[:CHECKED] if raw.dtype == torch.uint8 else raw))
     history = History(folder / "metrics.csv")
     loggers = [history, *_extra_logger(cfg.logger)]
 
-    labelled = splits if cfg.dataset.labels is None else _few_labels(cfg, net, splits)
-    _settle_lengths(cfg, splits, labelled)
-    raw = prepare.sample(splits)
-    inputs = preprocess(raw[:CHECKED] if raw.dtype == torch.uint8 else raw)
-    for _, stage, task in _fits(cfg, deepcopy(net), splits, labelled):
-        prepare.refuse_precision(stage, cfg.accelerator.precision)
-        task.configure_optimizers()  # whatever a stage would trip over later, it trips over now
-        if hasattr(task, "check"):
-            task.check(inputs)
-
     if resume is None:
         _begin(folder, cfg, command)
-    for name, stage, task in _fits(cfg, net, splits, labelled):
-        if resume is not None and name != resume["fit"]:
-            continue  # finished before: its result is in the checkpoint of the later fit
-        seed = seed_from(cfg.seed, name)
-        seed_everything(seed % 2**32, verbose=False)
-        history.start(name, step=resume["global_step"] if resume else 0)
-        part, steps = _examples(stage, splits, labelled), {"preprocess": preprocess, "augment": augment}
-        if stage.encode_once and augment is None and getattr(task, "layer", None):
-            codes = encoded(net, part, preprocess, depth=task.layer, device=prepare.device(place))
-            if codes is not None:
-                part, task.inputs.ready, steps = codes[0], True, {"preprocess": codes[1]}
-        data = DataModule(part, batch_size=stage.batch_size, seed=seed, workers=cfg.dataset.workers, **steps)
-        fit(
-            task,
-            data,
-            stage,
-            name=name,
-            folder=folder / "checkpoints",
-            loggers=loggers,
-            place=place,
-            resume=folder / "checkpoints" / "last.ckpt" if resume else None,
-            progress=cfg.progress,
-        )
-        resume = None
+    for stage in stages:
+        fitted = False
+        for name, task in stage.fits(net):
+            if resume is not None and name != resume["fit"]:
+                continue  # finished before: its result is in the checkpoint of the later fit
+            seed = seed_from(cfg.seed, name)
+            seed_everything(seed % 2**32, verbose=False)
+            history.start(name, step=resume["global_step"] if resume else 0)
+            examples, steps = stage.splits, {"preprocess": preprocess, "augment": augment}
+            inputs = getattr(task, "inputs", None)
+            if isinstance(inputs, Encoded) and inputs.depth and stage.config.encode_once and augment is None:
+                codes = encoded(net, examples, preprocess, depth=inputs.depth, device=prepare.device(place))
+                if codes is not None:
+                    examples, inputs.ready, steps = codes[0], True, {"preprocess": codes[1]}
+            fit(
+                task,
+                DataModule(
+                    examples,
+                    batch_size=stage.config.batch_size,
+                    seed=seed,
+                    workers=cfg.dataset.workers,
+                    **steps,
+                ),
+                stage.config,
+                name=name,
+                folder=folder / "checkpoints",
+                loggers=loggers,
+                place=place,
+                resume=folder / "checkpoints" / "last.ckpt" if resume else None,
+                progress=cfg.progress,
+            )
+            resume, fitted = None, True
+        if fitted and not stage.needs_labels:
+            _draw(net, splits, preprocess, folder, prefix=stage.name, codes=cfg.codes)
     if resume is not None:
         raise ValueError(f"{folder}: its last.ckpt is of a fit {resume['fit']!r} that its config.yaml does not have")
-    task = config.build(stage.task, net)  # of the whole net, whatever part was fitted last
-    data = DataModule(splits, preprocess=preprocess, workers=cfg.dataset.workers)
-    metrics = measure(task, data, place=place)
-    about = _describe(cfg, net, splits, preprocess, metrics, command)
-    _write(folder, net, about, history, task)
+    task = config.build(stages[-1].config.task, net)  # of the whole net, whatever part was fitted last
+    metrics = measure(task, DataModule(splits, preprocess=preprocess, workers=cfg.dataset.workers), place=place)
+    about = _describe(cfg, stages[-1], net, splits, preprocess, metrics, command)
+    _write(folder, net, about, history, task, stages)
     return metrics
 
 
-def _few_labels(cfg: DictConfig, net: nn.Module, splits: Splits) -> Splits:
-    if getattr(net, "label_units", 0):
-        raise ValueError(f"dataset.labels={cfg.dataset.labels}: a net with label_units learns all labels with the data")
-    return splits.keep_labels(cfg.dataset.labels, seed=cfg.seed)
+@rank_zero_only
+def _draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *, prefix: str, codes: str) -> None:
+    gallery.draw(net, splits, preprocess, folder, prefix=prefix, codes=codes)
 
 
-def _settle_lengths(cfg: DictConfig, splits: Splits, labelled: Splits) -> None:
-    """Let min_steps have their epochs."""
-    for stage in cfg.model.stages.values():
-        if stage.min_steps is not None and stage.epochs:
-            steps = ceil(len(_examples(stage, splits, labelled).train) / stage.batch_size)
-            stage.epochs = max(stage.epochs, ceil(stage.min_steps / steps))
+def _stages(cfg: DictConfig, splits: Splits, net: nn.Module) -> list[Stage]:
+    """The stages that have epochs, each with its examples, its min_steps turned into epochs."""
+    labelled = splits
+    if cfg.dataset.labels is not None:
+        if getattr(net, "label_units", 0):
+            raise ValueError("dataset.labels: a net with label_units learns all labels together with the data")
+        labelled = splits.keep_labels(cfg.dataset.labels, seed=cfg.seed)
+    stages = []
+    for name, stage in cfg.model.stages.items():
+        if not stage.epochs:
+            continue
+        needs_labels = config.check(stage.task)[0].targets != "none"  # type: ignore[attr-defined]
+        examples = labelled if needs_labels else splits
+        if stage.min_steps is not None:
+            stage.epochs = max(stage.epochs, ceil(stage.min_steps / ceil(len(examples.train) / stage.batch_size)))
+        stages.append(Stage(name, stage, examples, needs_labels))
+    return stages
 
 
-def _examples(stage: DictConfig, splits: Splits, labelled: Splits) -> Splits:
-    """What a stage learns from: its task needs labels, or does not."""
-    return splits if config.check(stage.task)[0].targets == "none" else labelled  # type: ignore[attr-defined]
+def _rehearse(cfg: DictConfig, stages: list[Stage], net: nn.Module, x: Tensor) -> None:
+    """On a copy of the net, whatever a later stage would trip over after hours: ValueError now."""
+    net = deepcopy(net)
+    if cfg.codes not in pictures.CODE_MAPS:
+        raise ValueError(f"codes={cfg.codes}: choose {' or '.join(pictures.CODE_MAPS)}")
+    for stage in stages:
+        prepare.refuse_precision(stage.config, cfg.accelerator.precision)
+        for _, task in stage.fits(net):
+            task.configure_optimizers()
+            if not isinstance(task, Classification | Regression):
+                task.check(x)
 
 
 @rank_zero_only
@@ -158,28 +203,14 @@ def _settle_stages(cfg: DictConfig) -> None:
                 raise ValueError(f"{key}={value}: from 0 up to {'any number' if most == inf else most} is allowed")
         if stage.min_steps is not None and stage.min_steps < 1:
             raise ValueError(f"min_steps={stage.min_steps}: at least 1 is needed")
+        if stage.min_steps is not None and stage.min_steps < 1:
+            raise ValueError(f"min_steps={stage.min_steps}: at least 1 is needed")
         for part in ("schedule", "task", "optimizer", "lr_schedule"):
             config.check(stage[part], where=f"model.stages.{name}.{part}")
     if not any(stage.epochs for stage in cfg.model.stages.values()):
         raise ValueError("epochs=0: at least one stage must have some")
-
-
-def _fits(
-    cfg: DictConfig, net: nn.Module, splits: Splits, labelled: Splits
-) -> Iterator[tuple[str, DictConfig, Task]]:
-    """(name, stage, task) of every fit, in order."""
-    for stage_name, stage in cfg.model.stages.items():
-        if stage.epochs == 0:
-            continue
-        examples = len(_examples(stage, splits, labelled).train)
-        optimization = Optimization(
-            optimizer=partial(config.build, stage.optimizer, where=f"model.stages.{stage_name}.optimizer"),
-            lr_schedule=partial(config.build, stage.lr_schedule),
-            total_steps=stage.epochs * ceil(examples / stage.batch_size),
-        )
-        task = partial(config.build, stage.task, optimization=optimization)
-        for part, fit_task in config.build(stage.schedule, net, task):
-            yield (stage_name if part == "net" else f"{stage_name}.{part}"), stage, fit_task
+    if not any(stage.epochs for stage in cfg.model.stages.values()):
+        raise ValueError("epochs=0: at least one stage must have some")
 
 
 def _extra_logger(node: DictConfig | None) -> list[Logger]:
@@ -208,15 +239,20 @@ def _resumed_config(folder: Path) -> DictConfig:
 
 
 def _describe(
-    cfg: DictConfig, net: nn.Module, splits: Splits, preprocess: Preprocess, metrics: dict[str, float], command: str
+    cfg: DictConfig,
+    last: Stage,
+    net: nn.Module,
+    splits: Splits,
+    preprocess: Preprocess,
+    metrics: dict[str, float],
+    command: str,
 ) -> CheckpointInfo:
-    *_, last_stage = cfg.model.stages.values()
     # The dataset's root may be a variable of the environment, to be looked up again where the file is used.
     dataset = OmegaConf.to_container(cfg.dataset, resolve=False)
     return CheckpointInfo(
         name=cfg.model.name,
         net=OmegaConf.to_container(cfg.model.net, resolve=True),  # type: ignore[arg-type]
-        task=OmegaConf.to_container(last_stage.task, resolve=True),  # type: ignore[arg-type]
+        task=OmegaConf.to_container(last.config.task, resolve=True),  # type: ignore[arg-type]
         preprocess=preprocess.to_dict(),
         classes=list(splits.classes) if net.num_classes is not None else [],
         metrics=metrics,
@@ -230,11 +266,16 @@ def _describe(
 
 
 @rank_zero_only
-def _write(folder: Path, net: nn.Module, about: CheckpointInfo, history: History, task: Task) -> None:
+def _write(
+    folder: Path, net: nn.Module, about: CheckpointInfo, history: History, task: Task, stages: list[Stage]
+) -> None:
     """What the run folder keeps, and the table in the terminal."""
     checkpoints.save(net, folder / "model.safetensors", about)
     (folder / "metrics.json").write_text(json.dumps(about.metrics, indent=2) + "\n")
-    panels = {"loss": ("train/loss", "val/loss"), type(task).monitor: (type(task).monitor,)}
+    monitors = dict.fromkeys(config.check(stage.config.task)[0].monitor for stage in stages)  # type: ignore[attr-defined]
+    panels = {"loss": ("train/loss", "val/loss")} | {
+        monitor: (monitor,) for monitor in monitors if monitor != "val/loss"
+    }
     lines = {
         title: {
             name if fit == "fit" else f"{fit} {name}": series

@@ -120,9 +120,7 @@ def hold_out(
     return InMemory(examples.x[rest], examples.y[rest]), InMemory(examples.x[part], examples.y[part])
 
 
-def stratify(
-    labels: Sequence[int], size: float, *, what: str, draw: int | None = None
-) -> tuple[list[int], list[int]]:
+def stratify(labels: Sequence[int], size: float, *, what: str, draw: int | None = None) -> tuple[list[int], list[int]]:
     """Indices of the rest and of a part of ``size``, every class in proportion. See `hold_out`."""
     if not 0 < size < float("inf"):
         raise ValueError(f"{what}={size:g}: a fraction below 1 or a number of examples is needed")

@@ -108,7 +108,7 @@ class Autoencoder(nn.Module):
             rbm = RBM(in_shape=self.in_shape, hidden=len(self.weight), visible_units=visible, hidden_units=hidden)
         rbm.weight, rbm.visible_bias, rbm.hidden_bias = self.weight, self.visible_bias, self.hidden_bias
         if visible == "gaussian":
-            rbm.log_variance = torch.zeros_like(self.visible_bias)
+            rbm.register_buffer("log_variance", torch.zeros_like(self.visible_bias))
         return rbm
 
     def unroll(self) -> None:

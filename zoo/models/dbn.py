@@ -147,7 +147,8 @@ class DBN(nn.Module):
             assert isinstance(rbm, RBM)
             if rbm.visible_units == "gaussian":
                 raise ValueError("the up-down algorithm is for bernoulli units in every layer")
-            linear = nn.Linear(*reversed(rbm.weight.shape)).to(rbm.weight)
+            hidden, visible = rbm.weight.shape
+            linear = nn.Linear(visible, hidden).to(rbm.weight)
             with torch.no_grad():
                 linear.weight.copy_(rbm.weight)
                 linear.bias.copy_(rbm.hidden_bias)

@@ -51,6 +51,8 @@ class RBM(nn.Module):
         ValueError: an unknown kind of unit, kinds that do not go together, or a width below 1.
     """
 
+    log_variance: Tensor
+
     def __init__(
         self,
         *,
@@ -193,7 +195,10 @@ class RBM(nn.Module):
 
         The last step gives p(v = 1 | h) rather than zeros and ones. ``labels``: N class numbers to sample for.
         """
-        v = self.gibbs(self.noise(n), steps - 1, labels=labels)
+        return self.generate(self.gibbs(self.noise(n), steps - 1, labels=labels))
+
+    def generate(self, v: Tensor) -> Tensor:
+        """One more step from states of the visible units to means of the pixels, N x in_shape."""
         return self._split(self.visible_mean(self.sample_hidden(v)))[0].unflatten(1, self.in_shape)
 
     def reset_head(self, num_classes: int) -> None:

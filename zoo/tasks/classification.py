@@ -106,7 +106,7 @@ class Classification(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         if self.current_epoch < self.head_only_epochs:
-            head = set(self.net.head.parameters())  # type: ignore[union-attr, operator]
+            head = set(self.net.head.parameters())  # type: ignore[union-attr]
             for parameter in self._fitted():
                 if parameter not in head:
                     parameter.grad = None  # which optimizers pass over, momentum and decay included

@@ -70,6 +70,9 @@ class ContrastiveDivergence(LightningModule):
     mode: ClassVar[str] = "min"
     refused_precisions: ClassVar[dict[str, str]] = FP16
     inputs: Encoded
+    activation: Tensor  # buffers: running means
+    visible_offset: Tensor
+    hidden_offset: Tensor
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class ContrastiveDivergence(LightningModule):
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
         self.initial_momentum, self.initial_momentum_epochs = initial_momentum, initial_momentum_epochs
         self.inputs = Encoded(net, layer)
-        machine: Any = net if layer is None else net.rbm(layer)  # type: ignore[operator]
+        machine: Any = net if layer is None else cast(Any, net).rbm(layer)
         self._rbm = (cast(Machine, machine),)  # in a tuple: it is part of the net, and registered there
         if hasattr(machine, "free_energy"):  # else the whole of a stack, to be evaluated
             hidden, visible = machine.weight.shape
@@ -126,8 +129,8 @@ class ContrastiveDivergence(LightningModule):
     def teardown(self, stage: str) -> None:
         if stage == "fit":
             self.net.requires_grad_(True)
-            if self.layer is not None and hasattr(self.net.layers[self.layer], "unroll"):  # type: ignore[index]
-                self.net.layers[self.layer].unroll()  # type: ignore[index, operator, union-attr]
+            if self.layer is not None and hasattr(layer := cast(Any, self.net).layers[self.layer], "unroll"):
+                layer.unroll()
 
     def configure_optimizers(self) -> Any:
         assert self.optimization is not None, "a task without optimization only evaluates"
@@ -135,7 +138,8 @@ class ContrastiveDivergence(LightningModule):
             raise ValueError("contrastive divergence fits one RBM at a time; use the schedule layerwise")
         weights = [p for p in self.rbm.parameters() if p.dim() > 1]
         biases = [p for p in self.rbm.parameters() if p.dim() == 1]
-        return self.optimization([{"params": weights}, {"params": biases, "weight_decay": 0.0}])
+        groups: list[dict[str, Any]] = [{"params": weights}, {"params": biases, "weight_decay": 0.0}]
+        return self.optimization(groups)
 
     def on_train_epoch_start(self) -> None:
         self._seen.clear()
@@ -234,9 +238,9 @@ class ContrastiveDivergence(LightningModule):
         """A term whose gradient is that of the sparsity penalty.
 
         The penalty is the cross-entropy between the target p and the running mean q of a unit's activation,
-        -p log q - (1 - p) log(1 - q). Its derivative by q is (q - p) / (q (1 - q)), and that of a mean activation by the
-        unit's input a is about q (1 - q): together q - p for each unit (Hinton 2010, section 11). So the term is
-        (q - p)·a, with q - p taken as given.
+        -p log q - (1 - p) log(1 - q). Its derivative by q is (q - p) / (q (1 - q)), and that of a mean activation by
+        the unit's input a is about q (1 - q): together q - p for each unit (Hinton 2010, section 11). So the term
+        is (q - p)·a, with q - p taken as given.
         """
         now = torch.sigmoid(a0.detach()).mean(dim=0)
         self.activation = 0.9 * self.activation + 0.1 * self._mean_of_all(now)

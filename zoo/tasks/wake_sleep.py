@@ -80,7 +80,7 @@ class WakeSleep(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        *lower, top = cast(list[Any], list(self.belief.layers))
+        *lower, top = list(cast(Any, self.belief.layers))
         recognition = self.belief.recognition
         with torch.no_grad():
             awake = [self.inputs(x)]  # states of the layers, from the pixels up: N x H_k
