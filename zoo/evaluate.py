@@ -1,12 +1,16 @@
 """``zoo evaluate``: measure a checkpoint on the test part of a dataset, by default the one it was trained for."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from zoo import config, prepare, schemas
+from zoo import config, likelihood, prepare, schemas
 from zoo.checkpoints import open_checkpoint, refuse_existing, replacing
 from zoo.data.module import DataModule
 from zoo.data.splits import Splits
@@ -40,6 +44,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     task = config.build(about.task, net, where="task")
     only_test = Splits(splits.train, None, splits.test, splits.shape, splits.classes, splits.targets)
     metrics = measure(task, DataModule(only_test, preprocess=preprocess, workers=node.workers), place=place)
+    if cfg.likelihood and hasattr(net, "sample") and about.task.get("_target_") != "zoo.tasks.Classification":
+        x = preprocess(prepare.sample(replace(splits, train=splits.test)))
+        metrics |= _likelihood(net, x, prepare.device(place), chains=cfg.chains, temperatures=cfg.temperatures)
     if cfg.output is not None:
         with replacing(cfg.output) as temporary:
             temporary.write_text(json.dumps(metrics, indent=2) + "\n")
@@ -52,6 +59,44 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         table.add_row(name, f"{value:.4f}", "" if saved is None else f"{saved:.4f}")
     Console().print(table)
     return metrics
+
+
+def _likelihood(
+    net: Any, x: Tensor, device: torch.device, *, chains: int, temperatures: int, part: int = 1000
+) -> dict[str, float]:
+    """Mean log p(x) in nats, of pixels drawn to zeros and ones; a DBN's is a lower bound.
+
+    With log Z annealed there are two: ``_ais`` errs to above, ``_reverse_ais`` to below.
+    """
+    net, x = net.to(device), x.to(device)
+    machine = getattr(net, "top", net)
+    if machine.hidden_units != "bernoulli" and min(machine.weight.shape) > likelihood.MOST_UNITS:
+        return {}
+    inputs = x if getattr(net, "layers", [net])[0].visible_units == "gaussian" else likelihood.binarise(x)
+    generator = torch.Generator(device).manual_seed(0)
+    with torch.inference_mode():
+        unnormalised = [
+            likelihood.log_likelihood(net, chunk, log_z=0.0, generator=generator) for chunk in inputs.split(part)
+        ]
+        mean = float(torch.cat(unnormalised).mean())
+        try:
+            exact = likelihood.log_partition(machine, "exact")
+            return {"test/log_likelihood": mean - float(exact.value)}
+        except ValueError:  # too large
+            data = _inputs_of(net, machine, inputs)
+        metrics = {}
+        for method in ("ais", "reverse_ais"):
+            estimate = likelihood.log_partition(
+                machine, method, chains=chains, temperatures=temperatures, data=data, generator=generator
+            )
+            metrics[f"test/log_likelihood_{method}"] = mean - float(estimate.value)
+            metrics[f"test/log_partition_{method}_error"] = estimate.standard_error
+    return metrics
+
+
+def _inputs_of(net: Any, machine: Any, x: Tensor) -> Tensor:
+    """What the (top) machine sees: N x its in_shape."""
+    return x if machine is net else net.encode(x, len(net.layers) - 1)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def sample(cfg: DictConfig) -> Tensor:
         else:
             arrays = {"x": drawn.numpy()} | ({} if numbers is None else {"y": numbers.numpy()})
             with temporary.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
+                np.savez(file, **arrays)
     text = f"{cfg.n:,} samples of {shape_text(about.transforms().shape)} in {output}"
     Console().print(text, soft_wrap=True, highlight=False)
     return drawn

@@ -1,7 +1,9 @@
-"""After a sweep: one table over its jobs, from the metrics that each left in its folder."""
+"""After a sweep: a table over its jobs, from the metrics that each left in its folder, and differences paired by seed."""
 
 import csv
 import json
+from collections.abc import Callable as Function
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +13,90 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+Rows = list[dict[str, Any]]
+
 
 class SweepTable(Callback):
-    """Hydra callback: writes ``sweep.csv`` into the sweep's folder and prints it."""
+    """Hydra callback: writes ``sweep.csv`` into the sweep's folder and prints it.
+
+    A sweep over seeds and over one key with two values is a paired comparison: then also ``paired.csv``.
+    """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         jobs = sorted(folder.glob("*/metrics.json"), key=lambda path: (len(path.parent.name), path))  # 2 before 10
-        rows = [_row(path) for path in jobs]
-        if not rows:
+        settings = [_settings(path.parent) for path in jobs]
+        metrics = [json.loads(path.read_text()) for path in jobs]
+        if not jobs:
             return
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        with (folder / "sweep.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        shown = [key for key in columns if "/" not in key or key.startswith("test/")]
-        table = Table(title=str(folder / "sweep.csv"), title_justify="left")
-        for key in shown:
-            table.add_column(key, justify="right")
-        for row in rows:
-            table.add_row(*(f"{v:.4f}" if isinstance(v := row.get(key, ""), float) else str(v) for key in shown))
-        Console().print(table)
+        rows = [{"job": path.parent.name, **s, **m} for path, s, m in zip(jobs, settings, metrics, strict=True)]
+        _keep(folder / "sweep.csv", rows, lambda key: "/" not in key or key.startswith("test/"))
+        differences = paired(settings, metrics)
+        if differences:
+            headline = "test/accuracy" if any(row["metric"] == "test/accuracy" for row in differences) else None
+            shown = [row for row in differences if headline in (None, row["metric"])]
+            _keep(folder / "paired.csv", differences, lambda key: True, shown)
 
 
-def _row(metrics: Path) -> dict[str, Any]:
-    overrides = yaml.safe_load((metrics.parent / ".hydra" / "overrides.yaml").read_text())
-    settings = dict(override.lstrip("+~").split("=", 1) for override in overrides if "=" in override)
-    return {"job": metrics.parent.name, **settings, **json.loads(metrics.read_text())}
+def paired(settings: Sequence[dict[str, str]], metrics: Sequence[dict[str, float]]) -> Rows:
+    """Differences between jobs that differ in one setting only, over the seeds.
+
+    Args:
+        settings: of each job: key -> value. One key but ``seed`` must have exactly two values.
+        metrics: of each job.
+
+    Returns:
+        For each combination of the other settings and each test metric: the mean difference, the first value's minus the
+        second's, and its 95 % interval by Student's t. Empty where the jobs are no such comparison.
+    """
+    from scipy.stats import t
+
+    values = {key: list(dict.fromkeys(job.get(key) for job in settings)) for job in settings for key in job}
+    choices = [key for key, found in values.items() if len(found) == 2 and key != "seed"]
+    if len(values.get("seed", [])) < 2 or len(choices) != 1:
+        return []
+    (key,) = choices
+    others = [name for name, found in values.items() if len(found) > 1 and name not in (key, "seed")]
+    cases: dict[tuple[Any, ...], dict[Any, dict[Any, dict[str, float]]]] = {}
+    for job, measured in zip(settings, metrics, strict=True):
+        case = cases.setdefault(tuple(job.get(name) for name in others), {})
+        case.setdefault(job["seed"], {})[job.get(key)] = measured
+    first, second = values[key]
+    rows = []
+    for case, seeds in cases.items():
+        pairs = [(arms[first], arms[second]) for arms in seeds.values() if len(arms) == 2]
+        for metric in sorted({name for a, b in pairs for name in a.keys() & b.keys() if name.startswith("test/")}):
+            difference = [a[metric] - b[metric] for a, b in pairs]
+            n = len(difference)
+            if n < 2:
+                continue
+            mean = sum(difference) / n
+            error = (sum((d - mean) ** 2 for d in difference) / (n - 1) / n) ** 0.5
+            margin = float(t.ppf(0.975, n - 1)) * error
+            arms = {f"{key}={value}": sum(pair[i][metric] for pair in pairs) / n for i, value in enumerate(values[key])}
+            rows.append(
+                dict(zip(others, case, strict=True))
+                | {"metric": metric, **arms, "difference": mean, "from": mean - margin, "to": mean + margin, "pairs": n}
+            )
+    return rows
+
+
+def _settings(job: Path) -> dict[str, str]:
+    overrides = yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text())
+    return dict(override.lstrip("+~").split("=", 1) for override in overrides if "=" in override)
+
+
+def _keep(path: Path, rows: Rows, column_is_shown: Function[[str], bool], shown: Rows | None = None) -> None:
+    """Write all rows; print some of them."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    printed = [key for key in columns if column_is_shown(key)]
+    table = Table(title=str(path), title_justify="left")
+    for key in printed:
+        table.add_column(key, justify="right")
+    for row in rows if shown is None else shown:
+        table.add_row(*(f"{v:.4f}" if isinstance(v := row.get(key, ""), float) else str(v) for key in printed))
+    Console().print(table)

@@ -92,6 +92,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
         for name, task in stage.fits(net):
             if resume is not None and name != resume["fit"]:
                 continue  # finished before: its result is in the checkpoint of the later fit
+            if resume is not None:  # now, since the codes of lower layers are computed before the Trainer loads it
+                state = {key[4:]: value for key, value in resume["state_dict"].items() if key.startswith("net.")}
+                net.load_state_dict(state)
             seed = seed_from(cfg.seed, name)
             seed_everything(seed % 2**32, verbose=False)
             history.start(name, step=resume["global_step"] if resume else 0)
@@ -163,8 +166,12 @@ def _rehearse(cfg: DictConfig, stages: list[Stage], net: nn.Module, x: Tensor) -
         prepare.refuse_precision(stage.config, cfg.accelerator.precision)
         for _, task in stage.fits(net):
             task.configure_optimizers()
-            if not isinstance(task, Classification | Regression):
+            if isinstance(task, Classification | Regression):
+                continue
+            try:
                 task.check(x)
+            except ValueError as error:
+                raise ValueError(f"model {cfg.model.name} with dataset {cfg.dataset.name}: {error}") from error
 
 
 @rank_zero_only

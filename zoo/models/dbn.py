@@ -35,6 +35,7 @@ class DBN(nn.Module):
             are a linear head's.
         dropout: probability of dropping a hidden unit while the head is trained.
         input_dropout: probability of dropping an input then.
+        init: of the weights, as `RBM`: normal, or xavier, the fair start of a net that is not pre-trained.
 
     Attributes:
         layers: the RBMs.
@@ -54,6 +55,7 @@ class DBN(nn.Module):
         label_units: bool = False,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
+        init: str = "normal",
     ):
         super().__init__()
         check_widths(in_shape=in_shape, hidden=hidden, num_classes=1 if num_classes is None else num_classes)
@@ -70,6 +72,7 @@ class DBN(nn.Module):
                 hidden=width,
                 visible_units=visible_units if k == 0 else "bernoulli",
                 label_units=num_classes if label_units and top and num_classes else 0,
+                init=init,
             )
             self.layers.append(rbm)
         self.recognition = nn.ModuleList()

@@ -40,6 +40,8 @@ class RBM(nn.Module):
         hidden_units: bernoulli, or gaussian (variance 1) over bernoulli visible ones.
         learn_variance: whether the variance of Gaussian visible units is learned; else it is 1.
         label_units: classes that are visible units of their own; they follow the pixels.
+        init: of the weights: "normal" with deviation 0.01 (Hinton 2010, section 8), or "xavier", four times the
+            uniform ones of Glorot & Bengio 2010, from which a net of sigmoids also learns by back-propagation alone.
 
     Attributes:
         weight: H x V.
@@ -62,6 +64,7 @@ class RBM(nn.Module):
         hidden_units: str = "bernoulli",
         learn_variance: bool = False,
         label_units: int = 0,
+        init: str = "normal",
     ):
         super().__init__()
         check_widths(in_shape=in_shape, hidden=hidden)
@@ -72,12 +75,16 @@ class RBM(nn.Module):
             raise ValueError(f"label_units={label_units}: 0 (none) or the number of classes is needed")
         if visible_units == "gaussian" and (hidden_units == "gaussian" or label_units):
             raise ValueError("gaussian visible units go with bernoulli hidden units and without label units")
+        if init not in ("normal", "xavier"):
+            raise ValueError(f"unknown init {init!r}; choose normal or xavier")
         if learn_variance and visible_units != "gaussian":
             raise ValueError("learn_variance is for gaussian visible units")
         self.in_shape, self.num_classes = tuple(in_shape), label_units or None
         self.visible_units, self.hidden_units, self.label_units = visible_units, hidden_units, label_units
         visible = prod(in_shape) + label_units
-        self.weight = nn.Parameter(torch.randn(hidden, visible) * 0.01)  # Hinton 2010, section 8
+        self.weight = nn.Parameter(torch.randn(hidden, visible) * 0.01)
+        if init == "xavier":
+            nn.init.xavier_uniform_(self.weight, gain=4.0)
         self.visible_bias = nn.Parameter(torch.zeros(visible))
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
         if visible_units == "gaussian":
