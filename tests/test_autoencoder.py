@@ -64,7 +64,7 @@ def test_an_autoencoder_is_its_formula(names, tied):
 
 
 def stack(**options) -> StackedAutoencoder:
-    net = drawn(StackedAutoencoder(**{"in_shape": [1, 2, 3], "hidden": [5, 4, 3], **options}))
+    net = drawn(StackedAutoencoder(**{"in_shape": [1, 2, 3], "num_classes": None, "hidden": [5, 4, 3], **options}))
     assert isinstance(net, StackedAutoencoder)
     return net
 
@@ -249,7 +249,9 @@ def test_reset_head_gives_a_fresh_head_and_leaves_the_body(start):
     assert all(torch.equal(value, before[name]) for name, value in net.layers.state_dict().items())
 
 
-@pytest.mark.parametrize("options", [{"num_classes": 3}, {"tied": False, "code_activation": "identity"}])
+@pytest.mark.parametrize(
+    "options", [{"num_classes": 3}, {"num_classes": None, "tied": False, "code_activation": "identity"}]
+)
 def test_the_state_goes_into_another_net_of_the_same_making(options):
     net = stack(**options)
     other = StackedAutoencoder(in_shape=[1, 2, 3], hidden=[5, 4, 3], **options)

@@ -36,7 +36,7 @@ def test_every_part_of_a_stage_composes(group):
             config.check(stage[part])
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "predict", "export"])
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "sample", "export"])
 def test_every_verb_composes(verb):
     assert config.compose(verb, ["checkpoint=x"]).checkpoint == "x"
 
@@ -137,7 +137,9 @@ ANY_CLASSES = {
     "perceptron",
 }
 PICTURES = set(DATASETS) - {"npz", "line"}
+CODERS = {"dbn", "dbn_1000", "dbn_generative", "deep_autoencoder", "rbm", "sae"}  # inputs within 0 to 1
 WORKS = {
+    *((model, dataset) for model in CODERS for dataset in PICTURES),
     *((model, dataset) for model in ANY_CLASSES for dataset in PICTURES),
     *((model, "npz") for model in ("logistic", "mlp", "mlp_16_16", "mlp_50_100", "mlp_2_3_2_2", "perceptron")),
     ("linear", "line"),
@@ -150,6 +152,7 @@ def test_every_pair_trains_or_says_why_not(model, dataset, world, folder, zoo, m
     monkeypatch.setenv("ZOO_DATA", str(world))
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     monkeypatch.setattr("zoo.pictures.curves", lambda *_: None)  # drawing is tested elsewhere, and slow
+    monkeypatch.setattr("zoo.gallery.draw", lambda *_, **__: None)
     monkeypatch.setattr("zoo.pictures.confusion", lambda *_: None)
     extra = [word.format(world=world) for word in EXTRA[dataset]]
     words = [f"model={model}", f"dataset={dataset}", *extra, "epochs=1", "batch_size=64", "progress=false"]

@@ -285,11 +285,16 @@ def test_annealing_both_ways_finds_log_z_of_a_learned_machine(learned, digits, m
     assert low < log_z < high
 
 
-def test_annealing_in_few_steps_errs_to_below_and_back_to_above(learned, digits):
+def test_annealing_in_few_steps_errs_to_below_and_back_to_above(learned):
     rbm, log_z = learned
-    options = {"chains": 50, "temperatures": 10, "data": digits, "burn_in": 100, "generator": generator()}
-    assert log_partition(rbm, "ais", **options).value < log_z - 0.5
-    assert log_partition(rbm, "reverse_ais", **options).value > log_z + 0.5
+    chance = generator()
+
+    def average(method):
+        options = {"chains": 2, "temperatures": 3, "burn_in": 50, "generator": chance}
+        return np.mean([log_partition(rbm, method, **options).value.item() for _ in range(30)])
+
+    assert average("ais") < log_z - 0.3
+    assert average("reverse_ais") > log_z + 0.3
 
 
 @METHODS
@@ -311,9 +316,9 @@ def test_annealing_both_ways_finds_the_enumerated_log_z(kind, method, base):
 @pytest.mark.parametrize("base", ["own biases", "data"])
 def test_annealing_in_one_step_is_importance_sampling_without_bias(kind, method, base):
     """No chain moves then: the mean weight is Z_B / Z_A, or its inverse, from samples of the one or of the other."""
-    rbm, pixels = machine(kind, scale=0.5), SIZES[kind][0]
+    rbm, pixels = machine(kind, scale=0.3), SIZES[kind][0]
     data = torch.rand(30, pixels, generator=generator(1)).double() if base == "data" else None
-    options = {"chains": 100_000, "temperatures": 1, "burn_in": 30, "data": data, "generator": generator()}
+    options = {"chains": 40_000, "temperatures": 1, "burn_in": 20, "data": data, "generator": generator()}
     estimate = log_partition(rbm, method, **options)
     assert abs(estimate.value.item() - log_z_of(rbm)) < 4 * estimate.standard_error
     assert estimate.standard_error < 0.05
@@ -422,12 +427,12 @@ def enumerated_log_p(net, v):
 
 STACKS = {
     "two layers": {},
-    "three layers": {"hidden": (3, 4, 2)},
+    "three layers": {"hidden": (3, 4, 2), "scale": 0.4},
     "label units": {"num_classes": 3, "label_units": True},
     "head": {"num_classes": 3},
     "gaussian": {"pixels": 2, "visible_units": "gaussian", "log_variance": [0.3, -0.6]},
     "untied": {},
-    "three layers untied": {"hidden": (3, 4, 2)},
+    "three layers untied": {"hidden": (3, 4, 2), "scale": 0.4},
 }
 EVERY_STACK = pytest.mark.parametrize("kind", STACKS)
 
@@ -459,7 +464,7 @@ def test_bound_of_a_stack_lies_below_the_enumerated_likelihood_and_comes_near_it
             bound = log_likelihood(net, repeated, samples=samples, generator=generator())
             bounds.append(bound.unflatten(0, (400, 16)).mean(0).numpy())
     assert bounds[0].mean() < bounds[1].mean() < expected.mean()
-    assert bounds[0].mean() < expected.mean() - 0.02  # there is something to be near
+    assert bounds[0].mean() < expected.mean() - 0.01  # there is something to be near
 
 
 @EVERY_STACK

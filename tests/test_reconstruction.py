@@ -36,7 +36,7 @@ def drawn(net: nn.Module) -> nn.Module:
 
 
 def stack(**options) -> StackedAutoencoder:
-    net = drawn(StackedAutoencoder(**{"in_shape": [1, 2, 3], "hidden": [5, 4], **options}))
+    net = drawn(StackedAutoencoder(**{"in_shape": [1, 2, 3], "num_classes": None, "hidden": [5, 4], **options}))
     assert isinstance(net, StackedAutoencoder)
     return net
 

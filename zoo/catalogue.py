@@ -39,13 +39,18 @@ def model_config(name: str) -> dict[str, Any]:
     """
     if name not in list_models():
         raise ValueError(f"unknown model {name!r}; {suggest(name, list_models())}")
-    return yaml.safe_load((CONF / "model" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return _read(CONF / "model" / f"{name}.yaml")
 
 
 def index() -> dict[str, dict[str, Any]]:
     """For each checkpoint: ``file`` (beside the index) or ``url``, ``sha256``, ``size``, ``model``, ``metric``."""
     path = CHECKPOINTS / "index.yaml"
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+    return (_read(path) or {}) if path.is_file() else {}
+
+
+def _read(path: Path) -> Any:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where it is built: ten times as fast
+    return yaml.load(path.read_text(encoding="utf-8"), loader)
 
 
 def suggest(name: str, choices: list[str]) -> str:

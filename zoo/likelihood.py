@@ -162,7 +162,8 @@ def _unnormalised(rbm: "RBM", v: Tensor) -> Tensor:
     """log Σ_h [Σ_labels] exp(-E), N."""
     if not rbm.label_units:
         return -rbm.free_energy(v)
-    return rbm.class_logits(v).logsumexp(dim=1) + v @ rbm.visible_bias[: v.shape[1]]
+    no_label = F.pad(v, (0, rbm.label_units))
+    return rbm.class_logits(v).logsumexp(dim=1) - rbm.free_energy(no_label)
 
 
 def _log_bernoulli(mean: Tensor, states: Tensor) -> Tensor:

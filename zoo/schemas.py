@@ -80,6 +80,7 @@ class Train:
     resume: str | None = None
     progress: bool = True
     codes: str = "pca"
+    compare: str | None = None
     debug: bool = False
 
 

@@ -58,11 +58,14 @@ def _show_model(name: str) -> None:
     table.add_column("what")
     table.add_column("output", justify="right")
     table.add_column("parameters", justify="right")
-    rows = [*((f"layers.{key}", layer) for key, layer in net.layers.named_children()), ("head", net.head)]
+    rows = [(f"layers.{key}", layer) for key, layer in getattr(net, "layers", torch.nn.Module()).named_children()]
+    rows += [("head", net.head)] if getattr(net, "head", None) else []
+    rows = rows or [("", net)]
     rows += [(f"auxiliaries.{key}", head) for key, head in getattr(net, "auxiliaries", torch.nn.ModuleDict()).items()]
     for path, module in rows:
         count = sum(parameter.numel() for parameter in module.parameters())
-        table.add_row(path, _what(module), shape_text(shapes.get(path, ())), f"{count:,}")
+        output = shapes.get(path) or (module.weight.shape[0],)  # an RBM of label units is not passed through
+        table.add_row(path or name, _what(module), shape_text(output), f"{count:,}")
     console.print(table)
     console.print(f"{sum(p.numel() for p in net.parameters()):,} parameters, {about['layers']} layers with weights")
     console.print(f"zoo train model={name}    zoo.create({name!r})    built by {node['_target_']}")

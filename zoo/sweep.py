@@ -1,9 +1,8 @@
-"""After a sweep: a table over its jobs, from the metrics that each left in its folder, and differences paired by seed."""
+"""After a sweep: a table over its jobs, from the metrics each left in its folder, and differences paired by seed."""
 
 import csv
 import json
-from collections.abc import Callable as Function
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ Rows = list[dict[str, Any]]
 class SweepTable(Callback):
     """Hydra callback: writes ``sweep.csv`` into the sweep's folder and prints it.
 
-    A sweep over seeds and over one key with two values is a paired comparison: then also ``paired.csv``.
+    A sweep over seeds and over a key with two values is a paired comparison: then also ``paired.csv``.
     """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -30,39 +29,43 @@ class SweepTable(Callback):
         if not jobs:
             return
         rows = [{"job": path.parent.name, **s, **m} for path, s, m in zip(jobs, settings, metrics, strict=True)]
-        _keep(folder / "sweep.csv", rows, lambda key: "/" not in key or key.startswith("test/"))
-        differences = paired(settings, metrics)
+        varied = {key for key in settings[0] if len({job.get(key) for job in settings}) > 1}
+        _keep(folder / "sweep.csv", rows, lambda key: key in varied or key.startswith(("job", "test/")))
+        differences = paired(settings, metrics, compare=config.compare)
         if differences:
             headline = "test/accuracy" if any(row["metric"] == "test/accuracy" for row in differences) else None
             shown = [row for row in differences if headline in (None, row["metric"])]
             _keep(folder / "paired.csv", differences, lambda key: True, shown)
 
 
-def paired(settings: Sequence[dict[str, str]], metrics: Sequence[dict[str, float]]) -> Rows:
+def paired(
+    settings: Sequence[dict[str, str]], metrics: Sequence[dict[str, float]], *, compare: str | None = None
+) -> Rows:
     """Differences between jobs that differ in one setting only, over the seeds.
 
     Args:
-        settings: of each job: key -> value. One key but ``seed`` must have exactly two values.
+        settings: of each job: key -> value.
         metrics: of each job.
+        compare: the key whose two values are compared; None for the only one but ``seed`` that has two.
 
     Returns:
-        For each combination of the other settings and each test metric: the mean difference, the first value's minus the
-        second's, and its 95 % interval by Student's t. Empty where the jobs are no such comparison.
+        For each combination of the other settings and each test metric: the mean difference, the first value's minus
+        the second's, and its 95 % interval by Student's t. Empty where the jobs are no such comparison.
     """
     from scipy.stats import t
 
     values = {key: list(dict.fromkeys(job.get(key) for job in settings)) for job in settings for key in job}
-    choices = [key for key, found in values.items() if len(found) == 2 and key != "seed"]
+    choices = [key for key, found in values.items() if len(found) == 2 and key != "seed" and compare in (None, key)]
     if len(values.get("seed", [])) < 2 or len(choices) != 1:
         return []
     (key,) = choices
     others = [name for name, found in values.items() if len(found) > 1 and name not in (key, "seed")]
-    cases: dict[tuple[Any, ...], dict[Any, dict[Any, dict[str, float]]]] = {}
+    cases: dict[tuple[Any, ...], dict[Any, dict[Any, dict[str, float]]]] = {}  # others -> seed -> value -> metrics
     for job, measured in zip(settings, metrics, strict=True):
-        case = cases.setdefault(tuple(job.get(name) for name in others), {})
-        case.setdefault(job["seed"], {})[job.get(key)] = measured
+        seeds = cases.setdefault(tuple(job.get(name) for name in others), {})
+        seeds.setdefault(job["seed"], {})[job.get(key)] = measured
     first, second = values[key]
-    rows = []
+    rows: Rows = []
     for case, seeds in cases.items():
         pairs = [(arms[first], arms[second]) for arms in seeds.values() if len(arms) == 2]
         for metric in sorted({name for a, b in pairs for name in a.keys() & b.keys() if name.startswith("test/")}):
@@ -73,10 +76,19 @@ def paired(settings: Sequence[dict[str, str]], metrics: Sequence[dict[str, float
             mean = sum(difference) / n
             error = (sum((d - mean) ** 2 for d in difference) / (n - 1) / n) ** 0.5
             margin = float(t.ppf(0.975, n - 1)) * error
-            arms = {f"{key}={value}": sum(pair[i][metric] for pair in pairs) / n for i, value in enumerate(values[key])}
+            means = {
+                f"{key}={value}": sum(pair[i][metric] for pair in pairs) / n for i, value in enumerate(values[key])
+            }
             rows.append(
                 dict(zip(others, case, strict=True))
-                | {"metric": metric, **arms, "difference": mean, "from": mean - margin, "to": mean + margin, "pairs": n}
+                | {
+                    "metric": metric,
+                    **means,
+                    "difference": mean,
+                    "from": mean - margin,
+                    "to": mean + margin,
+                    "pairs": n,
+                }
             )
     return rows
 
@@ -86,7 +98,7 @@ def _settings(job: Path) -> dict[str, str]:
     return dict(override.lstrip("+~").split("=", 1) for override in overrides if "=" in override)
 
 
-def _keep(path: Path, rows: Rows, column_is_shown: Function[[str], bool], shown: Rows | None = None) -> None:
+def _keep(path: Path, rows: Rows, column_is_shown: Callable[[str], bool], shown: Rows | None = None) -> None:
     """Write all rows; print some of them."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with path.open("w", newline="") as file:

@@ -147,7 +147,7 @@ class StackedAutoencoder(nn.Module):
         self,
         *,
         in_shape: Sequence[int] = (1, 28, 28),
-        num_classes: int | None = None,
+        num_classes: int | None = 10,
         hidden: Sequence[int] = (1000, 1000, 1000),
         activation: str = "sigmoid",
         code_activation: str | None = None,

@@ -18,7 +18,7 @@ Osindero & Teh 2006).
 Shapes: N examples, V visible units (pixels, then labels), H hidden units, K label units.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import log, pi, prod
 
 import torch
@@ -151,7 +151,7 @@ class RBM(nn.Module):
     def free_energy(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
         """F(v) = -log Σ_h exp(-E(v, h)), N. ``hidden_input`` saves computing it again."""
         a = self.hidden_input(v) if hidden_input is None else hidden_input
-        return self._visible_energy(v) - self._log_sum_hidden(a)
+        return self._visible_energy(v) - self._log_sum_of_unit(a).sum(dim=1)
 
     def free_energy_of_hidden(self, h: Tensor) -> Tensor:
         """-log Σ_v exp(-E(v, h)), N: the free energy with the layers in each other's place."""
@@ -217,14 +217,22 @@ class RBM(nn.Module):
             self.weight = nn.Parameter(torch.cat([self.weight[:, :pixels], fresh], dim=1))
             self.visible_bias = nn.Parameter(F.pad(self.visible_bias[:pixels], (0, num_classes)))
 
+    def generative_parameters(self) -> Iterator[nn.Parameter]:
+        """Those that `forward` has no use for."""
+        if not self.label_units:
+            yield self.visible_bias
+
     # Labels
 
     def class_logits(self, v: Tensor) -> Tensor:
-        """-F([v, one-hot y]) for every class y, N x K: their softmax is p(y | v) exactly. v: N x pixels."""
-        pixels, labels = self.weight.split([v.shape[1], self.label_units], dim=1)
-        a = F.linear(v, pixels, self.hidden_bias)  # N x H
-        with_label = a[:, None] + labels.t()  # N x K x H
-        return self._split(self.visible_bias)[1] + self._log_sum_hidden(with_label)
+        """F([v, no label]) - F([v, one-hot y]) for every class y, N x K: their softmax is p(y | v) exactly.
+
+        v: N x pixels. Differences are taken unit by unit, since the free energies are large and nearly equal.
+        """
+        pixels, labels = self._split(self.weight)
+        a = F.linear(v, pixels, self.hidden_bias)[:, None]  # N x 1 x H
+        gain = self._log_sum_of_unit(a + labels.t()) - self._log_sum_of_unit(a)  # N x K x H
+        return self._split(self.visible_bias)[1] + gain.sum(dim=2)
 
     def with_labels(self, v: Tensor, labels: Tensor) -> Tensor:
         """N x pixels and N class numbers -> N x V."""
@@ -249,11 +257,9 @@ class RBM(nn.Module):
             return -(v @ self.visible_bias)
         return ((v - self.visible_bias).square() * torch.exp(-self.log_variance) / 2).sum(dim=1)
 
-    def _log_sum_hidden(self, a: Tensor) -> Tensor:
-        """log Σ_h exp(h·a - [h² / 2]), over the last dimension."""
-        if self.hidden_units == "bernoulli":
-            return F.softplus(a).sum(dim=-1)
-        return (a.square() / 2).sum(dim=-1) + a.shape[-1] * log(2 * pi) / 2
+    def _log_sum_of_unit(self, a: Tensor) -> Tensor:
+        """log Σ_h exp(h a) over the two states of a unit; of a Gaussian one log ∫ exp(h a - h² / 2) dh."""
+        return F.softplus(a) if self.hidden_units == "bernoulli" else (a.square() + log(2 * pi)) / 2
 
     def extra_repr(self) -> str:
         hidden, visible = self.weight.shape
