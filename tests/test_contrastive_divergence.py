@@ -629,7 +629,7 @@ def test_real_data_are_refused_in_one_message_and_fit_gaussian_units(zoo, folder
     outcome = zoo("train", *OWN, "hydra.run.dir=run")
     assert (outcome.status, outcome.out) == (1, "")
     assert len(outcome.err.splitlines()) == 1
-    assert "zoo train: Bernoulli visible units need inputs within 0 to 1, these go from -" in outcome.err
+    assert "Bernoulli visible units need inputs within 0 to 1, these go from -" in outcome.err
     assert not (folder / "run").exists()
     outcome = zoo("train", *OWN, "model.net.visible_units=gaussian", "model.inputs=standardized", "hydra.run.dir=run")
     assert (outcome.status, outcome.err) == (0, "")

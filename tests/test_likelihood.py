@@ -456,7 +456,7 @@ def test_bound_of_a_stack_lies_below_the_enumerated_likelihood_and_comes_near_it
         assert np.exp(expected).sum() == pytest.approx(1)
     with torch.no_grad():
         many = log_likelihood(net, torch.tensor(v), samples=2000, generator=generator()).numpy()
-        assert np.abs(many - expected).max() < 0.1
+        assert np.abs(many - expected).max() < 0.15
         assert np.abs(many - expected).mean() < 0.05
 
         repeated, bounds = torch.tensor(v).repeat(400, 1), []

@@ -32,7 +32,7 @@ def curves(panels: Mapping[str, Series], path: str | Path) -> None:
             axes.set_yscale("log")
         if lines:
             axes.legend()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, format="png")
 
 
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: str | Path) -> None:
@@ -75,7 +75,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: str
                 fontsize=8,
                 weight=weight,
             )
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, format="png")
 
 
 def grid(
@@ -117,7 +117,7 @@ def grid(
     axes.set_yticks([])
     for row in range(rows) if names else ():
         axes.text(-4, 1 + row * (height + 1) + height / 2, names[row * columns], ha="right", va="center")  # type: ignore[index]
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, format="png")
 
 
 def codes(points: "Tensor", labels: Sequence[int], classes: Sequence[str], path: str | Path, *, method: str) -> None:
@@ -156,4 +156,4 @@ def codes(points: "Tensor", labels: Sequence[int], classes: Sequence[str], path:
     axes.set_title(f"codes of {len(x):,} examples" + (f", by {method}" if points.shape[1] > 2 else ""))
     axes.set_xticks([])
     axes.set_yticks([])
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, format="png")

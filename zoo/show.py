@@ -1,6 +1,7 @@
 """``zoo show NAME``: a model's card in the terminal - paper, deviations, layers with output shapes, parameters."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -58,6 +59,7 @@ def _show_model(name: str) -> None:
     table.add_column("what")
     table.add_column("output", justify="right")
     table.add_column("parameters", justify="right")
+    rows: list[tuple[str, Any]]
     rows = [(f"layers.{key}", layer) for key, layer in getattr(net, "layers", torch.nn.Module()).named_children()]
     rows += [("head", net.head)] if getattr(net, "head", None) else []
     rows = rows or [("", net)]

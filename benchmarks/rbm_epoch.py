@@ -1,0 +1,78 @@
+"""Seconds for an epoch of CD-1 on MNIST, 784-500, batches of 100: `zoo train`, scikit-learn, the matrix products alone.
+
+    ZOO_DATA=FOLDER_OF_MNIST python benchmarks/rbm_epoch.py [ROUNDS]
+
+All see the same 55,000 images, in turn in one process. `zoo train` is the command line as a user runs it, with
+validation, logging and checkpoint. scikit-learn's BernoulliRBM gets float32, which it computes in. The matrix products
+are the five that an update cannot do without: two up, one down, two for the gradient. The first epoch of each
+warms up. Ratios are medians over the rounds of (zoo / other) within a round.
+"""
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+
+import torch
+from sklearn.neural_network import BernoulliRBM
+
+from zoo.cli import main
+from zoo.data.torchvision_sets import load
+from zoo.fit import Resumable
+
+ROOT = os.environ.get("ZOO_DATA", "data")
+HIDDEN, BATCH, EPOCHS = 500, 100, 2
+
+
+def images() -> torch.Tensor:
+    return load(name="MNIST", root=ROOT, validation=5000).train.x.flatten(1).float() / 255
+
+
+def zoo_train() -> float:
+    """Over an epoch with all that belongs to it: from its start to the next one's, or the fit's end."""
+    stamps: list[float] = []
+    Resumable.on_train_epoch_start = lambda *_: stamps.append(time.perf_counter())
+    Resumable.on_train_end = lambda *_: stamps.append(time.perf_counter())
+    words = ["model=rbm", "dataset=mnist", f"epochs={EPOCHS}", "accelerator=cpu", "progress=false"]
+    with tempfile.TemporaryDirectory() as folder:
+        main("train", [*words, f"hydra.run.dir={folder}"])
+    return stamps[-1] - stamps[-2]
+
+
+def scikit_learn() -> float:
+    x = images().numpy()
+    machine = BernoulliRBM(HIDDEN, batch_size=BATCH, n_iter=1, learning_rate=0.1, random_state=0)
+    for _ in range(EPOCHS):
+        start = time.perf_counter()
+        machine.fit(x)
+    return time.perf_counter() - start
+
+
+def five_products() -> float:
+    x, weight = images(), torch.randn(HIDDEN, 784) * 0.01
+    for _ in range(EPOCHS):
+        start = time.perf_counter()
+        for v in x.split(BATCH):
+            h = v @ weight.t()
+            reconstruction = h @ weight
+            h2 = reconstruction @ weight.t()
+            h.t() @ v
+            h2.t() @ reconstruction
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    contenders = {"zoo train": zoo_train, "scikit-learn": scikit_learn, "five matrix products": five_products}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            seconds[name].append(contender())
+    print(f"{'':22}{'seconds an epoch: min, median, max':>36}{'zoo train / this':>20}")  # noqa: T201
+    for name, values in seconds.items():
+        ratio = statistics.median(a / b for a, b in zip(seconds["zoo train"], values, strict=True))
+        spread = f"{min(values):.2f}  {statistics.median(values):.2f}  {max(values):.2f}"
+        print(f"{name:22}{spread:>36}{ratio:>20.2f}")  # noqa: T201
