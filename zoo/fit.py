@@ -128,6 +128,7 @@ def fit(
     if best is not None and best.best_model_path:
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         task.load_state_dict(state)
+        task.teardown("fit")  # once more, of these weights
         Path(best.best_model_path).unlink()
 
 

@@ -100,7 +100,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             history.start(name, step=resume["global_step"] if resume else 0)
             examples, steps = stage.splits, {"preprocess": preprocess, "augment": augment}
             inputs = getattr(task, "inputs", None)
-            if isinstance(inputs, Encoded) and inputs.depth and stage.config.encode_once and augment is None:
+            if isinstance(inputs, Encoded) and inputs.depth and stage.config.encode_once and not augment:
                 codes = encoded(net, examples, preprocess, depth=inputs.depth, device=prepare.device(place))
                 if codes is not None:
                     examples, inputs.ready, steps = codes[0], True, {"preprocess": codes[1]}

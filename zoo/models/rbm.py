@@ -254,11 +254,12 @@ class RBM(nn.Module):
 
     def _visible_energy(self, v: Tensor) -> Tensor:
         if self.visible_units == "bernoulli":
-            return -(v @ self.visible_bias)
+            return -(v * self.visible_bias).sum(dim=1)  # not a product of matrices: autocast would round it
         return ((v - self.visible_bias).square() * torch.exp(-self.log_variance) / 2).sum(dim=1)
 
     def _log_sum_of_unit(self, a: Tensor) -> Tensor:
         """log Σ_h exp(h a) over the two states of a unit; of a Gaussian one log ∫ exp(h a - h² / 2) dh."""
+        a = a.to(torch.promote_types(a.dtype, torch.float32))  # free energies differ by little
         return F.softplus(a) if self.hidden_units == "bernoulli" else (a.square() + log(2 * pi)) / 2
 
     def extra_repr(self) -> str:

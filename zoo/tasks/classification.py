@@ -73,6 +73,8 @@ class Classification(LightningModule):
                 f"layer_decay={layer_decay}, head_only_epochs={head_only_epochs}: "
                 "above 0 and up to 1, and 0 or more epochs are needed"
             )
+        if head_only_epochs and getattr(net, "head", None) is None:
+            raise ValueError(f"head_only_epochs={head_only_epochs}: this {type(net).__name__} has no head; set it to 0")
         self.net, self.optimization = net, optimization
         self.loss_name, self.auxiliary_weight = loss, auxiliary_weight
         self.layer_decay, self.head_only_epochs = layer_decay, head_only_epochs
@@ -100,7 +102,7 @@ class Classification(LightningModule):
         layers = [[p for p in layer.parameters() if p in set(fitted)] for layer in self.net.layers]  # type: ignore[union-attr]
         rest = set(fitted) - {p for layer in layers for p in layer}
         groups: list[dict[str, Any]] = [{"params": [p for p in fitted if p in rest]}]
-        for above, layer in enumerate(reversed(layers), start=1):
+        for above, layer in enumerate(filter(None, reversed(layers)), start=1):  # a pooling is no layer here
             groups.append({"params": layer, "lr_factor": self.layer_decay**above})
         return self.optimization([group for group in groups if group["params"]])
 

@@ -102,6 +102,10 @@ class ContrastiveDivergence(LightningModule):
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
         self.initial_momentum, self.initial_momentum_epochs = initial_momentum, initial_momentum_epochs
         self.inputs = Encoded(net, layer)
+        if not hasattr(net, "rbm" if layer is not None else "reconstruct"):
+            raise ValueError(
+                f"contrastive divergence is for RBMs and stacks that hold them; {type(net).__name__} is none"
+            )
         machine: Any = net if layer is None else cast(Any, net).rbm(layer)
         self._rbm = (cast(Machine, machine),)  # in a tuple: it is part of the net, and registered there
         if hasattr(machine, "free_energy"):  # else the whole of a stack, to be evaluated
@@ -111,6 +115,13 @@ class ContrastiveDivergence(LightningModule):
             self.register_buffer("hidden_offset", torch.full((hidden,), 0.5))
         self.chains: Tensor | None = None  # not a buffer: those are made equal in all processes
         self._seen: list[Tensor] = []
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """To another device or type: also the machine that an autoencoder makes of its parameters."""
+        result = super()._apply(fn, recurse)
+        if hasattr(self.rbm, "free_energy"):
+            cast(nn.Module, self.rbm)._apply(fn, recurse)
+        return result
 
     @property
     def rbm(self) -> Machine:
@@ -139,7 +150,11 @@ class ContrastiveDivergence(LightningModule):
         weights = [p for p in self.rbm.parameters() if p.dim() > 1]
         biases = [p for p in self.rbm.parameters() if p.dim() == 1]
         groups: list[dict[str, Any]] = [{"params": weights}, {"params": biases, "weight_decay": 0.0}]
-        return self.optimization(groups)
+        configured = self.optimization(groups)
+        optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
+        if self.initial_momentum is not None and "momentum" not in optimizer.defaults:
+            raise ValueError(f"initial_momentum is not for {type(optimizer).__name__}: set it to null, or use SGD")
+        return configured
 
     def on_train_epoch_start(self) -> None:
         self._seen.clear()

@@ -65,6 +65,8 @@ class Reconstruction(LightningModule):
         for name, value, choices in (("loss", loss, LOSSES), ("corruption", corruption, CORRUPTIONS)):
             if value not in choices:
                 raise ValueError(f"{name}={value}: choose one of: {', '.join(choices)}")
+        if not hasattr(net if layer is None else net.layers[layer], "decode"):  # type: ignore[index]
+            raise ValueError(f"reconstruction is for autoencoders; {type(net).__name__} is none")
         self.net, self.layer, self.optimization = net, layer, optimization
         self.loss_name, self.corruption, self.level = loss, corruption, _level(level, layer, corruption)
         if not 0 < sparsity_target < 1:
