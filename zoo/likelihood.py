@@ -36,17 +36,20 @@ class Estimate:
     Attributes:
         value: nats; a scalar through which gradients flow when it is exact.
         standard_error: of the value, by the delta method over the chains; 0 when exact.
+        downwards: whether the chains walked from the RBM down, so that Z is divided by their mean weight.
     """
 
     value: Tensor
     standard_error: float
+    downwards: bool = False
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Three standard errors of the mean weight below and above, carried through the logarithm (-inf where the
-        error is a third of the mean or more)."""
-        value, spread = float(self.value), 3 * self.standard_error
-        return value + (log(1 - spread) if spread < 1 else -inf), value + log(1 + spread)
+        """Three standard errors of the mean weight to either side, carried through the logarithm: open where the
+        error is a third of the mean weight or more."""
+        value, spread = float(self.value.detach()), 3 * self.standard_error
+        small, large = log(1 - spread) if spread < 1 else -inf, log(1 + spread)
+        return (value - large, value - small) if self.downwards else (value + small, value + large)
 
 
 def log_partition(
@@ -87,13 +90,13 @@ def log_partition(
         betas = torch.linspace(0, 1, temperatures + 1, dtype=torch.float64).tolist()
         if method == "ais":
             log_weights = walk.run(walk.base_samples(chains), betas)
-            sign = 1
         else:
             log_weights = walk.run(walk.samples(chains, burn_in, data), betas[::-1])
-            sign = -1
         mean = log_weights.logsumexp(dim=0) - log(chains)
         ratios = (log_weights - mean).exp()  # mean 1
-        return Estimate(walk.base_log_partition() + sign * mean, float(ratios.std() / chains**0.5))
+        down = method == "reverse_ais"
+        value = walk.base_log_partition() + (-mean if down else mean)
+        return Estimate(value, float(ratios.std() / chains**0.5), downwards=down)
 
 
 def log_likelihood(
@@ -144,12 +147,12 @@ def _log_weight(model: "DBN", v: Tensor, chance: "_Chance") -> Tensor:
     """log p*(v, h) - log q(h | v) for one h ~ q, N: all but log Z of the top."""
     total, below = torch.zeros(len(v), dtype=v.dtype, device=v.device), v
     for k in range(len(model.layers) - 1):
-        mean = model.up(below, k)
-        above = chance.bernoulli(mean)
-        total = total - _log_bernoulli(mean, above)
+        logits = model.recognition_input(below, k)
+        above = chance.bernoulli(torch.sigmoid(logits))
+        total = total - _log_bernoulli(logits, above)
         rbm = model.rbm(k)
         if rbm.visible_units == "bernoulli":
-            total = total + _log_bernoulli(rbm.visible_mean(above), below)
+            total = total + _log_bernoulli(rbm.visible_input(above), below)
         else:
             variance = rbm.log_variance.exp()
             error = (below - rbm.visible_mean(above)).square() / variance
@@ -166,9 +169,9 @@ def _unnormalised(rbm: "RBM", v: Tensor) -> Tensor:
     return rbm.class_logits(v).logsumexp(dim=1) - rbm.free_energy(no_label)
 
 
-def _log_bernoulli(mean: Tensor, states: Tensor) -> Tensor:
+def _log_bernoulli(logits: Tensor, states: Tensor) -> Tensor:
     """log p(states), N."""
-    return -F.binary_cross_entropy(mean, states, reduction="none").sum(dim=1)
+    return -F.binary_cross_entropy_with_logits(logits, states, reduction="none").sum(dim=1)
 
 
 def _exact(rbm: "RBM") -> Tensor:
@@ -180,6 +183,7 @@ def _exact(rbm: "RBM") -> Tensor:
         raise ValueError(
             f"exact log Z sums over 2^n states, n at most {MOST_UNITS} Bernoulli units on one side; this machine has "
             f"{pixels} {rbm.visible_units} visible and {hidden} {rbm.hidden_units} hidden ones: use method='ais'"
+            + (", for Bernoulli hidden units" if rbm.hidden_units == "gaussian" else "")
         )
     units = hidden if by_hidden and (hidden <= pixels or not by_visible) else pixels
     total = []

@@ -109,8 +109,12 @@ class DBN(nn.Module):
     def up(self, h: Tensor, layer: int) -> Tensor:
         """E[h_{k+1} | h_k] by the recognition weights, N x H."""
         if layer < len(self.recognition):
-            return torch.sigmoid(self.recognition[layer](h))
+            return torch.sigmoid(self.recognition_input(h, layer))
         return self.layers[layer](h) if not self.rbm(layer).label_units else self.rbm(layer).encode(h)
+
+    def recognition_input(self, h: Tensor, layer: int) -> Tensor:
+        """What the units above a directed ``layer`` receive on the way up, N x H: the logits of `up`."""
+        return self.recognition[layer](h) if layer < len(self.recognition) else self.rbm(layer).hidden_input(h)
 
     def down(self, h: Tensor, layer: int) -> Tensor:
         """E[h_{k-1} | h_k] by the generative weights, N x units below ``layer`` without labels."""
@@ -131,6 +135,8 @@ class DBN(nn.Module):
 
         Lower layers are sampled; the pixels are their means. ``labels``: N class numbers to sample for.
         """
+        if len(self.layers) == 1:
+            return self.top.sample(n, steps, labels=labels)
         return self.generate(self.top.gibbs(self.top.noise(n), steps, labels=labels))
 
     def generate(self, v: Tensor) -> Tensor:

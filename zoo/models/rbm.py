@@ -112,9 +112,13 @@ class RBM(nn.Module):
         mean = self.hidden_mean(v, hidden_input=hidden_input)
         return bernoulli(mean) if self.hidden_units == "bernoulli" else mean + torch.randn_like(mean)
 
+    def visible_input(self, h: Tensor) -> Tensor:
+        """What each visible unit receives: b + W' h, N x V."""
+        return F.linear(h, self.weight.t(), self.visible_bias)
+
     def visible_mean(self, h: Tensor) -> Tensor:
         """E[v | h], N x V; for Bernoulli units and label units p(v = 1 | h)."""
-        a = F.linear(h, self.weight.t(), self.visible_bias)  # N x V
+        a = self.visible_input(h)
         if self.visible_units == "gaussian":
             return a
         pixels, labels = self._split(a)
@@ -135,10 +139,9 @@ class RBM(nn.Module):
 
         ``labels``, N class numbers, are what the label units are held at.
         """
+        v = self._holding(v, labels)
         for _ in range(steps):
-            v = self.sample_visible(self.sample_hidden(v))
-            if labels is not None:
-                v = self.with_labels(self._split(v)[0], labels)
+            v = self._holding(self.sample_visible(self.sample_hidden(v)), labels)
         return v
 
     # The energies
@@ -156,7 +159,7 @@ class RBM(nn.Module):
     def free_energy_of_hidden(self, h: Tensor) -> Tensor:
         """-log Σ_v exp(-E(v, h)), N: the free energy with the layers in each other's place."""
         own = h @ self.hidden_bias - (h.square().sum(dim=1) / 2 if self.hidden_units == "gaussian" else 0)
-        a = F.linear(h, self.weight.t(), self.visible_bias)  # N x V
+        a = self.visible_input(h)  # N x V
         if self.visible_units == "gaussian":  # Gaussian integrals: ∫ exp(-(v - b)²/2σ² + (a - b) v/σ²) dv
             variance = torch.exp(self.log_variance)
             integrals = (a.square() - self.visible_bias.square()) / (2 * variance) + torch.log(2 * pi * variance) / 2
@@ -209,7 +212,13 @@ class RBM(nn.Module):
         return self._split(self.visible_mean(self.sample_hidden(v)))[0].unflatten(1, self.in_shape)
 
     def reset_head(self, num_classes: int) -> None:
-        """Replace the label units by ``num_classes`` fresh ones."""
+        """Replace the label units by ``num_classes`` fresh ones.
+
+        Raises:
+            ValueError: there are no label units.
+        """
+        if not self.label_units:
+            raise ValueError("this RBM has no label units, and so no classes to replace")
         pixels = prod(self.in_shape)
         self.num_classes = self.label_units = num_classes
         with torch.no_grad():
@@ -246,6 +255,10 @@ class RBM(nn.Module):
         v = torch.randint(2, shape).to(self.weight)
         classes = torch.randint(max(1, self.label_units), (n,)).to(v.device)
         return self.with_labels(self._split(v)[0], classes)
+
+    def _holding(self, v: Tensor, labels: Tensor | None) -> Tensor:
+        """v with its label units set to ``labels``, if there are any."""
+        return v if labels is None else self.with_labels(self._split(v)[0], labels)
 
     def _split(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels and labels, of values for each visible unit."""
