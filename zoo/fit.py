@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from zoo.checkpoints import replacing
 from zoo.data.module import DataModule
+from zoo.data.splits import seed_from
 from zoo.tasks import Task
 
 LOG_EVERY = 50  # steps, but at least once an epoch
@@ -45,6 +46,8 @@ class Resumable(Callback):
             torch.set_rng_state(self.rng["cpu"].cpu())
             if self.rng["cuda"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self.rng["cuda"].cpu())
+        if trainer.global_rank:  # else all processes would draw the same dropout, and the same persistent chains
+            torch.manual_seed(seed_from(torch.initial_seed(), trainer.global_rank, trainer.global_step))
 
 
 class FiniteLoss(Callback):
