@@ -59,6 +59,15 @@ class Stage:
         for part, fit_task in config.build(self.config.schedule, net, task):
             yield (self.name if part == "net" else f"{self.name}.{part}"), fit_task
 
+    def codes(self, task: Task, preprocess: Preprocess, device: torch.device) -> tuple[Splits, Preprocess] | None:
+        """What a task about a layer learns from, the codes of those below, where they are to be computed beforehand."""
+        inputs = getattr(task, "inputs", None)
+        if not isinstance(inputs, Encoded) or not inputs.depth or not self.config.encode_once:
+            return None
+        codes = encoded(task.net, self.splits, preprocess, depth=inputs.depth, device=device)
+        inputs.ready = codes is not None
+        return codes
+
 
 def train(cfg: DictConfig) -> dict[str, float]:
     """One run. Returns its metrics.
@@ -98,21 +107,19 @@ def train(cfg: DictConfig) -> dict[str, float]:
             seed = seed_from(cfg.seed, name)
             seed_everything(seed % 2**32, verbose=False)
             history.start(name, step=resume["global_step"] if resume else 0)
-            examples, steps = stage.splits, {"preprocess": preprocess, "augment": augment}
-            inputs = getattr(task, "inputs", None)
-            if isinstance(inputs, Encoded) and inputs.depth and stage.config.encode_once and not augment:
-                codes = encoded(net, examples, preprocess, depth=inputs.depth, device=prepare.device(place))
-                if codes is not None:
-                    examples, inputs.ready, steps = codes[0], True, {"preprocess": codes[1]}
+            codes = None if augment else stage.codes(task, preprocess, prepare.device(place))
+            examples, prepared = codes or (stage.splits, preprocess)
+            data = DataModule(
+                examples,
+                preprocess=prepared,
+                augment=augment,
+                batch_size=stage.config.batch_size,
+                seed=seed,
+                workers=cfg.dataset.workers,
+            )
             fit(
                 task,
-                DataModule(
-                    examples,
-                    batch_size=stage.config.batch_size,
-                    seed=seed,
-                    workers=cfg.dataset.workers,
-                    **steps,
-                ),
+                data,
                 stage.config,
                 name=name,
                 folder=folder / "checkpoints",

@@ -18,6 +18,7 @@ class Machine(Protocol):
     weight: nn.Parameter  # H x V
     visible_bias: nn.Parameter
     hidden_bias: nn.Parameter
+    log_variance: Tensor  # V, with Gaussian visible units only
     visible_units: str
     label_units: int
 
@@ -34,6 +35,8 @@ class Machine(Protocol):
     def free_energy(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor: ...
 
     def with_labels(self, v: Tensor, labels: Tensor) -> Tensor: ...
+
+    def noise(self, n: int) -> Tensor: ...
 
     def parameters(self) -> Any: ...
 
@@ -169,7 +172,7 @@ class ContrastiveDivergence(LightningModule):
         if batch_idx < SAMPLE:
             self._seen.append(v0)
         a0 = self.rbm.hidden_input(v0)  # N x H, once for the chain's start and for F(v0)
-        vk = self._persistent_end(len(v0)) if self.persistent else self._chain_end(v0, a0.detach())
+        vk = self._persistent_end() if self.persistent else self._chain_end(v0, a0.detach())
         loss = self.rbm.free_energy(v0, hidden_input=a0).mean() - self.rbm.free_energy(vk).mean()
         if self.centered:
             self._move_offsets(v0, vk, a0)
@@ -192,7 +195,7 @@ class ContrastiveDivergence(LightningModule):
             return
         mu, lambda_ = self.visible_offset, self.hidden_offset
         if self.rbm.visible_units == "gaussian":
-            mu = mu * torch.exp(-self.rbm.log_variance.detach())  # type: ignore[attr-defined]
+            mu = mu * torch.exp(-self.rbm.log_variance.detach())
         weight, visible, hidden = (self.rbm.weight.grad, self.rbm.visible_bias.grad, self.rbm.hidden_bias.grad)
         assert weight is not None
         assert visible is not None
@@ -240,9 +243,9 @@ class ContrastiveDivergence(LightningModule):
         return self.rbm.sample_visible(h) if self.sample_visible else self.rbm.visible_mean(h)
 
     @torch.no_grad()
-    def _persistent_end(self, batch_size: int) -> Tensor:
+    def _persistent_end(self) -> Tensor:
         if self.chains is None:
-            self.chains = self.rbm.noise(self.num_chains)  # type: ignore[attr-defined]
+            self.chains = self.rbm.noise(self.num_chains)
         v = self.chains.to(self.rbm.weight.device)
         for _ in range(self.k):
             v = self.rbm.sample_visible(self.rbm.sample_hidden(v))
