@@ -205,18 +205,14 @@ class ContrastiveDivergence(LightningModule):
         hidden -= weight @ mu
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        if self.layer is None:
-            log_generative(self, self.net, *batch, part="val")
-        options: dict[str, Any] = {"on_epoch": True, "batch_size": len(batch[0]), "sync_dist": True}
-        if self.layer is not None or self._seen:
-            v = self._visible(batch, sampled=False)
-        if self.layer is not None:
-            error = squared_error(v, self.rbm.visible_mean(self.rbm.hidden_mean(v))).mean()
-            self.log("val/reconstruction_error", error, prog_bar=True, **options)
-        if self._seen:  # in a fit: how much better the training data are known than these; it rises with overfitting
-            if batch_idx == 0:
-                self._known = self.rbm.free_energy(torch.cat(self._seen)).mean()
-            self.log("val/free_energy_gap", self.rbm.free_energy(v).mean() - self._known, **options)
+        log_generative(self, cast(nn.Module, self.rbm), self.inputs(batch[0]), batch[1], part="val")
+        if not self._seen:
+            return  # not in a fit
+        # How much better the training data are known than these: it rises with overfitting.
+        if batch_idx == 0:
+            self._known = self.rbm.free_energy(torch.cat(self._seen)).mean()
+        gap = self.rbm.free_energy(self._visible(batch, sampled=False)).mean() - self._known
+        self.log("val/free_energy_gap", gap, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         log_generative(self, self.net, *batch, part="test")

@@ -34,11 +34,11 @@ def check_unit_interval(v: Tensor, *, what: str, fix: str) -> None:
 
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
     """Sum over all pixels of (x - x')², N."""
-    return (x - reconstruction).flatten(1).square().sum(dim=1)
+    return (x.flatten(1) - reconstruction.flatten(1)).square().sum(dim=1)
 
 
 def log_generative(task: LightningModule, net: nn.Module, x: Tensor, y: Tensor, *, part: str) -> None:
-    """Log what a whole net without a loss is measured by.
+    """Log what a net (or one machine of a stack, x being its inputs) is measured by, when it has no loss.
 
     - ``reconstruction_error``: squared error of `net.reconstruct`, summed over pixels.
     - ``pseudo_log_likelihood``: of an RBM with Bernoulli units, inputs rounded to zeros and ones (nats).
