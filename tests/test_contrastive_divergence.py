@@ -567,7 +567,7 @@ def test_the_training_loss_is_the_difference_of_free_energies(tmp_path):
     [
         (machine(label_units=3), None, {"reconstruction_error", "accuracy", "free_energy_gap"}),
         (machine(visible_units="gaussian"), None, {"reconstruction_error", "free_energy_gap"}),
-        (drawn(stacks()[0]), 1, {"reconstruction_error", "free_energy_gap"}),
+        (drawn(stacks()[0]), 1, {"reconstruction_error", "free_energy_gap", "pseudo_log_likelihood"}),
     ],
     ids=["labels", "gaussian", "layer"],
 )
