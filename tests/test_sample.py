@@ -73,12 +73,12 @@ def test_an_archive_holds_the_nets_own_samples(kind, zoo, folder, run_of):
     assert (x.shape, x.dtype) == ((20, 1, 28, 28), np.float32)
     assert 0 <= x.min() < x.max() <= 1
     labels = torch.arange(10).repeat_interleave(2) if kind == "dbn_generative" else None
+    net = checkpoints.load(run_of(kind))
     torch.manual_seed(3)
-    own = checkpoints.load(run_of(kind)).sample(20, 5, labels=labels)
-    torch.testing.assert_close(torch.from_numpy(x), own)
+    torch.testing.assert_close(torch.from_numpy(x), net.sample(20, 5, labels=labels))
 
 
-def test_one_pixel_high_data_of_any_kind_are_sampled(zoo, folder):
+def test_data_that_are_no_pictures_are_sampled(zoo, folder):
     rng = np.random.default_rng(0)
     np.savez("own.npz", x=rng.random((200, 6)), y=np.arange(200) % 2)
     words = ["model=rbm", "model.net.hidden=4", "dataset=npz", "dataset.root=own.npz", "epochs=1", "progress=false"]
@@ -114,7 +114,6 @@ def test_a_weights_file_gives_what_its_run_folder_gives(zoo, folder, run_of):
         ("n=20", [k for k in range(10) for _ in range(2)]),
         ("n=5", [0, 2, 4, 6, 8]),
         ("n=4 labels=3", [3] * 4),
-        ("n=4 labels=[3]", [3] * 4),
         ("n=5 labels=[3,5]", [3, 3, 3, 5, 5]),
         ("n=4 labels=[5,3]", [5, 5, 3, 3]),
         ("n=2 labels='7'", [7, 7]),
@@ -156,16 +155,13 @@ ERRORS = {
     "a fine-tuned belief network": ("dbn_classifier", [], ("fine-tuned to classify", "finetune.epochs=0")),
     "an autoencoder": ("deep_autoencoder", [], ("deep_autoencoder is not generative",)),
     "labels without label units": ("rbm", ["labels=3"], ("labels=3", "no label units", "dbn_generative")),
-    "labels of a belief network": ("dbn", ["labels=[3,5]"], ("no label units",)),
     "unknown class": ("dbn_generative", ["labels=11"], ("labels=11: no such class", "0, 1, 2, 3, 4, 5, 6, 7, 8, 9")),
     "an unknown one of two": ("dbn_generative", ["labels=[3,x]"], ("labels=x: no such class",)),
     "no class": ("dbn_generative", ["labels=[]"], ("labels=[]",)),
     "n=0": ("rbm", ["n=0"], ("n=0: at least 1",)),
-    "n=-1": ("rbm", ["n=-1"], ("n=-1: at least 1",)),
     "steps=0": ("rbm", ["steps=0"], ("steps=0: at least 1",)),
     "n=x": ("rbm", ["n=x"], ("n: Value 'x'",)),
     "unknown ending": ("rbm", ["output=x.txt"], ("output=x.txt", ".png or an .npz")),
-    "no ending": ("rbm", ["output=x"], ("output=x:", ".png or an .npz")),
     "output that exists": ("rbm", ["output=there.png"], ("there.png exists", "overwrite=true")),
     "unknown key": ("rbm", ["lables=3"], ("lables: no such key", "did you mean labels")),
 }

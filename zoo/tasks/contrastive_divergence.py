@@ -20,6 +20,7 @@ class Machine(Protocol):
     hidden_bias: nn.Parameter
     log_variance: Tensor  # V, with Gaussian visible units only
     visible_units: str
+    hidden_units: str
     label_units: int
 
     def hidden_input(self, v: Tensor) -> Tensor: ...
@@ -60,6 +61,8 @@ class ContrastiveDivergence(LightningModule):
             (Hinton 2010, section 3.2). Persistent chains are always drawn.
         centered: centre units at their running means (Montavon & Müller 2012; Melchior, Fischer & Wiskott 2016).
         sparsity_target, sparsity_cost: wanted mean activation of each hidden unit, and how much it counts (0: not).
+        gaussian_lr_factor: what the rate is multiplied by for a machine with Gaussian units, whose states have no bound
+            (Hinton 2010, section 13.2: one or two orders of magnitude).
         initial_momentum: of the optimizer during the first ``initial_momentum_epochs``; None leaves it alone.
         optimization: optimizer and learning-rate course; its weight decay is applied to weights, not to biases. None
             for evaluation only.
@@ -90,6 +93,7 @@ class ContrastiveDivergence(LightningModule):
         centered: bool = False,
         sparsity_target: float = 0.1,
         sparsity_cost: float = 0.0,
+        gaussian_lr_factor: float = 0.01,
         initial_momentum: float | None = None,
         initial_momentum_epochs: int = 5,
         optimization: Optimization | None = None,
@@ -103,6 +107,7 @@ class ContrastiveDivergence(LightningModule):
         self.k, self.persistent, self.num_chains = k, persistent, chains
         self.sample_data, self.sample_visible, self.centered = sample_data, sample_visible, centered
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
+        self.gaussian_lr_factor = gaussian_lr_factor
         self.initial_momentum, self.initial_momentum_epochs = initial_momentum, initial_momentum_epochs
         self.inputs = Encoded(net, layer)
         if not hasattr(net, "rbm" if layer is not None else "reconstruct"):
@@ -152,7 +157,9 @@ class ContrastiveDivergence(LightningModule):
             raise ValueError("contrastive divergence fits one RBM at a time; use the schedule layerwise")
         weights = [p for p in self.rbm.parameters() if p.dim() > 1]
         biases = [p for p in self.rbm.parameters() if p.dim() == 1]
-        groups: list[dict[str, Any]] = [{"params": weights}, {"params": biases, "weight_decay": 0.0}]
+        gaussian = "gaussian" in (self.rbm.visible_units, self.rbm.hidden_units)
+        rate = {"lr_factor": self.gaussian_lr_factor if gaussian else 1.0}
+        groups: list[dict[str, Any]] = [{"params": weights, **rate}, {"params": biases, "weight_decay": 0.0, **rate}]
         configured = self.optimization(groups)
         optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
         if self.initial_momentum is not None and "momentum" not in optimizer.defaults:
