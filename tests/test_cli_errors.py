@@ -16,6 +16,7 @@ from zoo.config import compose
 
 ONE = "train model=logistic dataset=digits epochs=1 progress=false "
 OWN = "train model=logistic epochs=1 progress=false "
+QUIET = "train progress=false "
 
 
 class Case(NamedTuple):
@@ -54,6 +55,14 @@ def arrays(folder: Path) -> None:
     np.savez(folder / "small.npz", x=x[:, :20], y=y)
     np.savez(folder / "vectors.npz", x=rng.random((200, 4)), y=y)
     np.savez(folder / "objects.npz", x=np.array([{}], dtype=object))
+
+
+def outside(folder: Path) -> None:
+    """Real values of which some are below 0 or above 1, which only the last examples show."""
+    x = np.random.default_rng(0).random((1500, 6)).astype(np.float32)
+    x[-200:] = 3 * x[-200:] - 1
+    y = np.arange(1500) % 2
+    np.savez(folder / "outside.npz", x_train=x, y_train=y, x_val=x[:20], y_val=y[:20], x_test=x[:20], y_test=y[:20])
 
 
 def text(name: str) -> Callable[[Path], object]:
@@ -238,6 +247,95 @@ CASES = {
     "evaluate's output": Case(
         "evaluate checkpoint={run} output=there.json", ("there.json exists", "overwrite=true"), text("there.json")
     ),
+    # learning without labels
+    "rbm outside 0 to 1": Case(
+        QUIET + "model=rbm dataset=npz dataset.root=outside.npz",
+        ("model rbm with dataset npz", "Bernoulli visible units", "model.inputs=unit", "visible_units"),
+        outside,
+    ),
+    "dbn_generative outside 0 to 1": Case(
+        QUIET + "model=dbn_generative model.stages.pretrain.epochs=0 dataset=npz dataset.root=outside.npz",
+        ("model dbn_generative with dataset npz", "within 0 to 1"),
+        outside,
+    ),
+    "sae outside 0 to 1": Case(
+        QUIET + "model=sae dataset=npz dataset.root=outside.npz",
+        ("model sae with dataset npz", "loss=cross_entropy needs values within 0 to 1", "or loss=squared_error"),
+        outside,
+    ),
+    "deep_autoencoder outside 0 to 1": Case(
+        QUIET + "model=deep_autoencoder model.stages.pretrain.epochs=0 dataset=npz dataset.root=outside.npz",
+        ("loss=cross_entropy needs values within 0 to 1",),
+        outside,
+    ),
+    "standardized inputs of an rbm": Case(
+        QUIET + "model=rbm model.inputs=standardized", ("model rbm with dataset digits", "set model.inputs=unit")
+    ),
+    "label units without labels": Case(
+        QUIET + "model=dbn_generative dataset=line",
+        ("model dbn_generative with dataset line", "label_units need class"),
+    ),
+    "label units of another number": Case(
+        QUIET + "model=rbm model.net.label_units=3", ("has 3 outputs", "call for 10")
+    ),
+    "float16 of an rbm": Case(
+        QUIET + "model=rbm accelerator.precision=16-mixed",
+        ("accelerator.precision=16-mixed", "bf16-mixed or 32-true", "ContrastiveDivergence"),
+    ),
+    "float16 of a belief network": Case(
+        QUIET + "model=dbn accelerator.precision=16-mixed", ("accelerator.precision=16-mixed", "ContrastiveDivergence")
+    ),
+    "contrastive divergence on all layers": Case(
+        QUIET + "model=dbn model.stages.pretrain.schedule._target_=zoo.schedules.joint",
+        ("one RBM at a time", "schedule layerwise"),
+    ),
+    "wake-sleep layer by layer": Case(
+        QUIET + "model=dbn_generative model.stages.updown.schedule._target_=zoo.schedules.layerwise",
+        ("wake-sleep fits the whole net", "schedule joint"),
+    ),
+    "labels of a net that needs all": Case(
+        QUIET + "model=dbn_generative dataset.labels=50", ("dataset.labels", "label_units")
+    ),
+    "labels too many": Case(ONE + "dataset.labels=5000", ("labels of 5000 does not fit 1293", "dataset.labels")),
+    "labels too few": Case(ONE + "dataset.labels=5", ("class 0", "too few", "dataset.labels")),
+    "labels=0": Case(ONE + "dataset.labels=0", ("labels=0",)),
+    "labels=-1": Case(ONE + "dataset.labels=-1", ("labels=-1",)),
+    "labels that are not in memory": Case(
+        OWN + "dataset=image_folder dataset.root=photos dataset.shape=[1,28,28] dataset.labels=4",
+        ("dataset.labels is for sets that are held in memory",),
+        lambda folder: pictures(folder, "a", "b"),
+    ),
+    "task key of an rbm": Case(QUIET + "model=rbm model.stages.fit.task.chain=3", ("fit.task.chain", "mean chains")),
+    "corruption": Case(
+        QUIET + "model=sae model.stages.pretrain.task.corruption=salt",
+        ("corruption=salt", "masking", "salt_and_pepper"),
+    ),
+    "loss of an autoencoder": Case(
+        QUIET + "model=sae model.stages.pretrain.task.loss=quadratic",
+        ("loss=quadratic", "cross_entropy, squared_error"),
+    ),
+    "level": Case(QUIET + "model=sae model.stages.pretrain.task.level=2", ("level=2", "from 0 to 1")),
+    "k=0": Case(QUIET + "model=rbm model.stages.fit.task.k=0", ("k=0", "at least 1")),
+    "k=0 of wake-sleep": Case(QUIET + "model=dbn_generative model.stages.updown.task.k=0", ("k=0: at least 1",)),
+    "momentum of Adam": Case(
+        QUIET + "model=rbm optimizer@model.stages.fit.optimizer=adam",
+        ("initial_momentum is not for Adam", "null", "SGD"),
+    ),
+    "momentum of Adam without nesterov": Case(
+        QUIET + "model=rbm optimizer@model.stages.fit.optimizer=adam ~model.stages.fit.optimizer.nesterov",
+        ("initial_momentum is not for Adam", "null", "SGD"),
+    ),
+    "epochs=0 in all stages": Case(QUIET + "model=dbn epochs=0", ("epochs=0: at least one stage",)),
+    "epochs=-1 in one stage": Case(QUIET + "model=dbn model.stages.pretrain.epochs=-1", ("epochs=-1",)),
+    "min_steps=0": Case(QUIET + "model=dbn model.stages.finetune.min_steps=0", ("min_steps=0: at least 1",)),
+    "denoise a belief network": Case(
+        QUIET + "model=dbn stage@model.stages.pretrain=denoise", ("reconstruction is for autoencoders",)
+    ),
+    "contrastive divergence on mlp": Case(
+        QUIET + "model=mlp stage@model.stages.fit=contrastive_divergence", ("contrastive divergence is for RBMs", "MLP")
+    ),
+    "map of codes": Case(QUIET + "model=rbm codes=nonsense", ("codes=nonsense: choose pca or tsne",)),
+    "map of codes of a classifier": Case(ONE + "codes=umap", ("codes=umap: choose pca or tsne",)),
     # list and show
     "list": Case("list xyzzy", ("nothing matches 'xyzzy'", "zoo list shows all")),
     "list two": Case("list a b", ("one pattern at most",)),

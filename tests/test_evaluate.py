@@ -1,12 +1,13 @@
 """Evaluating a checkpoint measures what training measured, on the same or on other data."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from zoo import catalogue, checkpoints
+from zoo import catalogue, checkpoints, likelihood
 from zoo.data import digits
 
 
@@ -77,3 +78,162 @@ def test_an_indexed_metric_is_what_evaluate_measures(name, folder, zoo):
     measured = json.loads((folder / "metrics.json").read_text())
     for metric, value in catalogue.index()[name]["metric"].items():
         assert measured[metric] == pytest.approx(value, abs=1e-6)
+
+
+# Nets that generate
+
+GENERATIVE = {
+    "rbm": "model=rbm model.net.hidden=12",
+    "wide_rbm": "model=rbm model.net.hidden=30 lr=0.005",
+    "gaussian": "model=rbm model.net.hidden=12 model.net.visible_units=gaussian model.inputs=standardized lr=0.001",
+    "gaussian_code": "model=rbm model.net.hidden=12 model.net.hidden_units=gaussian lr=0.001",
+    "wide_gaussian_code": "model=rbm model.net.hidden=30 model.net.hidden_units=gaussian lr=0.001",
+    "dbn": "model=dbn model.net.hidden=[20,15] model.stages.finetune.epochs=0 model.stages.pretrain.epochs=1",
+    "wide_dbn": "model=dbn model.net.hidden=[30,28] model.stages.finetune.epochs=0 model.stages.pretrain.epochs=1",
+    "dbn_classifier": "model=dbn model.net.hidden=[20,15] epochs=1",
+    "dbn_generative": "model=dbn_generative model.net.hidden=[20,15] epochs=1",
+    "deep_autoencoder": "model=deep_autoencoder model.net.hidden=[20,15] epochs=1",
+}
+QUICK = ("chains=20", "temperatures=200", "output=metrics.json", "overwrite=true")
+
+
+@pytest.fixture(scope="module")
+def run_of(tmp_path_factory):
+    """``run_of("rbm")``: the folder of one short run on digits."""
+    from zoo.cli import main
+
+    runs = {}
+
+    def run(kind: str) -> Path:
+        if kind not in runs:
+            runs[kind] = tmp_path_factory.mktemp(kind) / "run"
+            words = [*GENERATIVE[kind].split(), "dataset=digits", "progress=false", f"hydra.run.dir={runs[kind]}"]
+            if "epochs=" not in GENERATIVE[kind]:
+                words.append("epochs=1")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("zoo.train.gallery.draw", lambda *args, **options: None)
+                main("train", words)
+        return runs[kind]
+
+    return run
+
+
+@pytest.fixture
+def evaluated(zoo, folder, run_of):
+    """``evaluated("rbm", *words)``: its metrics, and what was printed."""
+
+    def evaluate(kind: str, *words: str) -> tuple[dict[str, float], str]:
+        outcome = zoo("evaluate", f"checkpoint={run_of(kind)}", *QUICK, *words)
+        assert (outcome.status, outcome.err) == (0, "")
+        return json.loads((folder / "metrics.json").read_text()), outcome.out
+
+    return evaluate
+
+
+def inputs(run: Path) -> torch.Tensor:
+    return checkpoints.info(run).transforms()(digits.load().test.x)
+
+
+def measured_alike(metrics: dict[str, float], run: Path) -> bool:
+    """Whether all that training stored of the test part was found again."""
+    saved = {name: value for name, value in checkpoints.info(run).metrics.items() if name.startswith("test/")}
+    assert saved
+    return {name: metrics[name] for name in saved} == pytest.approx(saved, rel=1e-5)
+
+
+def test_the_likelihood_of_a_small_rbm_is_exact(evaluated, run_of):
+    metrics, printed = evaluated("rbm")
+    net, x = checkpoints.load(run_of("rbm")), likelihood.binarise(inputs(run_of("rbm")))
+    expected = likelihood.log_likelihood(net, x).mean().item()
+    assert metrics["test/log_likelihood"] == pytest.approx(expected, abs=0.01)
+    assert [name for name in metrics if "log_" in name.replace("pseudo_log_", "")] == ["test/log_likelihood"]
+    assert f"{metrics['test/log_likelihood']:.4f}" in printed
+    assert -784 * np.log(2) < expected < 0
+    assert measured_alike(metrics, run_of("rbm"))
+
+
+def test_the_likelihood_of_a_large_rbm_is_bracketed(evaluated, run_of):
+    metrics, _ = evaluated("wide_rbm", "chains=100", "temperatures=1000")
+    above, below = (metrics[f"test/log_likelihood_{method}"] for method in ("ais", "reverse_ais"))
+    errors = [metrics[f"test/log_partition_{method}_error"] for method in ("ais", "reverse_ais")]
+    assert "test/log_likelihood" not in metrics
+    assert all(0 < error < 0.3 for error in errors), errors
+    assert above == pytest.approx(below, abs=1)
+    net, x = checkpoints.load(run_of("wide_rbm")), likelihood.binarise(inputs(run_of("wide_rbm")))
+    log_z = likelihood.log_partition(net, "ais", generator=torch.Generator().manual_seed(1)).value
+    assert above == pytest.approx(likelihood.log_likelihood(net, x, log_z=float(log_z)).mean().item(), abs=0.5)
+
+
+def test_the_likelihood_can_be_left_out(evaluated):
+    metrics, _ = evaluated("rbm", "likelihood=false")
+    assert metrics.keys() == {"test/reconstruction_error", "test/pseudo_log_likelihood"}
+
+
+@pytest.mark.parametrize("kind", ["dbn", "dbn_generative"])
+def test_the_likelihood_of_a_belief_network_is_the_bound(kind, evaluated, run_of):
+    metrics, _ = evaluated(kind)
+    net, x = checkpoints.load(run_of(kind)), likelihood.binarise(inputs(run_of(kind)))
+    bound = likelihood.log_likelihood(net, x, generator=torch.Generator().manual_seed(0)).mean().item()
+    assert metrics["test/log_likelihood"] == pytest.approx(bound, abs=0.05)
+    assert bound < 0
+    assert measured_alike(metrics, run_of(kind))
+
+
+def test_the_bound_of_a_large_belief_network_is_bracketed(evaluated):
+    metrics, _ = evaluated("wide_dbn")
+    above, below = (metrics[f"test/log_likelihood_{method}"] for method in ("ais", "reverse_ais"))
+    assert above == pytest.approx(below, abs=1)
+
+
+def test_a_gaussian_rbm_has_a_density_of_its_standardised_inputs(evaluated, run_of):
+    metrics, _ = evaluated("gaussian")
+    expected = likelihood.log_likelihood(checkpoints.load(run_of("gaussian")), inputs(run_of("gaussian"))).mean().item()
+    assert metrics["test/log_likelihood"] == pytest.approx(expected, abs=0.05)
+    assert "test/pseudo_log_likelihood" not in metrics
+
+
+@pytest.mark.parametrize("kind", ["gaussian_code", "wide_gaussian_code"])
+def test_gaussian_hidden_units_above_many_pixels_have_no_likelihood(kind, evaluated):
+    """Neither sum over states nor annealing is for them: all else is measured."""
+    metrics, _ = evaluated(kind)
+    assert metrics.keys() == {"test/reconstruction_error", "test/pseudo_log_likelihood"}
+
+
+@pytest.mark.parametrize("kind", ["dbn_classifier", "deep_autoencoder"])
+def test_what_does_not_generate_has_no_likelihood(kind, evaluated, run_of):
+    metrics, _ = evaluated(kind)
+    assert not [name for name in metrics if "log_" in name]
+    assert measured_alike(metrics, run_of(kind))
+
+
+def test_the_accuracy_of_label_units_is_that_of_the_nets_own_answers(evaluated, run_of):
+    metrics, _ = evaluated("dbn_generative")
+    run, test = run_of("dbn_generative"), digits.load().test
+    with torch.inference_mode():
+        own = (checkpoints.load(run)(inputs(run)).argmax(dim=1) == test.y).float().mean().item()
+    assert metrics["test/accuracy"] == pytest.approx(own)
+
+
+@pytest.mark.parametrize("kind", ["wide_rbm", "dbn_generative"])
+def test_measuring_twice_gives_the_same_numbers(kind, evaluated):
+    first, _ = evaluated(kind)
+    torch.manual_seed(123)
+    assert evaluated(kind)[0] == first
+
+
+@pytest.mark.parametrize("kind", ["rbm", "dbn", "deep_autoencoder"])
+def test_now_is_as_when_saved(kind, evaluated, run_of):
+    _, printed = evaluated(kind, "likelihood=false")
+    table = [line.strip("│ ").split("│") for line in printed.splitlines() if "test/" in line]
+    assert {name.strip(): (now.strip(), saved.strip()) for name, now, saved in table} == {
+        name: (f"{value:.4f}", f"{value:.4f}")
+        for name, value in checkpoints.info(run_of(kind)).metrics.items()
+        if name.startswith("test/")
+    }
+
+
+def test_a_net_without_classes_is_measured_on_data_of_any_classes(evaluated, folder):
+    test = digits.load().test
+    np.savez("own.npz", x=test.x.numpy(), y=(test.y % 3).numpy())
+    metrics, _ = evaluated("rbm", "dataset=npz", "dataset.root=own.npz")
+    assert metrics["test/log_likelihood"] < 0

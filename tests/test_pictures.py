@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from zoo.pictures import confusion, curves
+from zoo.pictures import codes, confusion, curves, grid
 
 COUNTS = [[50, 2, 0], [1, 40, 3], [0, 0, 5]]
 
@@ -84,3 +85,178 @@ def test_confusion_of_many_classes_is_shades_without_numbers(tmp_path, figures):
     confusion(np.eye(31, dtype=int), [str(k) for k in range(31)], tmp_path / "confusion.png")
     assert not figures[0].axes[0].texts
     assert figures[0].axes[0].get_title() == "0 mistakes in 31"
+
+
+# Tiles side by side
+
+
+def pixels(path) -> np.ndarray:
+    """H x W x 3 bytes."""
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB")).astype(int)
+
+
+def cells(path, rows: int, columns: int) -> np.ndarray:
+    """The colours of a mosaic's cells, rows x columns x 3; all pixels of a cell but the border's are alike."""
+    found = pixels(path)
+    scale, rest = divmod(found.shape[0], rows)
+    assert rest == 0
+    assert found.shape == (scale * rows, scale * columns, 3)
+    blocks = found.reshape(rows, scale, columns, scale, 3)
+    inner = blocks[1:-1, :, 1:-1]
+    assert (inner == inner[:, :1, :, :1]).all()
+    return blocks[:, scale // 2, :, scale // 2]
+
+
+GAP = [136, 136, 136]
+
+
+def test_every_value_of_a_tile_is_where_it_belongs(tmp_path):
+    tiles = torch.tensor([[[0.0, 1.0], [0.2, 0.4]], [[1.0, 0.6], [0.0, 0.8]], [[0.4, 0.0], [1.0, 0.2]]])[:, None]
+    grid(tiles, tmp_path / "grid.png", columns=2)
+    found = cells(tmp_path / "grid.png", 7, 7)
+    expected = np.full((7, 7), 136)
+    expected[1:3, 1:3] = [[0, 255], [51, 102]]
+    expected[1:3, 4:6] = [[255, 153], [0, 204]]
+    expected[4:6, 1:3] = [[102, 0], [255, 51]]
+    assert np.abs(found - expected[..., None])[1:-1, 1:-1].max() <= 1
+    assert (found[3, 3] == GAP).all()
+    assert (found[4:6, 4:6] == GAP).all(), "there is no fourth tile"
+
+
+@pytest.mark.parametrize("count", [1, 3, 100, 101])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 8, 5), (3, 16, 16)])
+def test_tiles_of_any_size_are_drawn_pixel_by_pixel(shape, count, tmp_path):
+    _, height, width = shape
+    tiles = torch.rand(count, *shape, generator=torch.Generator().manual_seed(0))
+    grid(tiles, tmp_path / "grid.png")
+    rows = -(-count // 10)
+    found = cells(tmp_path / "grid.png", rows * (height + 1) + 1, 10 * (width + 1) + 1)
+    for i, tile in enumerate(tiles):
+        top, left = 1 + i // 10 * (height + 1), 1 + i % 10 * (width + 1)
+        drawn = found[top : top + height, left : left + width]
+        expected = tile.permute(1, 2, 0).expand(-1, -1, 3).numpy() * 255
+        assert np.abs(drawn - expected).max() <= 2, "256 shades of grey"
+
+
+def test_values_beyond_0_to_1_are_black_and_white(tmp_path):
+    grid(torch.tensor([[[[-3.0, 0.0, 1.0, 7.0]]]]), tmp_path / "grid.png", columns=1)
+    assert cells(tmp_path / "grid.png", 3, 6)[1, 1:5, 0].tolist() == [0, 0, 255, 255]
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3), (2, 3, 1), (3, 2, 1)])
+def test_what_is_no_picture_is_one_strip_each(shape, tmp_path):
+    tiles = torch.linspace(0, 1, 12).view(2, *shape)
+    grid(tiles, tmp_path / "grid.png", columns=1)
+    if shape == (3, 2, 1):
+        assert cells(tmp_path / "grid.png", 7, 3).shape, "three channels are a picture"
+    else:
+        found = cells(tmp_path / "grid.png", 5, 8)[[1, 3], 1:7, 0]
+        assert np.abs(found - torch.linspace(0, 255, 12).view(2, 6).numpy()).max() <= 1
+
+
+def test_weights_are_red_below_0_and_blue_above_each_tile_by_its_own_measure(tmp_path):
+    tiles = torch.tensor([[-2.0, 0.0, 2.0, 1.0], [0.0, 0.01, -0.01, 0.0], [0.0, 0.0, 0.0, 0.0]]).view(3, 1, 1, 4)
+    grid(tiles, tmp_path / "grid.png", columns=1, signed=True)
+    first, second, none = cells(tmp_path / "grid.png", 7, 6)[1::2, 1:5]
+    red, white, blue, pale = first
+    assert red[0] > red[1:].max() + 60
+    assert blue[2] > blue[:2].max() + 40
+    assert white.min() > 240
+    assert blue[2] < pale[2] < white[2] or blue[0] < pale[0] < white[0]
+    assert (second == [white, blue, red, white]).all()
+    assert (none == white).all(), "a tile of zeros is blank, not divided by nothing"
+
+
+def test_signed_tiles_of_three_channels_are_drawn_by_their_mean(tmp_path):
+    tiles = torch.tensor([[[[3.0]], [[0.0]], [[-6.0]]], [[[1.0]], [[1.0]], [[1.0]]]])
+    grid(tiles, tmp_path / "grid.png", columns=1, signed=True)
+    below, above = cells(tmp_path / "grid.png", 5, 3)[[1, 3], 1]
+    assert below[0] > below[2]
+    assert above[2] > above[0]
+
+
+def test_a_row_bears_the_name_of_its_first_tile(tmp_path, figures):
+    names = ["cat", "cat", "dog", "dog", "emu"]
+    grid(torch.rand(5, 1, 8, 8), tmp_path / "grid.png", columns=2, names=names)
+    (axes,) = figures[0].axes
+    assert [text.get_text() for text in axes.texts] == ["cat", "dog", "emu"]
+    assert [text.get_position()[1] for text in axes.texts] == [5, 14, 23]  # the middle of each row
+    width, height = size(tmp_path / "grid.png")
+    grid(torch.rand(5, 1, 8, 8), tmp_path / "plain.png", columns=2)
+    assert size(tmp_path / "plain.png")[0] < width
+    assert size(tmp_path / "plain.png")[1] == height
+    assert not figures[1].axes[0].texts
+
+
+@pytest.mark.parametrize("names", [["original", "reconstructed"], ["0", "500"], ["Ankle boot", "T-shirt/top"]])
+def test_names_are_whole_inside_the_picture(names, tmp_path, figures):
+    grid(torch.rand(2, 1, 28, 28), tmp_path / "grid.png", columns=1, names=names)
+    for text in figures[0].axes[0].texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+
+
+# A map of codes
+
+
+def offsets(figure) -> list[np.ndarray]:
+    """Points in the plane, class by class."""
+    return [np.asarray(part.get_offsets()) for part in figure.axes[0].collections]
+
+
+def test_codes_of_two_units_are_drawn_as_they_are(tmp_path, figures):
+    points = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    codes(points, [1, 0, 1], ["cat", "dog"], tmp_path / "codes.png", method="pca")
+    cat, dog = offsets(figures[0])
+    assert cat.tolist() == [[2, 3]]
+    assert dog.tolist() == [[0, 1], [4, 5]]
+    axes = figures[0].axes[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["cat", "dog"]
+    assert axes.get_title() == "codes of 3 examples"
+    assert size(tmp_path / "codes.png") == (840, 720)
+
+
+def test_codes_of_one_unit_lie_on_a_line(tmp_path, figures):
+    codes(torch.tensor([[0.5], [0.25]]), [0, 1], ["a", "b"], tmp_path / "codes.png", method="tsne")
+    assert np.concatenate(offsets(figures[0])).tolist() == [[0.5, 0], [0.25, 0]]
+
+
+def test_codes_without_classes_are_one_cloud(tmp_path, figures):
+    codes(torch.rand(7, 2), [], [], tmp_path / "codes.png", method="pca")
+    (cloud,) = offsets(figures[0])
+    assert len(cloud) == 7
+    assert figures[0].axes[0].get_legend() is None
+
+
+def test_pca_keeps_the_two_directions_of_greatest_variance(tmp_path, figures):
+    generator = torch.Generator().manual_seed(0)
+    plane = torch.randn(50, 2, generator=generator) * torch.tensor([5.0, 2.0])
+    turned, _ = torch.linalg.qr(torch.randn(6, 6, generator=generator))
+    codes(plane @ turned[:2] + 3, [0] * 50, ["a"], tmp_path / "codes.png", method="pca")
+    (found,) = offsets(figures[0])
+    between = torch.cdist(plane, plane).numpy()
+    assert np.allclose(np.linalg.norm(found[:, None] - found, axis=-1), between, atol=1e-3)
+    assert figures[0].axes[0].get_title() == "codes of 50 examples, by pca"
+
+
+def test_tsne_keeps_clusters_together_the_same_every_time(tmp_path, figures):
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(60, 5, generator=generator) * 0.1 + torch.eye(5)[:2].repeat_interleave(30, dim=0) * 10
+    for _ in range(2):
+        codes(points, [0] * 30 + [1] * 30, ["a", "b"], tmp_path / "codes.png", method="tsne")
+    first, again = (offsets(figure) for figure in figures)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    a, b = first
+    apart = np.linalg.norm(a[:, None] - b, axis=-1)
+    near = np.linalg.norm(a - a.mean(axis=0), axis=-1)
+    assert apart.min() > near.mean()
+    assert figures[0].axes[0].get_title() == "codes of 60 examples, by tsne"
+
+
+@pytest.mark.parametrize("units", [2, 5])
+def test_an_unknown_method_is_refused_and_nothing_is_drawn(units, tmp_path):
+    with pytest.raises(ValueError, match="codes=umap: choose pca or tsne"):
+        codes(torch.rand(9, units), [0] * 9, ["a"], tmp_path / "codes.png", method="umap")
+    assert not list(tmp_path.iterdir())

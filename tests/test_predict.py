@@ -191,3 +191,78 @@ def test_memory_stays_flat_over_two_hundred_batches(zoo, folder, trained, pixels
 def resident() -> int:
     """Bytes of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.fixture(scope="module")
+def coders(tmp_path_factory) -> dict[str, Path]:
+    """Runs of nets that learn without labels, by name."""
+    from zoo.cli import main
+
+    hidden = {"rbm": "20", "deep_autoencoder": "[20,15]", "dbn_generative": "[20,15]"}
+    runs = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zoo.train.gallery.draw", lambda *args, **options: None)
+        for name, units in hidden.items():
+            runs[name] = tmp_path_factory.mktemp(name) / "run"
+            words = [f"model={name}", f"model.net.hidden={units}", "dataset=digits", "epochs=1", "progress=false"]
+            main("train", [*words, f"hydra.run.dir={runs[name]}"])
+    return runs
+
+
+@pytest.mark.parametrize(("name", "units"), [("rbm", 20), ("deep_autoencoder", 15)])
+def test_a_net_without_classes_gives_its_codes(name, units, zoo, folder, coders, pixels):
+    np.savez("inputs.npz", x=pixels[:50].numpy())
+    outcome = zoo("predict", f"checkpoint={coders[name]}", "input=inputs.npz", "batch_size=7")
+    assert (outcome.status, outcome.err) == (0, "")
+    found = rows()
+    assert list(found[0]) == ["row", *(f"code{k}" for k in range(units))]
+    assert [row["row"] for row in found] == [str(i + 1) for i in range(50)]
+    codes = torch.tensor([[float(row[f"code{k}"]) for k in range(units)] for row in found])
+    x = checkpoints.info(coders[name]).transforms()(pixels[:50])
+    torch.testing.assert_close(codes, checkpoints.load(coders[name]).encode(x).detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("words", [["input=inputs.npz", "format=kaggle"], ["input=test.csv"]])
+def test_codes_are_no_submission(words, zoo, folder, coders, pixels):
+    np.savez("inputs.npz", x=pixels[:2].numpy())
+    write_csv(folder / "test.csv", pixels[:2], label=False)
+    before = {path.name for path in folder.iterdir()}
+    outcome = zoo("predict", f"checkpoint={coders['rbm']}", *words)
+    assert (outcome.status, outcome.out) == (1, "")
+    assert len(outcome.err.splitlines()) == 1
+    assert "format=kaggle is for classes" in outcome.err
+    assert "format=table" in outcome.err
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_classes_that_are_units_of_the_net_are_predicted_by_free_energy(zoo, folder, coders, pixels):
+    np.savez("inputs.npz", x=pixels.numpy())
+    run = coders["dbn_generative"]
+    assert zoo("predict", f"checkpoint={run}", "input=inputs.npz").status == 0
+    found = rows()
+    assert list(found[0]) == ["row", "class", "probability"]
+    net = checkpoints.load(run)
+    with torch.inference_mode():
+        below = net.encode(checkpoints.info(run).transforms()(pixels), 1)
+        joint = [
+            -net.top.free_energy(net.top.with_labels(below, torch.full((len(below),), k))).double() for k in range(10)
+        ]
+    expected = torch.stack(joint, dim=1).softmax(dim=1)
+    chance = torch.tensor([float(row["probability"]) for row in found], dtype=torch.float64)
+    torch.testing.assert_close(chance, expected.amax(dim=1), atol=1e-4, rtol=0)
+    agree = [row["class"] == str(k) for row, k in zip(found, expected.argmax(dim=1).tolist(), strict=True)]
+    assert sum(agree) >= 358, "but for ties"
+
+
+@pytest.mark.parametrize("name", ["rbm", "dbn_generative"])
+def test_nets_of_rbms_are_exported_within_tolerance(name, zoo, folder, coders, pixels, monkeypatch):
+    import logging
+
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # Hydra's, of a stream that is closed by now
+    outcome = zoo("export", f"checkpoint={coders[name]}", "format=onnx")
+    assert (outcome.status, outcome.err) == (0, "")
+    session = onnxruntime.InferenceSession(f"{name}.onnx", providers=["CPUExecutionProvider"])
+    x = checkpoints.info(coders[name]).transforms()(pixels[:9]).contiguous()
+    own = checkpoints.load(coders[name])(x).detach()
+    torch.testing.assert_close(torch.from_numpy(session.run(None, {"input": x.numpy()})[0]), own, atol=1e-4, rtol=0)

@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
@@ -13,7 +12,8 @@ from torchmetrics.classification import (
 )
 
 from zoo.losses import classification_loss, probabilities
-from zoo.tasks.optimization import Optimization, fit_only, is_logging_step
+from zoo.tasks.fitting import Fitting
+from zoo.tasks.optimization import Optimization, is_logging_step
 
 
 @runtime_checkable
@@ -32,7 +32,7 @@ class AuxiliaryClassifier(Protocol):
     def forward_with_auxiliaries(self, x: Tensor) -> tuple[Tensor, list[Tensor]]: ...
 
 
-class Classification(LightningModule):
+class Classification(Fitting):
     """Fits a classifier by gradient descent; measures accuracy, macro-F1 and expected calibration error.
 
     Args:
@@ -86,34 +86,25 @@ class Classification(LightningModule):
         self._confusion = MulticlassConfusionMatrix(num_classes)
         self.confusion: list[list[int]] = []  # after a test: counts, classes x classes, rows the true class
 
-    def setup(self, stage: str) -> None:
-        if stage == "fit":
-            fit_only(self.net, self._fitted())
-
-    def teardown(self, stage: str) -> None:
-        if stage == "fit":
-            self.net.requires_grad_(True)
-
-    def configure_optimizers(self) -> Any:
-        assert self.optimization is not None, "a task without optimization only evaluates"
-        fitted = self._fitted()
+    def groups(self) -> list[Any]:
+        fitted = self.fitted()
         if self.layer_decay == 1:
-            return self.optimization(fitted)
+            return fitted
         layers = [[p for p in layer.parameters() if p in set(fitted)] for layer in self.net.layers]  # type: ignore[union-attr]
         rest = set(fitted) - {p for layer in layers for p in layer}
         groups: list[dict[str, Any]] = [{"params": [p for p in fitted if p in rest]}]
         for above, layer in enumerate(filter(None, reversed(layers)), start=1):  # a pooling is no layer here
             groups.append({"params": layer, "lr_factor": self.layer_decay**above})
-        return self.optimization([group for group in groups if group["params"]])
+        return [group for group in groups if group["params"]]
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         if self.current_epoch < self.head_only_epochs:
             head = set(self.net.head.parameters())  # type: ignore[union-attr]
-            for parameter in self._fitted():
+            for parameter in self.fitted():
                 if parameter not in head:
                     parameter.grad = None  # which optimizers pass over, momentum and decay included
 
-    def _fitted(self) -> list[nn.Parameter]:
+    def fitted(self) -> list[nn.Parameter]:
         """All that the outputs depend on; a deep belief network, say, has besides what it generates by."""
         generative = set(getattr(self.net, "generative_parameters", tuple)())
         return [p for p in self.net.parameters() if p not in generative]

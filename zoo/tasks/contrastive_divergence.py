@@ -3,10 +3,10 @@
 from typing import Any, ClassVar, Protocol, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from zoo.tasks.optimization import Optimization, fit_only, is_logging_step
+from zoo.tasks.fitting import Fitting
+from zoo.tasks.optimization import Optimization, is_logging_step
 from zoo.tasks.unsupervised import FP16, NO_TARGETS, Encoded, check_unit_interval, log_generative, squared_error
 
 SAMPLE = 10  # batches of each epoch that are kept to compare free energies with
@@ -42,7 +42,7 @@ class Machine(Protocol):
     def parameters(self) -> Any: ...
 
 
-class ContrastiveDivergence(LightningModule):
+class ContrastiveDivergence(Fitting):
     """Fits an RBM by CD-k (Hinton 2002) or persistent CD (Tieleman 2008).
 
     The gradient of -log p(v) is that of F(v), minus its expectation under the model. CD puts in place of the
@@ -141,26 +141,27 @@ class ContrastiveDivergence(LightningModule):
         if self.rbm.visible_units == "bernoulli":
             check_unit_interval(self.inputs(x), what="Bernoulli visible units need inputs", fix="visible_units")
 
-    def setup(self, stage: str) -> None:
-        if stage == "fit":
-            fit_only(self.net, self.rbm.parameters())
+    def fitted(self) -> list[nn.Parameter]:
+        return list(self.rbm.parameters())
 
     def teardown(self, stage: str) -> None:
-        if stage == "fit":
-            self.net.requires_grad_(True)
-            if self.layer is not None and hasattr(layer := cast(Any, self.net).layers[self.layer], "unroll"):
+        super().teardown(stage)
+        if stage == "fit" and self.layer is not None:
+            layer = cast(Any, self.net).layers[self.layer]
+            if hasattr(layer, "unroll"):  # the decoder of an autoencoder follows
                 layer.unroll()
 
-    def configure_optimizers(self) -> Any:
-        assert self.optimization is not None, "a task without optimization only evaluates"
-        if not hasattr(self.rbm, "free_energy"):
-            raise ValueError("contrastive divergence fits one RBM at a time; use the schedule layerwise")
-        weights = [p for p in self.rbm.parameters() if p.dim() > 1]
-        biases = [p for p in self.rbm.parameters() if p.dim() == 1]
+    def groups(self) -> list[Any]:
+        weights = [p for p in self.fitted() if p.dim() > 1]
+        biases = [p for p in self.fitted() if p.dim() == 1]
         gaussian = "gaussian" in (self.rbm.visible_units, self.rbm.hidden_units)
         rate = {"lr_factor": self.gaussian_lr_factor if gaussian else 1.0}
-        groups: list[dict[str, Any]] = [{"params": weights, **rate}, {"params": biases, "weight_decay": 0.0, **rate}]
-        configured = self.optimization(groups)
+        return [{"params": weights, **rate}, {"params": biases, "weight_decay": 0.0, **rate}]
+
+    def configure_optimizers(self) -> Any:
+        if not hasattr(self.rbm, "free_energy"):
+            raise ValueError("contrastive divergence fits one RBM at a time; use the schedule layerwise")
+        configured = super().configure_optimizers()
         optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
         if self.initial_momentum is not None and "momentum" not in optimizer.defaults:
             raise ValueError(f"initial_momentum is not for {type(optimizer).__name__}: set it to null, or use SGD")

@@ -9,7 +9,7 @@ from math import cos, pi
 from typing import Any
 
 from lightning.pytorch import LightningModule
-from torch.nn import Module, Parameter
+from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
@@ -43,13 +43,6 @@ def is_logging_step(task: LightningModule) -> bool:
     """Whether the trainer writes this step down; `log` on all the others would take a tenth of a small net's time."""
     every = task.trainer.log_every_n_steps  # type: ignore[attr-defined]
     return bool(every) and (task.global_step + 1) % every == 0
-
-
-def fit_only(net: Module, parameters: Iterable[Parameter]) -> None:
-    """Let gradients reach these parameters alone: with several processes, one left without would be an error."""
-    chosen = set(parameters)
-    for parameter in net.parameters():
-        parameter.requires_grad_(parameter in chosen)
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> dict[str, Any]:

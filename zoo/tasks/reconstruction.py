@@ -4,10 +4,10 @@ from typing import Any, ClassVar, Protocol, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from zoo.tasks.optimization import Optimization, fit_only, is_logging_step
+from zoo.tasks.fitting import Fitting
+from zoo.tasks.optimization import Optimization, is_logging_step
 from zoo.tasks.unsupervised import NO_TARGETS, Encoded, check_unit_interval, squared_error
 
 CORRUPTIONS = ("none", "masking", "gaussian", "salt_and_pepper")
@@ -22,7 +22,7 @@ class Coder(Protocol):
     def decode(self, h: Tensor, *, activate: bool = True) -> Tensor: ...
 
 
-class Reconstruction(LightningModule):
+class Reconstruction(Fitting):
     """Fits an autoencoder to give its input back, from a corrupted copy if asked to (Vincent et al. 2010).
 
     Args:
@@ -96,18 +96,6 @@ class Reconstruction(LightningModule):
         if self.contractive and self.layer is None:
             raise ValueError("contractive is for one layer at a time; use the schedule layerwise")
 
-    def setup(self, stage: str) -> None:
-        if stage == "fit":
-            fit_only(self.net, self._fitted())
-
-    def teardown(self, stage: str) -> None:
-        if stage == "fit":
-            self.net.requires_grad_(True)
-
-    def configure_optimizers(self) -> Any:
-        assert self.optimization is not None, "a task without optimization only evaluates"
-        return self.optimization(self._fitted())
-
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         v = self.inputs(batch[0])  # N x V
         code = self.coder.encode(self.corrupt(v))  # N x H
@@ -138,7 +126,7 @@ class Reconstruction(LightningModule):
         v = v.masked_fill(chance < self.level, 1)
         return v.masked_fill(chance < self.level / 2, 0)
 
-    def _fitted(self) -> list[nn.Parameter]:
+    def fitted(self) -> list[nn.Parameter]:
         head = getattr(self.net, "head", None)
         others = set() if head is None else set(head.parameters())
         return [p for p in cast(nn.Module, self.coder).parameters() if p not in others]

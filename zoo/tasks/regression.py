@@ -1,16 +1,16 @@
 """Supervised regression of the whole net."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from zoo.losses import regression_loss
+from zoo.tasks.fitting import Fitting
 from zoo.tasks.optimization import Optimization, is_logging_step
 
 
-class Regression(LightningModule):
+class Regression(Fitting):
     """Fits real-valued targets by gradient descent; measures mean squared and mean absolute error.
 
     Args:
@@ -42,10 +42,6 @@ class Regression(LightningModule):
         self.loss_name, self.loss = loss, regression_loss(loss)
         metrics = MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()})
         self.val_metrics, self.test_metrics = metrics.clone(prefix="val/"), metrics.clone(prefix="test/")
-
-    def configure_optimizers(self) -> Any:
-        assert self.optimization is not None, "a task without optimization only evaluates"
-        return self.optimization(self.net.parameters())
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch

@@ -4,10 +4,10 @@ from typing import Any, ClassVar, Protocol, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from zoo.tasks.optimization import Optimization, fit_only, is_logging_step
+from zoo.tasks.fitting import Fitting
+from zoo.tasks.optimization import Optimization, is_logging_step
 from zoo.tasks.unsupervised import FP16, NO_TARGETS, Encoded, check_unit_interval, log_generative
 
 
@@ -20,7 +20,7 @@ class Belief(Protocol):
     def untie(self) -> None: ...
 
 
-class WakeSleep(LightningModule):
+class WakeSleep(Fitting):
     """Contrastive wake-sleep (Hinton, Osindero & Teh 2006, section 5 and appendix B).
 
     Wake: the data are recognised upwards, each layer drawn; the generative weights learn to give each layer back from
@@ -66,18 +66,6 @@ class WakeSleep(LightningModule):
         """Raise ValueError where the inputs, N x in_shape, leave [0, 1]."""
         check_unit_interval(x, what="Bernoulli visible units need inputs", fix="another model")
 
-    def configure_optimizers(self) -> Any:
-        assert self.optimization is not None, "a task without optimization only evaluates"
-        return self.optimization(self._fitted())
-
-    def setup(self, stage: str) -> None:
-        if stage == "fit":
-            fit_only(self.net, self._fitted())
-
-    def teardown(self, stage: str) -> None:
-        if stage == "fit":
-            self.net.requires_grad_(True)
-
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
         *lower, top = list(cast(Any, self.belief.layers))
@@ -110,7 +98,7 @@ class WakeSleep(LightningModule):
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         log_generative(self, self.net, *batch, part="test")
 
-    def _fitted(self) -> list[nn.Parameter]:
+    def fitted(self) -> list[nn.Parameter]:
         """All but a head, and the hidden biases of the directed layers, for which the recognition has its own."""
         head = getattr(self.net, "head", None)
         others = {cast(Any, rbm).hidden_bias for rbm in list(self.belief.layers)[:-1]}

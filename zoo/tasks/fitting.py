@@ -1,0 +1,41 @@
+"""What every task does alike: it moves some parameters of its net, and no others."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule
+from torch import nn
+
+from zoo.tasks.optimization import Optimization
+
+
+class Fitting(LightningModule):
+    """Abstract: a task with a ``net`` and an ``optimization`` (None for evaluation only).
+
+    While it is fitted, gradients reach the parameters of `fitted` alone: with several processes, one that is waited for
+    and gets none is an error.
+    """
+
+    net: nn.Module
+    optimization: Optimization | None
+
+    def fitted(self) -> list[nn.Parameter]:
+        """The parameters that move: all, unless a task says otherwise."""
+        return list(self.net.parameters())
+
+    def groups(self) -> list[Any]:
+        """They as the optimizer gets them: a plain list, or groups with options of their own."""
+        return self.fitted()
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            chosen = set(self.fitted())
+            for parameter in self.net.parameters():
+                parameter.requires_grad_(parameter in chosen)
+
+    def teardown(self, stage: str) -> None:
+        if stage == "fit":
+            self.net.requires_grad_(True)
+
+    def configure_optimizers(self) -> Any:
+        assert self.optimization is not None, "a task without optimization only evaluates"
+        return self.optimization(self.groups())
