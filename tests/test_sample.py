@@ -161,6 +161,7 @@ ERRORS = {
     "n=0": ("rbm", ["n=0"], ("n=0: at least 1",)),
     "steps=0": ("rbm", ["steps=0"], ("steps=0: at least 1",)),
     "n=x": ("rbm", ["n=x"], ("n: Value 'x'",)),
+    "seed": ("rbm", ["seed=99999999999999999999"], ("seed=99999999999999999999",)),
     "unknown ending": ("rbm", ["output=x.txt"], ("output=x.txt", ".png or an .npz")),
     "output that exists": ("rbm", ["output=there.png"], ("there.png exists", "overwrite=true")),
     "unknown key": ("rbm", ["lables=3"], ("lables: no such key", "did you mean labels")),

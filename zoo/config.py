@@ -192,6 +192,12 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     return target, dict(typed)  # type: ignore[arg-type]
 
 
+def check_seed(seed: int) -> None:
+    """Raise ValueError where a seed is none that every generator takes."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed}: between 0 and {2**32 - 1} is needed")
+
+
 def _plain_type(hint: Any) -> Any:
     """An annotation in the words that OmegaConf checks: plain values, lists of them, both optional; else Any."""
     if hint in (int, float, bool, str):

@@ -34,7 +34,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     splits = prepare.dataset(node)
     preprocess = about.transforms()
     preprocess.check(splits.shape, where=f"dataset {node.name}")
-    if net.num_classes is not None and list(splits.classes) != about.classes:
+    needs_labels = config.check(about.task, where="task")[0].targets != "none"  # type: ignore[attr-defined]
+    if (needs_labels or about.classes) and list(splits.classes) != about.classes:
         raise ValueError(
             f"dataset {node.name} has the classes {', '.join(splits.classes) or 'none'}; "
             f"the checkpoint knows {', '.join(about.classes) or 'none'}"
@@ -70,8 +71,8 @@ def _likelihood(
     """
     net, x = net.to(device), x.to(device)
     machine = getattr(net, "top", net)
-    if machine.hidden_units != "bernoulli" and min(machine.weight.shape) > likelihood.MOST_UNITS:
-        return {}
+    if machine.hidden_units != "bernoulli" and machine.weight.shape[1] > likelihood.MOST_UNITS:
+        return {}  # neither to be summed over nor annealed
     inputs = x if getattr(net, "layers", [net])[0].visible_units == "gaussian" else likelihood.binarise(x)
     generator = torch.Generator(device).manual_seed(0)
     with torch.inference_mode():

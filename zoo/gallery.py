@@ -57,7 +57,7 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
 def _reconstructions(model: Any, x: Tensor, path: Path) -> None:
     """Rows of ten examples, each above what the net makes of them."""
     rows, names = [], []
-    for originals in x[:30].split(10):
+    for originals in x[: len(x) // 10 * 10 or len(x)][:30].split(10):  # whole rows
         rows += [originals, model.reconstruct(originals)]
         names += ["original"] * len(originals) + ["reconstructed"] * len(originals)
     pictures.grid(torch.cat(rows), path, columns=min(10, len(x)), names=names)

@@ -141,8 +141,10 @@ def codes(points: "Tensor", labels: Sequence[int], classes: Sequence[str], path:
     if method not in CODE_MAPS:
         raise ValueError(f"codes={method}: choose {' or '.join(CODE_MAPS)}")
     x = points.detach().float().cpu().numpy()
-    if x.shape[1] > 2:
-        x = PCA(2).fit_transform(x) if method == "pca" else TSNE(random_state=0, init="pca").fit_transform(x)
+    few, alike = len(x) < 5, not x.std(axis=0).any()
+    if x.shape[1] > 2 and not few and not alike:
+        neighbours = min(30.0, (len(x) - 1) / 3)
+        x = (PCA(2) if method == "pca" else TSNE(random_state=0, perplexity=neighbours)).fit_transform(x)
     elif x.shape[1] == 1:
         x = np.hstack([x, np.zeros_like(x)])
     figure = Figure(figsize=(7, 6), layout="constrained")

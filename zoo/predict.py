@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo import prepare
 from zoo.checkpoints import CheckpointInfo, open_checkpoint, refuse_existing, replacing
@@ -21,6 +21,7 @@ from zoo.data import images, npz, pixel_csv
 from zoo.data.splits import shape_text
 from zoo.losses import probabilities
 
+Header = Callable[[int], list[str]]  # of the number of outputs
 Rows = Callable[[list[str], Tensor], Iterator[list[Any]]]  # of a batch's names and outputs
 Batches = Iterator[tuple[list[str], Tensor]]  # what each row of a raw batch is called, and the batch
 
@@ -38,31 +39,38 @@ def predict(cfg: DictConfig) -> int:
     if cfg.batch_size < 1:
         raise ValueError(f"batch_size={cfg.batch_size}: at least 1 is needed")
     device = prepare.device(prepare.place(cfg.accelerator))
+    net: Any
     net, about = open_checkpoint(cfg.checkpoint)
     net.to(device).to(memory_format=torch.channels_last)
     preprocess = about.transforms()
     source = Path(cfg.input)
     batches = _read(source, preprocess.shape, batch_size=cfg.batch_size, resize=cfg.resize)
     kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and source.suffix.lower() == ".csv")
-    header, rows_of = _kaggle(about) if kaggle else _table(net, about, source)
+    coded = not about.classes and about.task.get("_target_") != "zoo.tasks.Regression"
+    answer = net.encode if coded else net  # an untrained head has nothing to say
+    header, rows_of = _kaggle(about) if kaggle else _table(about, source, coded=coded)
     count = 0
     with replacing(cfg.output) as temporary, temporary.open("w", newline="") as file, torch.inference_mode():
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
         for names, raw in batches:
-            outputs = net(preprocess(raw.to(device))).float().cpu()
+            outputs = answer(preprocess(raw.to(device))).float().cpu()
+            if not count:
+                writer.writerow(header(outputs.shape[1]))
             writer.writerows(rows_of(names, outputs))
             count += len(names)
+        if not count:
+            writer.writerow(header(1))
     Console().print(f"{count:,} predictions in {cfg.output}", soft_wrap=True, highlight=False)
     return count
 
 
-def _table(net: nn.Module, about: CheckpointInfo, source: Path) -> tuple[list[str], Rows]:
+def _table(about: CheckpointInfo, source: Path, *, coded: bool) -> tuple[Header, Rows]:
     what = "row" if source.suffix.lower() in (".csv", ".npz") else "file"
     if not about.classes:
-        width = net(torch.zeros(1, *about.transforms().shape, device=next(net.parameters()).device)).shape[1]
-        name = "value" if net.num_classes else "code"
-        header = [what, *(f"{name}{k}" for k in range(width))] if width > 1 else [what, name]
+        column = "code" if coded else "value"
+
+        def header(width: int) -> list[str]:
+            return [what, *(f"{column}{k}" for k in range(width))] if width > 1 else [what, column]
 
         def values(names: list[str], outputs: Tensor) -> Iterator[list[Any]]:
             for name, row in zip(names, outputs.tolist(), strict=True):
@@ -75,10 +83,10 @@ def _table(net: nn.Module, about: CheckpointInfo, source: Path) -> tuple[list[st
         for name, k, p in zip(names, number.tolist(), chance.tolist(), strict=True):
             yield [name, about.classes[k], f"{p:.6f}"]
 
-    return [what, "class", "probability"], rows
+    return lambda _: [what, "class", "probability"], rows
 
 
-def _kaggle(about: CheckpointInfo) -> tuple[list[str], Rows]:
+def _kaggle(about: CheckpointInfo) -> tuple[Header, Rows]:
     if not about.classes:
         raise ValueError("format=kaggle is for classes; this checkpoint predicts values, use format=table")
 
@@ -87,7 +95,7 @@ def _kaggle(about: CheckpointInfo) -> tuple[list[str], Rows]:
         for name, k in zip(names, number.tolist(), strict=True):
             yield [name, about.classes[k]]
 
-    return ["ImageId", "Label"], rows
+    return lambda _: ["ImageId", "Label"], rows
 
 
 def _read(source: Path, shape: tuple[int, ...], *, batch_size: int, resize: bool) -> Batches:

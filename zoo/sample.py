@@ -9,7 +9,7 @@ from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 from torch import Tensor, nn
 
-from zoo import pictures, prepare
+from zoo import config, pictures, prepare
 from zoo.checkpoints import CheckpointInfo, open_checkpoint, refuse_existing, replacing
 from zoo.data.splits import shape_text
 
@@ -25,6 +25,7 @@ def sample(cfg: DictConfig) -> Tensor:
     for key in ("n", "steps"):
         if cfg[key] < 1:
             raise ValueError(f"{key}={cfg[key]}: at least 1 is needed")
+    config.check_seed(cfg.seed)
     output = Path(cfg.output)
     if output.suffix not in (".png", ".npz"):
         raise ValueError(f"output={cfg.output}: a .png or an .npz file is needed")
@@ -65,6 +66,8 @@ def _labels(wanted: Any, n: int, net: nn.Module, about: CheckpointInfo) -> Tenso
         if wanted is not None:
             raise ValueError(f"labels={wanted}: this net has no label units; dbn_generative has")
         return None
+    if isinstance(wanted, ListConfig) and not wanted:
+        raise ValueError("labels=[]: name at least one class, or leave labels out")
     names = [str(name) for name in (wanted if isinstance(wanted, (list, ListConfig)) else [wanted])]
     for name in names:
         if wanted is not None and name not in about.classes:

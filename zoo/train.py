@@ -195,8 +195,7 @@ def _begin(folder: Path, cfg: DictConfig, command: str) -> None:
 
 def _settle_stages(cfg: DictConfig) -> None:
     """Let the root's epochs, batch_size and lr go before the stages' own, and check all that a stage will build."""
-    if not 0 <= cfg.seed < 2**32:
-        raise ValueError(f"seed={cfg.seed}: between 0 and {2**32 - 1} is needed")
+    config.check_seed(cfg.seed)
     if not cfg.model.stages:
         raise ValueError("model.stages: at least one stage is needed")
     if cfg.model.inputs not in ("standardized", "unit"):
@@ -217,12 +216,8 @@ def _settle_stages(cfg: DictConfig) -> None:
                 raise ValueError(f"{key}={value}: from 0 up to {'any number' if most == inf else most} is allowed")
         if stage.min_steps is not None and stage.min_steps < 1:
             raise ValueError(f"min_steps={stage.min_steps}: at least 1 is needed")
-        if stage.min_steps is not None and stage.min_steps < 1:
-            raise ValueError(f"min_steps={stage.min_steps}: at least 1 is needed")
         for part in ("schedule", "task", "optimizer", "lr_schedule"):
             config.check(stage[part], where=f"model.stages.{name}.{part}")
-    if not any(stage.epochs for stage in cfg.model.stages.values()):
-        raise ValueError("epochs=0: at least one stage must have some")
     if not any(stage.epochs for stage in cfg.model.stages.values()):
         raise ValueError("epochs=0: at least one stage must have some")
 
@@ -268,7 +263,7 @@ def _describe(
         net=OmegaConf.to_container(cfg.model.net, resolve=True),  # type: ignore[arg-type]
         task=OmegaConf.to_container(last.config.task, resolve=True),  # type: ignore[arg-type]
         preprocess=preprocess.to_dict(),
-        classes=list(splits.classes) if net.num_classes is not None else [],
+        classes=list(splits.classes) if last.needs_labels or getattr(net, "label_units", False) else [],
         metrics=metrics,
         num_params=sum(parameter.numel() for parameter in net.parameters()),
         command=command,

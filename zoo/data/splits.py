@@ -81,6 +81,8 @@ class Splits:
         """
         if not isinstance(self.train, InMemory):
             raise ValueError("dataset.labels is for sets that are held in memory")
+        if count < 1:
+            raise ValueError(f"dataset.labels={count}: at least 1 is needed")
         _, part = hold_out(self.train, count, what="labels", draw=seed)
         assert part is not None
         return replace(self, train=part)
