@@ -321,10 +321,6 @@ CASES = {
         QUIET + "model=rbm optimizer@model.stages.fit.optimizer=adam",
         ("initial_momentum is not for Adam", "null", "SGD"),
     ),
-    "momentum of Adam without nesterov": Case(
-        QUIET + "model=rbm optimizer@model.stages.fit.optimizer=adam ~model.stages.fit.optimizer.nesterov",
-        ("initial_momentum is not for Adam", "null", "SGD"),
-    ),
     "epochs=0 in all stages": Case(QUIET + "model=dbn epochs=0", ("epochs=0: at least one stage",)),
     "epochs=-1 in one stage": Case(QUIET + "model=dbn model.stages.pretrain.epochs=-1", ("epochs=-1",)),
     "min_steps=0": Case(QUIET + "model=dbn model.stages.finetune.min_steps=0", ("min_steps=0: at least 1",)),

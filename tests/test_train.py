@@ -1,7 +1,6 @@
 """A run keeps what it promises, is a function of its seed, and goes on after a stop as if it had never stopped."""
 
 import csv
-import itertools
 import json
 from pathlib import Path
 
@@ -199,7 +198,11 @@ OPTIMIZERS, SCHEDULES = choices("optimizer"), choices("lr_schedule")
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "schedule"), [*itertools.zip_longest(OPTIMIZERS, SCHEDULES, fillvalue=OPTIMIZERS[0])]
+    ("optimizer", "schedule"),
+    [
+        (OPTIMIZERS[i % len(OPTIMIZERS)], SCHEDULES[i % len(SCHEDULES)])
+        for i in range(max(len(OPTIMIZERS), len(SCHEDULES)))
+    ],
 )
 def test_every_optimizer_and_learning_rate_course_trains(optimizer, schedule, tmp_path):
     words = [
