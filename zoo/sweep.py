@@ -108,7 +108,8 @@ def _keep(path: Path, rows: Rows, column_is_shown: Callable[[str], bool], shown:
     printed = [key for key in columns if column_is_shown(key)]
     table = Table(title=str(path), title_justify="left")
     for key in printed:
-        table.add_column(key, justify="right")
+        name, equals, value = key.partition("=")
+        table.add_column(name.rpartition(".")[2] + equals + value, justify="right")
     for row in rows if shown is None else shown:
         table.add_row(*(f"{v:.4f}" if isinstance(v := row.get(key, ""), float) else str(v) for key in printed))
     Console().print(table)
