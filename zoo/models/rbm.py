@@ -271,7 +271,8 @@ class RBM(nn.Module):
 
     def _visible_energy(self, v: Tensor) -> Tensor:
         if self.visible_units == "bernoulli":
-            return -(v * self.visible_bias).sum(dim=1)  # not a product of matrices: autocast would round it
+            with torch.autocast(v.device.type, enabled=False):  # which would round it to bfloat16
+                return -(v.to(self.visible_bias.dtype) @ self.visible_bias)
         return ((v - self.visible_bias).square() * torch.exp(-self.log_variance) / 2).sum(dim=1)
 
     def _log_sum_of_unit(self, a: Tensor) -> Tensor:
