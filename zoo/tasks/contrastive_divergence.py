@@ -139,7 +139,9 @@ class ContrastiveDivergence(Fitting):
     def check(self, x: Tensor) -> None:
         """Raise ValueError where an RBM cannot take the inputs, N x in_shape."""
         if self.rbm.visible_units == "bernoulli":
-            check_unit_interval(self.inputs(x), what="Bernoulli visible units need inputs", fix="visible_units")
+            check_unit_interval(
+                self.inputs(x), what="Bernoulli visible units need inputs", fix="model.net.visible_units=gaussian"
+            )
 
     def fitted(self) -> list[nn.Parameter]:
         return list(self.rbm.parameters())

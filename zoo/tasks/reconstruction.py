@@ -88,7 +88,11 @@ class Reconstruction(Fitting):
         if self.loss_name == "cross_entropy":
             if not torch.allclose(outputs, torch.sigmoid(logits)):
                 raise ValueError("loss=cross_entropy needs sigmoid outputs; set loss=squared_error")
-            check_unit_interval(v, what="loss=cross_entropy needs values", fix="loss=squared_error")
+            check_unit_interval(
+                v,
+                what="loss=cross_entropy needs values",
+                fix="loss=squared_error with model.net.output_activation=identity",
+            )
         if self.sparsity_cost:
             code = coder.encode(v)
             if code.min() < 0 or code.max() > 1:
