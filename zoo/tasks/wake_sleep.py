@@ -81,7 +81,7 @@ class WakeSleep(Fitting):
                 asleep.append(rbm.sample_visible(asleep[-1]))
             asleep.reverse()
         wake = sum(
-            (_cross_entropy(F.linear(above, rbm.weight.t(), rbm.visible_bias), below))
+            _cross_entropy(rbm.visible_input(above), below)
             for rbm, below, above in zip(lower, awake, awake[1:], strict=False)
         )
         divergence = top.free_energy(v0).mean() - top.free_energy(vk).mean()
