@@ -79,8 +79,8 @@ def recorded(task, monkeypatch):
     states = {"up": [], "chain": [], "down": []}
     *lower, top = task.net.layers
 
-    def drawn_up(logits):
-        h = (torch.rand(logits.shape) < torch.sigmoid(logits)).float()
+    def drawn_up(p):
+        h = (torch.rand(p.shape) < p).float()
         states["up"].append(h)
         return h
 
@@ -94,7 +94,7 @@ def recorded(task, monkeypatch):
 
         monkeypatch.setattr(rbm, "sample_visible", sample_visible)
 
-    monkeypatch.setattr("zoo.tasks.wake_sleep._drawn", drawn_up)
+    monkeypatch.setattr("zoo.tasks.wake_sleep.drawn", drawn_up)
     note(top, "chain")
     for rbm in lower:
         note(rbm, "down")
@@ -169,10 +169,10 @@ def test_states_are_drawn_by_the_recognition_weights_up_and_by_the_generative_on
 
 
 def test_a_drawn_state_is_one_by_its_probability():
-    from zoo.tasks.wake_sleep import _drawn
+    from zoo.tasks.unsupervised import drawn
 
     torch.manual_seed(0)
-    states = _drawn(torch.tensor([-2.0, 0.0, 1.0]).expand(20_000, 3))
+    states = drawn(torch.sigmoid(torch.tensor([-2.0, 0.0, 1.0])).expand(20_000, 3))
     assert set(states.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(states.mean(dim=0), torch.sigmoid(torch.tensor([-2.0, 0.0, 1.0])), rtol=0, atol=0.015)
 

@@ -70,10 +70,10 @@ def _likelihood(
     With log Z annealed there are two: ``_ais`` errs to above, ``_reverse_ais`` to below.
     """
     net, x = net.to(device), x.to(device)
-    machine = getattr(net, "top", net)
+    machine, layers = getattr(net, "top", net), getattr(net, "layers", [net])
     if machine.hidden_units != "bernoulli" and machine.weight.shape[1] > likelihood.MOST_UNITS:
         return {}  # neither to be summed over nor annealed
-    inputs = x if getattr(net, "layers", [net])[0].visible_units == "gaussian" else likelihood.binarise(x)
+    inputs = x if layers[0].visible_units == "gaussian" else likelihood.binarise(x)
     generator = torch.Generator(device).manual_seed(0)
     with torch.inference_mode():
         unnormalised = [
@@ -84,7 +84,7 @@ def _likelihood(
             exact = likelihood.log_partition(machine, "exact")
             return {"test/log_likelihood": mean - float(exact.value)}
         except ValueError:  # too large
-            data = _inputs_of(net, machine, inputs)
+            data = net.encode(inputs, len(layers) - 1)  # what the machine, the top one of a stack, sees
         metrics = {}
         for method in ("ais", "reverse_ais"):
             estimate = likelihood.log_partition(
@@ -93,11 +93,6 @@ def _likelihood(
             metrics[f"test/log_likelihood_{method}"] = mean - float(estimate.value)
             metrics[f"test/log_partition_{method}_error"] = estimate.standard_error
     return metrics
-
-
-def _inputs_of(net: Any, machine: Any, x: Tensor) -> Tensor:
-    """What the (top) machine sees: N x its in_shape."""
-    return x if machine is net else net.encode(x, len(net.layers) - 1)
 
 
 if __name__ == "__main__":

@@ -245,11 +245,9 @@ class RBM(nn.Module):
 
     def with_labels(self, v: Tensor, labels: Tensor) -> Tensor:
         """N x pixels and N class numbers -> N x V."""
-        return (
-            torch.cat([v, F.one_hot(labels.to(v.device), self.label_units).to(v.dtype)], dim=1)
-            if self.label_units
-            else v
-        )
+        if not self.label_units:
+            return v
+        return torch.cat([v, F.one_hot(labels.to(v.device), self.label_units).to(v.dtype)], dim=1)
 
     def noise(self, n: int) -> Tensor:
         """States to start chains from, N x V: fair coins; for Gaussian units the bias plus noise."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from zoo.tasks.fitting import Fitting
 from zoo.tasks.optimization import Optimization, is_logging_step
-from zoo.tasks.unsupervised import FP16, NO_TARGETS, Encoded, check_unit_interval, log_generative, squared_error
+from zoo.tasks.unsupervised import FP16, NO_TARGETS, Encoded, check_unit_interval, drawn, log_generative, squared_error
 
 SAMPLE = 10  # batches of each epoch that are kept to compare free energies with
 
@@ -237,9 +237,7 @@ class ContrastiveDivergence(Fitting):
         """N x V: the inputs of the layer, with the labels where it has units for them."""
         x, y = batch
         v = self.inputs(x)
-        if self.sample_data and sampled:
-            v = (torch.rand(v.shape, device=v.device) < v).to(v.dtype)
-        return self.rbm.with_labels(v, y)
+        return self.rbm.with_labels(drawn(v) if self.sample_data and sampled else v, y)
 
     @torch.no_grad()
     def _chain_end(self, v0: Tensor, a0: Tensor) -> Tensor:

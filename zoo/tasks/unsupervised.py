@@ -32,6 +32,11 @@ def check_unit_interval(v: Tensor, *, what: str, fix: str) -> None:
         )
 
 
+def drawn(p: Tensor) -> Tensor:
+    """Zeros and ones with P(1) = p. Chance is float32's: bfloat16 has too few values between 0 and 1."""
+    return (torch.rand(p.shape, device=p.device) < p).to(p.dtype)
+
+
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
     """Sum over all pixels of (x - x')², N."""
     return (x.flatten(1) - reconstruction.flatten(1)).square().sum(dim=1)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from zoo.tasks.fitting import Fitting
 from zoo.tasks.optimization import Optimization, is_logging_step
-from zoo.tasks.unsupervised import FP16, NO_TARGETS, Encoded, check_unit_interval, log_generative
+from zoo.tasks.unsupervised import FP16, NO_TARGETS, Encoded, check_unit_interval, drawn, log_generative
 
 
 class Belief(Protocol):
@@ -73,7 +73,7 @@ class WakeSleep(Fitting):
         with torch.no_grad():
             awake = [self.inputs(x)]  # states of the layers, from the pixels up: N x H_k
             for up in recognition:
-                awake.append(_drawn(up(awake[-1])))
+                awake.append(drawn(torch.sigmoid(up(awake[-1]))))
             v0 = top.with_labels(awake[-1], y)
             vk = top.gibbs(v0, self.k)
             asleep = [vk[:, : awake[-1].shape[1]]]  # from the top down
@@ -109,8 +109,3 @@ class WakeSleep(Fitting):
 def _cross_entropy(logits: Tensor, states: Tensor) -> Tensor:
     """-log p(states), summed over units, the mean over the batch."""
     return F.binary_cross_entropy_with_logits(logits, states, reduction="sum") / len(states)
-
-
-def _drawn(logits: Tensor) -> Tensor:
-    p = torch.sigmoid(logits)
-    return (torch.rand(p.shape, device=p.device) < p).to(p.dtype)
