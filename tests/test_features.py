@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from zoo import features
+from zoo.data import module
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
 from zoo.features import encoded
@@ -34,7 +35,7 @@ def make(kind: type) -> torch.nn.Module:
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("kind", [DBN, StackedAutoencoder])
 def test_codes_are_those_of_the_preprocessed_examples(kind, depth, standardize, training, splits, monkeypatch):
-    monkeypatch.setattr(features, "CHUNK", 10)
+    monkeypatch.setattr(module, "EVALUATION_BATCH", 10)
     net = make(kind).train(training)
     preprocess = Preprocess.fit(splits.train.x, standardize=standardize)
     codes, nothing = encoded(net, splits, preprocess, depth=depth, device=CPU)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo import config, likelihood, prepare, schemas
 from zoo.checkpoints import open_checkpoint, refuse_existing, replacing
+from zoo.data.image_folder import read_like
 from zoo.data.module import DataModule
 from zoo.data.splits import Splits
 from zoo.fit import measure
@@ -34,6 +35,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     splits = prepare.dataset(node)
     preprocess = about.transforms()
     preprocess.check(splits.shape, where=f"dataset {node.name}")
+    splits = read_like(splits, preprocess)
     needs_labels = config.check(about.task, where="task")[0].targets != "none"  # type: ignore[attr-defined]
     if (needs_labels or about.classes) and list(splits.classes) != about.classes:
         raise ValueError(

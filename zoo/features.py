@@ -3,44 +3,51 @@
 import torch
 from torch import nn
 
+from zoo.data.module import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
 
 LIMIT = 4 * 2**30  # bytes of codes; beyond it they are computed batch by batch
-CHUNK = 2000  # examples at a time
 
 
+@torch.no_grad()
 def encoded(
-    net: nn.Module, splits: Splits, preprocess: Preprocess, *, depth: int, device: torch.device
+    net: nn.Module, splits: Splits, preprocess: Preprocess, *, depth: int, device: torch.device, workers: int = 0
 ) -> tuple[Splits, Preprocess] | None:
     """The same examples as codes of layer ``depth``, N x H in float32, and what is left to do to them: nothing.
 
-    None where they are not in memory or would not fit there.
+    The layers are used as in evaluation. None where the codes would not fit in memory.
+
+    Args:
+        net: whose `encode` gives them.
+        splits, preprocess: the data, and what the net takes of them.
+        depth: how many layers.
+        device: where they are computed.
+        workers: processes that read pictures.
     """
-    parts = (splits.train, splits.validation)
-    if not all(part is None or isinstance(part, InMemory) for part in parts):
-        return None
     net = net.to(device)
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
 
     def codes(x: torch.Tensor) -> torch.Tensor:
-        return net.encode(preprocess(x.to(device)), depth)  # type: ignore[operator]
-
-    with torch.inference_mode():
-        width = codes(splits.train.__getitems__([0])[0]).shape[1]
-    if 4 * width * sum(len(part) for part in parts if part is not None) > LIMIT:
-        return None
+        return net.encode(preprocess(x.to(device)), depth).flatten(1)  # type: ignore[operator]
 
     def encode(part: Examples | None) -> InMemory | None:
-        if not isinstance(part, InMemory):
+        if part is None:
             return None
-        x = torch.empty(len(part), width)
-        with torch.no_grad():
-            for into, raw in zip(x.split(CHUNK), part.x.split(CHUNK), strict=True):
-                into.copy_(codes(raw))
-        return InMemory(x, part.y)
+        x, first = torch.empty(len(part), width), 0
+        whole = Splits(part, None, part, splits.shape)
+        for raw, _ in DataModule(whole, preprocess=preprocess, workers=workers).test_dataloader():
+            x[first : first + len(raw)] = codes(raw)
+            first += len(raw)
+        return InMemory(x, part.labels())
 
-    train = encode(splits.train)
-    assert train is not None
-    return Splits(train, encode(splits.validation), None, (width,), splits.classes, splits.targets), Preprocess.fit(
-        train.x[:1], standardize=False
-    )
+    width = codes(splits.train.__getitems__([0])[0]).shape[1]
+    size = 4 * width * sum(len(part) for part in (splits.train, splits.validation) if part is not None)
+    train, validation = (encode(splits.train), encode(splits.validation)) if size <= LIMIT else (None, None)
+    for module, mode in modes.items():
+        module.training = mode
+    if train is None:
+        return None
+    ready = Preprocess.fit(train.x[:1], standardize=False)
+    return Splits(train, validation, None, (width,), splits.classes, splits.targets), ready

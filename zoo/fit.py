@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar, WeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig
@@ -61,6 +61,20 @@ class FiniteLoss(Callback):
             )
 
 
+class Average(WeightAveraging):
+    """Exponential moving average of weights and buffers: it leaves what does not move as it is, to the last bit."""
+
+    def __init__(self, decay: float):
+        @torch.no_grad()
+        def mean(averages: Any, values: Any, count: Any) -> None:  # of one type
+            if averages[0].is_floating_point():
+                torch._foreach_lerp_(averages, values, 1 - decay)
+            else:
+                torch._foreach_copy_(averages, values)
+
+        super().__init__(multi_avg_fn=mean)
+
+
 class Bar(RichProgressBar):
     """Redrawn every `LOG_EVERY` batches. Lightning's own gathers its numbers after each, which slows a small net."""
 
@@ -92,19 +106,22 @@ def fit(
     place: dict[str, Any],
     resume: Path | None = None,
     progress: bool = True,
-) -> None:
+) -> int:
     """Fit ``task`` for the stage's epochs; it then holds the last weights, their average, or the best ones.
 
     Args:
         task: what to fit.
         data: on what.
-        stage: ``epochs``, ``gradient_clip``, ``ema``, ``patience`` (which needs a validation part).
+        stage: ``epochs``, ``gradient_clip``, ``ema``, ``patience`` and ``stop_below`` (which need a validation part).
         name: of the fit, kept in its checkpoints.
         folder: ``last.ckpt`` is written here after every epoch.
         loggers: where metrics go.
         place: the Trainer's arguments for where it runs.
         resume: a ``last.ckpt`` of the same fit to go on from.
         progress: whether to show the bar.
+
+    Returns:
+        How many steps the optimizer took.
     """
     callbacks: list[Callback] = [FiniteLoss()]
     best = None
@@ -112,8 +129,12 @@ def fit(
         monitor, mode = task.monitor, task.mode
         best = ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
         callbacks += [EarlyStopping(monitor, mode=mode, patience=stage.patience), best]
+    if stage.stop_below is not None:
+        callbacks.append(
+            EarlyStopping("val/loss", stopping_threshold=stage.stop_below, patience=stage.epochs, check_finite=False)
+        )
     if stage.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=stage.ema))
+        callbacks.append(Average(stage.ema))
     callbacks.append(Resumable(name, folder / "last.ckpt"))  # after all others have settled what they keep
     trainer = _trainer(
         place,
@@ -133,6 +154,7 @@ def fit(
         task.load_state_dict(state)
         task.teardown("fit")  # once more, of these weights
         Path(best.best_model_path).unlink()
+    return trainer.global_step
 
 
 def measure(task: Task, data: DataModule, *, place: dict[str, Any]) -> dict[str, float]:

@@ -18,22 +18,28 @@ REGRESSION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def classification_loss(name: str, *, label_smoothing: float = 0.0) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of outputs (N x classes) and class numbers (N) that gives the mean loss.
+def classification_loss(
+    name: str, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """A function of outputs (N x classes) and class numbers (N), or class probabilities (N x classes), that gives the
+    mean loss.
 
     - ``cross_entropy``: minus the log of the softmax at the class.
     - ``quadratic``: half the squared distance to the one-hot target, summed over classes.
     - ``binary_cross_entropy``: for two classes, from one logit (N x 1) or from two, whose difference is the logit.
 
     ``label_smoothing`` s mixes the target with the uniform distribution: (1 - s) · target + s / classes.
+    ``class_weights`` (classes) make a class count for more in the mean; for cross_entropy.
 
     Raises:
-        ValueError: no loss has that name, or ``label_smoothing`` is not within 0 to 1.
+        ValueError: no loss has that name, ``label_smoothing`` is not within 0 to 1, or weights for another loss.
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing}: between 0 and 1 is needed")
     if name == "cross_entropy":
-        return partial(F.cross_entropy, label_smoothing=label_smoothing)
+        return partial(F.cross_entropy, label_smoothing=label_smoothing, weight=class_weights)
+    if class_weights is not None:
+        raise ValueError(f"class_weights are for the loss cross_entropy, not {name}")
     if name == "quadratic":
         return partial(_quadratic, label_smoothing=label_smoothing)
     if name == "binary_cross_entropy":
@@ -70,12 +76,14 @@ def probabilities(outputs: Tensor, loss: str) -> Tensor:
 
 def _quadratic(outputs: Tensor, classes: Tensor, *, label_smoothing: float) -> Tensor:
     count = outputs.shape[1]
-    target = F.one_hot(classes, count).to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / count
+    target = classes if classes.is_floating_point() else F.one_hot(classes, count)
+    target = target.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / count
     return 0.5 * (outputs - target).square().sum(dim=1).mean()
 
 
 def _binary_cross_entropy(outputs: Tensor, classes: Tensor, *, label_smoothing: float) -> Tensor:
-    target = classes.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / 2
+    target = classes[:, 1] if classes.is_floating_point() else classes  # the probability of the second class
+    target = target.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / 2
     return F.binary_cross_entropy_with_logits(_binary_logit(outputs), target)
 
 

@@ -54,8 +54,9 @@ def net(node: DictConfig, splits: Splits, *, dataset: str) -> nn.Module:
     """
     pair = f"model {node.name} with dataset {dataset}"
     for stage in node.stages.values():
-        if stage.patience is not None and splits.validation is None:
-            raise ValueError("patience needs a validation part: set dataset.validation, or patience to null")
+        for key in ("patience", "stop_below"):
+            if stage[key] is not None and splits.validation is None:
+                raise ValueError(f"{key} needs a validation part: set dataset.validation, or {key} to null")
         if stage.lr_schedule._target_.endswith(".plateau") and splits.validation is None:
             raise ValueError(
                 "lr_schedule plateau needs a validation part: set dataset.validation, or another lr_schedule"

@@ -21,19 +21,20 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
-from zoo import checkpoints, config, gallery, pictures, prepare, schemas
+from zoo import checkpoints, config, gallery, pictures, prepare, schemas, weights
 from zoo.checkpoints import CheckpointInfo
+from zoo.data.image_folder import read_like
 from zoo.data.module import DataModule
 from zoo.data.preprocess import Preprocess
-from zoo.data.splits import Splits, seed_from, shape_text
+from zoo.data.splits import InMemory, Splits, seed_from, shape_text
 from zoo.features import encoded
 from zoo.fit import fit, measure
 from zoo.history import History
 from zoo.tasks import Classification, Regression, Task
+from zoo.tasks.encoded import Encoded
 from zoo.tasks.optimization import Optimization
-from zoo.tasks.unsupervised import Encoded
 
 CHECKED = 1000  # pictures that a task looks at before anything is fitted; of real values, all
 
@@ -59,12 +60,14 @@ class Stage:
         for part, fit_task in config.build(self.config.schedule, net, task):
             yield (self.name if part == "net" else f"{self.name}.{part}"), fit_task
 
-    def codes(self, task: Task, preprocess: Preprocess, device: torch.device) -> tuple[Splits, Preprocess] | None:
+    def codes(
+        self, task: Task, preprocess: Preprocess, device: torch.device, *, workers: int
+    ) -> tuple[Splits, Preprocess] | None:
         """What a task about a layer learns from, the codes of those below, where they are to be computed beforehand."""
         inputs = getattr(task, "inputs", None)
         if not isinstance(inputs, Encoded) or not inputs.depth or not self.config.encode_once:
             return None
-        codes = encoded(task.net, self.splits, preprocess, depth=inputs.depth, device=device)
+        codes = encoded(task.net, self.splits, preprocess, depth=inputs.depth, device=device, workers=workers)
         inputs.ready = codes is not None
         return codes
 
@@ -87,15 +90,17 @@ def train(cfg: DictConfig) -> dict[str, float]:
         raise ValueError(f"dataset.augment is for pictures; dataset {cfg.dataset.name} is {shape_text(splits.shape)}")
     seed_everything(cfg.seed, verbose=False)
     net = prepare.net(cfg.model, splits, dataset=cfg.dataset.name)
-    raw = prepare.sample(splits)
-    preprocess = Preprocess.fit(raw, standardize=cfg.model.inputs == "standardized")
+    preprocess = _preparation(cfg, net, splits) if resume is None else _resumed_preparation(folder)
+    splits = read_like(splits, preprocess)
     stages = _stages(cfg, splits, net)
-    _rehearse(cfg, stages, net, preprocess(raw[:CHECKED] if raw.dtype == torch.uint8 else raw))
+    _rehearse(cfg, stages, net, splits, preprocess)
     history = History(folder / "metrics.csv")
     loggers = [history, *_extra_logger(cfg.logger)]
 
     if resume is None:
-        _begin(folder, cfg, command)
+        _begin(folder, cfg, command, preprocess)
+    _announce(stages, net, splits)
+    steps: dict[str, float] = {}
     for stage in stages:
         fitted = False
         for name, task in stage.fits(net):
@@ -107,7 +112,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
             seed = seed_from(cfg.seed, name)
             seed_everything(seed % 2**32, verbose=False)
             history.start(name, step=resume["global_step"] if resume else 0)
-            codes = None if augment else stage.codes(task, preprocess, prepare.device(place))
+            codes = None
+            if not augment:
+                codes = stage.codes(task, preprocess, prepare.device(place), workers=cfg.dataset.workers)
             examples, prepared = codes or (stage.splits, preprocess)
             data = DataModule(
                 examples,
@@ -117,7 +124,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 seed=seed,
                 workers=cfg.dataset.workers,
             )
-            fit(
+            taken = fit(
                 task,
                 data,
                 stage.config,
@@ -129,12 +136,15 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 progress=cfg.progress,
             )
             resume, fitted = None, True
+            if stage.config.stop_below is not None:
+                steps[f"{name}/steps"] = taken
         if fitted and not stage.needs_labels:
             _draw(net, splits, preprocess, folder, prefix=stage.name, codes=cfg.codes)
     if resume is not None:
         raise ValueError(f"{folder}: its last.ckpt is of a fit {resume['fit']!r} that its config.yaml does not have")
     task = config.build(stages[-1].config.task, net)  # of the whole net, whatever part was fitted last
     metrics = measure(task, DataModule(splits, preprocess=preprocess, workers=cfg.dataset.workers), place=place)
+    metrics |= steps
     about = _describe(cfg, stages[-1], net, splits, preprocess, metrics, command)
     _write(folder, net, about, history, task, stages)
     return metrics
@@ -164,7 +174,22 @@ def _stages(cfg: DictConfig, splits: Splits, net: nn.Module) -> list[Stage]:
     return stages
 
 
-def _rehearse(cfg: DictConfig, stages: list[Stage], net: nn.Module, x: Tensor) -> None:
+def _preparation(cfg: DictConfig, net: nn.Module, splits: Splits) -> Preprocess:
+    """From raw values to the net's inputs: as its pretrained weights had it, which are loaded here, or by the data."""
+    known = None
+    if cfg.weights is not None:
+        known = weights.load(net, cfg.weights, head=cfg.weights_head).preprocess
+    if known is None:
+        return Preprocess.fit(prepare.sample(splits), standardize=cfg.model.inputs == "standardized")
+    real = isinstance(splits.train, InMemory) and splits.train.x.is_floating_point()
+    return weights.for_data(known, splits.shape, scale=1.0 if real else 255.0)
+
+
+def _resumed_preparation(folder: Path) -> Preprocess:
+    return Preprocess.from_dict(json.loads((folder / "preprocess.json").read_text()))
+
+
+def _rehearse(cfg: DictConfig, stages: list[Stage], net: nn.Module, splits: Splits, preprocess: Preprocess) -> None:
     """On a copy of the net, whatever a later stage would trip over after hours: ValueError now."""
     net = deepcopy(net)
     if cfg.codes not in pictures.CODE_MAPS:
@@ -175,15 +200,16 @@ def _rehearse(cfg: DictConfig, stages: list[Stage], net: nn.Module, x: Tensor) -
             task.configure_optimizers()
             if isinstance(task, Classification | Regression):
                 continue
+            raw = prepare.sample(splits)
             try:
-                task.check(x)
+                task.check(preprocess(raw[:CHECKED] if raw.dtype == torch.uint8 else raw))
             except ValueError as error:
                 raise ValueError(f"model {cfg.model.name} with dataset {cfg.dataset.name}: {error}") from error
 
 
 @rank_zero_only
-def _begin(folder: Path, cfg: DictConfig, command: str) -> None:
-    """The first file of a run folder."""
+def _begin(folder: Path, cfg: DictConfig, command: str, preprocess: Preprocess) -> None:
+    """The first files of a run folder."""
     path = folder / "config.yaml"
     if path.exists():
         raise FileExistsError(
@@ -191,6 +217,21 @@ def _begin(folder: Path, cfg: DictConfig, command: str) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(f"# {command}\n{OmegaConf.to_yaml(cfg, resolve=True)}")
+    (folder / "preprocess.json").write_text(json.dumps(preprocess.to_dict()) + "\n")
+
+
+@rank_zero_only
+def _announce(stages: list[Stage], net: nn.Module, splits: Splits) -> None:
+    """What a user should know beforehand: oddities of the data, and which parts of the net learn when."""
+    console = Console(highlight=False, soft_wrap=True)
+    for note in splits.notes:
+        console.print(f"note: {note}", markup=False)
+    for stage in stages:
+        for _, task in stage.fits(deepcopy(net)):
+            begins = {part.name: part.begin for part in getattr(task, "parts", ())}
+            if set(begins.values()) > {0}:
+                plan = ", ".join(f"{n} {'never' if e is None else f'from epoch {e}'}" for n, e in begins.items())
+                console.print(f"{stage.name}: {plan}")
 
 
 def _settle_stages(cfg: DictConfig) -> None:
@@ -211,6 +252,7 @@ def _settle_stages(cfg: DictConfig) -> None:
             ("ema", stage.ema, 1),
             ("gradient_clip", stage.gradient_clip, inf),
             ("patience", stage.patience, inf),
+            ("stop_below", stage.stop_below, inf),
         ):
             if value is not None and not 0 <= value < most:
                 raise ValueError(f"{key}={value}: from 0 up to {'any number' if most == inf else most} is allowed")

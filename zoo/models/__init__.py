@@ -1,4 +1,4 @@
-"""What is learned: pure ``nn.Module``s, one model a file, torch only.
+"""What is learned: pure ``nn.Module``s, one model a file, torch only (torchvision once a `TorchvisionNet` is made).
 
 Every classifier answers to the same verbs: ``forward(x)`` gives logits (or the regression output),
 ``encode(x, depth=None)`` the features below the head, ``reset_head(num_classes)`` a new head. Nets that generate or
@@ -14,6 +14,7 @@ from zoo.models.lenet import LeNet, LeNet5
 from zoo.models.lenet1998 import LeNet1998
 from zoo.models.mlp import MLP
 from zoo.models.rbm import RBM
+from zoo.models.resnet import TorchvisionNet, resnet
 
 __all__ = [
     "ACTIVATIONS",
@@ -30,5 +31,7 @@ __all__ = [
     "LeNet5",
     "LeNet1998",
     "StackedAutoencoder",
+    "TorchvisionNet",
     "activation",
+    "resnet",
 ]

@@ -1,7 +1,9 @@
 """Supervised classification of the whole net."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
@@ -11,7 +13,9 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
+from zoo import finetune
 from zoo.losses import classification_loss, probabilities
+from zoo.tasks.encoded import Encoded
 from zoo.tasks.fitting import Fitting
 from zoo.tasks.optimization import Optimization, is_logging_step
 
@@ -40,13 +44,14 @@ class Classification(Fitting):
         layer: None; one layer alone has no classes.
         loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`).
         label_smoothing: how much of the target is spread over all classes, 0 to 1.
+        class_weights: whether rare classes count for more in the training loss: each as (examples / classes) / its own.
         auxiliary_weight: weight of each auxiliary head's loss, where the net has any (GoogLeNet: 0.3).
-        layer_decay: the rate of each layer is that of the layer above times this, the head's that of the optimizer.
-        head_only_epochs: for so many epochs the head alone learns, so that its first, random gradients spoil nothing.
+        policy, unfreeze_at, head_lr_factor, layer_decay: what learns, when, and how fast (`zoo.finetune.parts`).
+        flips: whether probabilities are measured as the mean of those of the image and of its mirror image.
         optimization: optimizer and learning-rate course; None for evaluation only.
 
     Raises:
-        ValueError: an unknown loss, a ``layer``, or a layer_decay or head_only_epochs out of range.
+        ValueError: an unknown loss or policy, a ``layer``, or a number out of range.
     """
 
     targets: ClassVar[str] = "classes"
@@ -60,65 +65,108 @@ class Classification(Fitting):
         *,
         loss: str = "cross_entropy",
         label_smoothing: float = 0.0,
+        class_weights: bool = False,
         auxiliary_weight: float = 0.3,
+        policy: str = "full",
+        unfreeze_at: Sequence[int] = (1,),
+        head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
-        head_only_epochs: int = 0,
+        flips: bool = False,
         optimization: Optimization | None = None,
     ):
         super().__init__()
         if layer is not None:
             raise ValueError("classification fits the whole net; use the schedule joint")
-        if not 0 < layer_decay <= 1 or head_only_epochs < 0:
-            raise ValueError(
-                f"layer_decay={layer_decay}, head_only_epochs={head_only_epochs}: "
-                "above 0 and up to 1, and 0 or more epochs are needed"
-            )
-        if head_only_epochs and getattr(net, "head", None) is None:
-            raise ValueError(f"head_only_epochs={head_only_epochs}: this {type(net).__name__} has no head; set it to 0")
         self.net, self.optimization = net, optimization
-        self.loss_name, self.auxiliary_weight = loss, auxiliary_weight
-        self.layer_decay, self.head_only_epochs = layer_decay, head_only_epochs
-        self.has_auxiliaries = isinstance(net, AuxiliaryClassifier)
+        self.loss_name, self.label_smoothing, self.flips = loss, label_smoothing, flips
+        self.class_weights, self.auxiliary_weight = class_weights, auxiliary_weight
+        self.parts = finetune.parts(
+            net,
+            policy=policy,
+            unfreeze_at=unfreeze_at,
+            head_lr_factor=head_lr_factor,
+            layer_decay=layer_decay,
+            leave_out=getattr(net, "generative_parameters", list)(),  # of a deep belief network: no output needs them
+        )
+        self.frozen: list[finetune.Part] = []
+        # Where the head alone ever learns, the codes that it reads are constants, which may be computed beforehand.
+        self.inputs = Encoded(net, len(net.layers) if policy == "head" else 0)  # type: ignore[arg-type]
+        self.has_auxiliaries = isinstance(net, AuxiliaryClassifier) and bool(auxiliary_weight)
         self.loss = classification_loss(loss, label_smoothing=label_smoothing)
+        if class_weights:  # refused here, where nothing has begun, for another loss
+            classification_loss(loss, class_weights=torch.ones(1))
         num_classes = 2 if loss == "binary_cross_entropy" else int(net.num_classes)  # type: ignore[arg-type]
         self.val_metrics = _metrics(num_classes).clone(prefix="val/")
         self.test_metrics = _metrics(num_classes).clone(prefix="test/")
         self._confusion = MulticlassConfusionMatrix(num_classes)
         self.confusion: list[list[int]] = []  # after a test: counts, classes x classes, rows the true class
 
+    def fitted(self) -> list[nn.Parameter]:
+        """The parameters of all parts that ever learn."""
+        return [p for part in self.parts if part.begin is not None for p in part.parameters]
+
     def groups(self) -> list[Any]:
-        fitted = self.fitted()
-        if self.layer_decay == 1:
-            return fitted
-        layers = [[p for p in layer.parameters() if p in set(fitted)] for layer in self.net.layers]  # type: ignore[union-attr]
-        rest = set(fitted) - {p for layer in layers for p in layer}
-        groups: list[dict[str, Any]] = [{"params": [p for p in fitted if p in rest]}]
-        for above, layer in enumerate(filter(None, reversed(layers)), start=1):  # a pooling is no layer here
-            groups.append({"params": layer, "lr_factor": self.layer_decay**above})
-        return [group for group in groups if group["params"]]
+        """One group for each part that ever learns, all there from the start; a plain list where they are alike."""
+        if all(part.begin == 0 and part.lr_factor == 1 for part in self.parts):
+            return self.fitted()
+        return [
+            {"params": list(part.parameters), "lr_factor": part.lr_factor, "name": part.name}
+            for part in self.parts
+            if part.begin is not None
+        ]
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if stage == "fit" and self.class_weights:
+            labels = self.trainer.datamodule.splits.train.labels()  # type: ignore[attr-defined]
+            counts = torch.bincount(labels.cpu(), minlength=int(self.net.num_classes))  # type: ignore[arg-type]
+            weights = (len(labels) / (len(counts) * counts.clamp(min=1))).to(self.device)
+            self.loss = classification_loss(self.loss_name, label_smoothing=self.label_smoothing, class_weights=weights)
+
+    def train(self, mode: bool = True) -> "Classification":
+        super().train(mode)
+        for part in self.frozen:  # a fixed function: also its normalisation and dropout
+            for module in part.modules:
+                module.eval()
+        return self
+
+    def on_train_epoch_start(self) -> None:
+        self.frozen = [part for part in self.parts if not part.learns(self.current_epoch)]
+        self.train()
+        if self.trainer.world_size == 1:  # several processes wait for a gradient of all that had one at first
+            for part in self.parts:
+                for parameter in part.parameters:
+                    parameter.requires_grad_(part not in self.frozen)
+        rates = {group["name"]: group["lr"] for group in self.optimizers().param_groups if "name" in group}  # type: ignore[union-attr]
+        if rates:
+            frozen = {part.name: 0.0 for part in self.frozen}
+            self.log_dict({f"lr/{name}": rate for name, rate in (rates | frozen).items()})
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        if self.current_epoch < self.head_only_epochs:
-            head = set(self.net.head.parameters())  # type: ignore[union-attr]
-            for parameter in self.fitted():
-                if parameter not in head:
-                    parameter.grad = None  # which optimizers pass over, momentum and decay included
+        for part in self.frozen:
+            for parameter in part.parameters:
+                parameter.grad = None  # which optimizers pass over, momentum and decay included
 
-    def fitted(self) -> list[nn.Parameter]:
-        """All that the outputs depend on; a deep belief network, say, has besides what it generates by."""
-        generative = set(getattr(self.net, "generative_parameters", tuple)())
-        return [p for p in self.net.parameters() if p not in generative]
+    def teardown(self, stage: str) -> None:
+        super().teardown(stage)
+        self.frozen = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        if self.has_auxiliaries and self.auxiliary_weight:
+        if self.has_auxiliaries and not self.inputs.ready:
             outputs, auxiliary_outputs = cast(AuxiliaryClassifier, self.net).forward_with_auxiliaries(x)
             loss = self.loss(outputs, y) + self.auxiliary_weight * sum(self.loss(aux, y) for aux in auxiliary_outputs)
         else:
-            loss = self.loss(self.net(x), y)
+            loss = self.loss(self.outputs(x), y)
         if is_logging_step(self):
             self.log("train/loss", loss, prog_bar=True)
         return loss
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Of images, or of their codes where those were computed beforehand: N x classes."""
+        if not self.inputs.ready:
+            return self.net(x)
+        return getattr(self.net, "output_activation", nn.Identity())(self.net.head(x))  # type: ignore[operator]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._measure(batch, "val", self.val_metrics)
@@ -133,8 +181,10 @@ class Classification(Fitting):
 
     def _measure(self, batch: tuple[Tensor, Tensor], part: str, metrics: MetricCollection) -> Tensor:
         x, y = batch
-        outputs = self.net(x)
+        outputs = self.outputs(x)
         predicted = probabilities(outputs.float(), self.loss_name)  # N x classes
+        if self.flips and not self.inputs.ready:
+            predicted = (predicted + probabilities(self.net(x.flip(-1)).float(), self.loss_name)) / 2
         metrics.update(predicted, y)
         self.log(f"{part}/loss", self.loss(outputs, y), on_epoch=True, batch_size=len(y), sync_dist=True)
         self.log_dict(metrics, prog_bar=part == "val", batch_size=len(y))

@@ -5,9 +5,10 @@ from typing import Any, ClassVar, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from zoo.tasks.encoded import Encoded
 from zoo.tasks.fitting import Fitting
 from zoo.tasks.optimization import Optimization, is_logging_step
-from zoo.tasks.unsupervised import FP16, NO_TARGETS, Encoded, check_unit_interval, drawn, log_generative, squared_error
+from zoo.tasks.unsupervised import FP16, NO_TARGETS, check_unit_interval, drawn, log_generative, squared_error
 
 SAMPLE = 10  # batches of each epoch that are kept to compare free energies with
 

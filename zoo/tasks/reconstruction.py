@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.tasks.encoded import Encoded
 from zoo.tasks.fitting import Fitting
 from zoo.tasks.optimization import Optimization, is_logging_step
-from zoo.tasks.unsupervised import NO_TARGETS, Encoded, check_unit_interval, squared_error
+from zoo.tasks.unsupervised import NO_TARGETS, check_unit_interval, squared_error
 
 CORRUPTIONS = ("none", "masking", "gaussian", "salt_and_pepper")
 LOSSES = ("cross_entropy", "squared_error")

@@ -1,4 +1,4 @@
-"""What the tasks without targets share: the inputs of a layer, their range, and how a whole net is measured."""
+"""What the tasks without targets share: the range of their inputs, and how a whole net is measured."""
 
 import torch
 from lightning.pytorch import LightningModule
@@ -6,20 +6,6 @@ from torch import Tensor, nn
 
 NO_TARGETS = "none"
 FP16 = {"16-mixed": "free energies and their differences leave float16's range; use bf16-mixed or 32-true"}
-
-
-class Encoded:
-    """The inputs of a layer: N x in_shape -> N x V, codes of the layers below, as given to it.
-
-    ``ready``: whether the batches hold those codes already, computed once for the whole fit (`zoo.features`).
-    """
-
-    def __init__(self, net: nn.Module, layer: int | None):
-        self.net, self.depth, self.ready = net, layer or 0, False
-
-    @torch.no_grad()
-    def __call__(self, x: Tensor) -> Tensor:
-        return x.flatten(1) if self.ready or not self.depth else self.net.encode(x, self.depth)  # type: ignore[operator]
 
 
 def check_unit_interval(v: Tensor, *, what: str, fix: str) -> None:
