@@ -8,7 +8,16 @@ import torch.nn.functional as F
 from zoo.data import augment
 from zoo.data.augment import Augment
 
-EACH = {"shift": 2, "rotation": 20.0, "scale": 0.2, "shear": 0.3, "flip": True, "erase": 0.5}
+EACH = {
+    "shift": 2,
+    "rotation": 20.0,
+    "scale": 0.2,
+    "shear": 0.3,
+    "flip": True,
+    "erase": 0.5,
+    "crop": 0.3,
+    "randaugment": 2,
+}
 
 
 def chance(seed=0):
@@ -185,6 +194,158 @@ def test_rotation_angles_are_uniform_within_the_bound():
 def test_what_comes_in_from_outside_is_background():
     out = Augment(rotation=45)(torch.full((64, 1, 20, 20), 255), chance())
     assert (out[:, 0, 0, 0] < 1).float().mean() > 0.5
+
+
+# Crop
+
+
+def test_a_crop_stretches_its_box_to_the_frame(monkeypatch):
+    from torchvision.transforms.v2 import functional as reference
+
+    x = noise(2, 3, 20, 30)
+    places = [(4, 3, 16, 12), (0, 0, 30, 20)]  # left, top, width, height
+    monkeypatch.setattr(augment, "boxes", lambda *_, **__: torch.tensor(places, dtype=torch.float32))
+    out = Augment(crop=0.5)(x, chance())
+    for picture, result, (left, top, width, height) in zip(x.float(), out, places, strict=True):
+        expected = reference.resized_crop(picture, top, left, height, width, [20, 30], antialias=False)
+        torch.testing.assert_close(result[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=0.01, rtol=0)
+
+
+def test_a_crop_is_drawn_from_its_least_share_up_to_the_whole(monkeypatch):
+    asked = []
+    real = augment.boxes
+    monkeypatch.setattr(
+        augment, "boxes", lambda *args, **named: asked.append((args, named["least"])) or real(*args, **named)
+    )
+    Augment(crop=0.3)(noise(7, 1, 20, 30), chance())
+    assert asked == [((7, 20, 30), 0.3)]
+
+
+def test_a_crop_brings_nothing_in_from_outside():
+    out = Augment(crop=0.1)(torch.full((64, 1, 12, 9), 200), chance())
+    torch.testing.assert_close(out, torch.full((64, 1, 12, 9), 200.0))
+
+
+# RandAugment
+
+
+def test_randaugment_is_torchvisions_one_picture_after_the_other():
+    from torchvision.transforms.v2 import RandAugment
+
+    x, generator = noise(6, 3, 16, 16), chance(4)
+    out = Augment(randaugment=3, magnitude=20)(x, generator)
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=chance(4))))
+        transform = RandAugment(num_ops=3, magnitude=20)
+        expected = torch.stack([transform(picture) for picture in x])
+    assert torch.equal(out, expected.float())
+
+
+@pytest.mark.parametrize("x", [torch.rand(2, 1, 8, 8), torch.zeros(2, 4, 8, 8, dtype=torch.uint8)])
+def test_randaugment_of_what_is_no_picture_of_bytes_is_refused(x):
+    with pytest.raises(ValueError, match="randaugment is for pictures of bytes"):
+        Augment(randaugment=1)(x, chance())
+
+
+# Mixing
+
+
+def mixed(seed=0, count=12, **options):
+    """Pictures whose pixels are all their own number, from 1, and what comes of them; 5 classes."""
+    x = torch.arange(1.0, count + 1).view(-1, 1, 1, 1).expand(-1, 3, 10, 10).contiguous()
+    y = torch.arange(count) % 5
+    return x, y, *Augment(**options).mix(x, y, 5, chance(seed))
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
+def test_mixup_blends_pictures_and_labels_by_the_same_share(alpha):
+    shares = []
+    for seed in range(30):
+        x, y, out, probabilities = mixed(seed, mixup=alpha)
+        target = F.one_hot(y, 5).float()
+        share = float(probabilities[0, 0])  # of class 0; its partner, the last, is of class 1
+        torch.testing.assert_close(probabilities, share * target + (1 - share) * target.roll(1, 0))
+        torch.testing.assert_close(out, share * x + (1 - share) * x.roll(1, 0))
+        shares.append(share)
+    assert len(set(shares)) == 30
+    assert (np.mean([0.1 < share < 0.9 for share in shares]) > 0.5) == (alpha == 1.0)
+
+
+def test_cutmix_pastes_a_rectangle_and_weighs_labels_by_its_area():
+    areas = []
+    for seed in range(20):
+        x, y, out, probabilities = mixed(seed, cutmix=1.0)
+        pasted = out == x.roll(1, 0)
+        assert torch.equal(torch.where(pasted, x.roll(1, 0), x), out)
+        area = pasted[0, 0].float().mean()
+        target = F.one_hot(y, 5).float()
+        torch.testing.assert_close(probabilities, (1 - area) * target + area * target.roll(1, 0))
+        rows, columns = pasted[0, 0].any(1), pasted[0, 0].any(0)
+        assert torch.equal(pasted[0, 0], rows[:, None] & columns)
+        areas.append(float(area))
+    assert len(set(areas)) > 5
+
+
+def test_of_both_one_at_random_is_used_for_a_batch():
+    kinds = set()
+    for seed in range(12):
+        x, _, out, _ = mixed(seed, mixup=1.0, cutmix=1.0)
+        kinds.add(bool(((out == x) | (out == x.roll(1, 0))).all()))  # of whole pixels: CutMix
+    assert kinds == {True, False}
+
+
+def test_without_mixing_a_batch_stays_as_it_is():
+    x, y, out, labels = mixed(flip=True, randaugment=2)
+    assert out is x
+    assert labels is y
+
+
+def test_a_batch_of_one_keeps_its_class():
+    x, _, out, probabilities = mixed(count=1, mixup=1.0)
+    torch.testing.assert_close(out, x)
+    torch.testing.assert_close(probabilities, torch.tensor([[1.0, 0, 0, 0, 0]]))
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_mixing_takes_its_chance_from_the_given_generator_only(name):
+    before = torch.get_rng_state()
+    first, again, other = (mixed(seed, **{name: 1.0})[2] for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    generator = chance()
+    state = generator.get_state()
+    Augment(**{name: 1.0}).mix(torch.rand(4, 1, 3, 3), torch.arange(4), 4, generator)
+    assert not torch.equal(generator.get_state(), state)  # so that the next batch draws anew
+
+
+# Ranges
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "span"),
+    [
+        ("crop", 0.0, "from 0.001 to 1"),
+        ("crop", 1.5, "from 0.001 to 1"),
+        ("randaugment", -1, "0 or more"),
+        ("magnitude", 31, "from 0 to 30"),
+        ("mixup", -0.1, "0 or more"),
+        ("cutmix", float("nan"), "0 or more"),
+        ("mixup", float("inf"), "0 or more"),
+        ("erase", 1.2, "from 0 to 1"),
+        ("scale", 2.0, "from 0 to 1"),
+        ("shift", -3, "0 or more"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_its_key(key, value, span):
+    with pytest.raises(ValueError, match=rf"^dataset\.augment\.{key}={value:g}: {span} is allowed$"):
+        Augment(**{key: value})
+
+
+def test_a_magnitude_alone_is_no_distortion():
+    assert not Augment(magnitude=3)
+    assert Augment(mixup=0.1)
+    assert Augment(crop=0.99)
 
 
 # Flip

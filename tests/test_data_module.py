@@ -1,5 +1,6 @@
 """From splits to batches: what is read how, in which order, by which process, and when it is distorted."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from zoo.data import image_folder
 from zoo.data.augment import Augment
+from zoo.data.image_folder import Views
 from zoo.data.module import DataModule, Shuffle
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
@@ -129,6 +131,62 @@ def test_workers_read_pictures_to_the_same_batches_as_none(pictures, part):
         assert torch.equal(y, other_y)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork")
+def test_views_are_a_function_of_seed_epoch_and_index_whoever_reads_them(pictures):
+    splits = image_folder.load(root=str(pictures), shape=(3, 8, 8), validation=0, test=0)
+
+    def views(epoch=0, *, seed=3, **options):
+        """Every picture's view in an epoch, by the order of files."""
+        data = DataModule(splits, preprocess=Preprocess((3, 8, 8)), augment=Augment(crop=0.3), seed=seed, **options)
+        loader = data.train_dataloader()
+        loader.sampler.set_epoch(epoch)
+        batches = list(loader)
+        x, y = (torch.cat(part) for part in zip(*batches, strict=True))
+        order = [index for index, _ in loader.sampler]
+        assert torch.equal(splits.train.targets[order], y)
+        return torch.empty_like(x).index_copy_(0, torch.tensor(order), x), order
+
+    first, order = views(batch_size=4)
+    assert len({tuple(view.flatten().tolist()) for view in first}) == 20
+    for again, _ in (views(batch_size=4, workers=2), views(batch_size=7)):
+        assert torch.equal(again, first)
+    for other, other_order in (views(1, batch_size=4), views(seed=4, batch_size=4)):
+        assert other_order != order
+        assert not (other == first).flatten(1).all(dim=1).any()
+    # as another process of two would have it, and as a run that goes on at epoch 1 would
+    assert torch.equal(Views(splits.train, Augment(crop=0.3), 3).__getitems__([(5, 0)])[0][0], first[5])
+    assert torch.equal(Views(splits.train, Augment(crop=0.3), 3).__getitems__([(5, 1)])[0][0], views(1)[0][5])
+
+
+def test_a_fit_reads_another_view_in_each_epoch_and_on_validation_none(pictures):
+    splits = image_folder.load(root=str(pictures), shape=(1, 8, 8))
+    preprocess = Preprocess((1, 8, 8), scale=1.0)
+
+    def run(augment):
+        return fitted(DataModule(splits, preprocess=preprocess, augment=augment, batch_size=4, seed=3))
+
+    recorder = run(Augment(crop=0.3))
+    views = Views(splits.train, Augment(crop=0.3), 3)
+    seen = [
+        {tuple(x.flatten().tolist()) for epoch, xs, _ in recorder.trained if epoch == e for x in xs} for e in (0, 1)
+    ]
+    for epoch in (0, 1):  # exactly those: not cropped a second time on the device
+        x, _ = views.__getitems__([(index, epoch) for index in range(14)])
+        assert seen[epoch] == {tuple(view.flatten().tolist()) for view in x.float()}
+    assert not seen[0] & seen[1]
+    for _, x, _ in recorder.validated:
+        assert torch.equal(x, splits.validation.__getitems__(range(2))[0].float())
+
+
+def test_other_distortions_of_pictures_come_on_the_device_after_the_view(pictures):
+    splits = image_folder.load(root=str(pictures), shape=(1, 8, 8))
+    options = {"shift": 2, "crop": 0.3, "randaugment": 1, "mixup": 1.0}
+    data = DataModule(splits, preprocess=Preprocess((1, 8, 8)), augment=Augment(**options))
+    assert data.distort == Augment(shift=2, mixup=1.0)
+    in_memory = module(augment=Augment(**options))
+    assert in_memory.distort == Augment(**options)
+
+
 def test_sets_in_memory_use_no_workers():
     assert module(workers=2).train_dataloader().num_workers == 0
 
@@ -155,9 +213,10 @@ def test_order_is_a_function_of_seed_and_epoch_alone():
     assert len({tuple(order(seed, epoch)) for seed in range(4) for epoch in range(4)}) == 16
 
 
-@pytest.mark.parametrize("augment", [None, Augment(shift=1, flip=True, rotation=5, erase=0.3)])
+@pytest.mark.parametrize("augment", [None, Augment(shift=1, flip=True, rotation=5, erase=0.3, crop=0.5, mixup=1)])
 def test_loading_neither_reads_nor_advances_the_global_generator(augment):
     data = at(module(augment=augment))
+    data.splits = replace(data.splits, classes=tuple(map(str, range(101))))
     before = torch.get_rng_state()
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
         for batch in loader:
@@ -245,6 +304,30 @@ def test_distortions_are_a_function_of_seed_epoch_batch_and_process():
     torch.manual_seed(0)
     assert all(torch.equal(distorted(**place)[0], out) for place, out in zip(places, outs, strict=True))
     assert len({tuple(out.flatten().tolist()) for out in outs}) == len(places)
+
+
+def test_training_batches_are_mixed_to_probabilities_and_others_are_not():
+    data = module(augment=Augment(mixup=1.0))
+    data.splits = replace(data.splits, classes=("a", "b", "c"))
+    x, y = torch.arange(4.0).view(4, 1, 1, 1), torch.tensor([0, 1, 2, 1])
+    out, probabilities = at(data).on_after_batch_transfer((x, y), 0)
+    assert probabilities.shape == (4, 3)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(4))
+    share = probabilities[0, 0]
+    torch.testing.assert_close(out, share * x + (1 - share) * x.roll(1, 0))
+    again = at(data).on_after_batch_transfer((x, y), 0)
+    assert torch.equal(again[0], out)
+    assert not torch.equal(at(data, batch=1).on_after_batch_transfer((x, y), 0)[0], out)
+    out, labels = at(data, training=False).on_after_batch_transfer((x, y), 0)
+    assert torch.equal(out, x)
+    assert labels is y
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_mixing_needs_classes(name):
+    splits = Splits(numbered(9), None, None, (1, 1, 1), targets=1)
+    with pytest.raises(ValueError, match=r"dataset\.augment\.mixup and cutmix blend classes"):
+        DataModule(splits, preprocess=Preprocess((1, 1, 1)), augment=Augment(**{name: 0.5}))
 
 
 def test_a_fit_distorts_training_batches_differently_each_time_and_validation_batches_never():

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_sample_image
+from torchvision import models
 from torchvision.transforms import v2
+from torchvision.transforms.functional import InterpolationMode
 
 from zoo.data.preprocess import Preprocess
 
@@ -117,6 +120,40 @@ def test_a_picture_of_another_size_and_mode_is_converted():
     red = Image.new("RGBA", (40, 20), (255, 0, 0, 255))
     out = Preprocess((1, 6, 5))(red)
     torch.testing.assert_close(out, torch.full((1, 6, 5), 76 / 255))  # ITU-R 601: 0.299 of full red
+
+
+PRESETS = {  # torchvision's own transforms, which differ in the shorter side, the crop and the interpolation
+    "resnet18, 256 to 224": models.ResNet18_Weights.IMAGENET1K_V1.transforms(),
+    "resnet50, 232 to 224": models.ResNet50_Weights.IMAGENET1K_V2.transforms(),
+    "efficientnet_b0, bicubic": models.EfficientNet_B0_Weights.IMAGENET1K_V1.transforms(),
+    "a crop that sticks out": models.ResNet18_Weights.IMAGENET1K_V1.transforms(
+        crop_size=225, resize_size=200, interpolation=InterpolationMode.BICUBIC
+    ),
+}
+
+
+@pytest.mark.parametrize("size", [(640, 427), (427, 641), (50, 33), (33, 50), (257, 256), (256, 257), (801, 225)])
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_picture_becomes_what_the_preset_of_torchvision_makes_of_it(name, size):
+    preset = PRESETS[name]
+    crop, interpolation = preset.crop_size[0], preset.interpolation.value
+    mean, std = tuple(preset.mean), tuple(preset.std)
+    preprocess = Preprocess((3, crop, crop), 255.0, mean, std, side=preset.resize_size[0], interpolation=interpolation)
+    picture = Image.fromarray(load_sample_image("china.jpg")).resize(size)
+    torch.testing.assert_close(preprocess(picture), preset(picture), atol=1e-5, rtol=0)
+    again = Preprocess.from_dict(json.loads(json.dumps(preprocess.to_dict())))
+    assert again == preprocess
+
+
+def test_checkpoints_from_before_there_was_a_side_are_read():
+    old = {"shape": [3, 4, 4], "scale": 255.0, "mean": [0.1, 0.2, 0.3], "std": [1.0, 1.0, 1.0]}
+    assert Preprocess.from_dict(old) == Preprocess((3, 4, 4), 255.0, (0.1, 0.2, 0.3), (1.0, 1.0, 1.0))
+    assert Preprocess.from_dict(old).side is None
+
+
+def test_an_unknown_interpolation_lists_the_choices():
+    with pytest.raises(ValueError, match=r"interpolation=cubic: choose one of: nearest, .*bicubic"):
+        Preprocess((3, 4, 4), interpolation="cubic")(Image.new("RGB", (9, 9)))
 
 
 def test_another_shape_is_refused_by_name():

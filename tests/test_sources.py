@@ -460,7 +460,7 @@ def test_one_folder_is_cut_into_parts(pictures):
     assert sizes(splits) == [14, 2, 4]
     assert splits.classes == ("above", "below")
     assert splits.shape == (1, 28, 28)
-    files = [file for part in (splits.train, splits.validation, splits.test) for file in part.files]
+    files = [Path(file) for part in (splits.train, splits.validation, splits.test) for file in part.files]
     assert sorted(files) == sorted(pictures.rglob("*.png"))
     for part in (splits.train, splits.validation, splits.test):
         x, y = part.__getitems__(range(len(part)))
@@ -477,6 +477,8 @@ def test_one_folder_is_cut_into_parts(pictures):
         ({"train": 10, "test": 4}, [18, 2, 8]),
         ({"train": 10, "val": 3}, [16, 6, 4]),
         ({"train": 10}, [14, 2, 4]),
+        ({"train": 10, "valid": 3}, [16, 6, 4]),
+        ({"train": 10, "validation": 3, "test": 4}, [20, 6, 8]),
     ],
 )
 def test_folders_for_parts_are_used_and_what_is_missing_is_cut_from_train(tmp_path, parts, expected):
@@ -486,8 +488,9 @@ def test_folders_for_parts_are_used_and_what_is_missing_is_cut_from_train(tmp_pa
                 paint(tmp_path / part / name / f"{i}.png")
     splits = image_folder.load(root=str(tmp_path), shape=(1, 4, 4))
     assert sizes(splits) == expected
-    for name, part in (("val", splits.validation), ("test", splits.test)):
-        assert {file.parts[-3] for file in part.files} == {name if name in parts else "train"}
+    validation = next((name for name in parts if name.startswith("val")), "train")
+    for name, part in ((validation, splits.validation), ("test", splits.test)):
+        assert {Path(file).parts[-3] for file in part.files} == {name if name in parts else "train"}
 
 
 def test_fractions_of_0_leave_no_part(pictures):
@@ -504,6 +507,7 @@ def test_fractions_of_0_leave_no_part(pictures):
         (["train/cat/1.png", "train/dog/1.png", "val/cat/1.png", "val/emu/1.png"], "val: class 'emu' is not among"),
         (["train/cat/1.png", "train/dog/1.png", "test/cat/1.png"], "dog: no pictures"),
         (["train/cat/1.png"], r"train: only one class \(cat\)"),
+        (["train/cat/1.png", "train/dog/1.png", "val/cat/1.png", "valid/cat/1.png"], "both val/ and valid/ are there"),
     ],
 )
 def test_a_folder_that_cannot_be_learned_from_says_why(tmp_path, files, message):
@@ -520,7 +524,7 @@ def test_a_missing_folder_says_what_it_would_hold(tmp_path):
         image_folder.load(root=str(tmp_path / "none"), shape=(1, 4, 4))
 
 
-@pytest.mark.parametrize("hidden", [".cache", "train/.cache", "test/.cache"])
+@pytest.mark.parametrize("hidden", [".cache", "train/.cache", "test/.cache", "cat/.cache", "train/cat/.cache"])
 def test_hidden_folders_and_other_files_are_passed_over(tmp_path, hidden):
     parts = ("train", "test") if "/" in hidden else ("",)
     for part in parts:
@@ -528,7 +532,8 @@ def test_hidden_folders_and_other_files_are_passed_over(tmp_path, hidden):
             for i in range(10):
                 paint(tmp_path / part / name / f"{i}.png")
             (tmp_path / part / name / "notes.txt").write_text("")
-    (tmp_path / hidden).mkdir()
+    paint(tmp_path / hidden / "1.png")
+    (tmp_path / hidden).with_name("._1.png").write_text("macOS")
     splits = image_folder.load(root=str(tmp_path), shape=(1, 4, 4))
     assert splits.classes == ("cat", "dog")
     assert sum(sizes(splits)) == 20 * len(parts)
@@ -537,7 +542,7 @@ def test_hidden_folders_and_other_files_are_passed_over(tmp_path, hidden):
 def test_a_truncated_picture_is_named_when_it_is_read(pictures):
     broken = pictures / "above" / "3.png"
     broken.write_bytes(broken.read_bytes()[:200])
-    everything = image_folder.load(root=str(pictures), shape=(1, 4, 4), validation=0, test=0).train
+    everything = image_folder.load(root=str(pictures), shape=(1, 4, 4), validation=0, test=0, check=False).train
     with pytest.raises(ValueError, match="not a readable picture") as refusal:
         everything.__getitems__(range(len(everything)))
     assert str(refusal.value).startswith(str(broken))
@@ -554,9 +559,10 @@ def test_a_file_that_is_no_picture_is_named(tmp_path):
     [
         ("L", 100, 100, (100, 100, 100)),
         ("1", 1, 255, (255, 255, 255)),
-        ("LA", (100, 7), 100, (100, 100, 100)),
+        ("LA", (100, 7), 251, (251, 251, 251)),
         ("RGB", (255, 0, 0), 76, (255, 0, 0)),
         ("RGBA", (255, 0, 0, 255), 76, (255, 0, 0)),
+        ("RGBA", (255, 0, 0, 0), 255, (255, 255, 255)),
         ("I;16", 100 * 256 + 99, 100, (100, 100, 100)),
         ("P", 0, 76, (255, 0, 0)),
     ],

@@ -66,8 +66,32 @@ def test_a_size_that_is_none_is_refused(size):
 
 @pytest.mark.parametrize(("size", "label"), [(2, 3), (99, 3)])
 def test_a_class_left_without_examples_on_either_side_is_refused(size, label):
-    with pytest.raises(ValueError, match=f"class {label} has 8 examples, too few for a test part of {size}"):
+    with pytest.raises(
+        ValueError, match=f"class {label} has 8 examples, too few for a test part of {size}, which needs 51 of each"
+    ):
         stratify(LABELS, size, what="test")
+
+
+@pytest.mark.parametrize(("size", "needed"), [(0.1, 10), (0.5, 2), (0.9, 10), (30, 4)])
+def test_a_class_of_as_many_examples_as_the_refusal_asks_for_is_cut(size, needed):
+    names = ("cat", "dog")
+    with pytest.raises(ValueError, match=f"class dog has 1 examples, .* which needs {needed} of each class"):
+        stratify([0] * 99 + [1], size, what="test", names=names)
+    _, part = stratify([0] * (100 - needed) + [1] * needed, size, what="test", names=names)
+    assert 0 < sum(index >= 100 - needed for index in part) < needed
+
+
+def test_labels_are_kept_in_proportion_and_drawn_by_the_seed():
+    examples = InMemory(torch.arange(101.0)[:, None], torch.tensor(LABELS))
+    splits = Splits(examples, None, None, (1,), classes=tuple("abcdefgh"), notes=("careful",))
+    kept = splits.keep_labels(10, seed=1)
+    assert Counter(kept.train.y.tolist()) == {0: 5, 1: 3, 7: 1, 3: 1}
+    assert torch.equal(kept.train.y, torch.tensor(LABELS)[kept.train.x[:, 0].long()])
+    assert torch.equal(splits.keep_labels(10, seed=1).train.x, kept.train.x)
+    assert not torch.equal(splits.keep_labels(10, seed=2).train.x, kept.train.x)
+    assert kept.notes == ("careful",)
+    with pytest.raises(ValueError, match="class d has 8 examples, too few for a labels part of 2"):
+        splits.keep_labels(2, seed=1)
 
 
 def test_hold_out_keeps_inputs_with_their_labels():

@@ -35,6 +35,7 @@ TARGETS = frozenset(
         "zoo.models.MLP",
         "zoo.models.RBM",
         "zoo.models.StackedAutoencoder",
+        "zoo.models.TorchvisionNet",
         "zoo.tasks.Classification",
         "zoo.tasks.ContrastiveDivergence",
         "zoo.tasks.Reconstruction",
@@ -48,6 +49,7 @@ TARGETS = frozenset(
         "zoo.schedules.layerwise",
         "zoo.data.digit_recognizer.load",
         "zoo.data.digits.load",
+        "zoo.data.faces.load",
         "zoo.data.image_folder.load",
         "zoo.data.line.load",
         "zoo.data.npz.load",
@@ -138,20 +140,27 @@ def _remove_unused(folder: Path) -> None:
 # Building
 
 
-def create(name: str, **overrides: Any) -> Any:
-    """A model by name, with fresh weights.
+def create(name: str, *, weights: str | None = None, **overrides: Any) -> Any:
+    """A model by name, with fresh weights or, but for its head, pretrained ones.
 
     Args:
         name: one of `zoo.list_models`.
+        weights: None, or what `zoo.weights.load` takes, such as IMAGENET1K_V1.
         overrides: arguments of its net, such as ``num_classes=10, in_shape=(1, 28, 28)``; what neither they nor the
             model's YAML fix is the constructor's default.
 
     Raises:
         ValueError: an unknown model, or an argument that the net does not take.
+        FileNotFoundError, ValueError: as `zoo.weights.load`.
     """
     node = model_config(name)["net"]
     fixed = {key: value for key, value in node.items() if not str(value).startswith("${")}  # not the dataset's
-    return build({**fixed, **overrides}, where=f"model {name}")
+    net = build({**fixed, **overrides}, where=f"model {name}")
+    if weights is not None:
+        from zoo.weights import load  # which needs more than torch
+
+        load(net, weights)
+    return net
 
 
 def build(node: Mapping[str, Any] | DictConfig, *args: Any, where: str = "config", **extra: Any) -> Any:

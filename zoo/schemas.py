@@ -25,6 +25,7 @@ class Stage:
     gradient_clip: float | None = None  # greatest norm of the gradient
     ema: float | None = None  # decay of the weights' moving average, which is what is evaluated and kept
     patience: int | None = None  # epochs without a better validation metric before stopping; keeps the best
+    stop_below: float | None = None  # validation loss at which the fit ends; the metrics then say after how many steps
 
 
 @dataclass
@@ -54,6 +55,8 @@ class Dataset:
     num_classes: int | None = None
     augment: dict[str, Any] = MISSING
     workers: int = 0
+    on_bad_image: str = "refuse"  # or skip: files of an image folder that are no pictures
+    check: bool = True  # read every file of an image folder once before training
 
 
 @dataclass
@@ -73,6 +76,8 @@ class Train:
     dataset: Dataset = field(default_factory=Dataset)
     accelerator: Accelerator = field(default_factory=Accelerator)
     logger: dict[str, Any] | None = None
+    weights: str | None = None
+    weights_head: str = "fresh"
     seed: int = 1
     epochs: int | None = None
     batch_size: int | None = None
@@ -116,8 +121,25 @@ class Predict:
     input: str = MISSING
     output: str = MISSING
     format: str = MISSING
-    resize: bool = False
+    top: int = MISSING
+    sheet: bool = True
+    flips: bool | None = None
+    resize: bool | None = None
+    on_bad_image: str = MISSING
     batch_size: int = MISSING
+    accelerator: Accelerator = field(default_factory=Accelerator)
+    overwrite: bool = False
+    debug: bool = False
+
+
+@dataclass
+class Explain:
+    checkpoint: str = MISSING
+    input: str = MISSING
+    output: str = MISSING
+    n: int = MISSING
+    target: str | None = None
+    resize: bool | None = None
     accelerator: Accelerator = field(default_factory=Accelerator)
     overwrite: bool = False
     debug: bool = False
@@ -127,11 +149,12 @@ class Predict:
 class Export:
     checkpoint: str = MISSING
     format: str = MISSING
+    preprocess: bool = False
     output: str | None = None
     tolerance: float = MISSING
     overwrite: bool = False
     debug: bool = False
 
 
-for _schema in (Train, Evaluate, Predict, Sample, Export):
+for _schema in (Train, Evaluate, Predict, Sample, Explain, Export):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)

@@ -12,11 +12,15 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from zoo import pictures
+from zoo.history import History
+
 Rows = list[dict[str, Any]]
+DRAWN = 8  # jobs, beyond which their curves would be a tangle
 
 
 class SweepTable(Callback):
-    """Hydra callback: writes ``sweep.csv`` into the sweep's folder and prints it.
+    """Hydra callback: writes ``sweep.csv`` into the sweep's folder and prints it; of few jobs also ``curves.png``.
 
     A sweep over seeds and over a key with two values is a paired comparison: then also ``paired.csv``.
     """
@@ -30,7 +34,13 @@ class SweepTable(Callback):
             return
         rows = [{"job": path.parent.name, **s, **m} for path, s, m in zip(jobs, settings, metrics, strict=True)]
         varied = {key for key in settings[0] if len({job.get(key) for job in settings}) > 1}
-        _keep(folder / "sweep.csv", rows, lambda key: key in varied or key.startswith(("job", "test/")))
+        _keep(
+            folder / "sweep.csv",
+            rows,
+            lambda key: key in varied or key.startswith(("job", "test/")) or key.endswith("/steps"),
+        )
+        if len(jobs) <= DRAWN:
+            _draw([path.parent for path in jobs], settings, varied, folder / "curves.png")
         differences = paired(settings, metrics, compare=config.compare)
         if differences:
             headline = "test/accuracy" if any(row["metric"] == "test/accuracy" for row in differences) else None
@@ -91,6 +101,17 @@ def paired(
                 }
             )
     return rows
+
+
+def _draw(jobs: Sequence[Path], settings: Sequence[dict[str, str]], varied: set[str], path: Path) -> None:
+    """The validation loss of every job over its steps."""
+    lines = {}
+    for job, setting in zip(jobs, settings, strict=True):
+        name = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in setting.items() if key in varied)
+        for fit, series in History(job / "metrics.csv").series("val/loss").items():
+            lines[name if fit == "fit" else f"{name} {fit}"] = series
+    if lines:
+        pictures.curves({"validation loss": lines}, path)
 
 
 def _settings(job: Path) -> dict[str, str]:

@@ -88,6 +88,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     augment = config.build(cfg.dataset.augment, where="dataset.augment")
     if augment and len(splits.shape) != 3:
         raise ValueError(f"dataset.augment is for pictures; dataset {cfg.dataset.name} is {shape_text(splits.shape)}")
+    if augment.mixes and not splits.classes:
+        raise ValueError(f"mixup and cutmix mix classes; dataset {cfg.dataset.name} has none")
     seed_everything(cfg.seed, verbose=False)
     net = prepare.net(cfg.model, splits, dataset=cfg.dataset.name)
     preprocess = _preparation(cfg, net, splits) if resume is None else _resumed_preparation(folder)
@@ -342,7 +344,7 @@ def _write(
     table.add_column("metric")
     table.add_column("value", justify="right")
     for name, value in sorted(about.metrics.items()):
-        table.add_row(name, f"{value:.4f}")
+        table.add_row(name, str(value) if isinstance(value, int) else f"{value:.4f}")
     console = Console()
     console.print(table)
     here = Path.cwd()

@@ -1,18 +1,35 @@
 """Random distortions: each example gets its own, the whole batch is computed at once, on its device.
 
-Imports torch only. Works on raw pixels, so that what comes in from outside the frame is background (0).
+Imports torch only, and torchvision where its RandAugment, MixUp or CutMix are asked for. Works on raw pixels, so that
+what comes in from outside the frame is background (0); only mixing comes after preprocessing.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zoo.data.crop import boxes
+
+LIMITS = {  # least and greatest value; a share of 0 of a picture is none
+    "shift": (0, inf),
+    "rotation": (0, inf),
+    "scale": (0, 1),
+    "shear": (0, inf),
+    "erase": (0, 1),
+    "crop": (1e-3, 1),
+    "randaugment": (0, inf),
+    "magnitude": (0, 30),  # torchvision's RandAugment has 31 steps
+    "mixup": (0, inf),
+    "cutmix": (0, inf),
+}
+
 
 @dataclass(frozen=True)
 class Augment:
-    """Which distortions, and how far. All zero: none.
+    """Which distortions, and how far. The defaults: none.
 
     Attributes:
         shift: whole pixels, up to this many in each direction.
@@ -21,6 +38,13 @@ class Augment:
         shear: horizontal shear, up to this many pixels a row either way.
         flip: mirror left and right, for half of the examples.
         erase: probability of blanking a rectangle of up to half the height and width (Zhong et al. 2020).
+        crop: least share of the picture's area that a random crop keeps, see `zoo.data.crop`; 1: the whole picture.
+        randaugment: operations of RandAugment for each picture of bytes.
+        magnitude: of those operations, 0 to 30.
+        mixup, cutmix: alpha of the Beta distribution of the share that an example keeps, see `mix`.
+
+    Raises:
+        ValueError: a value out of its range.
     """
 
     shift: int = 0
@@ -29,9 +53,25 @@ class Augment:
     shear: float = 0.0
     flip: bool = False
     erase: float = 0.0
+    crop: float = 1.0
+    randaugment: int = 0
+    magnitude: int = 9
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        for key, (least, greatest) in LIMITS.items():
+            value = getattr(self, key)
+            if not least <= value <= greatest or value == inf:
+                span = f"from {least:g} to {greatest:g}" if greatest < inf else f"{least:g} or more"
+                raise ValueError(f"dataset.augment.{key}={value:g}: {span} is allowed")
 
     def __bool__(self) -> bool:
-        return self != Augment()
+        return self != Augment(magnitude=self.magnitude)
+
+    @property
+    def mixes(self) -> bool:
+        return bool(self.mixup or self.cutmix)
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """N x C x H x W raw pixels -> the same shape, each image distorted on its own, as float32.
@@ -39,8 +79,20 @@ class Augment:
         Args:
             x: the batch.
             generator: of the batch's device; the only source of chance.
+
+        Raises:
+            ValueError: RandAugment of what is no picture of bytes.
         """
+        if self.randaugment and (x.dtype != torch.uint8 or x.shape[1] not in (1, 3)):
+            raise ValueError("dataset.augment.randaugment is for pictures of bytes with 1 or 3 channels")
         x = x.float()
+        if self.crop < 1:
+            x = self._crop(x, generator)
+        if self.randaugment:
+            from zoo.data.torchvision_transforms import rand_augment
+
+            pixels = x.round().to(torch.uint8)
+            x = rand_augment(pixels, generator, operations=self.randaugment, magnitude=self.magnitude).float()
         if self.rotation or self.scale or self.shear:
             x = self._affine(x, generator)
         if self.shift:
@@ -51,6 +103,27 @@ class Augment:
         if self.erase:
             x = self._erase(x, generator)
         return x
+
+    def mix(self, x: Tensor, y: Tensor, num_classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A preprocessed batch, N x C x H x W and N class numbers -> each example blended with another.
+
+        y becomes N x ``num_classes`` probabilities. Without ``mixup`` and ``cutmix`` both stay as they are.
+        """
+        if not self.mixes:
+            return x, y
+        from zoo.data.torchvision_transforms import mix
+
+        return mix(x, y, num_classes, generator, mixup=self.mixup, cutmix=self.cutmix)
+
+    def _crop(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        height, width = x.shape[-2:]
+        left, top, wide, tall = boxes(len(x), height, width, least=self.crop, generator=generator).unbind(1)  # each N
+        zero = torch.zeros_like(left)
+        across, right = wide / width, (2 * left + wide) / width - 1  # the grid counts both sides from -1 to 1
+        down, below = tall / height, (2 * top + tall) / height - 1
+        theta = torch.stack([across, zero, right, zero, down, below], dim=1).view(-1, 2, 3)
+        grid = F.affine_grid(theta, list(x.shape), align_corners=False)  # N x H x W x 2
+        return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
     def _affine(self, x: Tensor, generator: torch.Generator) -> Tensor:
         height, width = x.shape[-2:]

@@ -1,9 +1,12 @@
 """From splits to batches on the device: order, transfer, augmentation, preprocessing.
 
-A run's chance here is a function of (seed, epoch, batch) alone: no other generator is read or advanced.
+A run's chance here is a function of (seed, epoch, batch) alone, or of (seed, epoch, index) where worker processes draw
+it: no other generator is read or advanced.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from math import prod
 from typing import cast
 
 import torch
@@ -12,11 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from zoo.data.augment import Augment
+from zoo.data.image_folder import Pictures, Views
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits, seed_from
 
 Batch = tuple[Tensor, Tensor]
 EVALUATION_BATCH = 250  # larger ones fall out of the processor's cache and take longer
+EVALUATION_VALUES = 2**23  # raw values in a batch, or the maps of large pictures would fill the memory
 
 
 class Shuffle(Sampler[int]):
@@ -40,6 +45,23 @@ class Shuffle(Sampler[int]):
         yield from order[self.process :: self.processes][: len(self)].tolist()
 
 
+class Dated(Sampler[tuple[int, int]]):
+    """The same order, each index beside the epoch in which it is to be read."""
+
+    def __init__(self, order: Shuffle):
+        self.order = order
+
+    def set_epoch(self, epoch: int) -> None:
+        self.order.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch = self.order.epoch
+        yield from ((index, epoch) for index in self.order)
+
+
 class DataModule(LightningDataModule):
     """Loaders over `Splits` for one fit.
 
@@ -52,6 +74,9 @@ class DataModule(LightningDataModule):
         batch_size: examples in a training batch, over all processes.
         seed: of the order and the distortions.
         workers: processes that read sets not held in memory.
+
+    Raises:
+        ValueError: mixing of examples that have no classes.
     """
 
     def __init__(
@@ -65,13 +90,23 @@ class DataModule(LightningDataModule):
         workers: int = 0,
     ):
         super().__init__()
-        self.splits, self.preprocess, self.augment = splits, preprocess, augment
+        self.splits, self.preprocess = splits, preprocess
+        self.augment = augment or Augment()
+        if self.augment.mixes and not splits.classes:
+            raise ValueError("dataset.augment.mixup and cutmix blend classes; these data have real target values")
+        # What is cut from a picture at its full resolution is cut where it is read, and not a second time.
+        self.read_as_views = isinstance(splits.train, Pictures) and Views.wanted(self.augment)
+        self.distort = replace(self.augment, crop=1.0, randaugment=0) if self.read_as_views else self.augment
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
 
     def train_dataloader(self) -> DataLoader[Batch]:
         process, processes = self._place()
         sampler = Shuffle(len(self.splits.train), seed=self.seed, process=process, processes=processes)
-        return self._loader(self.splits.train, sampler, -(-self.batch_size // processes))
+        batch_size = -(-self.batch_size // processes)
+        if self.read_as_views:
+            views = Views(cast(Pictures, self.splits.train), augment=self.augment, seed=self.seed)
+            return self._loader(views, Dated(sampler), batch_size)
+        return self._loader(self.splits.train, sampler, batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._in_order(self.splits.validation, "validation")
@@ -80,23 +115,25 @@ class DataModule(LightningDataModule):
         return self._in_order(self.splits.test, "test")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Raw batch on the device -> distorted (in training) and scaled."""
+        """Raw batch on the device -> distorted (in training), scaled and mixed (in training)."""
         x, y = batch
         trainer = self.trainer
-        if self.augment and trainer is not None and trainer.training:
-            place = (trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_idx, trainer.global_rank)
-            generator = torch.Generator(x.device).manual_seed(seed_from(self.seed, *place))
-            x = self.augment(x, generator)
-        return self.preprocess(x), y
+        if not self.distort or trainer is None or not trainer.training:
+            return self.preprocess(x), y
+        place = (trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_idx, trainer.global_rank)
+        generator = torch.Generator(x.device).manual_seed(seed_from(self.seed, *place))
+        return self.distort.mix(self.preprocess(self.distort(x, generator)), y, self.splits.num_outputs, generator)
 
     def _in_order(self, examples: Examples | None, part: str) -> DataLoader[Batch]:
         if examples is None:
             raise ValueError(f"this dataset has no {part} part")
         process, processes = self._place()
         share = range(process, len(examples), processes)  # unpadded: every example counts once
-        return self._loader(examples, cast(Sampler[int], share), EVALUATION_BATCH)
+        return self._loader(examples, cast("Sampler[int]", share), EVALUATION_BATCH)
 
-    def _loader(self, examples: Examples, sampler: Sampler[int], batch_size: int) -> DataLoader[Batch]:
+    def _loader(
+        self, examples: Examples | Views, sampler: Sampler[int] | Sampler[tuple[int, int]], batch_size: int
+    ) -> DataLoader[Batch]:
         workers = self.workers
         if isinstance(examples, InMemory):
             workers = 0

@@ -41,9 +41,9 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
         if classes:
             check_labels(part.y, len(classes), where=f"{root}, y_{name}")
     if held_out is None:
-        train, held_out = hold_out(train, test, what="test")
+        train, held_out = hold_out(train, test, what="test", names=classes)
     if val is None:
-        train, val = hold_out(train, validation)
+        train, val = hold_out(train, validation, names=classes)
     targets = 0 if classes else train.y.shape[1]
     return Splits(train, val, held_out, tuple(train.x.shape[1:]), classes, targets)
 

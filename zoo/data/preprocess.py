@@ -22,12 +22,17 @@ class Preprocess:
         shape: of one input: (channels, height, width) or (features,).
         scale: 255 for bytes, so that pixels lie in [0, 1]; 1 for real values.
         mean, std: one for each channel or feature, after scaling.
+        side: the shorter side of a picture is brought to this, then the centre of ``shape`` is cut out; None: the
+            picture is stretched to ``shape``.
+        interpolation: how a picture is resized, one of `zoo.data.images.FILTERS`.
     """
 
     shape: tuple[int, ...]
     scale: float = 255.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    side: int | None = None
+    interpolation: str = "bilinear"
 
     @classmethod
     def fit(cls, x: Tensor, *, standardize: bool) -> "Preprocess":
@@ -49,7 +54,11 @@ class Preprocess:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocess":
-        return cls(tuple(values["shape"]), values["scale"], tuple(values["mean"]), tuple(values["std"]))
+        """Of `to_dict`; checkpoints from before there were ``side`` and ``interpolation`` have neither."""
+        known: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
@@ -63,7 +72,7 @@ class Preprocess:
         if not isinstance(x, Tensor):
             from zoo.data.images import to_tensor
 
-            x = to_tensor(x, self.shape, resize=True)
+            x = to_tensor(x, self.shape, resize=True, side=self.side, interpolation=self.interpolation)
         offset, factor = _constants(self, x.device)
         x = (x - offset).mul_(factor)  # bytes become float32 in the same pass
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x

@@ -6,10 +6,12 @@ Imports torch only.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+AnyExamples = TypeVar("AnyExamples", bound="Examples")
 
 
 class Examples(Protocol):
@@ -20,6 +22,10 @@ class Examples(Protocol):
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]: ...
 
     def labels(self) -> Tensor: ...
+
+    def take(self: AnyExamples, indices: Sequence[int]) -> AnyExamples:
+        """The part that holds these examples only, in this order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,9 @@ class InMemory:
     def labels(self) -> Tensor:
         return self.y
 
+    def take(self, indices: Sequence[int]) -> "InMemory":
+        return InMemory(*self.__getitems__(indices))
+
     def to(self, device: torch.device) -> "InMemory":
         return replace(self, x=self.x.to(device), y=self.y.to(device))
 
@@ -60,6 +69,7 @@ class Splits:
         shape: of one input.
         classes: their names in the order of their numbers; empty for real-valued targets.
         num_outputs: what a net for these data puts out: number of classes, or of target values.
+        notes: what a user should know about the data, one line each.
     """
 
     train: Examples
@@ -68,6 +78,7 @@ class Splits:
     shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
     targets: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def num_outputs(self) -> int:
@@ -77,13 +88,11 @@ class Splits:
         """The same with ``count`` training examples, every class in proportion: those that keep their labels.
 
         Raises:
-            ValueError: the training part is not in memory, or too small.
+            ValueError: the training part is too small, or a class of it.
         """
-        if not isinstance(self.train, InMemory):
-            raise ValueError("dataset.labels is for sets that are held in memory")
         if count < 1:
             raise ValueError(f"dataset.labels={count}: at least 1 is needed")
-        _, part = hold_out(self.train, count, what="labels", draw=seed)
+        _, part = hold_out(self.train, count, what="labels", draw=seed, names=self.classes)
         assert part is not None
         return replace(self, train=part)
 
@@ -99,8 +108,13 @@ def seed_from(*parts: object) -> int:
 
 
 def hold_out(
-    examples: InMemory, size: float, *, what: str = "validation", draw: int | None = None
-) -> tuple[InMemory, InMemory | None]:
+    examples: AnyExamples,
+    size: float,
+    *,
+    what: str = "validation",
+    draw: int | None = None,
+    names: Sequence[str] = (),
+) -> tuple[AnyExamples, AnyExamples | None]:
     """Cut a part off, stratified by class: the same examples at every call and, without ``draw``, in every run.
 
     Args:
@@ -108,6 +122,7 @@ def hold_out(
         size: a fraction below 1, or a number of examples; 0 cuts nothing.
         what: the part's name, for the error and the draw: parts of different names are different draws.
         draw: a number for another draw.
+        names: of the classes, for the error; without them it gives their numbers.
 
     Returns:
         The rest, and the part (None where ``size`` is 0).
@@ -117,12 +132,15 @@ def hold_out(
     """
     if size == 0:
         return examples, None
-    strata = examples.y if not examples.y.is_floating_point() else torch.zeros(len(examples), dtype=torch.int64)
-    rest, part = (torch.tensor(side) for side in stratify(strata.tolist(), size, what=what, draw=draw))
-    return InMemory(examples.x[rest], examples.y[rest]), InMemory(examples.x[part], examples.y[part])
+    labels = examples.labels()
+    strata = labels if not labels.is_floating_point() else torch.zeros(len(examples), dtype=torch.int64)
+    rest, part = stratify(strata.tolist(), size, what=what, draw=draw, names=names)
+    return examples.take(rest), examples.take(part)
 
 
-def stratify(labels: Sequence[int], size: float, *, what: str, draw: int | None = None) -> tuple[list[int], list[int]]:
+def stratify(
+    labels: Sequence[int], size: float, *, what: str, draw: int | None = None, names: Sequence[str] = ()
+) -> tuple[list[int], list[int]]:
     """Indices of the rest and of a part of ``size``, every class in proportion. See `hold_out`."""
     if not 0 < size < float("inf"):
         raise ValueError(f"{what}={size:g}: a fraction below 1 or a number of examples is needed")
@@ -140,9 +158,10 @@ def stratify(labels: Sequence[int], size: float, *, what: str, draw: int | None 
     rest, part = [], []
     for label, members in sorted(by_class.items()):
         if not 0 < counts[label] < len(members):
+            needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))  # one on either side
             raise ValueError(
-                f"class {label} has {len(members)} examples, too few for a {what} part of {size:g}: "
-                f"add examples or change dataset.{what}"
+                f"class {names[label] if names else label} has {len(members)} examples, too few for a {what} part of "
+                f"{size:g}, which needs {needed} of each class: add examples or change dataset.{what}"
             )
         place = (what, label) if draw is None else (what, label, draw)
         order = torch.randperm(len(members), generator=torch.Generator().manual_seed(seed_from(*place))).tolist()

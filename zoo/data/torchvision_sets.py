@@ -44,8 +44,8 @@ def load(*, name: str, root: str, validation: float = 0.0, download: bool = True
                 continue
             raise ValueError(f"{_home(kind, root)}: a file is damaged ({error}); delete it and run again") from error
     official = {train: _arrays(part) for train, part in parts.items()}
-    rest, val = hold_out(official[True], validation)
     classes = tuple(str(label).split(" - ")[0] for label in parts[True].classes)  # "7 - seven" -> "7"
+    rest, val = hold_out(official[True], validation, names=classes)
     return Splits(rest, val, official[False], shape=tuple(rest.x.shape[1:]), classes=classes)
 
 

@@ -11,7 +11,7 @@ under a step output, linear regression under squared error.
 
 from collections.abc import Sequence
 from itertools import islice, pairwise
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 
 import torch
@@ -33,7 +33,8 @@ class MLP(nn.Module):
         output_activation: after the head; "identity" leaves logits.
         dropout: probability of dropping a hidden unit (Srivastava et al. 2014).
         input_dropout: probability of dropping an input.
-        init: "torch" for torch's own; "xavier" (Glorot & Bengio 2010) for saturating units.
+        init: "torch" for torch's own; "xavier" (Glorot & Bengio 2010) for saturating units; a number such as "0.1" to
+            begin with this in every weight, and with biases of 0.
 
     Raises:
         ValueError: an unknown activation or init, or a width below 1.
@@ -53,8 +54,8 @@ class MLP(nn.Module):
     ):
         super().__init__()
         check_widths(in_shape=in_shape, num_classes=num_classes, hidden=hidden)
-        if init not in ("torch", "xavier"):
-            raise ValueError(f"unknown init {init!r}; choose torch or xavier")
+        if init not in ("torch", "xavier") and not _is_number(init):
+            raise ValueError(f"unknown init {init!r}; choose torch, xavier or a number")
         self.in_shape, self.num_classes, self.init = tuple(in_shape), num_classes, init
         self.input_dropout = nn.Dropout(input_dropout)
         self.layers = nn.ModuleList(
@@ -135,5 +136,15 @@ class MLP(nn.Module):
         linear = nn.Linear(fan_in, fan_out)
         if self.init == "xavier":
             nn.init.xavier_normal_(linear.weight)
+        elif self.init != "torch":
+            nn.init.constant_(linear.weight, float(self.init))
+        if self.init != "torch":
             nn.init.zeros_(linear.bias)
         return linear
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return isfinite(float(text))
+    except ValueError:
+        return False
