@@ -1,6 +1,7 @@
 """Every config composes; every model with every dataset trains or says in one line why it cannot."""
 
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,8 @@ EXTRA = {
     "kmnist": ["dataset.validation=10"],
     "cifar10": ["dataset.validation=20"],
     "digit_recognizer": ["dataset.validation=10", "dataset.test=10"],
-    "digits": ["dataset.test=1600", "dataset.validation=20"],
+    "digits": ["dataset.test=1700", "dataset.validation=20"],
+    "faces": ["dataset.root={world}/faces", "dataset.workers=0", "dataset.validation=20", "dataset.test=50"],
     "image_folder": ["dataset.root={world}/pictures", "dataset.workers=0", "dataset.validation=2", "dataset.test=4"],
     "npz": ["dataset.root={world}/data.npz"],
     "line": [],
@@ -135,7 +137,9 @@ ANY_CLASSES = {
     "mlp_16_16",
     "mlp_50_100",
     "perceptron",
+    "resnet18",
 }
+SAME_CLASS = {"resnet34", "resnet50", "resnet101", "resnet152", "torchvision"}  # as resnet18
 PICTURES = set(DATASETS) - {"npz", "line"}
 CODERS = {"dbn", "dbn_1000", "dbn_generative", "deep_autoencoder", "rbm", "sae"}  # inputs within 0 to 1
 WORKS = {
@@ -147,7 +151,7 @@ WORKS = {
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("model", list_models())
+@pytest.mark.parametrize("model", [name for name in list_models() if name not in SAME_CLASS])
 def test_every_pair_trains_or_says_why_not(model, dataset, world, folder, zoo, monkeypatch):
     monkeypatch.setenv("ZOO_DATA", str(world))
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
@@ -160,6 +164,7 @@ def test_every_pair_trains_or_says_why_not(model, dataset, world, folder, zoo, m
     if (model, dataset) in WORKS:
         assert outcome.status == 0, outcome.err
         assert (folder / "run" / "model.safetensors").is_file()
+        shutil.rmtree(folder / "run")  # pytest keeps its folders, and a ResNet's run takes 180 MB
     else:
         assert outcome.status == 1
         assert outcome.err.startswith(f"zoo train: model {model} with dataset {dataset}: ")

@@ -79,27 +79,36 @@ def test_codes_that_would_not_fit_are_not_computed(splits, monkeypatch):
 
 
 class OnDisk:
-    """Examples that are read when they are asked for."""
+    """Examples that are read when they are asked for; how many at a time is kept."""
 
     def __init__(self, kept: InMemory):
-        self.kept = kept
+        self.kept, self.asked = kept, []
 
     def __len__(self) -> int:
         return len(self.kept)
 
     def __getitems__(self, indices):
-        raise AssertionError("not to be read")
+        self.asked.append(len(indices))
+        return self.kept.x[indices], self.kept.y[indices]
 
     def labels(self) -> torch.Tensor:
         return self.kept.y
 
 
 @pytest.mark.parametrize("part", ["train", "validation"])
-def test_examples_that_are_not_in_memory_have_no_codes(part, splits):
+def test_examples_that_are_not_in_memory_are_read_in_parts_and_coded_alike(part, splits, monkeypatch):
+    monkeypatch.setattr(module, "EVALUATION_BATCH", 10)
     parts = {"train": splits.train, "validation": splits.validation}
     parts[part] = OnDisk(parts[part])
+    net, preprocess = make(DBN), Preprocess((1, 4, 5))
+    expected, _ = encoded(net, splits, preprocess, depth=2, device=CPU)
     data = Splits(parts["train"], parts["validation"], None, (1, 4, 5), CLASSES)
-    assert encoded(make(DBN), data, Preprocess((1, 4, 5)), depth=1, device=CPU) is None
+    codes, _ = encoded(net, data, preprocess, depth=2, device=CPU)
+    for name in parts:
+        assert torch.equal(getattr(codes, name).x, getattr(expected, name).x)
+        assert torch.equal(getattr(codes, name).y, getattr(expected, name).y)
+    width_first = [1] if part == "train" else []
+    assert parts[part].asked == width_first + {"train": [10, 10, 3], "validation": [7]}[part]
 
 
 def test_the_weights_and_chance_stay_as_they_were(splits):

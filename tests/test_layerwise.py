@@ -208,7 +208,7 @@ def test_distorted_pictures_are_coded_anew_in_every_batch(train, during_fits):
 
 
 def test_the_codes_are_those_of_all_examples_in_their_order(train, fits, monkeypatch):
-    monkeypatch.setattr("zoo.features.CHUNK", 500)
+    monkeypatch.setattr("zoo.data.module.EVALUATION_BATCH", 500)
     train("run", *DBN_WORDS, "epochs=1")
     splits = digits.load()
     for entry, depth in zip(fits[1:3], (1, 2), strict=True):
@@ -419,9 +419,8 @@ def test_a_head_alone_learns_at_first(train, fits, monkeypatch):
         "on_train_epoch_start",
         lambda self, trainer, task: starts.update({trainer.current_epoch: state(task.net)}),
     )
-    words = [
-        f"model.stages.finetune.{word}" for word in ("epochs=3", "task.head_only_epochs=2", "lr_schedule.warmup=0")
-    ]
+    gradual = ("task.policy=gradual", "task.unfreeze_at=[2]")
+    words = [f"model.stages.finetune.{word}" for word in ("epochs=3", *gradual, "lr_schedule.warmup=0")]
     train("run", *DBN_WORDS, "model.stages.pretrain.epochs=0", *words)
     (entry,) = fits
     ends = [starts[1], starts[2], entry.after]
@@ -475,7 +474,7 @@ def test_only_layers_with_parameters_count_for_the_decay():
         assert below == pytest.approx(above / 2)
 
 
-@pytest.mark.parametrize("options", [{"layer_decay": 0.0}, {"layer_decay": 1.5}, {"head_only_epochs": -1}])
+@pytest.mark.parametrize("options", [{"layer_decay": 0.0}, {"layer_decay": 1.5}, {"head_lr_factor": 0.0}])
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Classification(DBN(in_shape=[6], num_classes=3, hidden=[4]), **options)
@@ -484,7 +483,7 @@ def test_options_out_of_range_are_refused(options):
 @pytest.mark.parametrize(
     "words",
     [
-        "model=dbn model.net.label_units=true model.stages.finetune.task.head_only_epochs=1",
+        "model=dbn model.net.label_units=true model.stages.finetune.task.policy=gradual",
         "model=mlp stage@model.stages.fit=contrastive_divergence",
         "model=lenet5 stage@model.stages.fit=contrastive_divergence model.inputs=unit",
     ],

@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from zoo.pictures import codes, confusion, curves, grid
+from zoo.pictures import RED, codes, confusion, curves, grid, overlay, sheet
 
 COUNTS = [[50, 2, 0], [1, 40, 3], [0, 0, 5]]
 
@@ -260,3 +260,88 @@ def test_an_unknown_method_is_refused_and_nothing_is_drawn(units, tmp_path):
     with pytest.raises(ValueError, match="codes=umap: choose pca or tsne"):
         codes(torch.rand(9, units), [0] * 9, ["a"], tmp_path / "codes.png", method="umap")
     assert not list(tmp_path.iterdir())
+
+
+# Contact sheets
+
+LONG = [
+    "deep/folder/a rather long name of a picture 0001.png",
+    "Wwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwwww 0.123",
+    "true cat",
+]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 24])
+@pytest.mark.parametrize(("shape", "options"), [((1, 28, 28), {}), ((3, 20, 43), {"columns": 3, "width": 3.5})])
+def test_captions_of_a_sheet_are_whole_and_apart(shape, options, count, tmp_path, figures):
+    sheet([torch.rand(shape)] * count, [LONG] * count, tmp_path / "sheet.png", title=f"{count:,} of 12,345", **options)
+    (figure,) = figures
+    width, height = size(tmp_path / "sheet.png")
+    boxes = [text.get_window_extent() for text in figure.texts] + [axes.bbox for axes in figure.axes]
+    assert len(figure.axes) == count
+    assert len(boxes) == 1 + 4 * count
+    for box in boxes:
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= width
+        assert box.y1 <= height
+    edges = np.array([(box.x0, box.y0, box.x1, box.y1) for box in boxes])
+    x0, y0, x1, y1 = edges.T
+    apart = (x1[:, None] <= x0 + 1) | (x1 <= x0[:, None] + 1) | (y1[:, None] <= y0 + 1) | (y1 <= y0[:, None] + 1)
+    assert (apart | np.eye(len(boxes), dtype=bool)).all()
+
+
+def test_a_sheet_shows_each_picture_with_its_own_lines_and_the_wrong_ones_in_red(tmp_path, figures):
+    tiles = [torch.full((1, 4, 4), 0.25), torch.rand(3, 4, 4)]
+    lines = [["a.png", "cat 0.500"], ["b.png", "dog 0.600", "true emu"]]
+    sheet(tiles, lines, tmp_path / "sheet.png", title="1 wrong", wrong=[False, True])
+    first, second = figures[0].axes
+    assert np.allclose(first.images[0].get_array(), 0.25)
+    assert np.allclose(second.images[0].get_array(), tiles[1].permute(1, 2, 0))
+    title, *captions = figures[0].texts
+    assert title.get_text() == "1 wrong"
+    assert [text.get_text() for text in captions] == [line for caption in lines for line in caption]
+    assert [text.get_color() for text in captions] == ["black"] * 2 + [RED] * 3
+    left, right = (axes.bbox.x0 for axes in (first, second))
+    assert [text.get_window_extent().x0 for text in captions] == pytest.approx([left] * 2 + [right] * 3, abs=2)
+    found = pixels(tmp_path / "sheet.png")
+    red = (np.abs(found - [0xC0, 0, 0]).max(axis=2) < 8).nonzero()[1]
+    assert red.min() > left + first.bbox.width, "only the second is framed"
+
+
+def test_a_caption_of_any_letters_is_drawn_plainly(tmp_path, figures):
+    names = ["$a_b$.png", "two\nlines.png", "日本 🐈.png", "raw\udcff.png"]
+    sheet([torch.rand(1, 4, 4)] * 4, [[name] for name in names], tmp_path / "sheet.png", title="$4$")
+    found = [text.get_text() for text in figures[0].texts]
+    assert found == ["$4$", "$a_b$.png", "two?lines.png", "日本 🐈.png", "raw?.png"]
+    assert not any(text.get_parse_math() for text in figures[0].texts)
+
+
+def test_a_long_name_keeps_its_ends(tmp_path, figures):
+    sheet([torch.rand(1, 4, 4)], [LONG], tmp_path / "sheet.png", title="")
+    name = figures[0].texts[1].get_text()
+    head, tail = name.split("…")
+    assert len(name) == 29
+    assert LONG[0].startswith(head)
+    assert LONG[0].endswith(tail)
+    assert abs(len(head) - len(tail)) <= 1
+
+
+def test_an_overlay_is_the_picture_and_beside_it_grey_under_colour():
+    tile, heat = torch.rand(3, 6, 8), torch.zeros(6, 8)
+    heat[0, 0], heat[5, 7] = 1.0, 0.5
+    both = overlay(tile, heat)
+    assert both.shape == (3, 6, 8 + 1 + 8)
+    assert torch.equal(both[..., :8], tile)
+    assert (both[..., 8] == 1).all()
+    right = both[..., 9:]
+    assert both.min() >= 0
+    assert both.max() <= 1
+    red, _, blue = right[:, 0, 0]
+    assert red > blue + 0.2
+    cold = right[:, 1:5]
+    assert (cold[2] > cold[0] + 0.1).all(), "blue where nothing is"
+    shades = 0.45 * 0.7 * tile.mean(dim=0)[1:5]
+    torch.testing.assert_close(cold - cold[:, :1, :1], (shades - shades[0, 0]).expand(3, -1, -1), atol=1e-5, rtol=0)
+    grey = overlay(tile[:1], heat)
+    assert torch.equal(grey[0, :, :8], grey[2, :, :8])

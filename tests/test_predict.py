@@ -3,6 +3,8 @@
 import csv
 import resource
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo import checkpoints, predict
-from zoo.data import digits
+from zoo import checkpoints, inputs, predict
+from zoo.data import digits, images
 from zoo.losses import probabilities
 
 
@@ -266,3 +268,306 @@ def test_nets_of_rbms_are_exported_within_tolerance(name, zoo, folder, coders, p
     x = checkpoints.info(coders[name]).transforms()(pixels[:9]).contiguous()
     own = checkpoints.load(coders[name])(x).detach()
     torch.testing.assert_close(torch.from_numpy(session.run(None, {"input": x.numpy()})[0]), own, atol=1e-4, rtol=0)
+
+
+# The so many likeliest classes
+
+
+def test_top_names_the_likeliest_classes_in_order(zoo, folder, trained, pixels, expected):
+    np.savez("inputs.npz", x=pixels.numpy())
+    assert zoo("predict", f"checkpoint={trained}", "input=inputs.npz", "top=3").status == 0
+    found = rows()
+    assert list(found[0]) == ["row", "class", "probability", "class2", "probability2", "class3", "probability3"]
+    chances, numbers = expected.topk(3, dim=1)
+    for k, suffix in enumerate(("", "2", "3")):
+        assert [row[f"class{suffix}"] for row in found] == [str(number) for number in numbers[:, k].tolist()]
+        chance = torch.tensor([float(row[f"probability{suffix}"]) for row in found])
+        torch.testing.assert_close(chance, chances[:, k], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["top=11"], "top=11: the checkpoint knows 10 classes"),
+        (["top=0"], "top=0: at least 1"),
+        (["top=2", "format=kaggle"], "top=2: format=kaggle has room for one class; use format=table"),
+        (["on_bad_image=ignore"], "on_bad_image=ignore: choose refuse or skip"),
+        (["output=photos.png"], "output=photos.png: the sheet of pictures would go there"),
+        (["output=photos/0/000.csv", "overwrite=true"], "photos/0/000.png is part of the input"),
+        (["output=photos/0/000.png", "sheet=false", "overwrite=true"], "photos/0/000.png is part of the input"),
+        (["output=there.csv"], "there.png exists; add overwrite=true"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_one_line_and_nothing_is_computed(
+    words, says, zoo, folder, trained, pixels, monkeypatch
+):
+    write_labelled(folder / "photos", pixels[:3], ["0", "0", "1"])
+    (folder / "there.png").write_text("of before")
+    before = contents(folder)
+    monkeypatch.setattr(images, "read", None)
+    outcome = zoo("predict", f"checkpoint={trained}", "input=photos", *words)
+    assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
+    assert says in outcome.err
+    assert contents(folder) == before
+
+
+def test_an_input_is_never_replaced(zoo, folder, trained, pixels):
+    write_csv(folder / "test.csv", pixels[:2], label=False)
+    before = contents(folder)
+    outcome = zoo("predict", f"checkpoint={trained}", "input=test.csv", "output=./test.csv", "overwrite=true")
+    assert outcome.status == 1
+    assert "test.csv is part of the input" in outcome.err
+    assert contents(folder) == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# Mirror images
+
+
+def test_flips_average_the_probabilities_of_a_picture_and_its_mirror_image(zoo, folder, quadratic, pixels):
+    np.savez("inputs.npz", x=pixels[:50].numpy())
+    words = [f"checkpoint={quadratic}", "input=inputs.npz"]
+    assert zoo("predict", *words, "flips=true").status == 0
+    assert zoo("predict", *words, "output=plain.csv").status == 0
+    net, preprocess = checkpoints.load(quadratic), checkpoints.info(quadratic).transforms()
+    both = [probabilities(net(preprocess(x)).detach(), "quadratic") for x in (pixels[:50], pixels[:50].flip(-1))]
+    chance = torch.tensor([float(row["probability"]) for row in rows()])
+    torch.testing.assert_close(chance, sum(both).div(2).amax(dim=1), atol=1e-5, rtol=0)
+    chance = torch.tensor([float(row["probability"]) for row in rows("plain.csv")])
+    torch.testing.assert_close(chance, both[0].amax(dim=1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("word", "flipped"), [("flips=null", True), ("flips=false", False)])
+def test_flips_are_what_the_task_says_unless_told_otherwise(word, flipped, zoo, folder, trained, pixels):
+    net, about = checkpoints.open_checkpoint(trained)
+    checkpoints.save(net, "flips.safetensors", replace(about, task={**about.task, "flips": True}))
+    np.savez("inputs.npz", x=pixels[:20].numpy())
+    zoo("predict", "checkpoint=flips.safetensors", "input=inputs.npz", word)
+    zoo("predict", f"checkpoint={trained}", "input=inputs.npz", f"flips={flipped}", "output=expected.csv")
+    assert rows() == rows("expected.csv")
+
+
+def test_flips_are_for_classes_of_pictures(zoo, folder, line):
+    np.savez("inputs.npz", x=np.zeros((2, 1)))
+    outcome = zoo("predict", f"checkpoint={line}", "input=inputs.npz", "flips=true")
+    assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
+    assert "flips=true averages the probabilities of classes" in outcome.err
+    outcome = zoo("predict", f"checkpoint={line}", "input=inputs.npz", "top=2")
+    assert "top=2: this checkpoint has no classes" in outcome.err
+
+
+# Labels from the names of folders
+
+
+def write_labelled(folder: Path, x: torch.Tensor, labels: list[str]) -> None:
+    for i, (picture, label) in enumerate(zip(x[:, 0].numpy(), labels, strict=True)):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / label / f"{i:03}.png")
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> dict:
+    """What the sheet is told to draw."""
+    asked: dict = {}
+
+    def sheet(tiles, captions, path, **options):
+        asked.update(options, tiles=tiles, captions=captions)
+        path.write_bytes(b"sheet")
+
+    monkeypatch.setattr("zoo.predict.pictures.sheet", sheet)
+    return asked
+
+
+def test_folders_named_for_classes_are_labels(zoo, folder, trained, pixels, expected, drawn):
+    labels = [str((k + (i < 4)) % 10) for i, k in enumerate(expected[:40].argmax(dim=1).tolist())]  # four wrong
+    write_labelled(folder / "photos", pixels[:40], labels)
+    outcome = zoo("predict", f"checkpoint={trained}", "input=photos", "batch_size=7", "top=2")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "40 predictions in predictions.csv, 36 of 40 right (90.0%)" in outcome.out
+    found = rows()
+    assert list(found[0]) == ["file", "class", "probability", "class2", "probability2", "label"]
+    assert [row["label"] for row in found] == [row["file"].split("/")[0] for row in found] == sorted(labels)
+    assert drawn["title"] == "4 of 40 wrong, then the least certain"
+    assert drawn["wrong"] == [True] * 4 + [False] * 20
+    named = {
+        Path(caption[0]).stem: (caption, tile) for caption, tile in zip(drawn["captions"], drawn["tiles"], strict=True)
+    }
+    chance, number = expected[:40].max(dim=1)
+    wrong = sorted(range(4), key=lambda i: chance[i])
+    right = sorted(range(4, 40), key=lambda i: chance[i])[:20]
+    assert list(named) == [f"{i:03}" for i in [*wrong, *right]]
+    for i in [*wrong, *right]:
+        caption, tile = named[f"{i:03}"]
+        line = [f"{labels[i]}/{i:03}.png", f"{int(number[i])} {chance[i]:.3f}"]
+        assert caption == line + ([f"true {labels[i]}"] if i in wrong else [])
+        assert torch.equal(tile, pixels[i] / 255)
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ("cat/1.png", "without labels: cat in photos is no class"),
+        ("loose.png", "without labels: 1 of the pictures in photos lie outside the folders of classes"),
+    ],
+)
+def test_half_a_set_of_labels_is_none_and_is_said(extra, says, zoo, folder, trained, pixels):
+    write_labelled(folder / "photos", pixels[:4], ["0", "1", "1", "7"])
+    (folder / "photos" / "cat").mkdir()
+    Image.fromarray(pixels[0, 0].numpy()).save(folder / "photos" / extra)
+    outcome = zoo("predict", f"checkpoint={trained}", "input=photos", "sheet=false")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "5 predictions in predictions.csv" in outcome.out
+    assert says in outcome.out
+    assert "right" not in outcome.out
+    assert list(rows()[0]) == ["file", "class", "probability"]
+
+
+def test_folders_of_other_names_are_no_labels_and_need_no_word(zoo, folder, trained, pictures):
+    outcome = zoo("predict", f"checkpoint={trained}", f"input={pictures}", "sheet=false")
+    assert outcome.out == "20 predictions in predictions.csv\n"
+    assert "label" not in rows()[0]
+
+
+# The sheet
+
+
+@pytest.mark.parametrize("count", [1, 24, 60])
+def test_the_sheet_shows_the_least_certain(count, zoo, folder, trained, pixels, expected, drawn):
+    write_pictures(folder / "photos", pixels[:count])
+    outcome = zoo("predict", f"checkpoint={trained}", "input=photos", "batch_size=7")
+    assert "what to look at first in predictions.png" in outcome.out
+    chance = expected[:count].amax(dim=1)
+    order = chance.sort(stable=True).indices[:24].tolist()
+    assert [Path(caption[0]).stem for caption in drawn["captions"]] == [f"{i:03}" for i in order]
+    assert not any(drawn["wrong"])
+    assert drawn["title"] == ("the 24 least certain of 60" if count == 60 else f"all {count}, the least certain first")
+
+
+def test_what_is_kept_for_the_sheet_holds_no_batch_in_memory():
+    tally = predict._Tally(["cat", "dog"])
+    for first in range(0, 300, 100):
+        tally.add([f"{i}.png" for i in range(first, first + 100)], torch.zeros(100, 1, 4, 4), torch.rand(100, 2), [])
+    assert len(tally.shown) == 24
+    assert all(shown.tile.untyped_storage().nbytes() == 4 * 16 for shown in tally.shown)
+
+
+def test_the_sheet_is_a_picture_beside_the_csv_and_can_be_left_out(zoo, folder, trained, pixels):
+    write_pictures(folder / "photos", pixels[:30])
+    assert zoo("predict", f"checkpoint={trained}", "input=photos", "output=deep/out.csv").status == 0
+    assert sorted(path.name for path in (folder / "deep").iterdir()) == ["out.csv", "out.png"]
+    with Image.open("deep/out.png") as picture:
+        assert picture.format == "PNG"
+    zoo("predict", f"checkpoint={trained}", "input=photos", "output=bare/out.csv", "sheet=false")
+    assert [path.name for path in (folder / "bare").iterdir()] == ["out.csv"]
+
+
+def test_a_sheet_that_cannot_be_drawn_leaves_no_csv(zoo, folder, trained, pixels, monkeypatch):
+    write_pictures(folder / "photos", pixels[:3])
+
+    def fail(tiles, captions, path, **options):
+        path.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("zoo.predict.pictures.sheet", fail)
+    outcome = zoo("predict", f"checkpoint={trained}", "input=photos")
+    assert outcome.status == 1
+    assert "disk full" in outcome.err
+    assert [path.name for path in folder.iterdir()] == ["photos"]
+
+
+def test_codes_have_no_sheet(zoo, folder, coders, pixels):
+    write_pictures(folder / "photos", pixels[:3])
+    assert zoo("predict", f"checkpoint={coders['rbm']}", "input=photos").status == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["photos", "predictions.csv"]
+
+
+# Pictures as they come
+
+
+def test_a_picture_that_cannot_be_read_is_refused_or_left_out_by_name(zoo, folder, trained, pixels):
+    write_labelled(folder / "photos", pixels[:9], list("012345678"))
+    (folder / "photos" / "4" / "004.png").write_text("no picture")
+    words = [f"checkpoint={trained}", "input=photos", "batch_size=2"]
+    outcome = zoo("predict", *words)
+    assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
+    assert "photos/4/004.png: not a readable picture" in outcome.err
+    assert [path.name for path in folder.iterdir()] == ["photos"]
+    outcome = zoo("predict", *words, "on_bad_image=skip")
+    assert outcome.status == 0
+    assert outcome.err.startswith("left out: photos/4/004.png: not a readable picture")
+    assert len(outcome.err.splitlines()) == 1
+    assert "8 predictions in predictions.csv" in outcome.out
+    assert "1 left out" in outcome.out
+    assert [(row["file"], row["label"]) for row in rows()] == [(f"{k}/{k:03}.png", str(k)) for k in range(9) if k != 4]
+
+
+def test_none_that_can_be_read_is_an_error(zoo, folder, trained):
+    (folder / "photos").mkdir()
+    (folder / "photos" / "a.png").write_text("no picture")
+    outcome = zoo("predict", f"checkpoint={trained}", "input=photos", "on_bad_image=skip")
+    assert outcome.status == 1
+    assert "photos: none of the 1 pictures can be read" in outcome.err
+    assert "a.png" in outcome.err
+    assert [path.name for path in folder.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("source", "side", "word", "resized"),
+    [
+        ("zoo.data.digits.load", None, "resize=null", False),
+        ("zoo.data.image_folder.load", None, "resize=null", True),
+        ("zoo.data.faces.load", None, "resize=null", True),
+        ("zoo.data.digits.load", 30, "resize=null", True),
+        ("zoo.data.image_folder.load", None, "resize=false", False),
+        ("zoo.data.digits.load", None, "resize=true", True),
+    ],
+)
+def test_pictures_are_brought_to_size_where_the_training_data_were(
+    source, side, word, resized, zoo, folder, trained, pixels
+):
+    net, about = checkpoints.open_checkpoint(trained)
+    preprocess = {**about.preprocess, "side": side, "interpolation": "bicubic"}
+    data = {**about.dataset_config, "source": {"_target_": source}}
+    checkpoints.save(net, "own.safetensors", replace(about, preprocess=preprocess, dataset_config=data))
+    Image.fromarray(pixels[5, 0].numpy()).resize((300, 200)).save("large.png")
+    outcome = zoo("predict", "checkpoint=own.safetensors", "input=large.png", word)
+    if not resized:
+        assert outcome.status == 1
+        assert "large.png: the picture is 1x200x300" in outcome.err
+        return
+    raw = images.read("large.png", (1, 28, 28), resize=True, side=side, interpolation="bicubic")
+    own = net(about.transforms()(raw[None])).softmax(dim=1).amax().detach()
+    assert float(rows()[0]["probability"]) == pytest.approx(float(own), abs=1e-5)
+
+
+def test_pictures_are_read_ahead_but_not_all_at_once(folder, monkeypatch):
+    begun, lock = [], threading.Lock()
+
+    def read(path):
+        with lock:
+            begun.append(path)
+        return torch.full((1, 2, 2), int(path.stem), dtype=torch.uint8)
+
+    files = [folder / f"{i:03}.png" for i in range(200)]
+    monkeypatch.setattr(inputs, "THREADS", 4)
+    seen = []
+    for names, batch in inputs.pictures(files, folder, read, batch_size=10):
+        assert batch.shape[1:] == (1, 2, 2)
+        seen += zip(names, batch[:, 0, 0, 0].tolist(), strict=True)
+        assert len(begun) <= len(seen) + 10
+    assert seen == [(path.name, int(path.stem)) for path in files]
+    assert sorted(begun) == files
+
+
+def test_a_file_name_of_any_bytes_is_written_as_it_is(zoo, folder, trained, pixels):
+    (folder / "photos").mkdir()
+    for name in ("$a_b$ [bold].png", 'komma, "und".png', "日本.png", "raw\udcff.png"):
+        Image.fromarray(pixels[0, 0].numpy()).save(folder / "photos" / "x.png")
+        (folder / "photos" / "x.png").rename(folder / "photos" / name)
+    outcome = zoo("predict", f"checkpoint={trained}", "input=photos")
+    assert (outcome.status, outcome.err) == (0, "")
+    with Path("predictions.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        assert {row["file"] for row in csv.DictReader(file)} == {path.name for path in (folder / "photos").iterdir()}

@@ -362,7 +362,8 @@ def weights_by_hand(steps, *, lr=0.1, clip=math.inf):
 def fit_all_points(task, folder, *, validation=True, loggers=(), **stage):
     """Full batches, so that the order does not matter."""
     x, y = (torch.tensor(array, dtype=torch.float32) for array in regression_data())
-    stage = OmegaConf.create({"epochs": 6, "gradient_clip": None, "ema": None, "patience": None, **stage})
+    unset = dict.fromkeys(("gradient_clip", "ema", "patience", "stop_below"))
+    stage = OmegaConf.create({"epochs": 6, **unset, **stage})
     data = module(x, y, batch_size=8, validation=validation)
     fit(task, data, stage, name="fit", folder=folder, loggers=loggers, place=PLACE, progress=False)
     return task.net.weight.detach()[0].numpy()

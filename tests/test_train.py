@@ -51,6 +51,7 @@ def test_the_run_folder_holds_what_is_promised_and_no_more(trained):
     kept = {str(path.relative_to(trained)) for path in trained.rglob("*") if path.is_file()}
     assert {name for name in kept if not name.startswith(".hydra/")} == {
         "config.yaml",
+        "preprocess.json",
         "metrics.json",
         "metrics.csv",
         "curves.png",

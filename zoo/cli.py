@@ -17,6 +17,7 @@ zoo - a reference zoo of the classic deep-learning models
   zoo train      model=lenet5 dataset=digits [epochs= batch_size= lr= seed= accelerator= resume=RUN]
   zoo evaluate   checkpoint=NAME|PATH [dataset=NAME]
   zoo predict    checkpoint=NAME|PATH input=FILE|FOLDER|CSV|NPZ output=predictions.csv
+  zoo explain    checkpoint=NAME|PATH input=FILE|FOLDER output=explained.png [target=CLASS]
   zoo sample     checkpoint=NAME|PATH n=100 output=samples.png [labels=CLASS]
   zoo export     checkpoint=NAME|PATH format=onnx|torch_export [output=FILE]
   zoo list       [PATTERN]       models and checkpoints
@@ -25,7 +26,7 @@ zoo - a reference zoo of the classic deep-learning models
 All but list and show take Hydra overrides (KEY=VALUE) and flags: --cfg job prints the config, --config-dir adds a
 folder of your own, -m sweeps over comma-separated values. debug=true shows where an error came up.
 """
-HYDRA_VERBS = ("train", "evaluate", "predict", "sample", "export")
+HYDRA_VERBS = ("train", "evaluate", "predict", "explain", "sample", "export")
 PLAIN_VERBS = ("list", "show")
 
 

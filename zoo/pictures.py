@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CODE_MAPS = ("pca", "tsne")
+RED = "#c00000"
+CAPTION = 7  # points
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # a line's name -> its x and y values
 
 
@@ -118,6 +120,87 @@ def grid(
     for row in range(rows) if names else ():
         axes.text(-4, 1 + row * (height + 1) + height / 2, names[row * columns], ha="right", va="center")  # type: ignore[index]
     figure.savefig(path, dpi=100, format="png")
+
+
+def sheet(
+    tiles: "Sequence[Tensor]",
+    captions: Sequence[Sequence[str]],
+    path: str | Path,
+    *,
+    title: str,
+    wrong: Sequence[bool] | None = None,
+    columns: int = 6,
+    width: float = 1.75,
+) -> None:
+    """A contact sheet: pictures in rows, each with its caption below.
+
+    Args:
+        tiles: C x H x W with C 1 or 3, values from 0 to 1; all of one size.
+        captions: the lines below each; what does not fit is cut in the middle.
+        path: the PNG to write.
+        title: of the sheet.
+        wrong: whether a picture is framed and captioned in red.
+        columns: pictures in a row.
+        width: of a picture, in inches.
+    """
+    import warnings
+
+    from matplotlib.figure import Figure
+
+    columns, rows = min(columns, len(tiles)), -(-len(tiles) // columns)
+    picture = width * min(2.0, max(0.1, tiles[0].shape[1] / tiles[0].shape[2]))  # inches high
+    lines = max(map(len, captions))
+    across, down, gap, top = width + 0.15, picture + 0.15 * lines + 0.2, 0.15, 0.4  # inches
+    size = (max(3.9, gap + columns * across), top + rows * down)
+    room = int(width * 72 / (CAPTION * 0.61))  # letters of DejaVu Sans Mono, 0.602 em each, in the width of a picture
+    figure = Figure(figsize=size, dpi=120)
+    figure.text(gap / size[0], 1 - 0.2 / size[1], title, fontsize=10, va="center", parse_math=False)
+    for i, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
+        x, y = gap + (i % columns) * across, size[1] - top - (i // columns) * down - picture  # of the lower left corner
+        axes = figure.add_axes((x / size[0], y / size[1], width / size[0], picture / size[1]))
+        image = tile.detach().float().cpu().clamp(0, 1).permute(1, 2, 0).numpy()
+        axes.imshow(image[..., 0] if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=1)
+        axes.set(xticks=[], yticks=[])
+        red = wrong is not None and wrong[i]
+        for spine in axes.spines.values():
+            spine.set(color=RED if red else "#888888", linewidth=2 if red else 0.6)
+        for k, line in enumerate(caption):
+            place = (x / size[0], (y - 0.06 - 0.15 * k) / size[1])
+            text = _shortened(line, room)
+            font: dict[str, Any] = {"size": CAPTION, "family": "DejaVu Sans Mono", "color": RED if red else "black"}
+            figure.text(*place, text, va="top", parse_math=False, fontdict=font)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font lacks is drawn as a box
+        figure.savefig(path, dpi=120, format="png")
+
+
+def overlay(tile: "Tensor", heat: "Tensor") -> "Tensor":
+    """A picture, and beside it the same in grey under a map in colour: blue at 0, red at 1.
+
+    Args:
+        tile: C x H x W with C 1 or 3, values from 0 to 1.
+        heat: H x W, values from 0 to 1.
+
+    Returns:
+        3 x H x (2 W + gap).
+    """
+    import torch
+    from matplotlib import colormaps
+
+    values = 0.08 + 0.8 * heat.cpu().numpy()  # without the ends, which are dark both
+    colour = torch.from_numpy(colormaps["turbo"](values)[..., :3]).permute(2, 0, 1).float()
+    grey = 0.3 + 0.7 * tile.mean(dim=0).expand(3, -1, -1)  # on black, colours would be dark
+    gap = torch.ones(3, tile.shape[1], max(1, tile.shape[2] // 28))
+    return torch.cat([tile.expand(3, -1, -1), gap, 0.45 * grey + 0.55 * colour], dim=2)
+
+
+def _shortened(text: str, room: int) -> str:
+    """What fits, on one line: the beginning and the end, which tell files of a folder apart."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
+    if len(plain) <= room:
+        return plain
+    head = (room - 1) // 2
+    return f"{plain[:head]}…{plain[len(plain) - (room - 1 - head) :]}"
 
 
 def codes(points: "Tensor", labels: Sequence[int], classes: Sequence[str], path: str | Path, *, method: str) -> None:

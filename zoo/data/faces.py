@@ -15,7 +15,7 @@ from zoo.data.splits import Splits
 CLASSES = ("face", "other")
 
 
-def load(*, root: str, shape: Sequence[int], validation: float = 20, test: float = 50) -> Splits:
+def load(*, root: str, shape: Sequence[int], validation: float = 20, test: float = 80) -> Splits:
     """Pictures as bytes of ``shape`` in two classes, as `zoo.data.image_folder.load`.
 
     Raises:
