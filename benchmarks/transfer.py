@@ -29,7 +29,7 @@ PRETRAINED = {
 }
 FROM_SCRATCH = ["model.stages.fit.task.head_lr_factor=1", "model.stages.fit.task.layer_decay=1"]
 RANDOM = {
-    f"random lr={lr} steps={steps}": [f"lr={lr}", f"model.stages.fit.min_steps={steps}", *FROM_SCRATCH]
+    f"random lr {lr} steps {steps}": [f"lr={lr}", f"model.stages.fit.min_steps={steps}", *FROM_SCRATCH]
     for lr in (0.001, 0.003)
     for steps in (100, 300)
 }

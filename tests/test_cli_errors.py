@@ -300,11 +300,6 @@ CASES = {
     "labels too few": Case(ONE + "dataset.labels=5", ("class 0", "too few", "dataset.labels")),
     "labels=0": Case(ONE + "dataset.labels=0", ("labels=0",)),
     "labels=-1": Case(ONE + "dataset.labels=-1", ("labels=-1",)),
-    "labels that are not in memory": Case(
-        OWN + "dataset=image_folder dataset.root=photos dataset.shape=[1,28,28] dataset.labels=4",
-        ("dataset.labels is for sets that are held in memory",),
-        lambda folder: pictures(folder, "a", "b"),
-    ),
     "task key of an rbm": Case(QUIET + "model=rbm model.stages.fit.task.chain=3", ("fit.task.chain", "mean chains")),
     "corruption": Case(
         QUIET + "model=sae model.stages.pretrain.task.corruption=salt",

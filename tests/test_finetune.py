@@ -2,13 +2,14 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from math import cos, pi
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch import LightningModule
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from torch import nn
@@ -20,7 +21,7 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
 from zoo.finetune import parts, stages
 from zoo.fit import Average, Resumable, fit, measure
-from zoo.losses import classification_loss
+from zoo.history import History
 from zoo.models import DBN, MLP, GoogLeNet, InceptionSmall, LeNet5, TorchvisionNet
 from zoo.tasks import Classification
 from zoo.tasks.optimization import Optimization, constant
@@ -34,11 +35,10 @@ HEAD = {"head.weight", "head.bias"}
 
 
 @pytest.fixture(autouse=True)
-def quick(request, monkeypatch):
-    """No pictures, but where they are what is tested."""
-    if "pictured" not in request.keywords:
-        monkeypatch.setattr("zoo.train.pictures.curves", lambda *args, **options: None)
-        monkeypatch.setattr("zoo.train.pictures.confusion", lambda *args, **options: None)
+def quick(monkeypatch):
+    """No pictures."""
+    monkeypatch.setattr("zoo.train.pictures.curves", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.train.pictures.confusion", lambda *args, **options: None)
 
 
 @pytest.fixture
@@ -381,8 +381,6 @@ def learning(epoch: int, names) -> set[str]:
 
 def course(step: int, total: int = 12, warmup: float = 0.5) -> float:
     """One cycle of the rate: half a cosine up from 1/25 and half a cosine down."""
-    from math import cos, pi
-
     peak = warmup * total
     if step < peak:
         return 1 / 25 + 24 / 25 * (1 - cos(pi * step / peak)) / 2
@@ -576,27 +574,13 @@ def test_rare_classes_count_for_more_by_the_labels_of_the_training_part(weighted
 
 def test_weights_of_classes_are_for_training_alone(tmp_path):
     """What is measured while a fit goes on is what is measured after it."""
-    seen = []
     part, _ = unbalanced()
-    task, *_ = linear_fit(tmp_path, part, class_weights=True, loggers=[Kept(seen)])
+    history = History(tmp_path / "metrics.csv")
+    history.start("fit")
+    task, *_ = linear_fit(tmp_path, part, class_weights=True, loggers=[history])
     after = measure(Classification(task.net), module(part, batch_size=30), place=CPU)
-    (during,) = [row["val/loss"] for row in seen if "val/loss" in row]
+    _, (during,) = history.series("val/loss")["fit"]
     assert during == pytest.approx(after["val/loss"], rel=1e-5)
-
-
-def Kept(seen: list) -> object:  # noqa: N802 - stands for a class that is imported late
-    from lightning.pytorch.loggers import Logger
-
-    class InList(Logger):
-        name, version = "kept", ""
-
-        def log_metrics(self, metrics, step=None):
-            seen.append(metrics)
-
-        def log_hyperparams(self, *args, **kwargs):
-            pass
-
-    return InList()
 
 
 @pytest.mark.gpu
@@ -645,7 +629,6 @@ def test_probabilities_may_be_the_mean_over_the_image_and_its_mirror_image(loss)
 
     plain, mean = probabilities(shown), (probabilities(shown) + probabilities(mirrored)) / 2
     if loss == "quadratic":
-        assert (shown.amax(1) > 0).all() and (mirrored.amax(1) > 0).all() or True
         usable = (shown.amax(1) > 0) & (mirrored.amax(1) > 0)
         x, plain, mean = x[usable], plain[usable], mean[usable]
     y = plain.argmax(1)
@@ -694,8 +677,9 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("decay", [0.9, 0.3, 0.0])
 def test_the_average_forgets_by_its_decay_copies_counts_and_leaves_the_rest_alone(decay):
-    model, average = Counting(), Average(decay)
-    average.setup(SimpleNamespace(), SimpleNamespaceModule(model), "fit")
+    model, task, average = Counting(), LightningModule(), Average(decay)
+    task.net = model
+    average.setup(SimpleNamespace(), task, "fit")
     kept = average._average_model
     expected: list[float] = []
     generator = torch.Generator().manual_seed(0)
@@ -704,7 +688,7 @@ def test_the_average_forgets_by_its_decay_copies_counts_and_leaves_the_rest_alon
             model.moving += torch.randn(3, generator=generator)
             model.mean += 0.01
             model.count += 3
-        kept.update_parameters(model_of(kept, model))
+        kept.update_parameters(task)
         now = [*model.moving.double().tolist(), *model.mean.double().tolist()]
         expected = [decay * a + (1 - decay) * v for a, v in zip(expected, now, strict=True)] if step else now
         inner = kept.module.net
@@ -713,15 +697,3 @@ def test_the_average_forgets_by_its_decay_copies_counts_and_leaves_the_rest_alon
     found = [*inner.moving.tolist(), *inner.mean.tolist()]
     assert found == pytest.approx(expected, rel=1e-5)
     assert torch.equal(inner.still, Counting().still)
-
-
-def SimpleNamespaceModule(net: nn.Module) -> nn.Module:  # noqa: N802
-    from lightning.pytorch import LightningModule
-
-    holder = LightningModule()
-    holder.net = net
-    return holder
-
-
-def model_of(kept, net: nn.Module) -> nn.Module:
-    return SimpleNamespaceModule(net)

@@ -148,3 +148,49 @@ def test_losses_take_half_precision_outputs():
 def test_one_hot_target_costs_nothing_quadratically():
     y = torch.tensor([2, 0])
     assert classification_loss("quadratic")(F.one_hot(y, 4).double(), y).item() == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@SMOOTHING
+@pytest.mark.parametrize(("name", "classes"), [("cross_entropy", 5), ("quadratic", 5), ("binary_cross_entropy", 2)])
+def test_blended_classes_cost_what_both_classes_do(name, classes, smoothing, share):
+    """Cross-entropies are linear in the target; the squared distance also misses how far the two targets are apart."""
+    outputs, y = batch(classes)
+    other = np.roll(y, 1)
+    soft = share * np.eye(classes)[y] + (1 - share) * np.eye(classes)[other]
+    blended = loss_of(name, outputs, soft, label_smoothing=smoothing)
+    first, second = (loss_of(name, outputs, hard, label_smoothing=smoothing) for hard in (y, other))
+    expected = share * first + (1 - share) * second
+    if name == "quadratic":
+        apart = ((mixed(y, classes, smoothing) - mixed(other, classes, smoothing)) ** 2).sum(axis=1).mean()
+        expected -= 0.5 * share * (1 - share) * apart
+    assert blended == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_blended_classes_of_one_logit(dtype):
+    z, positive = torch.tensor([[0.5], [-2.0]], dtype=dtype), torch.tensor([0.25, 0.9])
+    loss = classification_loss("binary_cross_entropy")(z, torch.stack([1 - positive, positive], dim=1))
+    p = torch.sigmoid(z[:, 0].float())
+    expected = -(positive * p.log() + (1 - positive) * (1 - p).log()).mean()
+    torch.testing.assert_close(loss.float(), expected, rtol=1e-6 if dtype == torch.float32 else 0.02, atol=0)
+
+
+@SMOOTHING
+def test_weighted_classes_count_by_their_weight_in_the_mean(smoothing):
+    outputs, y = batch(4)
+    weight = np.array([0.5, 1.0, 2.0, 4.0])
+    log_p = np.log(softmax(outputs))
+    hard = weight[y] * log_p[np.arange(9), y]
+    spread = (weight * log_p).mean(axis=1)
+    expected = -((1 - smoothing) * hard + smoothing * spread).sum() / weight[y].sum()
+    loss = loss_of("cross_entropy", outputs, y, label_smoothing=smoothing, class_weights=torch.from_numpy(weight))
+    assert loss == pytest.approx(expected, rel=1e-12)
+    if not smoothing:
+        assert loss != pytest.approx(loss_of("cross_entropy", outputs, y), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["quadratic", "binary_cross_entropy"])
+def test_weights_of_classes_are_for_cross_entropy(name):
+    with pytest.raises(ValueError, match=f"class_weights are for the loss cross_entropy, not {name}"):
+        classification_loss(name, class_weights=torch.ones(2))

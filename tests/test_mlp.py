@@ -161,6 +161,16 @@ def test_xavier_spreads_weights_by_both_fans_and_starts_biases_at_zero():
         assert not linear.bias.any()
 
 
+@pytest.mark.parametrize("init", ["0.1", "-2", "1e-3", "0"])
+def test_a_number_is_what_every_weight_begins_with(init):
+    net = MLP(in_shape=(4,), num_classes=3, hidden=(5,), init=init)
+    net.reset_head(2)
+    for linear, shape in [(net.layers[0][0], (5, 4)), (net.head, (2, 5))]:
+        assert torch.equal(linear.weight, torch.full(shape, float(init)))
+        assert not linear.bias.any()
+        assert linear.weight.requires_grad
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -168,6 +178,9 @@ def test_xavier_spreads_weights_by_both_fans_and_starts_biases_at_zero():
         ({"num_classes": 0}, "at least 1"),
         ({"in_shape": (0,)}, "at least 1"),
         ({"init": "zeros"}, "unknown init 'zeros'"),
+        ({"init": "nan"}, "unknown init 'nan'"),
+        ({"init": "inf"}, "unknown init 'inf'"),
+        ({"init": ""}, "choose torch, xavier or a number"),
         ({"activation": "tahn"}, "unknown activation 'tahn'"),
         ({"output_activation": "tahn"}, "unknown activation 'tahn'"),
     ],

@@ -2,14 +2,17 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from omegaconf import OmegaConf
 from scipy import stats
 
 from zoo.catalogue import CONF
-from zoo.sweep import paired
+from zoo.sweep import SweepTable, paired
 
 KEY = "model.net.dropout"
 
@@ -185,3 +188,44 @@ def test_label_fractions_in_small_prints_paired_differences(zoo, folder, monkeyp
         assert float(row["difference"]) == pytest.approx(means[0] - means[1])
         assert row["pairs"] == "2"
     assert "paired.csv" in outcome.out
+
+
+def test_a_start_near_the_answer_shortens_the_way(zoo, folder, monkeypatch):
+    """Gradient descent on (w - 1)^2 E[x^2] multiplies w - 1 by 1 - 2 lr E[x^2] in every step; b stays at 0."""
+    monkeypatch.setenv("COLUMNS", "200")
+    outcome = zoo("train", "experiment=warm_start_line", "hydra.sweep.dir=sweep")
+    assert (outcome.status, outcome.err) == (0, "")
+    found = {float(row["model.net.init"]): row for row in table(folder / "sweep" / "sweep.csv")}
+    with (CONF / "optimizer" / "sgd.yaml").open() as file:
+        lr = yaml.safe_load(file)["lr"]
+    x = np.linspace(-1, 1, 64)
+    between = ((x[1:] + x[:-1]) / 2)[::2]  # on which the loss is watched
+    for init, steps in ((0.1, 56), (0.9, 25)):
+        falls = (1 - 2 * lr * (x**2).mean()) ** 2
+        closed = math.log(1e-4 / ((init - 1) ** 2 * (between**2).mean())) / math.log(falls)
+        assert math.ceil(closed) == steps
+        assert found[init]["fit/steps"] == str(steps)
+        job = folder / "sweep" / found[init]["job"]
+        losses = [float(row["val/loss"]) for row in table(job / "metrics.csv") if row["val/loss"]]
+        expected = (init - 1) ** 2 * (between**2).mean() * falls ** np.arange(1, steps + 1)
+        np.testing.assert_allclose(losses, expected, rtol=1e-3)
+        assert losses[-1] < 1e-4 <= losses[-2]
+        assert json.loads((job / "metrics.json").read_text())["fit/steps"] == steps
+    assert (folder / "sweep" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "fit/steps" in outcome.out
+
+
+def test_the_curves_of_many_jobs_would_be_a_tangle(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("zoo.sweep.pictures.curves", lambda panels, path: drawn.append(panels))
+    for count in (8, 9):
+        for k in range(count):
+            job = tmp_path / str(count) / str(k)
+            (job / ".hydra").mkdir(parents=True)
+            (job / ".hydra" / "overrides.yaml").write_text(f"[lr={k}, epochs=1]")
+            (job / "metrics.json").write_text('{"test/loss": 1.0, "fit/steps": 3}')
+            (job / "metrics.csv").write_text(f"fit,epoch,step,val/loss\nfit,0,5,{k}.5\n")
+        config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / str(count))}}, "compare": None})
+        SweepTable().on_multirun_end(config)
+        assert (tmp_path / str(count) / "sweep.csv").is_file()
+    assert drawn == [{"validation loss": {f"lr={k}": ([5], [k + 0.5]) for k in range(8)}}]

@@ -123,6 +123,62 @@ def test_patience_stops_and_keeps_the_weights_of_the_best_epoch(zoo, tmp_path):
     assert (answers == validation.y).float().mean().item() == pytest.approx(accuracy[best])
 
 
+@pytest.mark.parametrize("key", ["patience", "stop_below"])
+def test_to_stop_early_there_must_be_a_validation_part(key, zoo, tmp_path):
+    words = ("dataset.validation=0", f"model.stages.fit.{key}=1", f"hydra.run.dir={tmp_path / 'run'}")
+    outcome = zoo("train", *WORDS, *words)
+    assert outcome.status == 1
+    assert outcome.err == f"zoo train: {key} needs a validation part: set dataset.validation, or {key} to null\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fit_stops_once_its_loss_is_low_enough_and_tells_its_steps(tmp_path):
+    run = train(tmp_path / "run", "epochs=30", "batch_size=400", "lr=0.01", "model.stages.fit.stop_below=1.0")
+    losses = [float(row["val/loss"]) for row in history(run) if row["val/loss"]]
+    assert losses[-1] < 1 <= min(losses[:-1])
+    assert len(losses) < 30
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["fit/steps"] == 4 * len(losses)  # 1,293 examples in batches of 400
+    assert metrics["val/loss"] == pytest.approx(losses[-1], rel=1e-5)
+
+
+def test_a_loss_that_never_gets_so_low_stops_nothing(tmp_path):
+    run = train(tmp_path / "run", "epochs=3", "batch_size=400", "model.stages.fit.stop_below=0")
+    assert json.loads((run / "metrics.json").read_text())["fit/steps"] == 12
+
+
+def test_patience_and_a_low_enough_loss_go_together(tmp_path):
+    words = ("model=linear", "dataset=line", "model.stages.fit.patience=3", "model.stages.fit.stop_below=1e-3")
+    run = train(tmp_path / "run", *words)
+    assert json.loads((run / "metrics.json").read_text())["fit/steps"] < 50 * 8
+
+
+def test_a_stage_that_has_no_such_loss_is_refused_at_once(zoo, tmp_path):
+    words = ("model=dbn", "model.net.hidden=[8]", "model.stages.pretrain.stop_below=1", "epochs=1")
+    outcome = zoo("train", *WORDS, *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert outcome.status == 1
+    assert "stop_below" in outcome.err
+    assert "unexpected" not in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_tells_the_steps_of_the_fits_before_the_stop(zoo, tmp_path, monkeypatch):
+    def stop(self, trainer, pl_module, examples, batch_idx):
+        if (self.name, trainer.current_epoch) == ("pretrain.layer1", 1):
+            raise RuntimeError("the power is gone")
+
+    monkeypatch.setattr("zoo.train.gallery.draw", lambda *args, **options: None)
+    words = ["model=sae", "model.net.hidden=[8,6]", "batch_size=400", "model.stages.pretrain.stop_below=0"]
+    words += ["model.stages.pretrain.epochs=2", "model.stages.finetune.epochs=0"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Resumable, "on_train_batch_start", stop)
+        assert zoo("train", *WORDS, *words, f"hydra.run.dir={tmp_path / 'run'}").status == 1
+    assert zoo("train", f"resume={tmp_path / 'run'}").status == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    steps = {name: value for name, value in metrics.items() if name.endswith("/steps")}
+    assert steps == {"pretrain.layer0/steps": 8, "pretrain.layer1/steps": 8}
+
+
 def test_ema_keeps_the_average_and_not_the_last_weights(one, tmp_path):
     run = train(tmp_path / "run", "epochs=1", "model.stages.fit.ema=0.9")
     averaged, last = weights(run), weights(one)

@@ -176,6 +176,9 @@ def test_colour_kernels_are_summed_for_grey_images(official, tmp_path):
         net = TorchvisionNet(architecture=SMALL, in_shape=(1, 32, 32), num_classes=7, grey=grey).eval()
         load(net, file, head="load")
         torch.testing.assert_close(net(x), official(x.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-4)
+    assert torch.equal(
+        net.state_dict()["layers.body.conv1.0.weight"], official.conv1[0].weight.sum(dim=1, keepdim=True)
+    )
 
 
 def test_half_precision_is_widened(lenet5, tmp_path):
