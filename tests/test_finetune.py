@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from zoo import checkpoints
+from zoo.catalogue import CONF
 from zoo.data import digits
 from zoo.data.module import DataModule
 from zoo.data.preprocess import Preprocess
@@ -262,8 +263,6 @@ def test_a_net_without_a_head_has_none_to_begin_with(policy):
     [
         "model=lenet5 task.policy=haed",
         "model=lenet5 task.policy=gradual task.unfreeze_at=[2,1]",
-        "model=lenet5 task.policy=gradual task.unfreeze_at=[]",
-        "model=lenet5 task.head_lr_factor=0",
         "model=lenet5 task.class_weights=true task.loss=quadratic",
         "model=lenet5_1998 task.policy=head",
         "model=lenet5_1998 task.policy=gradual",
@@ -291,9 +290,7 @@ STEADY = words_of("", "optimizer.weight_decay=0.1", "gradient_clip=0.1")
     [
         ["encode_once=true"],
         ["encode_once=false"],
-        ["encode_once=true", "ema=0.9"],
-        ["encode_once=false", "ema=0.9"],
-        ["encode_once=false", "head_lr_factor"],
+        ["encode_once=false", "ema=0.9", "head_lr_factor"],
         ["augment"],
     ],
     ids=" ".join,
@@ -331,7 +328,6 @@ def test_a_head_on_codes_computed_once_is_the_head_on_codes_of_every_batch(train
     [
         "model=inception_small model.net.stem=8 model.net.width=0.25 model.net.dropout=0.5",
         "model=mlp model.net.hidden=[8] model.net.input_dropout=0.5",
-        "model=mlp model.net.hidden=[8] model.net.dropout=0.5",
     ],
 )
 def test_dropout_of_what_does_not_learn_is_off(words, train):
@@ -454,7 +450,7 @@ def same_run(run: Path, expected: Path) -> None:
     assert metrics(run) == metrics(expected)
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3])
+@pytest.mark.parametrize("epoch", [1, 3])
 def test_a_stopped_run_goes_on_to_the_same_end(epoch, four, zoo, tmp_path, monkeypatch):
     stopped_and_resumed(zoo, monkeypatch, tmp_path / "run", GRADUAL, epoch)
     same_run(tmp_path / "run", four.run)
@@ -479,10 +475,9 @@ def test_a_deep_belief_network_is_refined_from_the_top_down(train, watched, monk
         assert moved(states[epoch], states[epoch + 1]) == expected[epoch]
 
 
-@pytest.mark.parametrize("unfreeze_at", [[0], [2]])
-def test_early_stopping_goes_with_layers_that_begin_later(unfreeze_at, train, watched):
+def test_early_stopping_goes_with_layers_that_begin_later(train, watched):
     """A rate of next to nothing is no progress; the best weights are those of the first epoch."""
-    words = [*words_of("task.", "policy=gradual", f"unfreeze_at={unfreeze_at}"), f"{STAGE}.patience=1"]
+    words = [*words_of("task.", "policy=gradual", "unfreeze_at=[2]"), f"{STAGE}.patience=1"]
     run = train("run", *NET, *words, "lr=1e-12", "epochs=9", "batch_size=20", f"{STAGE}.stop_below=1e-9")
     epochs = max(watched) + 1
     assert epochs < 9
@@ -547,14 +542,13 @@ def module(part: InMemory, *, batch_size: int) -> DataModule:
     return DataModule(splits, preprocess=Preprocess(splits.shape, scale=1.0), batch_size=batch_size)
 
 
-def linear_fit(folder: Path, part: InMemory, *, epochs: int = 1, lr: float = 0.1, stage=None, loggers=(), **options):
+def linear_fit(folder: Path, part: InMemory, *, epochs: int = 1, lr: float = 0.1, loggers=(), **options):
     """All examples in one batch, so that the order does not matter: the task, its weights before and after."""
     torch.manual_seed(1)
     net = MLP(in_shape=part.x.shape[1:], num_classes=3, hidden=())
     optimization = Optimization(lambda groups: torch.optim.SGD(groups, lr=lr), constant, epochs)
     task, before = Classification(net, optimization=optimization, **options), state(net)
-    unset = dict.fromkeys(("gradient_clip", "ema", "patience", "stop_below"))
-    config = OmegaConf.create({"epochs": epochs, **unset, **(stage or {})})
+    config = OmegaConf.merge(OmegaConf.load(CONF / "stage" / "classify.yaml"), {"epochs": epochs})
     data = module(part, batch_size=len(part))
     fit(task, data, config, name="fit", folder=folder, loggers=loggers, place=CPU, progress=False)
     return task, before, state(net)
@@ -590,7 +584,7 @@ def test_weights_of_classes_are_where_the_net_is(train):
 
 
 def test_weights_of_classes_are_put_where_the_trainer_computes():
-    part, weight = unbalanced()
+    part, _ = unbalanced()
     task = Classification(MLP(in_shape=(5,), num_classes=3, hidden=()), class_weights=True)
     task.trainer = SimpleNamespace(
         datamodule=module(part, batch_size=4), strategy=SimpleNamespace(root_device=torch.device("meta"))
@@ -598,7 +592,6 @@ def test_weights_of_classes_are_put_where_the_trainer_computes():
     task.setup("fit")  # the net itself is moved there only after this
     loss = task.loss(torch.zeros(4, 3, device="meta"), torch.zeros(4, dtype=torch.long, device="meta"))
     assert loss.device.type == "meta"
-    assert len(weight) == 3
 
 
 # Mirror images

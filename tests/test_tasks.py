@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from torch import nn
 
 from zoo import config
+from zoo.catalogue import CONF
 from zoo.data.module import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
@@ -362,8 +363,7 @@ def weights_by_hand(steps, *, lr=0.1, clip=math.inf):
 def fit_all_points(task, folder, *, validation=True, loggers=(), **stage):
     """Full batches, so that the order does not matter."""
     x, y = (torch.tensor(array, dtype=torch.float32) for array in regression_data())
-    unset = dict.fromkeys(("gradient_clip", "ema", "patience", "stop_below"))
-    stage = OmegaConf.create({"epochs": 6, **unset, **stage})
+    stage = OmegaConf.merge(OmegaConf.load(CONF / "stage" / "regress.yaml"), {"epochs": 6, **stage})
     data = module(x, y, batch_size=8, validation=validation)
     fit(task, data, stage, name="fit", folder=folder, loggers=loggers, place=PLACE, progress=False)
     return task.net.weight.detach()[0].numpy()

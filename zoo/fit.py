@@ -22,14 +22,15 @@ LOG_EVERY = 50  # steps, but at least once an epoch
 
 
 class Resumable(Callback):
-    """Writes ``last.ckpt`` after every epoch, with what Lightning leaves out: fit's name and state of chance."""
+    """Writes ``last.ckpt`` every so many epochs, with what Lightning leaves out: the fit's name and state of chance."""
 
-    def __init__(self, name: str, last: Path):
-        self.name, self.last = name, last
+    def __init__(self, name: str, last: Path, *, every: int = 1):
+        self.name, self.last, self.every = name, last, every
         self.rng: dict[str, Any] | None = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        trainer.save_checkpoint(self.last)
+        if self.every and (trainer.current_epoch + 1) % self.every == 0:
+            trainer.save_checkpoint(self.last)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["fit"] = self.name
@@ -114,7 +115,7 @@ def fit(
         data: on what.
         stage: ``epochs``, ``gradient_clip``, ``ema``, ``patience`` and ``stop_below`` (which need a validation part).
         name: of the fit, kept in its checkpoints.
-        folder: ``last.ckpt`` is written here after every epoch.
+        folder: ``last.ckpt`` is written here after every ``checkpoint_every`` epochs of the stage.
         loggers: where metrics go.
         place: the Trainer's arguments for where it runs.
         resume: a ``last.ckpt`` of the same fit to go on from.
@@ -135,7 +136,8 @@ def fit(
         )
     if stage.ema is not None:
         callbacks.append(Average(stage.ema))
-    callbacks.append(Resumable(name, folder / "last.ckpt"))  # after all others have settled what they keep
+    # After all others have settled what they keep.
+    callbacks.append(Resumable(name, folder / "last.ckpt", every=stage.checkpoint_every))
     trainer = _trainer(
         place,
         callbacks=callbacks,

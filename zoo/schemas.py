@@ -26,6 +26,7 @@ class Stage:
     ema: float | None = None  # decay of the weights' moving average, which is what is evaluated and kept
     patience: int | None = None  # epochs without a better validation metric before stopping; keeps the best
     stop_below: float | None = None  # validation loss at which the fit ends; the metrics then say after how many steps
+    checkpoint_every: int = 1  # epochs between checkpoints to resume from; 0: none
 
 
 @dataclass

@@ -258,6 +258,8 @@ def _settle_stages(cfg: DictConfig) -> None:
         ):
             if value is not None and not 0 <= value < most:
                 raise ValueError(f"{key}={value}: from 0 up to {'any number' if most == inf else most} is allowed")
+        if stage.checkpoint_every < 0:
+            raise ValueError(f"checkpoint_every={stage.checkpoint_every}: epochs, or 0 for no checkpoints, are needed")
         if stage.min_steps is not None and stage.min_steps < 1:
             raise ValueError(f"min_steps={stage.min_steps}: at least 1 is needed")
         for part in ("schedule", "task", "optimizer", "lr_schedule"):

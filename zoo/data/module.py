@@ -129,7 +129,8 @@ class DataModule(LightningDataModule):
             raise ValueError(f"this dataset has no {part} part")
         process, processes = self._place()
         share = range(process, len(examples), processes)  # unpadded: every example counts once
-        return self._loader(examples, cast("Sampler[int]", share), EVALUATION_BATCH)
+        batch_size = max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // prod(self.splits.shape)))
+        return self._loader(examples, cast("Sampler[int]", share), batch_size)
 
     def _loader(
         self, examples: Examples | Views, sampler: Sampler[int] | Sampler[tuple[int, int]], batch_size: int
