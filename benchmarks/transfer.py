@@ -13,6 +13,7 @@ import csv
 import json
 import sys
 from pathlib import Path
+from shutil import rmtree
 from statistics import mean, stdev
 
 from scipy.stats import t
@@ -37,6 +38,7 @@ RANDOM = {
 def run(folder: Path, words: list[str]) -> dict[str, float]:
     """The metrics of a run, which is not repeated where they are there."""
     if not (folder / "metrics.json").is_file():
+        rmtree(folder, ignore_errors=True)  # of a run that was stopped
         main("train", [*words, "progress=false", f"hydra.run.dir={folder}"])
     return json.loads((folder / "metrics.json").read_text())
 

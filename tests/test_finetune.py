@@ -186,11 +186,14 @@ def test_a_class_token_and_position_embeddings_learn_with_the_first_layer():
     assert set(last.parameters) == set(loose)
 
 
-def test_auxiliary_heads_count_as_the_head():
+def test_auxiliary_heads_are_a_part_that_never_learns_where_no_layer_does():
     with torch.device("meta"):
         net = NETS["googlenet"]()
-    head, *below = parts(net)
-    assert set(head.parameters) == {*net.head.parameters(), *net.auxiliaries.parameters()}
+    head, auxiliaries, *below = parts(net)
+    assert set(head.parameters) == set(net.head.parameters())
+    assert set(auxiliaries.parameters) == set(net.auxiliaries.parameters())
+    assert [part.begin for part in parts(net, policy="gradual")[:3]] == [0, 0, 1]
+    assert [part.begin for part in parts(net, policy="head")[:3]] == [0, None, None]
     assert not any(part.name.startswith(("average", "pool")) for part in below)
 
 
@@ -346,14 +349,15 @@ def test_where_all_learns_everything_moves(train, watched):
     assert watched[0].training == {name for name, _ in net.named_modules()}
 
 
-def test_a_classifier_with_auxiliary_heads_learns_them_with_its_head():
+@pytest.mark.parametrize(("policy", "heads"), [("head", ("head.",)), ("gradual", ("head.", "auxiliaries."))])
+def test_auxiliary_heads_learn_where_they_help_a_layer(policy, heads):
     torch.manual_seed(0)
     net = GoogLeNet(in_shape=(1, 79, 79), num_classes=3, dropout=0.0)
-    task = Classification(net, policy="head")
+    task = Classification(net, policy=policy)
     begin(task, epoch=0)
     training_loss(task, (torch.randn(2, 1, 79, 79), torch.tensor([0, 2]))).backward()
     wanted = {name for name, p in net.named_parameters() if p.grad is not None}
-    assert wanted == {n for n, _ in net.named_parameters() if n.startswith(("head.", "auxiliaries."))}
+    assert wanted == {name for name, _ in net.named_parameters() if name.startswith(heads)}
 
 
 # Layer after layer

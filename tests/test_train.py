@@ -173,7 +173,8 @@ def test_a_resumed_run_tells_the_steps_of_the_fits_before_the_stop(zoo, tmp_path
     with monkeypatch.context() as patch:
         patch.setattr(Resumable, "on_train_batch_start", stop)
         assert zoo("train", *WORDS, *words, f"hydra.run.dir={tmp_path / 'run'}").status == 1
-    assert zoo("train", f"resume={tmp_path / 'run'}").status == 0
+    outcome = zoo("train", f"resume={tmp_path / 'run'}")
+    assert outcome.status == 0, outcome.err
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     steps = {name: value for name, value in metrics.items() if name.endswith("/steps")}
     assert steps == {"pretrain.layer0/steps": 8, "pretrain.layer1/steps": 8}

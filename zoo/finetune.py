@@ -4,21 +4,15 @@ Imports torch only. A net is seen as its head and, below it, its layers; a layer
 function, so its batch normalisation and dropout are held in evaluation mode too.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 POLICIES = ("full", "head", "gradual")
+HEADS = ("head", "auxiliaries")  # what of a net depends on its classes
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
-CONTAINERS = (
-    "body",
-    "features",
-    "encoder",
-    "layers",
-    "trunk_output",
-    "blocks",
-)  # in which torchvision keeps its layers
+CONTAINERS = ("body", "features", "encoder", "layers", "trunk_output", "blocks")  # where torchvision keeps layers
 
 
 @dataclass(frozen=True)
@@ -50,12 +44,12 @@ def parts(
     unfreeze_at: Sequence[int] = (1,),
     head_lr_factor: float = 1.0,
     layer_decay: float = 1.0,
-    leave_out: Collection[nn.Parameter] = (),
+    leave_out: Iterable[nn.Parameter] = (),
 ) -> list[Part]:
     """The parts of a net from the head down to the input.
 
     Args:
-        net: with ``layers`` and a ``head``; what is in neither (auxiliary heads) counts as the head.
+        net: with ``layers`` and a ``head``; what is in neither, but for auxiliary heads, counts to the lowest layer.
         policy: full: all learn from the start; head: the head alone, ever (a linear probe); gradual: the head first,
             then one layer after the other (Howard & Ruder 2018).
         unfreeze_at: for gradual, the epochs at which the layers below the head begin, from the top down; all that
@@ -65,7 +59,7 @@ def parts(
         leave_out: parameters that another task fits.
 
     Raises:
-        ValueError: an unknown policy, a factor or epoch out of range, or a net without a head.
+        ValueError: an unknown policy, a factor or epoch out of range, or a head that is missing or cannot learn.
     """
     if policy not in POLICIES:
         raise ValueError(f"policy={policy}: choose one of {', '.join(POLICIES)}")
@@ -78,50 +72,65 @@ def parts(
         raise ValueError(f"unfreeze_at={epochs}: epochs from 0 on, none before the one in front of it, are needed")
     if policy != "full" and getattr(net, "head", None) is None:
         raise ValueError(f"policy={policy}: this {type(net).__name__} has no head; use policy=full")
-    below = list(stages(net))[::-1]
-    taken = {p for _, modules, loose in below for p in _parameters(modules, loose)} | set(leave_out)
+    left_out = set(leave_out)
+    lower = list(stages(net))[::-1]
+    found = []
+    for name in HEADS:
+        module = getattr(net, name, None)
+        if isinstance(module, nn.Module):
+            begin = None if policy == "head" and name != "head" else 0  # auxiliary heads only help the layers
+            found.append(Part(name, (module,), tuple(module.parameters()), begin, head_lr_factor))
+    taken = {p for part in found for p in part.parameters} | {p for _, modules in lower for p in _parameters(modules)}
     rest = tuple(p for p in net.parameters() if p not in taken)
-    head = tuple(part for name, part in net.named_children() if name not in ("layers", "body"))
-    found = [Part("head", head, rest, 0, head_lr_factor)]
-    for above, (name, modules, loose) in enumerate(below):
+    aside = tuple(child for name, child in net.named_children() if name not in (*HEADS, "layers"))
+    for above, (name, modules) in enumerate(lower):
         begin = {"full": 0, "head": None, "gradual": epochs[min(above, len(epochs) - 1)]}[policy]
-        own = tuple(p for p in _parameters(modules, loose) if p not in set(leave_out))
-        found.append(Part(name, modules, own, begin, layer_decay ** (above + 1)))
+        last = above == len(lower) - 1
+        own = (*(rest if last else ()), *_parameters(modules))
+        found.append(Part(name, (*modules, *(aside if last else ())), own, begin, layer_decay ** (above + 1)))
+    if not lower and rest:
+        found.append(Part("net", aside, rest, 0 if policy == "full" else None, 1.0))
+    found = [replace(part, parameters=tuple(p for p in part.parameters if p not in left_out)) for part in found]
+    if not any(part.begin == 0 and part.parameters for part in found):
+        raise ValueError(
+            f"policy={policy}: the head of this {type(net).__name__} has nothing to learn; use policy=full"
+        )
     return [part for part in found if part.parameters]
 
 
-def stages(net: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, ...], tuple[nn.Parameter, ...]]]:
-    """(name, modules, loose parameters) of the layers that have parameters, from the input up.
+def stages(net: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, ...]]]:
+    """(name, modules) of the layers that have parameters, from the input up.
 
-    torchvision's nets that are one layer are taken apart further. A normalisation belongs to the layer in front of it;
-    loose parameters, such as a transformer's position embedding, to the first.
+    torchvision's nets that are one layer are taken apart further. What has no parameters or only normalises belongs to
+    the layer in front of it.
     """
-    layers: nn.Module = getattr(net, "layers", nn.Module())
-    inside = dict(layers.named_children())
-    loose: list[nn.Parameter] = []
-    found = list(_unpacked(inside["body"], loose) if set(inside) == {"body"} else inside.items())
+    inside = dict(getattr(net, "layers", nn.Module()).named_children())
     grouped: list[tuple[str, list[nn.Module]]] = []
-    for name, module in found:
-        if not list(module.parameters()):
-            continue
-        if grouped and isinstance(module, NORMALISATIONS):
-            grouped[-1][1].append(module)
+    before: list[nn.Module] = []  # the first layer
+    for name, module in _unpacked(inside["body"]) if set(inside) == {"body"} else inside.items():
+        if not _only_normalises(module):
+            grouped.append((name, [*before, module]))
+            before = []
         else:
-            grouped.append((name, [module]))
-    for number, (name, modules) in enumerate(grouped):
-        yield name if not name.isdecimal() else f"layer{name}", tuple(modules), tuple(loose) if number == 0 else ()
+            (grouped[-1][1] if grouped else before).append(module)
+    for name, modules in grouped:
+        yield name if not name.isdecimal() else f"layer{name}", tuple(modules)
 
 
-def _unpacked(module: nn.Module, loose: list[nn.Parameter]) -> Iterator[tuple[str, nn.Module]]:
-    loose += module.parameters(recurse=False)
+def _only_normalises(module: nn.Module) -> bool:
+    """Or does not learn at all."""
+    learning = [part for part in module.modules() if list(part.parameters(recurse=False))]
+    return all(isinstance(part, NORMALISATIONS) for part in learning)
+
+
+def _unpacked(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, child in module.named_children():
         if name in CONTAINERS:
-            yield from ((f"{name}.{inner}", part) for inner, part in _unpacked(child, loose))
+            yield from ((f"{name}.{inner}", part) for inner, part in _unpacked(child))
         else:
             yield name, child
 
 
-def _parameters(modules: Sequence[nn.Module], loose: Sequence[nn.Parameter]) -> Iterator[nn.Parameter]:
-    yield from loose
+def _parameters(modules: Sequence[nn.Module]) -> Iterator[nn.Parameter]:
     for module in modules:
         yield from module.parameters()

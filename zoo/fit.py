@@ -76,6 +76,10 @@ class Average(WeightAveraging):
         super().__init__(multi_avg_fn=mean)
 
 
+class LowEnough(EarlyStopping):
+    """Of another name, since a fit may have both."""
+
+
 class Bar(RichProgressBar):
     """Redrawn every `LOG_EVERY` batches. Lightning's own gathers its numbers after each, which slows a small net."""
 
@@ -107,7 +111,7 @@ def fit(
     place: dict[str, Any],
     resume: Path | None = None,
     progress: bool = True,
-) -> int:
+) -> None:
     """Fit ``task`` for the stage's epochs; it then holds the last weights, their average, or the best ones.
 
     Args:
@@ -120,9 +124,6 @@ def fit(
         place: the Trainer's arguments for where it runs.
         resume: a ``last.ckpt`` of the same fit to go on from.
         progress: whether to show the bar.
-
-    Returns:
-        How many steps the optimizer took.
     """
     callbacks: list[Callback] = [FiniteLoss()]
     best = None
@@ -132,7 +133,7 @@ def fit(
         callbacks += [EarlyStopping(monitor, mode=mode, patience=stage.patience), best]
     if stage.stop_below is not None:
         callbacks.append(
-            EarlyStopping("val/loss", stopping_threshold=stage.stop_below, patience=stage.epochs, check_finite=False)
+            LowEnough("val/loss", stopping_threshold=stage.stop_below, patience=stage.epochs, check_finite=False)
         )
     if stage.ema is not None:
         callbacks.append(Average(stage.ema))
@@ -156,7 +157,6 @@ def fit(
         task.load_state_dict(state)
         task.teardown("fit")  # once more, of these weights
         Path(best.best_model_path).unlink()
-    return trainer.global_step
 
 
 def measure(task: Task, data: DataModule, *, place: dict[str, Any]) -> dict[str, float]:

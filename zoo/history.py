@@ -53,6 +53,10 @@ class History(Logger):
                 values.append(row[metric])
         return found
 
+    def steps(self, stage: str) -> dict[str, int]:
+        """For each fit of a stage, how many steps it took."""
+        return {row["fit"]: row["step"] + 1 for row in self.rows if row["fit"].partition(".")[0] == stage}
+
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}

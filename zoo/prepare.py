@@ -63,6 +63,15 @@ def net(node: DictConfig, splits: Splits, *, dataset: str) -> nn.Module:
             )
         target, arguments = config.check(stage.task, where="task")
         task = cast("type[Task]", target)
+        if not getattr(task, "validation_loss", True):
+            if stage.stop_below is not None:
+                raise ValueError(f"stop_below: {task.__name__} has no loss to go by; set it to null")
+            if stage.lr_schedule._target_.endswith(".plateau"):
+                raise ValueError(
+                    f"lr_schedule plateau: {task.__name__} has no loss to go by; choose another lr_schedule"
+                )
+        if arguments.get("flips") and len(splits.shape) != 3:
+            raise ValueError(f"{pair}: flips are for pictures, the data are {shape_text(splits.shape)}")
         kind = "classes" if splits.classes else "values"
         if task.targets not in ("none", kind):
             words = {"classes": "class labels", "values": "real target values"}

@@ -22,11 +22,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo import checkpoints, config, gallery, pictures, prepare, schemas, weights
 from zoo.checkpoints import CheckpointInfo
 from zoo.data.image_folder import read_like
-from zoo.data.module import DataModule
+from zoo.data.module import DataModule, batches
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits, seed_from, shape_text
 from zoo.features import encoded
@@ -41,12 +42,13 @@ CHECKED = 1000  # pictures that a task looks at before anything is fitted; of re
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage that is to be run: its config, and the examples that its task learns from."""
+    """A stage that is to be run: its config, the examples that its task learns from, and how they are batched."""
 
     name: str
     config: DictConfig
     splits: Splits
     needs_labels: bool
+    drop_single: bool
 
     def fits(self, net: nn.Module) -> Iterator[tuple[str, Task]]:
         """(name, task) of every fit, in order; a task is made when it is its turn."""
@@ -54,7 +56,8 @@ class Stage:
         optimization = Optimization(
             optimizer=partial(config.build, self.config.optimizer, where=f"{where}.optimizer"),
             lr_schedule=partial(config.build, self.config.lr_schedule),
-            total_steps=self.config.epochs * ceil(len(self.splits.train) / self.config.batch_size),
+            total_steps=self.config.epochs
+            * batches(len(self.splits.train), self.config.batch_size, drop_single=self.drop_single),
         )
         task = partial(config.build, self.config.task, optimization=optimization)
         for part, fit_task in config.build(self.config.schedule, net, task):
@@ -102,7 +105,6 @@ def train(cfg: DictConfig) -> dict[str, float]:
     if resume is None:
         _begin(folder, cfg, command, preprocess)
     _announce(stages, net, splits)
-    steps: dict[str, float] = {}
     for stage in stages:
         fitted = False
         for name, task in stage.fits(net):
@@ -125,8 +127,9 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 batch_size=stage.config.batch_size,
                 seed=seed,
                 workers=cfg.dataset.workers,
+                drop_single=stage.drop_single,
             )
-            taken = fit(
+            fit(
                 task,
                 data,
                 stage.config,
@@ -138,15 +141,15 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 progress=cfg.progress,
             )
             resume, fitted = None, True
-            if stage.config.stop_below is not None:
-                steps[f"{name}/steps"] = taken
         if fitted and not stage.needs_labels:
             _draw(net, splits, preprocess, folder, prefix=stage.name, codes=cfg.codes)
     if resume is not None:
         raise ValueError(f"{folder}: its last.ckpt is of a fit {resume['fit']!r} that its config.yaml does not have")
     task = config.build(stages[-1].config.task, net)  # of the whole net, whatever part was fitted last
     metrics = measure(task, DataModule(splits, preprocess=preprocess, workers=cfg.dataset.workers), place=place)
-    metrics |= steps
+    for stage in stages:
+        if stage.config.stop_below is not None:
+            metrics |= {f"{fit}/steps": steps for fit, steps in history.steps(stage.name).items()}
     about = _describe(cfg, stages[-1], net, splits, preprocess, metrics, command)
     _write(folder, net, about, history, task, stages)
     return metrics
@@ -165,14 +168,16 @@ def _stages(cfg: DictConfig, splits: Splits, net: nn.Module) -> list[Stage]:
             raise ValueError("dataset.labels: a net with label_units learns all labels together with the data")
         labelled = splits.keep_labels(cfg.dataset.labels, seed=cfg.seed)
     stages = []
+    normalises = any(isinstance(module, _BatchNorm) for module in net.modules())
     for name, stage in cfg.model.stages.items():
         if not stage.epochs:
             continue
         needs_labels = config.check(stage.task)[0].targets != "none"  # type: ignore[attr-defined]
         examples = labelled if needs_labels else splits
         if stage.min_steps is not None:
-            stage.epochs = max(stage.epochs, ceil(stage.min_steps / ceil(len(examples.train) / stage.batch_size)))
-        stages.append(Stage(name, stage, examples, needs_labels))
+            steps = batches(len(examples.train), stage.batch_size, drop_single=normalises)
+            stage.epochs = max(stage.epochs, ceil(stage.min_steps / steps))
+        stages.append(Stage(name, stage, examples, needs_labels, normalises))
     return stages
 
 

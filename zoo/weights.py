@@ -5,19 +5,20 @@ Hugging Face hub. Files hold tensors only: safetensors, or pickles that torch op
 """
 
 import hashlib
+import http.client
 import json
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ from zoo.catalogue import index, suggest
 from zoo.checkpoints import info, open_checkpoint
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import shape_text
+from zoo.finetune import HEADS
 
 # SHA-256 of torchvision's files, whose names hold the first eight digits; of the others those eight are compared.
 SHA256 = {
@@ -39,7 +41,6 @@ SHA256 = {
 HUB = "hf://"
 NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a net's tensors
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")  # what wrappers put before every name
-HEADS = ("head.", "auxiliaries.")  # what depends on the classes
 SHOWN = 5  # names in a message
 
 
@@ -58,7 +59,7 @@ class Pretrained:
     preprocess: Preprocess | None = None
 
 
-def load(net: nn.Module, weights: str, *, head: str = "fresh") -> Pretrained:
+def load(net: nn.Module, weights: str | Path, *, head: str = "fresh") -> Pretrained:
     """Put weights from elsewhere into ``net``: everything but the head must match.
 
     Args:
@@ -80,7 +81,7 @@ def load(net: nn.Module, weights: str, *, head: str = "fresh") -> Pretrained:
         raise ValueError(f"weights_head={head}: choose fresh or load")
     if head == "fresh" and getattr(net, "head", None) is None:
         head = "load"  # there is none to keep
-    found = _find(net, weights)
+    found = _find(net, str(weights))
     tensors = _fitted(net, found, keep_head=head == "load")
     net.load_state_dict(tensors, strict=False)  # what is left out was accounted for
     return replace(found, tensors=tensors)
@@ -181,7 +182,7 @@ def _fetched(url: str) -> Path:
     prefix = SHA256.get(path.name) or path.stem.rpartition("-")[2]
     try:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
-    except (URLError, OSError) as error:
+    except (URLError, OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise FileNotFoundError(
             f"{url} cannot be reached ({reason}): fetch it elsewhere and put it at {path}, or name it with weights=FILE"
@@ -193,8 +194,11 @@ def _fetched(url: str) -> Path:
 
 def _from_file(net: nn.Module, path: Path) -> Pretrained:
     if path.suffix == ".safetensors":
-        with suppress(ValueError):  # not the zoo's, or damaged, which reading will show
+        try:
             info(path)
+        except ValueError:  # not the zoo's, or so damaged that reading it will show it
+            pass
+        else:
             return _of_zoo(str(path))
     enum = _enum(net)
     for entry in enum.values():
@@ -230,7 +234,7 @@ def _from_hub(net: nn.Module, weights: str) -> Pretrained:
             f"weights={weights} cannot be fetched ({reason}): "
             "download its model.safetensors elsewhere and name that file"
         ) from error
-    prepared = config.get("pretrained_cfg", {})
+    prepared = (config.get("pretrained_cfg") if isinstance(config, dict) else None) or {}
     preprocess = None
     if {"mean", "std", "input_size"} <= prepared.keys():
         shape = tuple(prepared["input_size"])
@@ -259,24 +263,31 @@ def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, by the names that it gives them."""
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        with tensors_only():
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content: Any = load_file(path)
+        else:
+            with tensors_only(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # such as of a pickle's protocol
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path}: holds more than tensors, or is no weights file; nothing of it was executed. "
             "Save its state_dict() alone, best as .safetensors"
         ) from error
-    except (RuntimeError, EOFError, SafetensorError, OSError, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: damaged or cut short ({' '.join(str(error).split())[:120]})") from error
-    for name in NESTED:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
+    except Exception as error:  # torch's reader trips over a damaged file in any way there is
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise ValueError(f"{path}: damaged or cut short ({reason})") from error
+    while isinstance(content, Mapping):
+        inner = next((content[name] for name in NESTED if isinstance(content.get(name), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
     if not isinstance(content, Mapping) or not content:
         raise ValueError(f"{path}: no state dict, but {type(content).__name__}")
-    odd = [name for name, value in content.items() if not isinstance(value, Tensor)]
-    if odd:
-        raise ValueError(f"{path}: a state dict holds tensors only, {odd[0]!r} is {type(content[odd[0]]).__name__}")
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(f"{path}: a state dict holds tensors by name only, {name!r} is {type(value).__name__}")
+        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+            raise ValueError(f"{path}: {name} is a {value.layout} tensor on {value.device}; save it dense")
     return dict(content)
 
 
@@ -288,7 +299,12 @@ def _renamed(net: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     ours = {theirs: name for name, theirs in foreign.items()}
     # DenseNet's files are older than its code: norm.1 is now norm1.
     current = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name): name for name in tensors}
-    return {ours.get(name, name): tensors[old] for name, old in current.items()}
+    renamed: dict[str, Tensor] = {}
+    for name, old in current.items():
+        if (own := ours.get(name, name)) in renamed:
+            raise ValueError(f"{old} is there twice, by its own name and by another ({own})")
+        renamed[own] = tensors[old]
+    return renamed
 
 
 # Fitting
@@ -296,13 +312,13 @@ def _renamed(net: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _fitted(net: nn.Module, found: Pretrained, *, keep_head: bool) -> dict[str, Tensor]:
     """What is to be loaded; ValueError with every tensor that is missing, left over or of another shape."""
-    own, given = net.state_dict(), dict(found.tensors)
+    own, given, heads = net.state_dict(), dict(found.tensors), tuple(f"{name}." for name in HEADS)
     kernel = next((name for name, value in own.items() if value.dim() == 4), "")
     if kernel in given and given[kernel].dim() == 4 and given[kernel].shape[1] == 3 and own[kernel].shape[1] == 1:
         given[kernel] = given[kernel].sum(dim=1, keepdim=True)  # a grey image is three equal channels
     wrong: list[str] = []
     for name, value in own.items():
-        is_head = name.startswith(HEADS)
+        is_head = name.startswith(heads)
         if name not in given:
             # Files of before 2018 have no counters of batches, and a headless file has no head to leave out.
             if not name.endswith("num_batches_tracked") and (keep_head or not is_head):
@@ -316,11 +332,11 @@ def _fitted(net: nn.Module, found: Pretrained, *, keep_head: bool) -> dict[str, 
             wrong.append(f"{name} is {shape_text(there.shape) or 1} there, {shape_text(value.shape) or 1} in the net")
         elif there.is_floating_point() != value.is_floating_point():
             wrong.append(f"{name} is {there.dtype} there, {value.dtype} in the net")
-        elif there.is_floating_point() and not there.isfinite().all():
+        elif there.is_floating_point() and not there.to(value.dtype).isfinite().all():
             wrong.append(f"{name} has values that are no numbers")
     wrong += [f"{name} ({shape_text(given[name].shape)}) is not in the net" for name in given if name not in own]
     if wrong:
         more = f" … and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         kind = getattr(net, "architecture", type(net).__name__)
         raise ValueError(f"{found.source} does not fit {kind}: {'; '.join(wrong[:SHOWN])}{more}")
-    return {name: value for name, value in given.items() if keep_head or not name.startswith(HEADS)}
+    return {name: value for name, value in given.items() if keep_head or not name.startswith(heads)}

@@ -6,7 +6,7 @@ it: no other generator is read or advanced.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from math import prod
+from math import ceil, prod
 from typing import cast
 
 import torch
@@ -74,6 +74,7 @@ class DataModule(LightningDataModule):
         batch_size: examples in a training batch, over all processes.
         seed: of the order and the distortions.
         workers: processes that read sets not held in memory.
+        drop_single: a last training batch of one example is left out: it has no deviation to normalise by.
 
     Raises:
         ValueError: mixing of examples that have no classes.
@@ -88,6 +89,7 @@ class DataModule(LightningDataModule):
         batch_size: int = 128,
         seed: int = 0,
         workers: int = 0,
+        drop_single: bool = False,
     ):
         super().__init__()
         self.splits, self.preprocess = splits, preprocess
@@ -97,16 +99,17 @@ class DataModule(LightningDataModule):
         # What is cut from a picture at its full resolution is cut where it is read, and not a second time.
         self.read_as_views = isinstance(splits.train, Pictures) and Views.wanted(self.augment)
         self.distort = replace(self.augment, crop=1.0, randaugment=0) if self.read_as_views else self.augment
-        self.batch_size, self.seed, self.workers = batch_size, seed, workers
+        self.batch_size, self.seed, self.workers, self.drop_single = batch_size, seed, workers, drop_single
 
     def train_dataloader(self) -> DataLoader[Batch]:
         process, processes = self._place()
         sampler = Shuffle(len(self.splits.train), seed=self.seed, process=process, processes=processes)
         batch_size = -(-self.batch_size // processes)
+        short = batches(len(sampler), batch_size, drop_single=self.drop_single) * batch_size < len(sampler)
         if self.read_as_views:
             views = Views(cast(Pictures, self.splits.train), augment=self.augment, seed=self.seed)
-            return self._loader(views, Dated(sampler), batch_size)
-        return self._loader(self.splits.train, sampler, batch_size)
+            return self._loader(views, Dated(sampler), batch_size, drop_last=short)
+        return self._loader(self.splits.train, sampler, batch_size, drop_last=short)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._in_order(self.splits.validation, "validation")
@@ -133,7 +136,12 @@ class DataModule(LightningDataModule):
         return self._loader(examples, cast("Sampler[int]", share), batch_size)
 
     def _loader(
-        self, examples: Examples | Views, sampler: Sampler[int] | Sampler[tuple[int, int]], batch_size: int
+        self,
+        examples: Examples | Views,
+        sampler: Sampler[int] | Sampler[tuple[int, int]],
+        batch_size: int,
+        *,
+        drop_last: bool = False,
     ) -> DataLoader[Batch]:
         workers = self.workers
         if isinstance(examples, InMemory):
@@ -145,6 +153,7 @@ class DataModule(LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             collate_fn=_finished,  # type: ignore[arg-type]
+            drop_last=drop_last,
             num_workers=workers,
             persistent_workers=workers > 0,
             # Its own generator, or every epoch would draw the workers' base seed from the global one.
@@ -153,6 +162,12 @@ class DataModule(LightningDataModule):
 
     def _place(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+
+def batches(count: int, batch_size: int, *, drop_single: bool) -> int:
+    """How many training batches an epoch has, see `DataModule`."""
+    single = drop_single and count % batch_size == 1 < min(count, batch_size)
+    return ceil(count / batch_size) - single
 
 
 def _finished(batch: Batch) -> Batch:

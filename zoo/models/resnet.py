@@ -11,9 +11,11 @@ imported when a net is made.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -76,6 +78,7 @@ class TorchvisionNet(nn.Module):
         ours = {id(tensor): name for name, tensor in self.state_dict(keep_vars=True).items()}
         self.torchvision_names = {ours[id(tensor)]: name for name, tensor in named.items()}
         self.width: int = self.head.in_features  # of the code
+        _try(self, architecture)
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x num_classes logits."""
@@ -110,8 +113,22 @@ def _torchvision(architecture: str, num_classes: int) -> Any:
 
     known = [name for name in models.list_models(module=models) if name not in WITHOUT_KNOWN_HEAD]
     if architecture not in known:
-        raise ValueError(f"architecture={architecture}: choose one of {', '.join(known)}")
+        near = get_close_matches(architecture, known, 5) or ["resnet18", "efficientnet_b0", "vit_b_16"]
+        raise ValueError(f"architecture={architecture}: no such classifier of torchvision; near it: {', '.join(near)}")
     return models.get_model(architecture, weights=None, num_classes=num_classes)
+
+
+def _try(net: TorchvisionNet, architecture: str) -> None:
+    """Pass one black image through: ValueError where the maps shrink to nothing or the size is a fixed other one."""
+    weight = net.head.weight
+    net.eval()
+    try:
+        with torch.no_grad():
+            net(torch.zeros(1, *net.in_shape, dtype=weight.dtype, device=weight.device))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{architecture} cannot take images of {text(net.in_shape)}: {reason}") from error
+    net.train()
 
 
 def _resnet_layers(net: Any) -> nn.Sequential:

@@ -91,8 +91,8 @@ class Classification(Fitting):
         self.frozen: list[finetune.Part] = []
         # Where the head alone ever learns, the codes that it reads are constants, which may be computed beforehand.
         self.inputs = Encoded(net, len(net.layers) if policy == "head" else 0)  # type: ignore[arg-type]
-        self.has_auxiliaries = isinstance(net, AuxiliaryClassifier) and bool(auxiliary_weight)
-        self.loss = classification_loss(loss, label_smoothing=label_smoothing)
+        self.has_auxiliaries = isinstance(net, AuxiliaryClassifier) and bool(auxiliary_weight) and policy != "head"
+        self.loss = self.training_loss = classification_loss(loss, label_smoothing=label_smoothing)
         if class_weights:  # refused here, where nothing has begun, for another loss
             classification_loss(loss, class_weights=torch.ones(1))
         num_classes = 2 if loss == "binary_cross_entropy" else int(net.num_classes)  # type: ignore[arg-type]
@@ -120,8 +120,12 @@ class Classification(Fitting):
         if stage == "fit" and self.class_weights:
             labels = self.trainer.datamodule.splits.train.labels()  # type: ignore[attr-defined]
             counts = torch.bincount(labels.cpu(), minlength=int(self.net.num_classes))  # type: ignore[arg-type]
-            weights = (len(labels) / (len(counts) * counts.clamp(min=1))).to(self.device)
-            self.loss = classification_loss(self.loss_name, label_smoothing=self.label_smoothing, class_weights=weights)
+            weights = len(labels) / (len(counts) * counts.clamp(min=1))
+            self.training_loss = classification_loss(
+                self.loss_name,
+                label_smoothing=self.label_smoothing,
+                class_weights=weights.to(self.trainer.strategy.root_device),  # where the module is not yet
+            )
 
     def train(self, mode: bool = True) -> "Classification":
         super().train(mode)
@@ -149,15 +153,18 @@ class Classification(Fitting):
 
     def teardown(self, stage: str) -> None:
         super().teardown(stage)
-        self.frozen = []
+        if self.frozen:
+            self.frozen = []
+            self.train()  # or a later stage would find them in evaluation mode
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        if self.has_auxiliaries and not self.inputs.ready:
+        if self.has_auxiliaries:
             outputs, auxiliary_outputs = cast(AuxiliaryClassifier, self.net).forward_with_auxiliaries(x)
-            loss = self.loss(outputs, y) + self.auxiliary_weight * sum(self.loss(aux, y) for aux in auxiliary_outputs)
+            auxiliary = sum(self.training_loss(aux, y) for aux in auxiliary_outputs)
+            loss = self.training_loss(outputs, y) + self.auxiliary_weight * auxiliary
         else:
-            loss = self.loss(self.outputs(x), y)
+            loss = self.training_loss(self.outputs(x), y)
         if is_logging_step(self):
             self.log("train/loss", loss, prog_bar=True)
         return loss

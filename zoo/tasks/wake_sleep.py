@@ -41,6 +41,7 @@ class WakeSleep(Fitting):
 
     targets: ClassVar[str] = NO_TARGETS
     monitor: ClassVar[str] = "val/reconstruction_error"
+    validation_loss: ClassVar[bool] = False  # what is descended has no value of its own
     mode: ClassVar[str] = "min"
     refused_precisions: ClassVar[dict[str, str]] = FP16
     inputs: Encoded
