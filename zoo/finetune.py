@@ -72,26 +72,28 @@ def parts(
         raise ValueError(f"unfreeze_at={epochs}: epochs from 0 on, none before the one in front of it, are needed")
     if policy != "full" and getattr(net, "head", None) is None:
         raise ValueError(f"policy={policy}: this {type(net).__name__} has no head; use policy=full")
-    left_out = set(leave_out)
-    lower = list(stages(net))[::-1]
+    courses: dict[str, Sequence[int | None]] = {"full": [0], "head": [None], "gradual": epochs}
+    begins = courses[policy]
     found = []
     for name in HEADS:
         module = getattr(net, name, None)
         if isinstance(module, nn.Module):
             begin = None if policy == "head" and name != "head" else 0  # auxiliary heads only help the layers
             found.append(Part(name, (module,), tuple(module.parameters()), begin, head_lr_factor))
-    taken = {p for part in found for p in part.parameters} | {p for _, modules in lower for p in _parameters(modules)}
-    rest = tuple(p for p in net.parameters() if p not in taken)
+    for above, (name, modules) in enumerate(reversed(list(stages(net)))):
+        begin, factor = begins[min(above, len(begins) - 1)], layer_decay ** (above + 1)
+        found.append(Part(name, modules, tuple(_parameters(modules)), begin, factor))
+    taken = {parameter for part in found for parameter in part.parameters}
+    rest = tuple(parameter for parameter in net.parameters() if parameter not in taken)
     aside = tuple(child for name, child in net.named_children() if name not in (*HEADS, "layers"))
-    for above, (name, modules) in enumerate(lower):
-        begin = {"full": 0, "head": None, "gradual": epochs[min(above, len(epochs) - 1)]}[policy]
-        last = above == len(lower) - 1
-        own = (*(rest if last else ()), *_parameters(modules))
-        found.append(Part(name, (*modules, *(aside if last else ())), own, begin, layer_decay ** (above + 1)))
-    if not lower and rest:
-        found.append(Part("net", aside, rest, 0 if policy == "full" else None, 1.0))
+    if found and found[-1].name not in HEADS:
+        lowest = found.pop()
+        found.append(replace(lowest, modules=(*aside, *lowest.modules), parameters=(*rest, *lowest.parameters)))
+    else:
+        found.append(Part("net", aside, rest, begins[0], 1.0))
+    left_out = set(leave_out)
     found = [replace(part, parameters=tuple(p for p in part.parameters if p not in left_out)) for part in found]
-    if not any(part.begin == 0 and part.parameters for part in found):
+    if policy != "full" and not any(part.begin == 0 and part.parameters for part in found):
         raise ValueError(
             f"policy={policy}: the head of this {type(net).__name__} has nothing to learn; use policy=full"
         )
