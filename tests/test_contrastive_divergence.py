@@ -19,6 +19,7 @@ from zoo.fit import fit
 from zoo.history import History
 from zoo.likelihood import log_likelihood
 from zoo.models import DBN, RBM, StackedAutoencoder
+from zoo.schemas import Stage
 from zoo.tasks import ContrastiveDivergence
 from zoo.tasks.optimization import Optimization, constant
 
@@ -68,7 +69,7 @@ def module(x, *, y=None, validation=None, batch_size=None):
 
 def fit_on(task, x, folder, *, validation=None, batch_size=None, resume=None, place=PLACE, **stage):
     """Fit, and give the history."""
-    stage = OmegaConf.create({"epochs": 1, "gradient_clip": None, "ema": None, "patience": None, **stage})
+    stage = OmegaConf.merge(OmegaConf.structured(Stage), {"epochs": 1, **stage})
     history = History(folder / "metrics.csv")
     history.start("fit")
     fit(

@@ -30,7 +30,7 @@ def test_every_model_is_listed_with_its_layers_and_parameters(zoo):
     ("pattern", "names"),
     [
         ("lenet*", [name for name in list_models() if name.startswith("lenet")]),
-        ("net5", ["lenet5", "lenet5_1998"]),
+        ("et5", ["lenet5", "lenet5_1998", "resnet50"]),
         ("l?near", ["linear"]),
         ("mlp", [name for name in list_models() if "mlp" in name]),
     ],

@@ -16,6 +16,7 @@ from zoo.fit import fit, measure
 from zoo.history import History
 from zoo.models import StackedAutoencoder
 from zoo.models.autoencoder import Autoencoder
+from zoo.schemas import Stage
 from zoo.tasks import Reconstruction
 from zoo.tasks.optimization import Optimization, constant
 
@@ -65,7 +66,7 @@ def module(x, *, validation=True, batch_size=None):
 
 
 def fit_on(task, x, folder, *, batch_size=None, **stage):
-    stage = OmegaConf.create({"epochs": 1, "gradient_clip": None, "ema": None, "patience": None, **stage})
+    stage = OmegaConf.merge(OmegaConf.structured(Stage), {"epochs": 1, **stage})
     history = History(folder / "metrics.csv")
     history.start("fit")
     data = module(x, batch_size=batch_size)

@@ -17,6 +17,7 @@ from zoo.fit import fit
 from zoo.history import History
 from zoo.likelihood import log_likelihood
 from zoo.models import DBN, RBM, StackedAutoencoder
+from zoo.schemas import Stage
 from zoo.tasks import ContrastiveDivergence, WakeSleep
 from zoo.tasks.optimization import Optimization, constant
 
@@ -61,7 +62,7 @@ def sigmoid(a):
 
 
 def fit_on(task, x, folder, *, batch_size=None, validation=None, **stage):
-    stage = OmegaConf.create({"epochs": 1, "gradient_clip": None, "ema": None, "patience": None, **stage})
+    stage = OmegaConf.merge(OmegaConf.structured(Stage), {"epochs": 1, **stage})
     part = InMemory(x, labels(len(x)))
     splits = Splits(part, part if validation else None, None, tuple(x.shape[1:]), classes=("a", "b", "c"))
     data = DataModule(splits, preprocess=Preprocess(tuple(x.shape[1:]), scale=1.0), batch_size=batch_size or len(x))
