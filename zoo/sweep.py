@@ -127,10 +127,12 @@ def _keep(path: Path, rows: Rows, column_is_shown: Callable[[str], bool], shown:
         writer.writeheader()
         writer.writerows(rows)
     printed = [key for key in columns if column_is_shown(key)]
-    table = Table(title=str(path), title_justify="left")
+    table = Table()
     for key in printed:
         name, equals, value = key.partition("=")
         table.add_column(name.rpartition(".")[2] + equals + value, justify="right")
     for row in rows if shown is None else shown:
         table.add_row(*(f"{v:.4f}" if isinstance(v := row.get(key, ""), float) else str(v) for key in printed))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print(str(path), soft_wrap=True, highlight=False, markup=False)

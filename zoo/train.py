@@ -248,6 +248,8 @@ def _settle_stages(cfg: DictConfig) -> None:
         raise ValueError("model.stages: at least one stage is needed")
     if cfg.model.inputs not in ("standardized", "unit"):
         raise ValueError(f"model.inputs={cfg.model.inputs}: choose standardized or unit")
+    if cfg.weights_head not in weights.HEAD_CHOICES:
+        raise ValueError(f"weights_head={cfg.weights_head}: choose {' or '.join(weights.HEAD_CHOICES)}")
     for name, stage in cfg.model.stages.items():
         for key in ("epochs", "batch_size"):
             stage[key] = stage[key] if cfg[key] is None else cfg[key]

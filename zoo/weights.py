@@ -39,6 +39,7 @@ SHA256 = {
     "resnet152-394f9c45.pth": "394f9c45966e3651a89bbb78a48410a6755854ce4a5ab64927cf1c7247f85e58",
 }
 HUB = "hf://"
+HEAD_CHOICES = ("fresh", "load")
 NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a net's tensors
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")  # what wrappers put before every name
 SHOWN = 5  # names in a message
@@ -77,8 +78,8 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "fresh") -> Pretrai
         ValueError: an unknown name, a file that is damaged, not the one it claims to be or holds more than tensors,
             or tensors that do not match, listed by name and shape. The net is then as it was.
     """
-    if head not in ("fresh", "load"):
-        raise ValueError(f"weights_head={head}: choose fresh or load")
+    if head not in HEAD_CHOICES:
+        raise ValueError(f"weights_head={head}: choose {' or '.join(HEAD_CHOICES)}")
     if head == "fresh" and getattr(net, "head", None) is None:
         head = "load"  # there is none to keep
     found = _find(net, str(weights))
