@@ -57,7 +57,8 @@ def compare(dataset: str, labels: int, folder: Path, words: list[str]) -> list[d
         case = ["experiment=transfer", f"dataset={dataset}", f"dataset.labels={labels}", *setting, *words]
         name = f"{dataset}-{labels}-{arm}".replace(" ", "-")
         results[arm] = [run(folder / f"{name}-{seed}", [*case, f"seed={seed}"]) for seed in SEEDS]
-    best = max(RANDOM, key=lambda arm: mean(metrics["val/accuracy"] for metrics in results[arm]))
+    longest_first = reversed(list(RANDOM))  # which counts where two are equally good
+    best = max(longest_first, key=lambda arm: mean(metrics["val/accuracy"] for metrics in results[arm]))
     accuracies = {arm: [metrics["test/accuracy"] for metrics in results[arm]] for arm in results}
     return [
         {

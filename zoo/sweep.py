@@ -134,5 +134,5 @@ def _keep(path: Path, rows: Rows, column_is_shown: Callable[[str], bool], shown:
     for row in rows if shown is None else shown:
         table.add_row(*(f"{v:.4f}" if isinstance(v := row.get(key, ""), float) else str(v) for key in printed))
     console = Console()
+    console.print(str(path), soft_wrap=True, highlight=False, markup=False)  # as a title it might be broken
     console.print(table)
-    console.print(str(path), soft_wrap=True, highlight=False, markup=False)
