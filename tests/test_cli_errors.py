@@ -300,6 +300,45 @@ CASES = {
     "labels too few": Case(ONE + "dataset.labels=5", ("class 0", "too few", "dataset.labels")),
     "labels=0": Case(ONE + "dataset.labels=0", ("labels=0",)),
     "labels=-1": Case(ONE + "dataset.labels=-1", ("labels=-1",)),
+    "a class of too few pictures": Case(
+        OWN + "dataset=image_folder dataset.root=photos dataset.test=2",
+        ("class b has 1", "dataset.test"),
+        lambda folder: (pictures(folder, "a"), pictures(folder, "b", count=1)),
+    ),
+    "a class in the test part only": Case(
+        OWN + "dataset=image_folder dataset.root=photos",
+        ("photos/test", "'c'", "photos/train"),
+        lambda folder: (pictures(folder, "train/a", "train/b"), pictures(folder, "test/a", "test/c")),
+    ),
+    "a picture one pixel wide": Case(
+        OWN + "dataset=image_folder dataset.root=photos",
+        ("photos/a", "1 pixels wide", "on_bad_image=skip"),
+        lambda folder: (pictures(folder, "a", shape=(28, 1)), pictures(folder, "b")),
+    ),
+    "on_bad_image": Case(
+        OWN + "dataset=image_folder dataset.root=photos dataset.on_bad_image=ignore",
+        ("dataset.on_bad_image=ignore", "refuse or skip"),
+        lambda folder: pictures(folder, "a", "b"),
+    ),
+    "weights misspelled": Case(
+        QUIET + "model=resnet18 dataset=digits weights=IMAGENET_V1", ("weights=IMAGENET_V1", "IMAGENET1K_V1")
+    ),
+    "weights of a net that torchvision has not": Case(ONE + "weights=DEFAULT", ("weights=DEFAULT", "a run folder")),
+    "weights not there": Case(ONE + "weights=gone.pth", ("weights=gone.pth", "no such file")),
+    "weights_head": Case(ONE + "weights_head=old", ("weights_head=old", "fresh or load")),
+    "architecture": Case(
+        QUIET + "model=torchvision model.net.architecture=resnet19 dataset=digits",
+        ("architecture=resnet19", "resnet18"),
+    ),
+    "policy": Case(ONE + "model.stages.fit.task.policy=slow", ("policy=slow", "full, head, gradual")),
+    "unfreeze_at": Case(
+        ONE + "model.stages.fit.task.policy=gradual model.stages.fit.task.unfreeze_at=[3,1]", ("unfreeze_at=[3, 1]",)
+    ),
+    "crop": Case(ONE + "dataset.augment.crop=2", ("dataset.augment.crop=2", "to 1")),
+    "mixup of values": Case(
+        "train model=linear dataset=line progress=false dataset.augment.mixup=0.2", ("dataset.augment is for pictures",)
+    ),
+    "checkpoint_every": Case(ONE + "model.stages.fit.checkpoint_every=-1", ("checkpoint_every=-1",)),
     "task key of an rbm": Case(QUIET + "model=rbm model.stages.fit.task.chain=3", ("fit.task.chain", "mean chains")),
     "corruption": Case(
         QUIET + "model=sae model.stages.pretrain.task.corruption=salt",

@@ -10,7 +10,7 @@ import pytest
 import zoo
 
 PACKAGE = Path(zoo.__file__).parent
-VERBS = {"train", "evaluate", "predict", "explain", "sample", "export", "listing", "show", "cli"}
+VERBS = {"train", "evaluate", "predict", "explain", "sample", "export", "listing", "show", "reproduce", "cli"}
 OUTSIDE = ("pictures.py", "gallery.py", "features.py", "likelihood.py", "finetune.py", "weights.py", "gradcam.py")
 FILES = {str(path.relative_to(PACKAGE)): path for path in PACKAGE.rglob("*.py")}
 

@@ -7,6 +7,7 @@ description and of every tensor, so a changed byte is noticed wherever it is. No
 import hashlib
 import json
 import os
+import platform
 import subprocess
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from zoo.catalogue import CHECKPOINTS, index, suggest
 from zoo.data.preprocess import Preprocess
 
 FORMAT = "1"
+HEADLINES = ("test/accuracy", "test/mse")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class CheckpointInfo:
         license: of the data it learned from.
         commit: of the source tree, where it was known.
         versions: of the libraries.
+        hardware: on which it was trained.
         preprocess: what `transforms` gives, as plain values.
     """
 
@@ -60,6 +63,7 @@ class CheckpointInfo:
     license: str = ""
     commit: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    hardware: str = ""
 
     def transforms(self) -> Preprocess:
         """A Pillow image, or raw pixels 0 to 255 (a batch or one), -> what the net takes."""
@@ -119,8 +123,17 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
     return net.eval(), described
 
 
-def publish(run: str | Path, name: str) -> None:
+def publish(run: str | Path, name: str, *, metric: dict[str, float] | None = None, **more: Any) -> dict[str, Any]:
     """Copy a run's weights to ``checkpoints/NAME.safetensors`` and enter them in ``checkpoints/index.yaml``.
+
+    Args:
+        run: what `load` takes.
+        name: under which they are found from now on.
+        metric: the headline, name and value; None: accuracy or squared error, where it has one.
+        more: further keys of the entry.
+
+    Returns:
+        The entry.
 
     Raises:
         FileNotFoundError, ValueError: as `load`; what cannot be loaded is not published.
@@ -129,16 +142,19 @@ def publish(run: str | Path, name: str) -> None:
     content = _locate(run)[0].read_bytes()
     with replacing(CHECKPOINTS / f"{name}.safetensors") as temporary:
         temporary.write_bytes(content)
-    headline = next((metric for metric in ("test/accuracy", "test/mse") if metric in about.metrics), None)
+    if metric is None:
+        metric = {key: about.metrics[key] for key in HEADLINES if key in about.metrics}
     entry = {
         "file": f"{name}.safetensors",
         "sha256": hashlib.sha256(content).hexdigest(),
         "size": len(content),  # bytes
         "model": about.name,
-        "metric": {headline: about.metrics[headline]} if headline else {},
+        "metric": metric,
+        **more,
     }
     with replacing(CHECKPOINTS / "index.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump({**index(), name: entry}, sort_keys=True))
+        temporary.write_text(yaml.safe_dump({**index(), name: entry}, sort_keys=True, width=120))
+    return entry
 
 
 def provenance() -> dict[str, Any]:
@@ -152,7 +168,25 @@ def provenance() -> dict[str, Any]:
         git = ["git", "-C", str(root), "rev-parse", "HEAD"]
         commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     versions = {"zoo": __version__, "torch": str(torch.__version__)}
-    return {"commit": commit, "versions": versions | {m.__name__: m.__version__ for m in (torchvision, lightning)}}
+    return {
+        "commit": commit,
+        "versions": versions | {m.__name__: m.__version__ for m in (torchvision, lightning)},
+        "hardware": _hardware(),
+    }
+
+
+def _hardware() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' if threads > 1 else ''} of {_processor()}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 @contextmanager

@@ -22,12 +22,13 @@ zoo - a reference zoo of the classic deep-learning models
   zoo export     checkpoint=NAME|PATH format=onnx|torch_export [output=FILE]
   zoo list       [PATTERN]       models and checkpoints
   zoo show       NAME            a model card: layers, shapes, parameters, paper, deviations
+  zoo reproduce  NAME|all [--train]   do the shipped checkpoints give the numbers in the index?
 
-All but list and show take Hydra overrides (KEY=VALUE) and flags: --cfg job prints the config, --config-dir adds a
+All but the last three take Hydra overrides (KEY=VALUE) and flags: --cfg job prints the config, --config-dir adds a
 folder of your own, -m sweeps over comma-separated values. debug=true shows where an error came up.
 """
 HYDRA_VERBS = ("train", "evaluate", "predict", "explain", "sample", "export")
-PLAIN_VERBS = ("list", "show")
+PLAIN_VERBS = ("list", "show", "reproduce")
 
 
 def main(verb: str | None = None, arguments: Sequence[str] | None = None) -> None:

@@ -87,6 +87,7 @@ class Train:
     progress: bool = True
     codes: str = "pca"
     compare: str | None = None
+    claim: dict[str, Any] | None = None
     debug: bool = False
 
 

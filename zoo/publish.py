@@ -1,0 +1,75 @@
+"""From the runs of a recipe to a checkpoint that ships: its file is that of the first seed, never the best of several.
+
+    zoo train -m experiment=NAME seed=1,2,3 hydra.sweep.dir=sweeps/NAME
+    python -m zoo.publish NAME sweeps/NAME
+
+Enters the file, the recipe's claim and the values of all seeds in ``checkpoints/index.yaml``; `zoo.results` then writes
+the table and the cards. For maintainers, in a checkout.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from zoo import checkpoints, claims
+
+VARIES = ("seed", "resume", "progress")  # what the runs of one recipe may differ in
+
+
+def publish(name: str, sweep: Path) -> dict[str, Any]:
+    """Returns the entry of the index.
+
+    Raises:
+        FileNotFoundError, ValueError: no finished runs there, runs that differ in more than the seed, or no claim.
+    """
+    runs: dict[int, tuple[Path, dict[str, Any]]] = {}
+    for path in sorted(sweep.glob("*/metrics.json")):
+        config: Any = OmegaConf.to_container(OmegaConf.load(path.parent / "config.yaml"))
+        runs[config["seed"]] = (path.parent, config)
+    if not runs:
+        raise FileNotFoundError(f"{sweep}: no finished runs in its folders; name the folder of a sweep over seeds")
+    seeds = sorted(runs)
+    folder, config = runs[seeds[0]]
+    for seed in seeds[1:]:
+        other = runs[seed][1]
+        odd = [key for key in config if key not in VARIES and config[key] != other.get(key)]
+        if odd:
+            raise ValueError(f"{runs[seed][0]}: {odd[0]} is another than in {folder}; these are runs of two recipes")
+    claim = claims.of(config)
+    if claim is None:
+        raise ValueError(
+            f"{folder}: its recipe claims nothing; a claim= with quantity, reference, source and goal is needed"
+        )
+    metrics = {seed: _metrics(run) for seed, (run, _) in runs.items()}
+    minutes = [_minutes(run) for run, _ in runs.values()]
+    entry = {
+        "experiment": name,
+        "claim": config["claim"],
+        "parameters": checkpoints.info(folder).num_params,
+        "seeds": seeds,
+        "values": [round(claim.value(metrics[seed]), 6) for seed in seeds],
+        "minutes": round(sum(minutes) / len(minutes), 1),
+        "hardware": checkpoints.info(folder).hardware,
+    }
+    names = claims.QUANTITIES[claim.quantity].metrics
+    return checkpoints.publish(folder, name, metric={key: metrics[seeds[0]][key] for key in names}, **entry)
+
+
+def _metrics(run: Path) -> Mapping[str, float]:
+    """Those that the run was left with, and those that ``zoo evaluate output=`` added."""
+    later = run / "evaluation.json"
+    return json.loads((run / "metrics.json").read_text()) | (json.loads(later.read_text()) if later.is_file() else {})
+
+
+def _minutes(run: Path) -> float:
+    """From the first file of a run to its last."""
+    return ((run / "metrics.json").stat().st_mtime - (run / "config.yaml").stat().st_mtime) / 60
+
+
+if __name__ == "__main__":
+    published = publish(sys.argv[1], Path(sys.argv[2]))
+    sys.stdout.write(f"{sys.argv[1]}: {published['values']} in {published['file']}\n")
