@@ -1,0 +1,196 @@
+"""Table, cards, index and files say the same; an indexed number is what is measured; the first seed's file ships."""
+
+import hashlib
+import json
+
+import pytest
+import yaml
+
+from zoo import catalogue, checkpoints, publish, reproduce, results
+from zoo.claims import Claim
+
+ERROR = {"quantity": "test error, %", "reference": 0.95, "source": "a paper", "goal": 0.6}
+CLAIMED = [name for name, entry in catalogue.index().items() if "claim" in entry]
+
+
+def test_what_is_generated_is_what_the_index_says():
+    stale = [path.name for path, text in results.documents().items() if not path.is_file() or path.read_text() != text]
+    assert not stale, "run python -m zoo.results"
+
+
+@pytest.mark.parametrize("name", catalogue.list_checkpoints())
+def test_the_index_says_what_the_file_is(name):
+    entry = catalogue.index()[name]
+    content = (catalogue.CHECKPOINTS / entry["file"]).read_bytes()
+    about = checkpoints.info(name)
+    assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+    assert len(content) == entry["size"]
+    assert about.name == entry["model"]
+    for metric in entry["metric"].keys() & about.metrics.keys():
+        assert entry["metric"][metric] == about.metrics[metric]
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_the_file_that_ships_is_of_the_first_seed_of_its_recipe(name):
+    entry = catalogue.index()[name]
+    claim = Claim(**entry["claim"])
+    assert entry["seeds"][0] == min(entry["seeds"])
+    assert len(entry["values"]) == len(entry["seeds"]) >= 3
+    assert claim.value(entry["metric"]) == pytest.approx(entry["values"][0], abs=1e-5)
+    recipe = yaml.safe_load((catalogue.CONF / "experiment" / f"{entry['experiment']}.yaml").read_text())
+    assert recipe["claim"] == entry["claim"]
+    about = checkpoints.info(name)
+    assert f"experiment={entry['experiment']}" in about.command
+    assert about.num_params == entry["parameters"]
+
+
+def test_all_files_together_are_small_enough_to_ship():
+    sizes = [path.stat().st_size for path in catalogue.CHECKPOINTS.glob("*.safetensors")]
+    assert sum(sizes) <= 60 * 2**20
+    assert max(sizes) <= 15 * 2**20
+
+
+@pytest.mark.mnist
+@pytest.mark.parametrize("name", CLAIMED)
+def test_an_indexed_metric_is_what_is_measured(name, mnist_root, monkeypatch, folder, zoo):
+    monkeypatch.setenv("ZOO_DATA", mnist_root)
+    assert zoo("evaluate", f"checkpoint={name}", "output=metrics.json").status == 0
+    measured = json.loads((folder / "metrics.json").read_text())
+    for metric, value in catalogue.index()[name]["metric"].items():
+        assert measured[metric] == pytest.approx(value, rel=reproduce.TOLERANCE)
+
+
+# Claims
+
+
+def test_a_quantity_is_computed_from_the_metrics():
+    assert Claim(**ERROR).value({"test/accuracy": 0.9945}) == pytest.approx(0.55)
+    assert Claim(**{**ERROR, "quantity": "test accuracy, %"}).value({"test/accuracy": 0.9945}) == pytest.approx(99.45)
+    bracket = {"test/log_likelihood_ais": -85.0, "test/log_likelihood_reverse_ais": -88.0}
+    assert Claim(**{**ERROR, "quantity": "log p of the test part, nats"}).value(bracket) == pytest.approx(-86.5)
+    with pytest.raises(ValueError, match="needs the metric test/accuracy"):
+        Claim(**ERROR).value({})
+    with pytest.raises(ValueError, match="choose one of"):
+        Claim(**{**ERROR, "quantity": "speed"})
+
+
+@pytest.mark.parametrize(
+    ("quantity", "values", "bound", "good"),
+    [
+        ("test error, %", [0.5, 0.7], 0.6, True),
+        ("test error, %", [0.5, 0.72], 0.6, False),
+        ("test error, %", [0.603], 0.6, True),  # as it is printed
+        ("test accuracy, %", [99.0], 98.6, True),
+        ("test accuracy, %", [98.5], 98.6, False),
+    ],
+)
+def test_a_bound_is_reached_by_the_mean(quantity, values, bound, good):
+    assert Claim(**{**ERROR, "quantity": quantity}).reaches(values, bound) is good
+
+
+def test_a_row_shows_mean_and_deviation_and_what_was_not_reached():
+    entry = {"claim": ERROR, "values": [0.5, 0.6, 0.7], "seeds": [1, 2, 3], "parameters": 61706, "minutes": 2.5}
+    entry |= {"hardware": "a machine", "experiment": "good"}
+    text = results.table({"good": entry, "short": {**entry, "values": [0.8, 0.9, 1.0]}})
+    good, short = (line for line in text.splitlines() if line.startswith("| ["))
+    assert "| 61,706 | test error, % | 0.95 | 0.60 ± 0.10 | 3 | 0.60 | 2.5 |" in good
+    assert "| 0.90 ± 0.10 | 3 | 0.60: **not reached** |" in short
+    assert "a paper" in text
+
+
+# Publishing
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Two seeds of a recipe that claims something, the second one first."""
+    from zoo.cli import main
+
+    root = tmp_path_factory.mktemp("sweep")
+    (root / "conf" / "experiment").mkdir(parents=True)
+    recipe = {"epochs": 1, "progress": False, "claim": ERROR, "defaults": [{"override /model": "logistic"}]}
+    text = "# @package _global_\n" + yaml.safe_dump(recipe)
+    (root / "conf" / "experiment" / "mine.yaml").write_text(text)
+    words = ["-m", "--config-dir", str(root / "conf"), "experiment=mine", "seed=2,1", "dataset.test=1500"]
+    main("train", [*words, f"hydra.sweep.dir={root / 'sweep'}"])
+    return root / "sweep"
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """An empty folder of checkpoints."""
+    for module in ("zoo.catalogue", "zoo.checkpoints"):
+        monkeypatch.setattr(f"{module}.CHECKPOINTS", tmp_path / "checkpoints")
+    return tmp_path / "checkpoints"
+
+
+def test_what_is_published_is_the_first_seeds_file_with_all_seeds_values(sweep, shelf, zoo):
+    entry = publish.publish("mine", sweep)
+    assert entry["seeds"] == [1, 2]
+    errors = [100 - 100 * json.loads((sweep / job / "metrics.json").read_text())["test/accuracy"] for job in "10"]
+    assert entry["values"] == pytest.approx(errors, abs=1e-5)
+    assert (shelf / "mine.safetensors").read_bytes() == (sweep / "1" / "model.safetensors").read_bytes()
+    assert catalogue.index()["mine"] == entry
+    results.main([])
+    assert (shelf.parent / "RESULTS.md").read_text() == results.table({"mine": entry})
+    card = (shelf / "mine.md").read_text()
+    for part in ("Multinomial logistic regression", "a paper", "zoo train experiment=mine seed=1", "CC BY 4.0"):
+        assert part in card
+    results.main(["--check"])
+    (shelf / "mine.md").write_text("by hand")
+    with pytest.raises(SystemExit, match=r"mine\.md"):
+        results.main(["--check"])
+
+
+def test_runs_of_two_recipes_are_not_published(sweep, shelf, tmp_path):
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(sweep, other)
+    config = other / "0" / "config.yaml"
+    config.write_text(config.read_text().replace("lr: 0.003", "lr: 0.004"))
+    with pytest.raises(ValueError, match="model is another than"):
+        publish.publish("mine", other)
+    with pytest.raises(FileNotFoundError, match="no finished runs"):
+        publish.publish("mine", tmp_path / "nowhere")
+    assert not shelf.exists()
+
+
+def test_a_run_without_a_claim_is_not_published(trained, shelf, tmp_path):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "0").symlink_to(trained)
+    with pytest.raises(ValueError, match="claims nothing"):
+        publish.publish("mine", tmp_path / "sweep")
+
+
+# Reproducing
+
+
+def test_the_shipped_checkpoint_of_the_embedded_digits_is_reproduced(zoo):
+    outcome = zoo("reproduce", "lenet5-digits")
+    assert outcome.status == 0, outcome.err
+    assert "as it says" in outcome.out
+
+
+def test_a_number_that_differs_is_an_error(zoo, monkeypatch):
+    entry = {**catalogue.index()["lenet5-digits"], "metric": {"test/accuracy": 0.99}}
+    monkeypatch.setattr("zoo.reproduce.index", lambda: {"lenet5-digits": entry})
+    monkeypatch.setattr("zoo.reproduce._zoo", lambda verb, *words: _write(words, {"test/accuracy": 0.98}))
+    outcome = zoo("reproduce", "all")
+    assert outcome.status == 1
+    assert "lenet5-digits test/accuracy: 0.9800, not 0.9900" in outcome.err
+
+
+@pytest.mark.parametrize("words", [[], ["lenet5-digit"], ["a", "b"], ["lenet5-digits", "--train"]])
+def test_what_cannot_be_reproduced_is_one_line(zoo, words):
+    outcome = zoo("reproduce", *words)
+    assert outcome.status == 1
+    assert len(outcome.err.splitlines()) == 1
+    assert "lenet5-digits" in outcome.err
+
+
+def _write(words, metrics):
+    from pathlib import Path
+
+    output = next(word.removeprefix("output=") for word in words if word.startswith("output="))
+    Path(output).write_text(json.dumps(metrics))
