@@ -82,8 +82,8 @@ def card(name: str, entry: dict[str, Any]) -> str:
         f"**Training.** `zoo train experiment={name} seed={entry['seeds'][0]}`, about {entry['minutes']:g} minutes on "
         f"{entry['hardware']}; {', '.join(f'{key} {value}' for key, value in about.versions.items())}.",
         "",
-        f"**Use.** `zoo.load({name!r})`, or `zoo predict checkpoint={name} input=…`. {entry['parameters']:,} parameters, "
-        f"{entry['size'] / 1024:,.0f} KiB.",
+        f"**Use.** `zoo.load({name!r})`, or `zoo predict checkpoint={name} input=…`. "
+        f"{entry['parameters']:,} parameters, {entry['size'] / 1024:,.0f} KiB.",
         "",
         f"**Limits.** Knows the {len(about.classes)} classes of {about.dataset} and gives one of them for any picture; "
         "not tried on other data, nor against inputs made to mislead it."
