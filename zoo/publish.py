@@ -51,7 +51,7 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
         "claim": config["claim"],
         "parameters": checkpoints.info(folder).num_params,
         "seeds": seeds,
-        "values": [round(claim.value(metrics[seed]), 6) for seed in seeds],
+        "values": [round(claim.value(metrics[seed]), 4) for seed in seeds],
         "minutes": round(sum(minutes) / len(minutes), 1),
         "hardware": checkpoints.info(folder).hardware,
     }

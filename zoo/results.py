@@ -7,11 +7,13 @@ Everything in them is generated, so that table, cards, index and files cannot di
 """
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from zoo import catalogue, claims
 from zoo.checkpoints import CheckpointInfo, info
+from zoo.data.augment import Augment
 
 PROTOCOL = """\
 # Results
@@ -25,6 +27,7 @@ seeds. The checkpoint that ships is that of seed 1, never the best of several.
 `python -m zoo.results` from `checkpoints/index.yaml`.
 
 """
+NONE = asdict(Augment())
 HEADER = ("recipe", "parameters", "quantity", "published", "ours", "seeds", "goal", "minutes a run")
 
 
@@ -77,7 +80,8 @@ def card(name: str, entry: dict[str, Any]) -> str:
         "",
         *deviations,
         "",
-        f"**Data.** {about.dataset}, {about.license}. Inputs are {shape}, {_preparation(about)}.",
+        f"**Data.** {about.dataset}, {about.license}. Inputs are {shape}, {_preparation(about)}; "
+        f"{_distortions(about)}.",
         "",
         f"**Training.** `zoo train experiment={name} seed={entry['seeds'][0]}`, about {entry['minutes']:g} minutes on "
         f"{entry['hardware']}; {', '.join(f'{key} {value}' for key, value in about.versions.items())}.",
@@ -111,6 +115,13 @@ def _preparation(about: CheckpointInfo) -> str:
         return f"divided by {preprocess.scale:g}"
     mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (preprocess.mean, preprocess.std))
     return f"divided by {preprocess.scale:g}, less {mean}, divided by {std}"
+
+
+def _distortions(about: CheckpointInfo) -> str:
+    """Of the training images."""
+    augment = about.dataset_config.get("augment", {})
+    used = [f"{key} {value:g}" for key, value in augment.items() if not isinstance(value, str) and value != NONE[key]]
+    return f"in training distorted by {', '.join(used)}" if used else "not distorted in training"
 
 
 def _row(cells: Any) -> str:
