@@ -335,11 +335,11 @@ def test_pictures_in_two_parts_are_noted_whatever_their_name_format_and_metadata
     with Image.open(tmp_path / "val" / "dog" / "d.jpg") as picture:
         picture.save(tmp_path / "test" / "dog" / "e.png")  # the same pixels, but no longer a JPEG
     assert load(tmp_path).notes == (
-        "2 pictures of the test part also in the training part, so that metrics flatter: "
+        "both in the training and in the test part, so that metrics flatter: 2 pictures, "
         "train/cat/a.png = test/cat/b.bmp, train/dog/c.jpg = test/dog/e.png",
-        "1 picture of the validation part also in the training part, so that metrics flatter: "
+        "both in the training and in the validation part, so that metrics flatter: 1 picture, "
         "train/dog/c.jpg = val/dog/d.jpg",
-        "1 picture of the test part also in the validation part, so that metrics flatter: "
+        "both in the validation and in the test part, so that metrics flatter: 1 picture, "
         "val/dog/d.jpg = test/dog/e.png",
     )
 
@@ -370,12 +370,12 @@ def test_a_picture_under_two_classes_is_noted_and_one_twice_in_a_class_is_not(tm
     noise(tmp_path / "cat" / "again.png", 3)  # as cat/3
     noise(tmp_path / "dog" / "again.png", 5)  # as cat/5
     splits = load(tmp_path, validation=0, test=0)
-    assert splits.notes == ("1 picture under two classes: cat/5.png = dog/again.png",)
+    assert splits.notes == ("under two classes: 1 picture, cat/5.png = dog/again.png",)
     many = zoo_of(tmp_path / "many", count=5)
     for i in range(4):
         noise(many / "dog" / f"again{i}.png", i)
     (note,) = load(many, validation=0, test=0).notes
-    assert note.startswith("4 pictures under two classes: cat/0.png = dog/again0.png, ")
+    assert note.startswith("under two classes: 4 pictures, cat/0.png = dog/again0.png, ")
     assert note.endswith(", …")
 
 

@@ -73,10 +73,10 @@ def doubles(parts: dict[str, list[tuple[Path, int]]], looks: dict[Path, Look], *
             first, second = sorted(by_class.values())[:2]
             mixed.append(_equal(first, second, below))
     notes = [
-        f"{counted(len(pairs))} of the {other} part also in the {one} part, so that metrics flatter: {_first(pairs)}"
+        f"both in the {one} and in the {other} part, so that metrics flatter: {counted(len(pairs))}, {_first(pairs)}"
         for (one, other), pairs in sorted(across.items())
     ]
-    return notes + ([f"{counted(len(mixed))} under two classes: {_first(mixed)}"] if mixed else [])
+    return notes + ([f"under two classes: {counted(len(mixed))}, {_first(mixed)}"] if mixed else [])
 
 
 def counted(pictures: int) -> str:
