@@ -384,7 +384,7 @@ def test_doubles_that_the_cut_puts_into_two_parts_are_noted(tmp_path):
     for i in range(10):
         noise(tmp_path / "cat" / f"again{i}.png", i)
     notes = load(tmp_path, test=0.4, validation=0.2).notes
-    assert any("of the test part also in the training part" in note for note in notes)
+    assert any("both in the training and in the test part" in note for note in notes)
     assert load(tmp_path, test=0.4, validation=0.2, check=False).notes == ()
 
 

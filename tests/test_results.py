@@ -36,7 +36,7 @@ def test_the_file_that_ships_is_of_the_first_seed_of_its_recipe(name):
     claim = Claim(**entry["claim"])
     assert entry["seeds"][0] == min(entry["seeds"])
     assert len(entry["values"]) == len(entry["seeds"]) >= 3
-    assert claim.value(entry["metric"]) == pytest.approx(entry["values"][0], abs=1e-5)
+    assert claim.value(entry["metric"]) == pytest.approx(entry["values"][0], abs=1e-4)
     recipe = yaml.safe_load((catalogue.CONF / "experiment" / f"{entry['experiment']}.yaml").read_text())
     assert recipe["claim"] == entry["claim"]
     about = checkpoints.info(name)
@@ -50,11 +50,13 @@ def test_all_files_together_are_small_enough_to_ship():
     assert max(sizes) <= 15 * 2**20
 
 
+@pytest.mark.slow  # a log-likelihood takes a minute
 @pytest.mark.mnist
 @pytest.mark.parametrize("name", CLAIMED)
 def test_an_indexed_metric_is_what_is_measured(name, mnist_root, monkeypatch, folder, zoo):
     monkeypatch.setenv("ZOO_DATA", mnist_root)
-    assert zoo("evaluate", f"checkpoint={name}", "output=metrics.json").status == 0
+    words = catalogue.index()[name]["claim"].get("evaluate", ())
+    assert zoo("evaluate", f"checkpoint={name}", "output=metrics.json", *words).status == 0
     measured = json.loads((folder / "metrics.json").read_text())
     for metric, value in catalogue.index()[name]["metric"].items():
         assert measured[metric] == pytest.approx(value, rel=reproduce.TOLERANCE)
@@ -128,7 +130,7 @@ def test_what_is_published_is_the_first_seeds_file_with_all_seeds_values(sweep, 
     entry = publish.publish("mine", sweep)
     assert entry["seeds"] == [1, 2]
     errors = [100 - 100 * json.loads((sweep / job / "metrics.json").read_text())["test/accuracy"] for job in "10"]
-    assert entry["values"] == pytest.approx(errors, abs=1e-5)
+    assert entry["values"] == pytest.approx(errors, abs=1e-4)
     assert (shelf / "mine.safetensors").read_bytes() == (sweep / "1" / "model.safetensors").read_bytes()
     assert catalogue.index()["mine"] == entry
     results.main([])

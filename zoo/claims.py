@@ -39,12 +39,14 @@ class Claim:
         reference: the published number.
         source: where it was published.
         goal: what this recipe is to reach.
+        evaluate: words for ``zoo evaluate``, where the metrics are not those that training ends with.
     """
 
     quantity: str
     reference: float
     source: str
     goal: float
+    evaluate: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.quantity not in QUANTITIES:

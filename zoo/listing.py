@@ -39,6 +39,6 @@ def main(words: Sequence[str]) -> None:
         for column in ("checkpoint", "model", "metric", "size"):
             table.add_column(column, no_wrap=True)
         for name, entry in checkpoints.items():
-            metric = ", ".join(f"{key} {value:.4f}" for key, value in entry["metric"].items())
+            metric = "\n".join(f"{key} {value:.4f}" for key, value in entry["metric"].items())
             table.add_row(name, entry["model"], metric, f"{entry['size'] / 1024:,.0f} KiB")
         console.print(table)

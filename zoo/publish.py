@@ -3,21 +3,25 @@
     zoo train -m experiment=NAME seed=1,2,3 hydra.sweep.dir=sweeps/NAME
     python -m zoo.publish NAME sweeps/NAME
 
+Where the claim has words for ``zoo evaluate``, each run is first measured by it, into its ``evaluation.json``.
+
 Enters the file, the recipe's claim and the values of all seeds in ``checkpoints/index.yaml``; `zoo.results` then writes
 the table and the cards. For maintainers, in a checkout.
 """
 
 import json
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
-from zoo import checkpoints, claims
+from zoo import catalogue, checkpoints, claims
 
-VARIES = ("seed", "resume", "progress")  # what the runs of one recipe may differ in
+VARIES = ("seed", "resume", "progress", "claim")  # what the runs of one recipe may differ in
 
 
 def publish(name: str, sweep: Path) -> dict[str, Any]:
@@ -39,12 +43,15 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
         odd = [key for key in config if key not in VARIES and config[key] != other.get(key)]
         if odd:
             raise ValueError(f"{runs[seed][0]}: {odd[0]} is another than in {folder}; these are runs of two recipes")
+    recipe = catalogue.CONF / "experiment" / f"{name}.yaml"
+    if recipe.is_file():  # as it is worded now
+        config["claim"] = yaml.safe_load(recipe.read_text()).get("claim")
     claim = claims.of(config)
     if claim is None:
         raise ValueError(
             f"{folder}: its recipe claims nothing; a claim= with quantity, reference, source and goal is needed"
         )
-    metrics = {seed: _metrics(run) for seed, (run, _) in runs.items()}
+    metrics = {seed: _metrics(run, claim.evaluate) for seed, (run, _) in runs.items()}
     minutes = [_minutes(run) for run, _ in runs.values()]
     entry = {
         "experiment": name,
@@ -59,10 +66,16 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
     return checkpoints.publish(folder, name, metric={key: metrics[seeds[0]][key] for key in names}, **entry)
 
 
-def _metrics(run: Path) -> Mapping[str, float]:
-    """Those that the run was left with, and those that ``zoo evaluate output=`` added."""
-    later = run / "evaluation.json"
-    return json.loads((run / "metrics.json").read_text()) | (json.loads(later.read_text()) if later.is_file() else {})
+def _metrics(run: Path, words: Sequence[str]) -> Mapping[str, float]:
+    """Those that the run was left with, and those that ``zoo evaluate`` adds."""
+    metrics: dict[str, float] = json.loads((run / "metrics.json").read_text())
+    if words:
+        later = run / "evaluation.json"
+        if not later.is_file():
+            command = [sys.executable, "-m", "zoo.evaluate", f"checkpoint={run}", f"output={later}", *words]
+            subprocess.run(command, check=True)
+        metrics |= json.loads(later.read_text())
+    return metrics
 
 
 def _minutes(run: Path) -> float:

@@ -56,7 +56,8 @@ def _compared(name: str, entry: Mapping[str, Any], *, train: bool) -> list[tuple
             _zoo("train", f"experiment={entry['experiment']}", "progress=false", f"hydra.run.dir={run}")
             checkpoint = str(run)
         output = Path(folder) / "metrics.json"
-        _zoo("evaluate", f"checkpoint={checkpoint}", f"output={output}")
+        words = entry.get("claim", {}).get("evaluate", ())
+        _zoo("evaluate", f"checkpoint={checkpoint}", f"output={output}", *words)
         metrics = json.loads(output.read_text())
     rows = []
     for metric, value in entry["metric"].items():
