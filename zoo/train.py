@@ -21,7 +21,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo import checkpoints, config, gallery, pictures, prepare, schemas, weights
@@ -98,13 +98,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
     preprocess = _preparation(cfg, net, splits) if resume is None else _resumed_preparation(folder)
     splits = read_like(splits, preprocess)
     stages = _stages(cfg, splits, net)
-    _rehearse(cfg, stages, net, splits, preprocess)
+    plans = _rehearse(cfg, stages, net, splits, preprocess)
     history = History(folder / "metrics.csv")
     loggers = [history, *_extra_logger(cfg.logger)]
 
     if resume is None:
         _begin(folder, cfg, command, preprocess)
-    _announce(stages, net, splits)
+    _announce([*(f"note: {note}" for note in splits.notes), *plans])
     for stage in stages:
         fitted = False
         for name, task in stage.fits(net):
@@ -196,22 +196,34 @@ def _resumed_preparation(folder: Path) -> Preprocess:
     return Preprocess.from_dict(json.loads((folder / "preprocess.json").read_text()))
 
 
-def _rehearse(cfg: DictConfig, stages: list[Stage], net: nn.Module, splits: Splits, preprocess: Preprocess) -> None:
-    """On a copy of the net, whatever a later stage would trip over after hours: ValueError now."""
-    net = deepcopy(net)
+def _rehearse(
+    cfg: DictConfig, stages: list[Stage], net: nn.Module, splits: Splits, preprocess: Preprocess
+) -> list[str]:
+    """On a copy of the net, whatever a later stage would trip over after hours: ValueError now.
+
+    Returns:
+        A line for each fit of which not all learns from the start: which parts learn when.
+    """
+    net, plans = deepcopy(net), []
+    raw: Tensor | None = None  # read once, if a task asks for it
     if cfg.codes not in pictures.CODE_MAPS:
         raise ValueError(f"codes={cfg.codes}: choose {' or '.join(pictures.CODE_MAPS)}")
     for stage in stages:
         prepare.refuse_precision(stage.config, cfg.accelerator.precision)
         for _, task in stage.fits(net):
             task.configure_optimizers()
+            begins = {part.name: part.begin for part in getattr(task, "parts", ())}
+            if set(begins.values()) > {0}:
+                plan = ", ".join(f"{n} {'never' if e is None else f'from epoch {e}'}" for n, e in begins.items())
+                plans.append(f"{stage.name}: {plan}")
             if isinstance(task, Classification | Regression):
                 continue
-            raw = prepare.sample(splits)
+            raw = prepare.sample(splits) if raw is None else raw
             try:
                 task.check(preprocess(raw[:CHECKED] if raw.dtype == torch.uint8 else raw))
             except ValueError as error:
                 raise ValueError(f"model {cfg.model.name} with dataset {cfg.dataset.name}: {error}") from error
+    return plans
 
 
 @rank_zero_only
@@ -228,17 +240,11 @@ def _begin(folder: Path, cfg: DictConfig, command: str, preprocess: Preprocess) 
 
 
 @rank_zero_only
-def _announce(stages: list[Stage], net: nn.Module, splits: Splits) -> None:
+def _announce(lines: list[str]) -> None:
     """What a user should know beforehand: oddities of the data, and which parts of the net learn when."""
-    console = Console(highlight=False, soft_wrap=True)
-    for note in splits.notes:
-        console.print(f"note: {note}", markup=False)
-    for stage in stages:
-        for _, task in stage.fits(deepcopy(net)):
-            begins = {part.name: part.begin for part in getattr(task, "parts", ())}
-            if set(begins.values()) > {0}:
-                plan = ", ".join(f"{n} {'never' if e is None else f'from epoch {e}'}" for n, e in begins.items())
-                console.print(f"{stage.name}: {plan}")
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for line in lines:
+        console.print(line)
 
 
 def _settle_stages(cfg: DictConfig) -> None:

@@ -153,8 +153,7 @@ def _enum(net: nn.Module) -> dict[str, Any]:
 
 def _official(net: nn.Module, path: Path, entry: Any) -> Pretrained:
     """A file of torchvision's, read only once its SHA-256 is the official one."""
-    digest, name = _sha256(path), path.name
-    expected = SHA256.get(name) or name.removesuffix(path.suffix).rpartition("-")[2]
+    digest, expected = _sha256(path), _expected(path)
     if not digest.startswith(expected):
         raise ValueError(f"{path}: not the official file (SHA-256 {digest[:16]}…, not {expected[:16]}…); delete it")
     return Pretrained(str(path), _renamed(net, _read(path)), _preset(entry))
@@ -180,9 +179,8 @@ def _fetched(url: str) -> Path:
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    prefix = SHA256.get(path.name) or path.stem.rpartition("-")[2]
     try:
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=_expected(path), progress=False)
     except (URLError, OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise FileNotFoundError(
@@ -250,6 +248,11 @@ def _from_hub(net: nn.Module, weights: str) -> Pretrained:
 
 
 # Reading
+
+
+def _expected(path: Path) -> str:
+    """The SHA-256 of a file of torchvision's, or as much of it as its name says."""
+    return SHA256.get(path.name) or path.stem.rpartition("-")[2]
 
 
 def _sha256(path: Path) -> str:
