@@ -70,9 +70,14 @@ class CheckpointInfo:
         return Preprocess.from_dict(self.preprocess)
 
 
-def save(net: nn.Module, path: str | Path, info: CheckpointInfo) -> None:
-    """Write the net's weights and its description; the file appears whole or not at all."""
+def save(net: nn.Module, path: str | Path, info: CheckpointInfo, *, halves: bool = False) -> None:
+    """Write the net's weights and its description; the file appears whole or not at all.
+
+    ``halves`` stores real numbers in 16 bits, which `load` makes 32 bits of again.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    if halves:
+        tensors = {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
     described = json.dumps(vars(info), sort_keys=True)
     metadata = {"format": FORMAT, "zoo": described, "sha256": _digest(described, tensors)}
     with replacing(path) as temporary:

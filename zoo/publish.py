@@ -3,7 +3,8 @@
     zoo train -m experiment=NAME seed=1,2,3 hydra.sweep.dir=sweeps/NAME
     python -m zoo.publish NAME sweeps/NAME
 
-Where the claim has words for ``zoo evaluate``, each run is first measured by it, into its ``evaluation.json``.
+Where the claim has words for ``zoo evaluate``, each run is first measured by it, into its ``evaluation.json``. Large
+files ship with 16 bits a number, and the metric beside them in the index is measured anew, of the file as it ships.
 
 Enters the file, the recipe's claim and the values of all seeds in ``checkpoints/index.yaml``; `zoo.results` then writes
 the table and the cards. For maintainers, in a checkout.
@@ -12,7 +13,9 @@ the table and the cards. For maintainers, in a checkout.
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from omegaconf import OmegaConf
 
 from zoo import catalogue, checkpoints, claims
 
+LARGE = 4 * 2**20  # bytes, from which on a file is stored in halves
 VARIES = ("seed", "resume", "progress", "claim")  # what the runs of one recipe may differ in
 
 
@@ -63,19 +67,31 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
         "hardware": checkpoints.info(folder).hardware,
     }
     names = claims.QUANTITIES[claim.quantity].metrics
-    return checkpoints.publish(folder, name, metric={key: metrics[seeds[0]][key] for key in names}, **entry)
+    with tempfile.TemporaryDirectory() as temporary:
+        shipped, measured = folder / "model.safetensors", metrics[seeds[0]]
+        if shipped.stat().st_size > LARGE:
+            net, about = checkpoints.open_checkpoint(folder)
+            shipped = Path(temporary) / "model.safetensors"
+            checkpoints.save(net, shipped, about, halves=True)
+            measured = _evaluated(shipped, Path(temporary) / "evaluation.json", claim.evaluate)
+            about = replace(about, metrics={key: measured.get(key, value) for key, value in about.metrics.items()})
+            checkpoints.save(net, shipped, about, halves=True)
+        return checkpoints.publish(shipped, name, metric={key: measured[key] for key in names}, **entry)
 
 
 def _metrics(run: Path, words: Sequence[str]) -> Mapping[str, float]:
     """Those that the run was left with, and those that ``zoo evaluate`` adds."""
     metrics: dict[str, float] = json.loads((run / "metrics.json").read_text())
-    if words:
-        later = run / "evaluation.json"
-        if not later.is_file():
-            command = [sys.executable, "-m", "zoo.evaluate", f"checkpoint={run}", f"output={later}", *words]
-            subprocess.run(command, check=True)
-        metrics |= json.loads(later.read_text())
-    return metrics
+    return metrics | _evaluated(run, run / "evaluation.json", words) if words else metrics
+
+
+def _evaluated(checkpoint: Path, output: Path, words: Sequence[str]) -> dict[str, float]:
+    """What ``zoo evaluate`` measures, kept in ``output``."""
+    if not output.is_file():
+        command = [sys.executable, "-m", "zoo.evaluate", f"checkpoint={checkpoint}", f"output={output}", *words]
+        subprocess.run(command, check=True)
+    measured: dict[str, float] = json.loads(output.read_text())
+    return measured
 
 
 def _minutes(run: Path) -> float:

@@ -28,6 +28,7 @@ seeds. The checkpoint that ships is that of seed 1, never the best of several.
 
 """
 NONE = asdict(Augment())
+IN_WHEEL = 15 * 2**20  # bytes; larger files are left out in pyproject.toml
 HEADER = ("recipe", "parameters", "quantity", "published", "ours", "seeds", "goal", "minutes a run")
 
 
@@ -71,7 +72,7 @@ def card(name: str, entry: dict[str, Any]) -> str:
         f"| {claim.quantity} | |",
         "|---|---|",
         f"| ours | {claim.spread(entry['values'])} ({each}) |",
-        f"| this file | {claim.text(entry['values'][0])} |",
+        f"| this file | {claim.text(claim.value(entry['metric']))} |",
         f"| published | {claim.text(claim.reference)} ({claim.source}) |",
         "",
         f"**Figure.** {_figure(about)}",
@@ -87,7 +88,7 @@ def card(name: str, entry: dict[str, Any]) -> str:
         f"{entry['hardware']}; {', '.join(f'{key} {value}' for key, value in about.versions.items())}.",
         "",
         f"**Use.** `zoo.load({name!r})`, or `zoo predict checkpoint={name} input=…`. "
-        f"{entry['parameters']:,} parameters, {entry['size'] / 1024:,.0f} KiB.",
+        f"{entry['parameters']:,} parameters, {entry['size'] / 1024:,.0f} KiB{_storage(entry)}.",
         "",
         f"**Limits.** Knows the {len(about.classes)} classes of {about.dataset} and gives one of them for any picture; "
         "not tried on other data, nor against inputs made to mislead it."
@@ -107,6 +108,12 @@ def _figure(about: CheckpointInfo) -> str:
     }
     kind = str(about.net["_target_"]).rpartition(".")[2]
     return f"{kind} with " + ", ".join(f"{key} {value}" for key, value in sizes.items()) + "."
+
+
+def _storage(entry: dict[str, Any]) -> str:
+    """How the file departs from 32 bits a number that every installation has."""
+    halves = ", 16 bits a number" if entry["size"] < 3 * entry["parameters"] else ""
+    return halves + ("; in the source repository only, not in the wheel" if entry["size"] > IN_WHEEL else "")
 
 
 def _preparation(about: CheckpointInfo) -> str:
