@@ -190,6 +190,14 @@ def test_ema_keeps_the_average_and_not_the_last_weights(one, tmp_path):
     assert 0 < sum(float((averaged[name] - start[name]).norm()) for name in last) < away
 
 
+def test_gradients_are_clipped_in_mixed_precision(one, tmp_path):
+    run = train(tmp_path / "run", "epochs=1", "accelerator.precision=bf16-mixed", "model.stages.fit.gradient_clip=1e-6")
+    assert config(run)["model"]["stages"]["fit"]["optimizer"]["fused"] is False
+    free = train(tmp_path / "free", "epochs=1", "accelerator.precision=bf16-mixed")
+    assert config(free)["model"]["stages"]["fit"]["optimizer"]["fused"] is True
+    assert not same(run, free)
+
+
 @pytest.fixture(scope="module")
 def four(tmp_path_factory) -> Path:
     """Four epochs without a stop."""

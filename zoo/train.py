@@ -271,6 +271,8 @@ def _settle_stages(cfg: DictConfig) -> None:
         ):
             if value is not None and not 0 <= value < most:
                 raise ValueError(f"{key}={value}: from 0 up to {'any number' if most == inf else most} is allowed")
+        if stage.gradient_clip and cfg.accelerator.precision.endswith("mixed") and stage.optimizer.get("fused"):
+            stage.optimizer.fused = False  # fused, it would unscale the gradients only after they were clipped
         if stage.checkpoint_every < 0:
             raise ValueError(f"checkpoint_every={stage.checkpoint_every}: epochs, or 0 for no checkpoints, are needed")
         if stage.min_steps is not None and stage.min_steps < 1:
