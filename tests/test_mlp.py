@@ -153,6 +153,35 @@ def test_without_dropout_training_and_evaluation_agree():
     assert torch.equal(net.train()(x), net.eval()(x))
 
 
+def test_noise_is_added_in_training_only_to_the_input_and_before_each_activation():
+    torch.manual_seed(0)
+    net = MLP(in_shape=(400,), num_classes=3, hidden=(500,), activation="identity", noise=0.3)
+    x = torch.randn(60, 400)
+    assert torch.equal(net.eval().encode(x, 0), x)
+    whole = net.encode(x, 1)
+    net.train()
+    assert (net.encode(x, 0) - x).std().item() == pytest.approx(0.3, abs=0.01)
+    weight = net.layers[0][0].weight
+    received = 0.3 * (1 + weight.square().sum(dim=1).mean()).sqrt()  # its own, and the input's through the matrix
+    assert (net.encode(x, 1) - whole).std().item() == pytest.approx(received.item(), rel=0.03)
+
+
+def test_batch_normalisation_stands_between_matrix_and_activation():
+    torch.manual_seed(0)
+    net = MLP(in_shape=(5,), num_classes=3, hidden=(6, 4), activation="relu", batch_norm=True)
+    x = 3 + 2 * torch.randn(200, 5)
+    h = net.layers[0][0](x)
+    h = torch.relu((h - h.mean(dim=0)) / (h.var(dim=0, correction=0) + 1e-5).sqrt())
+    torch.testing.assert_close(net.train().encode(x, 1), h)
+    plain = MLP(in_shape=(5,), num_classes=3, hidden=(6, 4))
+    assert sum(p.numel() for p in net.parameters()) == sum(p.numel() for p in plain.parameters()) + 2 * (6 + 4)
+
+
+def test_negative_noise_is_refused():
+    with pytest.raises(ValueError, match=r"noise=-0.1: a deviation from 0 on is needed"):
+        MLP(noise=-0.1)
+
+
 def test_xavier_spreads_weights_by_both_fans_and_starts_biases_at_zero():
     torch.manual_seed(0)
     net = MLP(in_shape=(300,), num_classes=200, hidden=(100,), init="xavier")

@@ -5,6 +5,9 @@ non-linearity; the head is one more matrix product with a unit per class.
 
     x -> [Linear -> activation -> dropout] per hidden width -> Linear -> output activation
 
+Batch normalisation (Ioffe & Szegedy 2015) and Gaussian noise, where asked for, stand between a matrix and its activation;
+noise is then added to the input, too (the supervised baseline of Rasmus et al. 2015).
+
 With no hidden width it is a linear classifier: logistic regression under cross-entropy, the perceptron
 under a step output, linear regression under squared error.
 """
@@ -33,11 +36,13 @@ class MLP(nn.Module):
         output_activation: after the head; "identity" leaves logits.
         dropout: probability of dropping a hidden unit (Srivastava et al. 2014).
         input_dropout: probability of dropping an input.
+        batch_norm: whether hidden units are normalised over the batch before their activation.
+        noise: deviation of what is added in training to the input and to what every hidden unit receives.
         init: "torch" for torch's own; "xavier" (Glorot & Bengio 2010) for saturating units; a number such as "0.1" to
             begin with this in every weight, and with biases of 0.
 
     Raises:
-        ValueError: an unknown activation or init, or a width below 1.
+        ValueError: an unknown activation or init, a width below 1, or a negative noise.
     """
 
     def __init__(
@@ -50,6 +55,8 @@ class MLP(nn.Module):
         output_activation: str = "identity",
         dropout: float = 0.0,
         input_dropout: float = 0.0,
+        batch_norm: bool = False,
+        noise: float = 0.0,
         init: str = "torch",
     ):
         super().__init__()
@@ -57,10 +64,12 @@ class MLP(nn.Module):
         if init not in ("torch", "xavier") and not _is_number(init):
             raise ValueError(f"unknown init {init!r}; choose torch, xavier or a number")
         self.in_shape, self.num_classes, self.init = tuple(in_shape), num_classes, init
-        self.input_dropout = nn.Dropout(input_dropout)
+        self.disturbance = nn.Sequential(*_noise(noise), nn.Dropout(input_dropout))
         self.layers = nn.ModuleList(
             nn.Sequential(
                 self._linear(fan_in, width * pieces(activation)),
+                *([nn.BatchNorm1d(width * pieces(activation))] if batch_norm else []),
+                *_noise(noise),
                 named_activation(activation),
                 nn.Dropout(dropout),
             )
@@ -75,7 +84,7 @@ class MLP(nn.Module):
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """N x in_shape -> N x width of hidden layer ``depth`` (None: the last; 0: the flat input)."""
-        x = self.input_dropout(x.flatten(1))  # N x inputs
+        x = self.disturbance(x.flatten(1))  # N x inputs
         for layer in islice(self.layers, depth):
             x = layer(x)  # N x width
         return x
@@ -141,6 +150,26 @@ class MLP(nn.Module):
         if self.init != "torch":
             nn.init.zeros_(linear.bias)
         return linear
+
+
+class GaussianNoise(nn.Module):
+    """Adds noise of a given deviation in training; any shape -> the same."""
+
+    def __init__(self, deviation: float):
+        super().__init__()
+        if deviation < 0:
+            raise ValueError(f"noise={deviation}: a deviation from 0 on is needed")
+        self.deviation = deviation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.deviation * torch.randn_like(x) if self.training else x
+
+    def extra_repr(self) -> str:
+        return f"deviation={self.deviation}"
+
+
+def _noise(deviation: float) -> list[nn.Module]:
+    return [GaussianNoise(deviation)] if deviation else []
 
 
 def _is_number(text: str) -> bool:
