@@ -5,8 +5,8 @@ non-linearity; the head is one more matrix product with a unit per class.
 
     x -> [Linear -> activation -> dropout] per hidden width -> Linear -> output activation
 
-Batch normalisation (Ioffe & Szegedy 2015) and Gaussian noise, where asked for, stand between a matrix and its activation;
-noise is then added to the input, too (the supervised baseline of Rasmus et al. 2015).
+Batch normalisation (Ioffe & Szegedy 2015) and Gaussian noise, where asked for, stand between a matrix and its
+activation; noise is then added to the input, too (the supervised baseline of Rasmus et al. 2015).
 
 With no hidden width it is a linear classifier: logistic regression under cross-entropy, the perceptron
 under a step output, linear regression under squared error.
