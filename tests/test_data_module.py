@@ -31,13 +31,15 @@ def module(train=100, validation=30, test=101, **options):
 
 def at(data, *, process=0, processes=1, epoch=0, batch=0, training=True):
     """The module as one of several processes has it within a fit."""
+    none = SimpleNamespace(processed=0)
+    loop = SimpleNamespace(batch_idx=batch, batch_progress=SimpleNamespace(current=none, is_last_batch=False))
     data.trainer = SimpleNamespace(
         global_rank=process,
         world_size=processes,
         training=training,
         current_epoch=epoch,
         strategy=SimpleNamespace(root_device=torch.device("cpu")),
-        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_idx=batch)),
+        fit_loop=SimpleNamespace(epoch_loop=loop, epoch_progress=SimpleNamespace(current=none)),
     )
     return data
 

@@ -226,11 +226,11 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_history(batch, four, zoo,
     assert config(run) == config(four)
 
 
-def test_resume_needs_a_checkpoint(zoo, folder):
+def test_resume_needs_a_run(zoo, folder):
     (folder / "empty").mkdir()
     outcome = zoo("train", "resume=empty")
     assert outcome.status == 1
-    assert "resume=empty: no checkpoints/last.ckpt there" in outcome.err
+    assert "resume=empty: no run is there" in outcome.err
     assert not list((folder / "empty").iterdir())
 
 

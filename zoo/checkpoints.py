@@ -195,16 +195,20 @@ def _processor() -> str:
 
 
 @contextmanager
-def replacing(path: str | Path):
+def replacing(path: str | Path, *, sync: bool = True):
     """A temporary path beside ``path`` that takes its place, synced to disk, when the block ends well."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        if sync:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
         temporary.replace(target)
+    except (OSError, RuntimeError, SafetensorError) as error:  # a full disk, in the words of whoever wrote
+        reason = " ".join(str(error).split())[:200]
+        raise OSError(f"{target} could not be written ({reason}); what was there before is untouched") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -51,7 +51,7 @@ def main(verb: str | None = None, arguments: Sequence[str] | None = None) -> Non
             traceback.print_exc()
         else:
             sys.stderr.write(f"zoo {verb}: {message(error)}\n")
-        sys.exit(1)
+        sys.exit(getattr(error, "status", 1))
 
 
 def run(verb: str, words: Sequence[str]) -> None:
@@ -86,7 +86,7 @@ def message(error: BaseException) -> str:
         return f"{getattr(error, 'full_key', '')}= is missing; see zoo --help"
     if hasattr(error, "full_key") and hasattr(error, "msg"):  # OmegaConf: a wrong type, a broken interpolation
         return f"{error.full_key}: {error.msg.splitlines()[0]}" if error.msg else " ".join(text.split())
-    if isinstance(error, (ValueError, OSError)):
+    if isinstance(error, (ValueError, OSError)) or kind == "Stopped":
         return text
     return f"unexpected {kind}: {text.splitlines()[0] if text else ''} (debug=true shows where)"
 

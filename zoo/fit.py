@@ -1,8 +1,9 @@
 """One Trainer's work: fit a task to its end, so that it can be gone on with, and measure it."""
 
 import logging
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,67 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig
+from torch.nn.utils import get_total_norm
 
 from zoo.checkpoints import replacing
 from zoo.data.module import DataModule
 from zoo.data.splits import seed_from
+from zoo.stopping import Request, Stopped
 from zoo.tasks import Task
 
 LOG_EVERY = 50  # steps, but at least once an epoch
 
 
 class Resumable(Callback):
-    """Writes ``last.ckpt`` every so many epochs, with what Lightning leaves out: the fit's name and state of chance."""
+    """Writes ``last.ckpt`` every so many epochs, steps or minutes, and when the run is asked to stop.
 
-    def __init__(self, name: str, last: Path, *, every: int = 1):
-        self.name, self.last, self.every = name, last, every
+    With it goes what Lightning leaves out: the fit's name and the state of chance.
+
+    What is written within an epoch is written after a step that is no row of the history, whose row would come later.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        last: Path,
+        *,
+        every: int = 1,
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
+        request: Request | None = None,
+    ):
+        self.name, self.last = name, last
+        self.every, self.every_steps, self.every_minutes = every, every_steps, every_minutes
+        self.request = request or Request()
         self.rng: dict[str, Any] | None = None
+        self.saved = (0, time.monotonic())  # the step and the time of the last checkpoint
+
+    def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
+        if trainer.is_last_batch or trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            return
+        steps, seconds = trainer.global_step - self.saved[0], time.monotonic() - self.saved[1]
+        due = self.every_steps is not None and steps >= self.every_steps
+        due = due or (self.every_minutes is not None and seconds >= 60 * self.every_minutes)
+        self._save(trainer, due=due)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.every and (trainer.current_epoch + 1) % self.every == 0:
+        self._save(trainer, due=bool(self.every) and (trainer.current_epoch + 1) % self.every == 0)
+
+    def _save(self, trainer: Trainer, *, due: bool) -> None:
+        """Save if it is due or the run is to stop, all processes alike."""
+        stop = self.request.signal or 0
+        if trainer.world_size > 1:  # clocks and signals are each process's own
+            most = torch.tensor([float(due), float(stop)], device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+            due, stop = bool(most[0]), int(most[1])
+        if due or stop:
+            for logger in trainer.loggers:
+                logger.save()
             trainer.save_checkpoint(self.last)
+            self.saved = (trainer.global_step, time.monotonic())
+        if stop:
+            run = self.last.parent.parent
+            raise Stopped(stop, f"stopped at step {trainer.global_step} of {self.name}; go on with resume={run}")
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["fit"] = self.name
@@ -51,15 +94,33 @@ class Resumable(Callback):
             torch.manual_seed(seed_from(torch.initial_seed(), trainer.global_rank, trainer.global_step))
 
 
-class FiniteLoss(Callback):
-    """Stops before the step that would spread a loss that is no number over all weights."""
+class Finite(Callback):
+    """Stops before the step that would spread a value that is no number over all weights, and before it is saved."""
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
-        if not torch.isfinite(loss):
-            raise ValueError(
-                f"the loss is {loss.item()} at step {trainer.global_step} (epoch {trainer.current_epoch}): "
-                "lower lr=, or set the stage's gradient_clip"
-            )
+        if trainer.world_size == 1 and not torch.isfinite(loss):  # of several processes, all get the bad gradient
+            raise ValueError(self._message(trainer, f"the loss is {loss.item()}"))
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        if trainer.precision == "16-mixed":
+            return  # gradients that overflow are what its scaler looks for
+        named = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
+        if named and not torch.isfinite(get_total_norm(list(named.values()))):
+            raise ValueError(self._message(trainer, f"the gradient of {_first_bad(named)} is not finite"))
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        bad = _first_bad(checkpoint["state_dict"])
+        if bad is not None:
+            raise ValueError(self._message(trainer, f"{bad} is not finite"))
+
+    def _message(self, trainer: Trainer, what: str) -> str:
+        where = f"at step {trainer.global_step} (epoch {trainer.current_epoch})"
+        return f"{what} {where}: lower lr=, or set the stage's gradient_clip; the last checkpoint is from before"
+
+
+def _first_bad(named: Mapping[str, torch.Tensor]) -> str | None:
+    """The name of the first tensor with a value that is not finite."""
+    return next((name for name, value in named.items() if not torch.isfinite(value).all()), None)
 
 
 class Average(WeightAveraging):
@@ -74,6 +135,9 @@ class Average(WeightAveraging):
                 torch._foreach_copy_(averages, values)
 
         super().__init__(multi_avg_fn=mean)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.on_train_end(trainer, pl_module)  # which Lightning leaves out where a run goes on after its last epoch
 
 
 class LowEnough(EarlyStopping):
@@ -111,6 +175,7 @@ def fit(
     place: dict[str, Any],
     resume: Path | None = None,
     progress: bool = True,
+    request: Request | None = None,
 ) -> None:
     """Fit ``task`` for the stage's epochs; it then holds the last weights, their average, or the best ones.
 
@@ -119,13 +184,14 @@ def fit(
         data: on what.
         stage: ``epochs``, ``gradient_clip``, ``ema``, ``patience`` and ``stop_below`` (which need a validation part).
         name: of the fit, kept in its checkpoints.
-        folder: ``last.ckpt`` is written here after every ``checkpoint_every`` epochs of the stage.
+        folder: ``last.ckpt`` is written here, as often as the stage's ``checkpoint_every…`` say.
         loggers: where metrics go.
         place: the Trainer's arguments for where it runs.
         resume: a ``last.ckpt`` of the same fit to go on from.
         progress: whether to show the bar.
+        request: where a wish to stop is noted; ``last.ckpt`` is then written, and `Stopped` raised.
     """
-    callbacks: list[Callback] = [FiniteLoss()]
+    callbacks: list[Callback] = [Finite()]
     best = None
     if stage.patience is not None:
         monitor, mode = task.monitor, task.mode
@@ -138,7 +204,16 @@ def fit(
     if stage.ema is not None:
         callbacks.append(Average(stage.ema))
     # After all others have settled what they keep.
-    callbacks.append(Resumable(name, folder / "last.ckpt", every=stage.checkpoint_every))
+    callbacks.append(
+        Resumable(
+            name,
+            folder / "last.ckpt",
+            every=stage.checkpoint_every,
+            every_steps=stage.checkpoint_every_steps,
+            every_minutes=stage.checkpoint_every_minutes,
+            request=request,
+        )
+    )
     trainer = _trainer(
         place,
         callbacks=callbacks,
@@ -177,6 +252,7 @@ def _trainer(place: dict[str, Any], *, callbacks: list[Callback], progress: bool
         "LeafSpec",
         "Checkpoint directory",
         "smaller than the logging interval",
+        "your dataloader is not resumable",  # ours leaves out what was seen
     ):
         warnings.filterwarnings("ignore", f".*{meant}.*")
     if progress:

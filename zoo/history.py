@@ -8,6 +8,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from zoo.checkpoints import replacing
+
 KEYS = ("fit", "epoch", "step")
 
 
@@ -77,7 +79,8 @@ class History(Logger):
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        self.path.write_text(text.getvalue())
+        with replacing(self.path, sync=False) as temporary:
+            temporary.write_text(text.getvalue())
 
 
 def _number(text: str) -> Any:

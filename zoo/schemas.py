@@ -27,6 +27,8 @@ class Stage:
     patience: int | None = None  # epochs without a better validation metric before stopping; keeps the best
     stop_below: float | None = None  # validation loss at which the fit ends; the metrics then say after how many steps
     checkpoint_every: int = 1  # epochs between checkpoints to resume from; 0: none
+    checkpoint_every_steps: int | None = None  # and within an epoch, by steps
+    checkpoint_every_minutes: float | None = None  # or by time
 
 
 @dataclass

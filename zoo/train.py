@@ -33,6 +33,7 @@ from zoo.data.splits import InMemory, Splits, seed_from, shape_text
 from zoo.features import encoded
 from zoo.fit import fit, measure
 from zoo.history import History
+from zoo.stopping import Request, noting
 from zoo.tasks import Classification, Regression, Task
 from zoo.tasks.encoded import Encoded
 from zoo.tasks.optimization import Optimization
@@ -82,9 +83,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
         ValueError, FileNotFoundError: a config, dataset or pair of both that cannot work; nothing is written then.
     """
     folder, command, resume = config.run_folder(), config.command("train"), None
-    if cfg.resume is not None:
-        folder, resume = Path(cfg.resume), _last_checkpoint(Path(cfg.resume))
-        cfg = _resumed_config(folder)
+    again = cfg.resume is not None
+    if again:
+        folder = Path(cfg.resume)
+        cfg, command, resume = *_resumed_config(folder), _last_checkpoint(folder)
+        if (folder / "metrics.json").is_file():
+            _announce([f"{folder}: this run is finished; nothing is left to go on with"])
+            return json.loads((folder / "metrics.json").read_text())
     _settle_stages(cfg)
     place = prepare.place(cfg.accelerator)
     splits = prepare.dataset(cfg.dataset)
@@ -102,9 +107,36 @@ def train(cfg: DictConfig) -> dict[str, float]:
     history = History(folder / "metrics.csv")
     loggers = [history, *_extra_logger(cfg.logger)]
 
-    if resume is None:
+    if not again:
         _begin(folder, cfg, command, preprocess)
     _announce([*(f"note: {note}" for note in splits.notes), *plans])
+    with noting() as request:
+        _fit_stages(cfg, stages, net, splits, preprocess, resume, request, folder, history, loggers)
+    task = config.build(stages[-1].config.task, net)  # of the whole net, whatever part was fitted last
+    metrics = measure(task, DataModule(splits, preprocess=preprocess, workers=cfg.dataset.workers), place=place)
+    for stage in stages:
+        if stage.config.stop_below is not None:
+            metrics |= {f"{fit}/steps": steps for fit, steps in history.steps(stage.name).items()}
+    about = _describe(cfg, stages[-1], net, splits, preprocess, metrics, command)
+    _write(folder, net, about, history, task, stages)
+    return metrics
+
+
+def _fit_stages(
+    cfg: DictConfig,
+    stages: list[Stage],
+    net: nn.Module,
+    splits: Splits,
+    preprocess: Preprocess,
+    resume: dict[str, Any] | None,
+    request: Request,
+    folder: Path,
+    history: History,
+    loggers: list[Logger],
+) -> None:
+    """Every fit of every stage, one after the other; from ``resume`` on, the contents of a ``last.ckpt``."""
+    place = prepare.place(cfg.accelerator)
+    augment = config.build(cfg.dataset.augment, where="dataset.augment")
     for stage in stages:
         fitted = False
         for name, task in stage.fits(net):
@@ -139,20 +171,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 place=place,
                 resume=folder / "checkpoints" / "last.ckpt" if resume else None,
                 progress=cfg.progress,
+                request=request,
             )
             resume, fitted = None, True
         if fitted and not stage.needs_labels:
             _draw(net, splits, preprocess, folder, prefix=stage.name, codes=cfg.codes)
     if resume is not None:
         raise ValueError(f"{folder}: its last.ckpt is of a fit {resume['fit']!r} that its config.yaml does not have")
-    task = config.build(stages[-1].config.task, net)  # of the whole net, whatever part was fitted last
-    metrics = measure(task, DataModule(splits, preprocess=preprocess, workers=cfg.dataset.workers), place=place)
-    for stage in stages:
-        if stage.config.stop_below is not None:
-            metrics |= {f"{fit}/steps": steps for fit, steps in history.steps(stage.name).items()}
-    about = _describe(cfg, stages[-1], net, splits, preprocess, metrics, command)
-    _write(folder, net, about, history, task, stages)
-    return metrics
 
 
 @rank_zero_only
@@ -275,6 +300,9 @@ def _settle_stages(cfg: DictConfig) -> None:
             stage.optimizer.fused = False  # fused, it would unscale the gradients only after they were clipped
         if stage.checkpoint_every < 0:
             raise ValueError(f"checkpoint_every={stage.checkpoint_every}: epochs, or 0 for no checkpoints, are needed")
+        for key in ("checkpoint_every_steps", "checkpoint_every_minutes"):
+            if stage[key] is not None and stage[key] <= 0:
+                raise ValueError(f"{key}={stage[key]}: more than 0 is needed, or null for none")
         if stage.min_steps is not None and stage.min_steps < 1:
             raise ValueError(f"min_steps={stage.min_steps}: at least 1 is needed")
         for part in ("schedule", "task", "optimizer", "lr_schedule"):
@@ -294,18 +322,26 @@ def _extra_logger(node: DictConfig | None) -> list[Logger]:
         ) from error
 
 
-def _last_checkpoint(folder: Path) -> dict[str, Any]:
+def _last_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """What the run was left with; None where it was stopped before anything was saved."""
     path = folder / "checkpoints" / "last.ckpt"
     if not path.is_file():
-        raise FileNotFoundError(f"resume={folder}: no checkpoints/last.ckpt there; name the folder of an earlier run")
-    return torch.load(path, map_location="cpu", weights_only=True)
+        return None
+    try:
+        with weights.tensors_only():
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path}: not a readable checkpoint ({' '.join(str(error).split())[:200]})") from error
 
 
-def _resumed_config(folder: Path) -> DictConfig:
-    """The run's own config; nothing of the new command line but ``resume`` counts."""
-    cfg = OmegaConf.merge(OmegaConf.structured(schemas.Train), OmegaConf.load(folder / "config.yaml"))
+def _resumed_config(folder: Path) -> tuple[DictConfig, str]:
+    """The run's own config and command; nothing of the new command line but ``resume`` counts."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"resume={folder}: no run is there (no config.yaml); name the folder of an earlier one")
+    cfg = OmegaConf.merge(OmegaConf.structured(schemas.Train), OmegaConf.load(path))
     assert isinstance(cfg, DictConfig)
-    return cfg
+    return cfg, path.read_text().partition("\n")[0].removeprefix("# ")
 
 
 def _describe(
@@ -341,7 +377,6 @@ def _write(
 ) -> None:
     """What the run folder keeps, and the table in the terminal."""
     checkpoints.save(net, folder / "model.safetensors", about)
-    (folder / "metrics.json").write_text(json.dumps(about.metrics, indent=2) + "\n")
     monitors = dict.fromkeys(config.check(stage.config.task)[0].monitor for stage in stages)  # type: ignore[attr-defined]
     panels = {"loss": ("train/loss", "val/loss")} | {
         monitor: (monitor,) for monitor in monitors if monitor != "val/loss"
@@ -357,6 +392,8 @@ def _write(
     pictures.curves(lines, folder / "curves.png")
     if isinstance(task, Classification) and task.confusion:
         pictures.confusion(task.confusion, about.classes, folder / "confusion.png")
+    with checkpoints.replacing(folder / "metrics.json") as temporary:  # last: a run that has it is finished
+        temporary.write_text(json.dumps(about.metrics, indent=2) + "\n")
     table = Table(title=f"{about.name} on {about.dataset}: {about.num_params:,} parameters", title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")

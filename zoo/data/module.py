@@ -7,7 +7,7 @@ it: no other generator is read or advanced.
 from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil, prod
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -27,11 +27,13 @@ EVALUATION_VALUES = 2**23  # raw values in a batch, or the maps of large picture
 class Shuffle(Sampler[int]):
     """A permutation that is a function of (seed, epoch), of which each process takes its equal share.
 
-    Lightning calls `set_epoch`. Up to ``processes - 1`` examples sit out an epoch so that shares are equal.
+    Lightning calls `set_epoch`. Up to ``processes - 1`` examples sit out an epoch so that shares are equal. The first
+    pass begins in ``epoch`` after so many examples as were ``seen`` of it, where a run goes on.
     """
 
-    def __init__(self, length: int, *, seed: int, process: int = 0, processes: int = 1):
-        self.length, self.seed, self.process, self.processes, self.epoch = length, seed, process, processes, 0
+    def __init__(self, length: int, *, seed: int, process: int = 0, processes: int = 1, epoch: int = 0, seen: int = 0):
+        self.length, self.seed, self.process, self.processes = length, seed, process, processes
+        self.epoch, self.seen = epoch, seen
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -42,7 +44,8 @@ class Shuffle(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
         order = torch.randperm(self.length, generator=generator)
-        yield from order[self.process :: self.processes][: len(self)].tolist()
+        seen, self.seen = self.seen, 0
+        yield from order[self.process :: self.processes][seen : len(self)].tolist()
 
 
 class Dated(Sampler[tuple[int, int]]):
@@ -103,8 +106,16 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         process, processes = self._place()
-        sampler = Shuffle(len(self.splits.train), seed=self.seed, process=process, processes=processes)
         batch_size = -(-self.batch_size // processes)
+        epoch, seen = self._progress()
+        sampler = Shuffle(
+            len(self.splits.train),
+            seed=self.seed,
+            process=process,
+            processes=processes,
+            epoch=epoch,
+            seen=seen * batch_size,
+        )
         short = batches(len(sampler), batch_size, drop_single=self.drop_single) * batch_size < len(sampler)
         if self.read_as_views:
             views = Views(cast(Pictures, self.splits.train), augment=self.augment, seed=self.seed)
@@ -162,6 +173,14 @@ class DataModule(LightningDataModule):
 
     def _place(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+
+    def _progress(self) -> tuple[int, int]:
+        """The epoch that a fit begins with, and how many of its batches it has seen: where it goes on, not (0, 0)."""
+        if self.trainer is None:
+            return 0, 0
+        loop = self.trainer.fit_loop
+        epochs, batches = cast(Any, loop.epoch_progress), cast(Any, loop.epoch_loop.batch_progress)
+        return epochs.current.processed, 0 if batches.is_last_batch else batches.current.processed
 
 
 def batches(count: int, batch_size: int, *, drop_single: bool) -> int:

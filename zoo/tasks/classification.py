@@ -134,17 +134,22 @@ class Classification(Fitting):
                 module.eval()
         return self
 
-    def on_train_epoch_start(self) -> None:
+    def begin_epoch(self) -> None:
         self.frozen = [part for part in self.parts if not part.learns(self.current_epoch)]
         self.train()
         if self.trainer.world_size == 1:  # several processes wait for a gradient of all that had one at first
             for part in self.parts:
                 for parameter in part.parameters:
                     parameter.requires_grad_(part not in self.frozen)
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
         rates = {group["name"]: group["lr"] for group in self.optimizers().param_groups if "name" in group}  # type: ignore[union-attr]
         if rates:
             frozen = {part.name: 0.0 for part in self.frozen}
-            self.log_dict({f"lr/{name}": rate for name, rate in (rates | frozen).items()})
+            row = {f"lr/{name}": rate for name, rate in (rates | frozen).items()} | {"epoch": self.current_epoch}
+            for logger in self.loggers:  # at once: what `log` keeps until the epoch's end, a stop would lose
+                logger.log_metrics(row, step=self.global_step)
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         for part in self.frozen:

@@ -173,6 +173,9 @@ class ContrastiveDivergence(Fitting):
 
     def on_train_epoch_start(self) -> None:
         self._seen.clear()
+        super().on_train_epoch_start()
+
+    def begin_epoch(self) -> None:
         if self.initial_momentum is not None:
             (optimizer,) = self.trainer.optimizers
             early = self.current_epoch < self.initial_momentum_epochs
@@ -230,10 +233,10 @@ class ContrastiveDivergence(Fitting):
         log_generative(self, self.net, *batch, part="test")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["chains"] = self.chains
+        checkpoint["chains"], checkpoint["seen"] = self.chains, self._seen
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.chains = checkpoint["chains"]
+        self.chains, self._seen = checkpoint["chains"], checkpoint["seen"]
 
     def _visible(self, batch: tuple[Tensor, Tensor], *, sampled: bool = True) -> Tensor:
         """N x V: the inputs of the layer, with the labels where it has units for them."""

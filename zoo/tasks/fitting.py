@@ -32,6 +32,16 @@ class Fitting(LightningModule):
             for parameter in self.net.parameters():
                 parameter.requires_grad_(parameter in chosen)
 
+    def on_train_start(self) -> None:
+        if self.trainer.fit_loop.restarted_mid_epoch:
+            self.begin_epoch()  # Lightning leaves `on_train_epoch_start` out
+
+    def on_train_epoch_start(self) -> None:
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """What an epoch's number decides, also where the epoch goes on after a stop."""
+
     def teardown(self, stage: str) -> None:
         if stage == "fit":
             self.net.requires_grad_(True)
