@@ -161,6 +161,27 @@ def test_a_large_file_ships_in_halves_and_is_measured_as_it_ships(sweep, shelf, 
     assert "16 bits a number" in results.card("mine", entry)
 
 
+def test_a_paired_comparison_becomes_a_section(tmp_path, shelf, monkeypatch):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(yaml.safe_dump({"claim": ERROR}))
+    monkeypatch.setattr(catalogue, "CONF", tmp_path / "conf")
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    rows = [
+        "dataset.labels,metric,epochs=5,epochs=0,difference,from,to,pairs",
+        "100,test/accuracy,0.85,0.79,0.06,0.05,0.07,5",
+        "100,test/loss,0.5,0.7,-0.2,-0.3,-0.1,5",
+    ]
+    (sweep / "paired.csv").write_text("\n".join(rows) + "\n")
+    publish.main("mine", sweep)
+    results.main([])
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "## mine" in text
+    assert "| labels | `epochs=5` | `epochs=0` | difference (95 %) | pairs |" in text
+    assert "| 100 | 85.00 | 79.00 | 6.00 (5.00 to 7.00) | 5 |" in text
+    assert text.count("| 100 |") == 1, "the headline alone"
+
+
 def test_runs_of_two_recipes_are_not_published(sweep, shelf, tmp_path):
     import shutil
 

@@ -7,9 +7,11 @@ Where the claim has words for ``zoo evaluate``, each run is first measured by it
 files ship with 16 bits a number, and the metric beside them in the index is measured anew, of the file as it ships.
 
 Enters the file, the recipe's claim and the values of all seeds in ``checkpoints/index.yaml``; `zoo.results` then writes
-the table and the cards. For maintainers, in a checkout.
+the table and the cards. Of a sweep that compares two settings, the differences are kept in ``checkpoints/NAME.csv``
+instead. For maintainers, in a checkout.
 """
 
+import csv
 import json
 import subprocess
 import sys
@@ -79,6 +81,18 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
         return checkpoints.publish(shipped, name, metric={key: measured[key] for key in names}, **entry)
 
 
+def compare(name: str, sweep: Path) -> Path:
+    """Keep the rows of a sweep's ``paired.csv`` that are about the headlines. Returns the file."""
+    with (sweep / "paired.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] in checkpoints.HEADLINES]
+    target = catalogue.CHECKPOINTS / f"{name}.csv"
+    with checkpoints.replacing(target) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return target
+
+
 def _metrics(run: Path, words: Sequence[str]) -> Mapping[str, float]:
     """Those that the run was left with, and those that ``zoo evaluate`` adds."""
     metrics: dict[str, float] = json.loads((run / "metrics.json").read_text())
@@ -99,6 +113,14 @@ def _minutes(run: Path) -> float:
     return ((run / "metrics.json").stat().st_mtime - (run / "config.yaml").stat().st_mtime) / 60
 
 
+def main(name: str, sweep: Path) -> None:
+    """Publish a sweep over seeds, or one that compares."""
+    if (sweep / "paired.csv").is_file():
+        sys.stdout.write(f"{compare(name, sweep)}\n")
+        return
+    entry = publish(name, sweep)
+    sys.stdout.write(f"{name}: {entry['values']} in {entry['file']}\n")
+
+
 if __name__ == "__main__":
-    published = publish(sys.argv[1], Path(sys.argv[2]))
-    sys.stdout.write(f"{sys.argv[1]}: {published['values']} in {published['file']}\n")
+    main(sys.argv[1], Path(sys.argv[2]))

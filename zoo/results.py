@@ -1,15 +1,18 @@
-"""RESULTS.md and the cards beside the checkpoints: what the index says, as Markdown. Reads YAML and headers only.
+"""RESULTS.md and the cards beside the checkpoints: what the index and the paired comparisons say, as Markdown.
 
     python -m zoo.results          # write them anew
     python -m zoo.results --check  # say which are not what the index says
 
-Everything in them is generated, so that table, cards, index and files cannot disagree.
+Everything in them is generated, so that table, cards, index and files cannot disagree. Reads YAML, CSV and headers.
 """
 
+import csv
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from zoo import catalogue, claims
 from zoo.checkpoints import CheckpointInfo, info
@@ -36,7 +39,8 @@ def documents() -> dict[Path, str]:
     """Every generated file and what is to stand in it."""
     root, entries = catalogue.CHECKPOINTS.parent, catalogue.index()
     claimed = {name: entry for name, entry in entries.items() if "claim" in entry}
-    found = {root / "RESULTS.md": table(claimed)}
+    comparisons = [comparison(path) for path in sorted(catalogue.CHECKPOINTS.glob("*.csv"))]
+    found = {root / "RESULTS.md": "\n".join([table(claimed), *comparisons])}
     return found | {catalogue.CHECKPOINTS / f"{name}.md": card(name, entry) for name, entry in claimed.items()}
 
 
@@ -54,6 +58,26 @@ def table(entries: dict[str, dict[str, Any]]) -> str:
         lines.append(_row(cells))
         sources.append(f"- {name}: {claim.source}; ours on {entry['hardware']}; `zoo train experiment={name}`")
     return PROTOCOL + "\n".join([*lines, "", "Published numbers, hardware and commands:", "", *sources, ""])
+
+
+def comparison(path: Path) -> str:
+    """A section of RESULTS.md: the paired comparison that a sweep of the recipe of that name left."""
+    claim = claims.of(yaml.safe_load((catalogue.CONF / "experiment" / f"{path.stem}.yaml").read_text()))
+    assert claim is not None
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    arms = [key for key in rows[0] if "=" in key]
+    others = [key for key in rows[0] if key not in ("metric", *arms, "difference", "from", "to", "pairs")]
+    header = [*(key.rpartition(".")[2] for key in others), *(f"`{arm}`" for arm in arms), "difference (95 %)", "pairs"]
+    lines = [_row(header), _row(["---"] * len(header))]
+    for row in rows:
+        arm = [f"{100 * float(row[key]):.2f}" for key in arms]
+        points, low, high = (f"{100 * float(row[key]):.2f}" for key in ("difference", "from", "to"))
+        lines.append(_row([*(row[key] for key in others), *arm, f"{points} ({low} to {high})", row["pairs"]]))
+    command = (
+        f"`zoo train experiment={path.stem}`: {claim.quantity}, means over seeds, paired. Published: {claim.source}."
+    )
+    return "\n".join([f"## {path.stem}", "", command, "", *lines, ""])
 
 
 def card(name: str, entry: dict[str, Any]) -> str:
