@@ -69,6 +69,22 @@ def test_only_config_instantiates(file):
         assert not any(name.startswith("hydra") for name in imported(FILES[file]))
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_pickles_are_read_in_one_place_only_and_never_run(file):
+    calls = [node for node in ast.walk(ast.parse(FILES[file].read_text())) if isinstance(node, ast.Call)]
+    named = [(ast.unparse(call.func), {k.arg: ast.unparse(k.value) for k in call.keywords}) for call in calls]
+    careless = ("load_from_checkpoint", "pickle.load", "pickle.loads", "joblib.load", "torch.hub.load")
+    assert not [name for name, _ in named if name.endswith(careless)]
+    for name, options in named:
+        if name == "torch.load":
+            assert file == "pickled.py"
+            assert options["weights_only"] == "True"
+        if name in ("np.load", "numpy.load"):
+            assert options.get("allow_pickle", "False") == "False"
+        if name.endswith("trainer.fit"):
+            assert options["weights_only"] == "True"
+
+
 def test_no_file_is_named_for_no_job():
     assert not {Path(file).stem for file in FILES} & {"utils", "util", "helpers", "helper", "common", "misc", "base"}
 

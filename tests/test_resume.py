@@ -5,11 +5,13 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -306,3 +308,58 @@ def test_a_disk_too_full_for_the_weights_is_told_and_gone_on_from(tmp_path, monk
     assert not list(run.glob("*model*"))
     assert zoo("train", f"resume={run}").status == 0
     assert_same(run, whole("machine"))
+
+
+# What lies in a run folder is not believed
+
+
+class Touch:
+    """Unpickled carelessly, it leaves a file."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("insisted", [False, True])
+def test_code_in_a_checkpoint_is_not_run(insisted, whole, tmp_path, monkeypatch, zoo):
+    run, marker = tmp_path / "run", tmp_path / "marker"
+    shutil.copytree(whole("machine"), run)
+    (run / "metrics.json").unlink()
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.save({**content, "hyper_parameters": {"_instantiator": Touch(marker)}}, run / "checkpoints" / "last.ckpt")
+    if insisted:
+        monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    outcome = zoo("train", f"resume={run}")
+    assert outcome.status == 1
+    assert "last.ckpt: holds more than tensors" in outcome.err
+    assert not marker.exists()
+    assert not (run / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("key", ["model.net", "model.stages.fit.task", "model.stages.fit.optimizer", "dataset.source"])
+@pytest.mark.parametrize(
+    "target", ["os.system", "torch.load", "torch.hub.load", "numpy.load", "zoo.models.mlp.Path.touch"]
+)
+def test_the_config_of_a_run_cannot_call_what_is_not_the_zoos(key, target, whole, tmp_path, zoo):
+    run = tmp_path / "run"
+    shutil.copytree(whole("machine"), run)
+    (run / "metrics.json").unlink()
+    config = OmegaConf.load(run / "config.yaml")
+    OmegaConf.update(config, f"{key}._target_", target)
+    OmegaConf.save(config, run / "config.yaml")
+    outcome = zoo("train", f"resume={run}")
+    assert outcome.status == 1
+    assert f"{key}._target_: {target!r} is not one of" in outcome.err
+
+
+def test_a_damaged_checkpoint_is_named(whole, tmp_path, zoo):
+    run = tmp_path / "run"
+    shutil.copytree(whole("machine"), run)
+    (run / "metrics.json").unlink()
+    os.truncate(run / "checkpoints" / "last.ckpt", 1000)
+    outcome = zoo("train", f"resume={run}")
+    assert outcome.status == 1
+    assert re.search(r"last\.ckpt: (damaged or cut short|holds more)", outcome.err)

@@ -23,7 +23,7 @@ from torch import nn
 from torchvision import models
 from torchvision.transforms._presets import ImageClassification
 
-from zoo import catalogue, checkpoints, weights
+from zoo import catalogue, checkpoints, pickled, weights
 from zoo.config import create
 from zoo.data.images import FILTERS
 from zoo.data.preprocess import Preprocess
@@ -480,7 +480,7 @@ def test_the_marker_would_be_written_by_a_careless_reader(tmp_path):
 
 def test_the_variable_is_back_whatever_happens(monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "yes")
-    with pytest.raises(KeyError), weights.tensors_only():  # noqa: PT012
+    with pytest.raises(KeyError), pickled._refusing():  # noqa: PT012
         assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ
         raise KeyError
     assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "yes"

@@ -15,6 +15,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from omegaconf import DictConfig
 from torch.nn.utils import get_total_norm
 
+from zoo import pickled
 from zoo.checkpoints import replacing
 from zoo.data.module import DataModule
 from zoo.data.splits import seed_from
@@ -157,11 +158,15 @@ class Bar(RichProgressBar):
 
 
 class AtomicIO(TorchCheckpointIO):
-    """Writes beside the target and renames, so that a kill leaves the file as it was."""
+    """Writes beside the target and renames, so that a kill leaves the file as it was; runs no code that it reads."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         with replacing(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        content: dict[str, Any] = pickled.load(path)
+        return content
 
 
 def fit(
@@ -228,8 +233,7 @@ def fit(
     )
     trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     if best is not None and best.best_model_path:
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-        task.load_state_dict(state)
+        task.load_state_dict(pickled.load(best.best_model_path)["state_dict"])
         task.teardown("fit")  # once more, of these weights
         Path(best.best_model_path).unlink()
 

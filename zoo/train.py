@@ -24,7 +24,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zoo import checkpoints, config, gallery, pictures, prepare, schemas, weights
+from zoo import checkpoints, config, gallery, pickled, pictures, prepare, schemas, weights
 from zoo.checkpoints import CheckpointInfo
 from zoo.data.image_folder import read_like
 from zoo.data.module import DataModule, batches
@@ -325,13 +325,7 @@ def _extra_logger(node: DictConfig | None) -> list[Logger]:
 def _last_checkpoint(folder: Path) -> dict[str, Any] | None:
     """What the run was left with; None where it was stopped before anything was saved."""
     path = folder / "checkpoints" / "last.ckpt"
-    if not path.is_file():
-        return None
-    try:
-        with weights.tensors_only():
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path}: not a readable checkpoint ({' '.join(str(error).split())[:200]})") from error
+    return pickled.load(path) if path.is_file() else None
 
 
 def _resumed_config(folder: Path) -> tuple[DictConfig, str]:

@@ -7,12 +7,8 @@ Hugging Face hub. Files hold tensors only: safetensors, or pickles that torch op
 import hashlib
 import http.client
 import json
-import os
-import pickle
 import re
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from zoo import pickled
 from zoo.catalogue import index, suggest
 from zoo.checkpoints import info, open_checkpoint
 from zoo.data.preprocess import Preprocess
@@ -105,18 +102,6 @@ def for_data(preprocess: Preprocess, shape: tuple[int, ...], *, scale: float) ->
     if side is not None:
         side = round(side * min(shape[1:]) / min(preprocess.shape[1:]))
     return replace(preprocess, shape=shape, scale=scale, mean=mean, std=std, side=side)
-
-
-@contextmanager
-def tensors_only() -> Iterator[None]:
-    """No environment variable may talk torch out of ``weights_only=True`` in here."""
-    name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-    value = os.environ.pop(name, None)
-    try:
-        yield
-    finally:
-        if value is not None:
-            os.environ[name] = value
 
 
 # Finding
@@ -265,21 +250,14 @@ def _sha256(path: Path) -> str:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, by the names that it gives them."""
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        try:
             content: Any = load_file(path)
-        else:
-            with tensors_only(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # such as of a pickle's protocol
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path}: holds more than tensors, or is no weights file; nothing of it was executed. "
-            "Save its state_dict() alone, best as .safetensors"
-        ) from error
-    except Exception as error:  # torch's reader trips over a damaged file in any way there is
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise ValueError(f"{path}: damaged or cut short ({reason})") from error
+        except Exception as error:  # whatever its reader trips over
+            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            raise ValueError(f"{path}: damaged or cut short ({reason})") from error
+    else:
+        content = pickled.load(path)
     while isinstance(content, Mapping):
         inner = next((content[name] for name in NESTED if isinstance(content.get(name), Mapping)), None)
         if inner is None:
