@@ -43,14 +43,30 @@ def model_config(name: str) -> dict[str, Any]:
 
 
 def index() -> dict[str, dict[str, Any]]:
-    """For each checkpoint: ``file`` (beside the index) or ``url``, ``sha256``, ``size``, ``model``, ``metric``."""
+    """For each checkpoint: ``file`` (beside the index), ``sha256``, ``size``, ``model``, ``metric``, and more.
+
+    Raises:
+        ValueError: the index is damaged; the message names it, and the entry.
+    """
     path = CHECKPOINTS / "index.yaml"
-    return (_read(path) or {}) if path.is_file() else {}
+    entries = (_read(path) or {}) if path.is_file() else {}
+    if not isinstance(entries, dict):
+        raise ValueError(f"{path}: damaged, names of checkpoints are expected")
+    for name, entry in entries.items():
+        for key, kind in {"file": str, "sha256": str, "size": int, "model": str, "metric": dict}.items():
+            if not isinstance(name, str) or not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+                raise ValueError(f"{path}: damaged, {name} has no {key}, or a wrong one")
+        if Path(entry["file"]).name != entry["file"] or "\0" in entry["file"]:
+            raise ValueError(f"{path}: damaged, {name} is in {entry['file']!r}, which is not beside it")
+    return entries
 
 
 def _read(path: Path) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where it is built: ten times as fast
-    return yaml.load(path.read_text(encoding="utf-8"), loader)
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), loader)
+    except (yaml.YAMLError, UnicodeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged ({' '.join(str(error).split())[:200]})") from error
 
 
 def suggest(name: str, choices: list[str]) -> str:
