@@ -1,5 +1,6 @@
-"""Two processes, started as torchrun starts them, learn the same weights from halves of every batch."""
+"""Two processes, started as torchrun starts them, learn from halves of every batch what one learns from the whole."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,47 +9,70 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
+from zoo.cli import main
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = """
-import os, sys, torch
+import json, os, sys, torch
 import zoo.train
 from zoo.cli import main
 
 fit = zoo.train.fit
 
-def fit_and_keep(task, *args, name, **options):
-    fit(task, *args, name=name, **options)
+def fit_and_keep(task, *args, name, folder, **options):
+    fit(task, *args, name=name, folder=folder, **options)
     kept = {"weights": task.net.state_dict(), "chains": getattr(task, "chains", None)}
-    torch.save(kept, f"{name}-{os.environ['RANK']}.pt")
+    torch.save(kept, f"{folder.parent.name}-{name}-{os.environ['RANK']}.pt")
 
 zoo.train.fit = fit_and_keep
-main("train", sys.argv[1:])
+for words in json.load(open("runs.json")):
+    main("train", words)
 """
-WORDS = [
-    "model=dbn_generative",
-    "model.net.hidden=[20,15]",
-    "dataset=digits",
-    "accelerator=ddp_cpu",
-    "epochs=1",
-    "progress=false",
-    "model.stages.pretrain.task.centered=true",
-    "model.stages.pretrain.task.sparsity_cost=0.1",
-    "hydra.run.dir=run",
-]
+BARE = ["model.stages.pretrain.epochs=0", "model.stages.finetune.epochs=1", "lr=0.001"]
+DIGITS = ["dataset=digits", "epochs=1", "progress=false"]
+# One step of plain gradient descent on all training examples: the weights tell the gradient.
+STEP = ["dataset=digits", "dataset.validation=0.1", "dataset.test=101", "batch_size=100000", "lr=0.5", "progress=false"]
+SGD = ["optimizer@model.stages.{0}.optimizer=sgd", "lr_schedule@model.stages.{0}.lr_schedule=constant"]
+
+
+def one_step(model: str, stage: str, *words: str) -> list[str]:
+    return [f"model={model}", *STEP, *(word.format(stage) for word in SGD), *words]
+
+
+RUNS = {
+    "belief": [
+        "model=dbn_generative",
+        "model.net.hidden=[20,15]",
+        *DIGITS,
+        "model.stages.pretrain.task.centered=true",
+        "model.stages.pretrain.task.sparsity_cost=0.1",
+    ],
+    "gradual": ["model=lenet5", *DIGITS, "epochs=2", "model.stages.fit.task.policy=gradual"],
+    "classify": one_step("mlp", "fit", "model.net.hidden=[16]", "epochs=1"),
+    "head": one_step("mlp", "fit", "model.net.hidden=[16]", "model.stages.fit.task.policy=head", "epochs=1"),
+    "reconstruct": one_step("deep_autoencoder", "finetune", "model.net.hidden=[8]", *BARE),
+}
+ALIKE = ("classify", "head", "reconstruct")  # no chance in them but the first weights and the order
+FITS = {"belief": ("pretrain.layer0", "pretrain.layer1", "updown"), "reconstruct": ("finetune",)}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Where two processes have trained a small deep belief network, and left what they had after each fit."""
+    """Where two processes have trained one net after the other, and left what they had after each fit."""
     folder = tmp_path_factory.mktemp("processes")
     (folder / "script.py").write_text(SCRIPT)
+    runs = [[*words, "accelerator=ddp_cpu", f"hydra.run.dir={name}"] for name, words in RUNS.items()]
+    (folder / "runs.json").write_text(json.dumps(runs))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     running = [
         subprocess.Popen(
-            [sys.executable, "script.py", *WORDS],
+            [sys.executable, "script.py"],
             cwd=folder,
             env=os.environ | shared | {"TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "0", "RANK": rank, "LOCAL_RANK": rank},
             stdout=subprocess.PIPE,
@@ -62,24 +86,34 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fit", ["pretrain.layer0", "pretrain.layer1", "updown"])
-def test_all_processes_hold_the_same_weights_after_every_fit(fit, folder):
-    first, second = (torch.load(folder / f"{fit}-{rank}.pt") for rank in (0, 1))
+@pytest.mark.parametrize(("run", "fit"), [(run, fit) for run in RUNS for fit in FITS.get(run, ("fit",))])
+def test_all_processes_hold_the_same_weights_after_every_fit(run, fit, folder):
+    first, second = (torch.load(folder / f"{run}-{fit}-{rank}.pt") for rank in (0, 1))
     assert first["weights"].keys() == second["weights"].keys()
     for name, value in first["weights"].items():
         assert torch.equal(value, second["weights"][name]), name
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("run", ALIKE)
+def test_two_processes_take_the_step_of_one(run, folder, tmp_path):
+    main("train", [*RUNS[run], f"hydra.run.dir={tmp_path / 'alone'}"])
+    alone, together = (load_file(path / "model.safetensors") for path in (tmp_path / "alone", folder / run))
+    for name, value in alone.items():
+        torch.testing.assert_close(together[name], value, rtol=0, atol=1e-6)
+    # And every one of the 101 test pictures counts once.
+    ours, theirs = (json.loads((path / "metrics.json").read_text()) for path in (folder / run, tmp_path / "alone"))
+    assert ours == pytest.approx(theirs, rel=1e-6, abs=1e-6)
+    if "test/accuracy" in ours:
+        assert 101 * ours["test/accuracy"] == pytest.approx(round(101 * ours["test/accuracy"]), abs=1e-4)
+
+
 def test_each_process_has_persistent_chains_of_its_own(folder):
-    first, second = (torch.load(folder / f"pretrain.layer0-{rank}.pt")["chains"] for rank in (0, 1))
+    first, second = (torch.load(folder / f"belief-pretrain.layer0-{rank}.pt")["chains"] for rank in (0, 1))
     assert first.shape == second.shape
     assert not torch.equal(first, second)
 
 
-@pytest.mark.slow
 def test_one_process_alone_writes_the_run_folder(folder):
-    assert (folder / "run" / "model.safetensors").is_file()
-    assert (folder / "run" / "pretrain-samples.png").is_file()
-    assert not list(folder.glob("run*/**/*.tmp"))
+    assert (folder / "belief" / "model.safetensors").is_file()
+    assert (folder / "belief" / "pretrain-samples.png").is_file()
+    assert not list(folder.glob("*/**/*.tmp"))

@@ -259,6 +259,17 @@ def test_a_gradient_that_is_no_number_stops_before_the_step_and_is_named(tmp_pat
     assert all(torch.isfinite(value).all() for value in saved["state_dict"].values())
 
 
+def test_a_large_gradient_is_a_gradient(tmp_path, monkeypatch, zoo):
+    original = Classification.training_step
+
+    def training_step(self, batch, batch_idx):
+        return original(self, batch, batch_idx) * 1e25  # whose squares are beyond float32
+
+    monkeypatch.setattr(Classification, "training_step", training_step)
+    words = ["optimizer@model.stages.fit.optimizer=sgd", "lr=1e-26", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert zoo("train", "model=logistic", *ALWAYS, *words).status == 0
+
+
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch, zoo):
     def spoil(self, trainer, module):
         if trainer.current_epoch == 1:

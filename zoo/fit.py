@@ -106,8 +106,10 @@ class Finite(Callback):
         if trainer.precision == "16-mixed":
             return  # gradients that overflow are what its scaler looks for
         named = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
-        if named and not torch.isfinite(get_total_norm(list(named.values()))):
-            raise ValueError(self._message(trainer, f"the gradient of {_first_bad(named)} is not finite"))
+        if named and not torch.isfinite(get_total_norm(list(named.values()))):  # or large enough to overflow the norm
+            bad = _first_bad(named)
+            if bad is not None:
+                raise ValueError(self._message(trainer, f"the gradient of {bad} is not finite"))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         bad = _first_bad(checkpoint["state_dict"])

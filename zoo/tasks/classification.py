@@ -198,7 +198,7 @@ class Classification(Fitting):
         if self.flips and not self.inputs.ready:
             predicted = (predicted + probabilities(self.net(x.flip(-1)).float(), self.loss_name)) / 2
         metrics.update(predicted, y)
-        self.log(f"{part}/loss", self.loss(outputs, y), on_epoch=True, batch_size=len(y), sync_dist=True)
+        self.log_mean(f"{part}/loss", self.loss(outputs, y), len(y))
         self.log_dict(metrics, prog_bar=part == "val", batch_size=len(y))
         return predicted
 

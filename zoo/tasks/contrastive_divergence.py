@@ -227,7 +227,7 @@ class ContrastiveDivergence(Fitting):
         if batch_idx == 0:
             self._known = self.rbm.free_energy(torch.cat(self._seen)).mean()
         gap = self.rbm.free_energy(self._visible(batch, sampled=False)).mean() - self._known
-        self.log("val/free_energy_gap", gap, on_epoch=True, batch_size=len(batch[0]), sync_dist=True)
+        self.log_mean("val/free_energy_gap", gap, len(batch[0]))
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         log_generative(self, self.net, *batch, part="test")

@@ -1,9 +1,10 @@
 """What every task does alike: it moves some parameters of its net, and no others."""
 
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from zoo.tasks.optimization import Optimization
 
@@ -17,6 +18,10 @@ class Fitting(LightningModule):
 
     net: nn.Module
     optimization: Optimization | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.means = nn.ModuleDict()  # by the name they are logged under
 
     def fitted(self) -> list[nn.Parameter]:
         """The parameters that move: all, unless a task says otherwise."""
@@ -49,3 +54,15 @@ class Fitting(LightningModule):
     def configure_optimizers(self) -> Any:
         assert self.optimization is not None, "a task without optimization only evaluates"
         return self.optimization(self.groups())
+
+    def log_mean(self, name: str, value: Tensor, count: int, *, prog_bar: bool = False) -> None:
+        """Log the mean of an epoch, ``value`` being that of ``count`` examples.
+
+        Each example counts once, whichever process has it: Lightning's own mean rounds the processes' mean count of
+        examples down, so that of 51 and 50 it makes 100.
+        """
+        if name not in self.means:
+            self.means[name] = MeanMetric().to(self.device)
+        mean = cast(MeanMetric, self.means[name])
+        mean.update(value.detach(), count)
+        self.log(name, mean, on_step=False, on_epoch=True, prog_bar=prog_bar, metric_attribute=f"means.{name}")

@@ -158,9 +158,9 @@ class Reconstruction(Fitting):
         v = self.inputs(batch[0])
         code = self.coder.encode(v)
         loss = self._loss(self.coder.decode(code, activate=self.loss_name == "squared_error"), v)
-        self.log(f"{part}/loss", loss, on_epoch=True, batch_size=len(v), sync_dist=True)
+        self.log_mean(f"{part}/loss", loss, len(v))
         error = squared_error(v, self.coder.decode(code)).mean()
-        self.log(f"{part}/reconstruction_error", error, on_epoch=True, batch_size=len(v), sync_dist=True, prog_bar=True)
+        self.log_mean(f"{part}/reconstruction_error", error, len(v), prog_bar=True)
 
 
 def _level(level: float | list[float], layer: int | None, corruption: str) -> float:

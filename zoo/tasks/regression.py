@@ -60,5 +60,5 @@ class Regression(Fitting):
         x, y = batch
         outputs = self.net(x)
         metrics.update(outputs.contiguous(), y)
-        self.log(f"{part}/loss", self.loss(outputs, y), on_epoch=True, batch_size=len(y), sync_dist=True)
+        self.log_mean(f"{part}/loss", self.loss(outputs, y), len(y))
         self.log_dict(metrics, prog_bar=part == "val", batch_size=len(y))

@@ -1,8 +1,9 @@
 """What the tasks without targets share: the range of their inputs, and how a whole net is measured."""
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+
+from zoo.tasks.fitting import Fitting
 
 NO_TARGETS = "none"
 FP16 = {"16-mixed": "free energies and their differences leave float16's range; use bf16-mixed or 32-true"}
@@ -28,21 +29,20 @@ def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
     return (x.flatten(1) - reconstruction.flatten(1)).square().sum(dim=1)
 
 
-def log_generative(task: LightningModule, net: nn.Module, x: Tensor, y: Tensor, *, part: str) -> None:
+def log_generative(task: Fitting, net: nn.Module, x: Tensor, y: Tensor, *, part: str) -> None:
     """Log what a net (or one machine of a stack, x being its inputs) is measured by, when it has no loss.
 
     - ``reconstruction_error``: squared error of `net.reconstruct`, summed over pixels.
     - ``pseudo_log_likelihood``: of an RBM with Bernoulli units, inputs rounded to zeros and ones (nats).
     - ``accuracy``: where classes are units of the net.
     """
-    options = {"on_epoch": True, "batch_size": len(x), "sync_dist": True}
     error = squared_error(x, net.reconstruct(x)).mean()  # type: ignore[operator]
-    task.log(f"{part}/reconstruction_error", error, **options)  # type: ignore[arg-type]
+    task.log_mean(f"{part}/reconstruction_error", error, len(x))
     if getattr(net, "visible_units", "") == "bernoulli" and not net.label_units:
         v = x.flatten(1).round()
         flips = torch.randint(v.shape[1], (len(v),), generator=torch.Generator().manual_seed(0)).to(v.device)
         value = net.pseudo_log_likelihood(v, flips).mean()  # type: ignore[operator]
-        task.log(f"{part}/pseudo_log_likelihood", value, **options)  # type: ignore[arg-type]
+        task.log_mean(f"{part}/pseudo_log_likelihood", value, len(x))
     if getattr(net, "label_units", False):
         accuracy = (net(x).argmax(dim=1) == y).float().mean()
-        task.log(f"{part}/accuracy", accuracy, prog_bar=part == "val", **options)  # type: ignore[arg-type]
+        task.log_mean(f"{part}/accuracy", accuracy, len(x), prog_bar=part == "val")
