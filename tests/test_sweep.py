@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 from scipy import stats
 
@@ -155,6 +156,19 @@ def test_a_small_sweep_prints_and_writes_its_paired_differences(zoo, folder, mon
     printed = outcome.out[outcome.out.index("paired.csv") :]
     assert "test/accuracy" in printed
     assert "test/loss" not in printed, "the headline alone"
+
+
+def test_of_several_processes_the_first_alone_writes_the_table(tmp_path, monkeypatch):
+    (tmp_path / "0" / ".hydra").mkdir(parents=True)
+    (tmp_path / "0" / ".hydra" / "overrides.yaml").write_text("[seed=1]")
+    (tmp_path / "0" / "metrics.json").write_text('{"test/accuracy": 0.5}')
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}, "compare": None})
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    SweepTable().on_multirun_end(config)
+    assert not (tmp_path / "sweep.csv").exists()
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    SweepTable().on_multirun_end(config)
+    assert (tmp_path / "sweep.csv").exists()
 
 
 def test_label_fractions_is_twenty_jobs():

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from hydra.experimental.callback import Callback
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +26,7 @@ class SweepTable(Callback):
     A sweep over seeds and over a key with two values is a paired comparison: then also ``paired.csv``.
     """
 
+    @rank_zero_only  # other processes run the whole sweep, too
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         jobs = sorted(folder.glob("*/metrics.json"), key=lambda path: (len(path.parent.name), path))  # 2 before 10
