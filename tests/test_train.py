@@ -243,6 +243,13 @@ def test_linear_regression_finds_the_line(tmp_path):
     assert (run / "curves.png").is_file()
 
 
+def test_curves_have_no_panel_without_a_line(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("zoo.train.pictures.curves", lambda panels, path: drawn.update(panels))
+    train(tmp_path / "run", "dataset.validation=0", "epochs=1")
+    assert list(drawn) == ["loss"]
+
+
 def test_a_sweep_leaves_one_table_with_a_row_for_each_job(zoo, tmp_path):
     outcome = zoo("train", "-m", "seed=1,2", *WORDS, "epochs=1", f"hydra.sweep.dir={tmp_path}")
     assert outcome.status == 0

@@ -383,7 +383,8 @@ def _write(
         }
         for title, names in panels.items()
     }
-    pictures.curves(lines, folder / "curves.png")
+    logged = {title: found for title, found in lines.items() if found}  # without a validation part, less than asked for
+    pictures.curves(logged or lines, folder / "curves.png")
     if isinstance(task, Classification) and task.confusion:
         pictures.confusion(task.confusion, about.classes, folder / "confusion.png")
     with checkpoints.replacing(folder / "metrics.json") as temporary:  # last: a run that has it is finished
