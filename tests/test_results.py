@@ -11,6 +11,7 @@ from zoo import catalogue, checkpoints, publish, reproduce, results
 from zoo.claims import Claim
 
 ERROR = {"quantity": "test error, %", "reference": 0.95, "source": "a paper", "goal": 0.6}
+PAIRED = {**ERROR, "quantity": "test accuracy, %", "goal": 86, "gain": 5}
 CLAIMED = [name for name, entry in catalogue.index().items() if "claim" in entry]
 
 
@@ -163,7 +164,7 @@ def test_a_large_file_ships_in_halves_and_is_measured_as_it_ships(sweep, shelf, 
 
 def test_a_paired_comparison_becomes_a_section(tmp_path, shelf, monkeypatch):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
-    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(yaml.safe_dump({"claim": ERROR}))
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(yaml.safe_dump({"claim": PAIRED}))
     monkeypatch.setattr(catalogue, "CONF", tmp_path / "conf")
     sweep = tmp_path / "sweep"
     sweep.mkdir()
@@ -180,6 +181,7 @@ def test_a_paired_comparison_becomes_a_section(tmp_path, shelf, monkeypatch):
     assert "| labels | `epochs=5` | `epochs=0` | difference (95 %) | pairs |" in text
     assert "| 100 | 85.00 | 79.00 | 6.00 (5.00 to 7.00) | 5 |" in text
     assert text.count("| 100 |") == 1, "the headline alone"
+    assert "Goals of the first row: 86 (**not reached**), and 5 points more (reached)." in text
 
 
 def test_runs_of_two_recipes_are_not_published(sweep, shelf, tmp_path):

@@ -39,6 +39,7 @@ class Claim:
         reference: the published number.
         source: where it was published.
         goal: what this recipe is to reach.
+        gain: of a paired comparison: by how much its first setting is to be better.
         evaluate: words for ``zoo evaluate``, where the metrics are not those that training ends with.
     """
 
@@ -46,6 +47,7 @@ class Claim:
     reference: float
     source: str
     goal: float
+    gain: float | None = None
     evaluate: Sequence[str] = ()
 
     def __post_init__(self) -> None:

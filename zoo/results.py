@@ -74,10 +74,14 @@ def comparison(path: Path) -> str:
         arm = [f"{100 * float(row[key]):.2f}" for key in arms]
         points, low, high = (f"{100 * float(row[key]):.2f}" for key in ("difference", "from", "to"))
         lines.append(_row([*(row[key] for key in others), *arm, f"{points} ({low} to {high})", row["pairs"]]))
-    command = (
-        f"`zoo train experiment={path.stem}`: {claim.quantity}, means over seeds, paired. Published: {claim.source}."
-    )
-    return "\n".join([f"## {path.stem}", "", command, "", *lines, ""])
+    about = f"`zoo train experiment={path.stem}`: {claim.quantity}, means over paired seeds. Published: {claim.source}."
+    if claim.gain is not None:
+        found = ((float(rows[0][arms[0]]), claim.goal), (float(rows[0]["difference"]), claim.gain))
+        verdicts = ["reached" if round(100 * value, 2) >= goal else "**not reached**" for value, goal in found]
+        about += (
+            f" Goals of the first row: {claim.goal:g} ({verdicts[0]}), and {claim.gain:g} points more ({verdicts[1]})."
+        )
+    return "\n".join([f"## {path.stem}", "", about, "", *lines, ""])
 
 
 def card(name: str, entry: dict[str, Any]) -> str:
