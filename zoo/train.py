@@ -86,10 +86,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
     again = cfg.resume is not None
     if again:
         folder = Path(cfg.resume)
-        cfg, command, resume = *_resumed_config(folder), _last_checkpoint(folder)
+        cfg, command = _resumed_config(folder)
         if (folder / "metrics.json").is_file():
             _announce([f"{folder}: this run is finished; nothing is left to go on with"])
             return json.loads((folder / "metrics.json").read_text())
+        resume = _last_checkpoint(folder)
     _settle_stages(cfg)
     place = prepare.place(cfg.accelerator)
     splits = prepare.dataset(cfg.dataset)
