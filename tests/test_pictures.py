@@ -345,3 +345,16 @@ def test_an_overlay_is_the_picture_and_beside_it_grey_under_colour():
     torch.testing.assert_close(cold - cold[:, :1, :1], (shades - shades[0, 0]).expand(3, -1, -1), atol=1e-5, rtol=0)
     grey = overlay(tile[:1], heat)
     assert torch.equal(grey[0, :, :8], grey[2, :, :8])
+
+
+def test_figures_come_back_and_need_no_file():
+    """A notebook shows what a function returns; ``path`` writes the same picture beside it."""
+    drawn = {
+        "curves": curves({"loss": {"train": ([0, 1], [2.0, 1.0])}}, x_label="epoch"),
+        "confusion": confusion([[3, 1], [0, 2]], ["a", "b"]),
+        "grid": grid(torch.rand(4, 1, 5, 5)),
+        "sheet": sheet([torch.rand(1, 5, 5)], [["one"]], title="one picture"),
+        "codes": codes(torch.randn(6, 2), [0, 1] * 3, ["a", "b"]),
+    }
+    assert {name: len(figure.axes) for name, figure in drawn.items()} == dict.fromkeys(drawn, 1)
+    assert drawn["curves"].axes[0].get_xlabel() == "epoch"

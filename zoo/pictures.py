@@ -1,10 +1,14 @@
-"""Pictures of a run, as PNG files. Imports matplotlib when asked to draw, without a display."""
+"""Pictures of runs and nets, as matplotlib figures: a notebook shows what is returned, ``path=`` writes a PNG as well.
+
+Imports matplotlib when asked to draw; needs no display.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch import Tensor
 
 CODE_MAPS = ("pca", "tsne")
@@ -13,20 +17,23 @@ CAPTION = 7  # points
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # a line's name -> its x and y values
 
 
-def curves(panels: Mapping[str, Series], path: str | Path) -> None:
+def curves(
+    panels: Mapping[str, Series], path: str | Path | None = None, *, x_label: str = "optimizer step"
+) -> "Figure":
     """One panel a quantity, side by side, each with its lines over the optimizer's steps.
 
     Args:
         panels: title of the panel -> its lines.
         path: the PNG to write.
+        x_label: of the horizontal axes.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2 * len(panels), 3.6), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(panels), 3.6), dpi=120, layout="constrained")
     for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for name, (x, y) in lines.items():
             axes.plot(x, y, label=name, marker="o" if len(x) < 40 else None, markersize=3, linewidth=1.4)
-        axes.set_xlabel("optimizer step")
+        axes.set_xlabel(x_label)
         axes.set_title(title)
         axes.grid(alpha=0.3)
         values = [value for _, y in lines.values() for value in y]
@@ -34,10 +41,10 @@ def curves(panels: Mapping[str, Series], path: str | Path) -> None:
             axes.set_yscale("log")
         if lines:
             axes.legend()
-    figure.savefig(path, dpi=120, format="png")
+    return _written(figure, path)
 
 
-def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: str | Path) -> None:
+def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: str | Path | None = None) -> "Figure":
     """A confusion matrix: rows the true class, columns the predicted one, counts in the cells.
 
     Shades leave the diagonal out, so that the mistakes show.
@@ -53,7 +60,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: str
     matrix = np.asarray(counts)
     mistakes = matrix * (1 - np.eye(len(classes), dtype=matrix.dtype))
     side = min(16.0, 2.4 + 0.42 * len(classes))
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure = Figure(figsize=(side, side), dpi=120, layout="constrained")
     axes = figure.subplots()
     axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=max(5, mistakes.max()))
     axes.set_xticks(range(len(classes)), classes, rotation=90 if max(map(len, classes)) > 3 else 0)
@@ -77,12 +84,17 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: str
                 fontsize=8,
                 weight=weight,
             )
-    figure.savefig(path, dpi=120, format="png")
+    return _written(figure, path)
 
 
 def grid(
-    tiles: "Tensor", path: str | Path, *, columns: int = 10, names: Sequence[str] | None = None, signed: bool = False
-) -> None:
+    tiles: "Tensor",
+    path: str | Path | None = None,
+    *,
+    columns: int = 10,
+    names: Sequence[str] | None = None,
+    signed: bool = False,
+) -> "Figure":
     """Pictures side by side, row by row.
 
     Args:
@@ -110,7 +122,7 @@ def grid(
     scale = max(2, 56 // max(height, 2)) / 100  # inches a pixel
     margin = 0.1 + 0.09 * max(map(len, names)) if names else 0.0
     size = (margin + scale * mosaic.shape[1], scale * mosaic.shape[0])
-    figure = Figure(figsize=size)
+    figure = Figure(figsize=size, dpi=100)
     axes = figure.add_axes((margin / size[0], 0, 1 - margin / size[0], 1), facecolor="#888888")
     shown = mosaic[..., 0] if channels == 1 else np.nan_to_num(mosaic, nan=0.5)
     colours, least = ("RdBu", -1) if signed else ("gray", 0)
@@ -119,19 +131,19 @@ def grid(
     axes.set_yticks([])
     for row in range(rows) if names else ():
         axes.text(-4, 1 + row * (height + 1) + height / 2, names[row * columns], ha="right", va="center")  # type: ignore[index]
-    figure.savefig(path, dpi=100, format="png")
+    return _written(figure, path)
 
 
 def sheet(
     tiles: "Sequence[Tensor]",
     captions: Sequence[Sequence[str]],
-    path: str | Path,
+    path: str | Path | None = None,
     *,
     title: str,
     wrong: Sequence[bool] | None = None,
     columns: int = 6,
     width: float = 1.75,
-) -> None:
+) -> "Figure":
     """A contact sheet: pictures in rows, each with its caption below.
 
     Args:
@@ -171,7 +183,7 @@ def sheet(
             figure.text(*place, text, va="top", parse_math=False, fontdict=font)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font lacks is drawn as a box
-        figure.savefig(path, dpi=120, format="png")
+        return _written(figure, path)
 
 
 def overlay(tile: "Tensor", heat: "Tensor") -> "Tensor":
@@ -203,7 +215,14 @@ def _shortened(text: str, room: int) -> str:
     return f"{plain[:head]}…{plain[len(plain) - (room - 1 - head) :]}"
 
 
-def codes(points: "Tensor", labels: Sequence[int], classes: Sequence[str], path: str | Path, *, method: str) -> None:
+def codes(
+    points: "Tensor",
+    labels: Sequence[int],
+    classes: Sequence[str],
+    path: str | Path | None = None,
+    *,
+    method: str = "pca",
+) -> "Figure":
     """A map of codes in the plane, coloured by class. Codes of two units are drawn as they are.
 
     Args:
@@ -230,7 +249,7 @@ def codes(points: "Tensor", labels: Sequence[int], classes: Sequence[str], path:
         x = (PCA(2) if method == "pca" else TSNE(random_state=0, perplexity=neighbours)).fit_transform(x)
     elif x.shape[1] == 1:
         x = np.hstack([x, np.zeros_like(x)])
-    figure = Figure(figsize=(7, 6), layout="constrained")
+    figure = Figure(figsize=(7, 6), dpi=120, layout="constrained")
     axes = figure.subplots()
     numbers = np.asarray(labels)
     for k, name in enumerate(classes or [""]):
@@ -241,4 +260,10 @@ def codes(points: "Tensor", labels: Sequence[int], classes: Sequence[str], path:
     axes.set_title(f"codes of {len(x):,} examples" + (f", by {method}" if points.shape[1] > 2 else ""))
     axes.set_xticks([])
     axes.set_yticks([])
-    figure.savefig(path, dpi=120, format="png")
+    return _written(figure, path)
+
+
+def _written(figure: "Figure", path: str | Path | None) -> "Figure":
+    if path is not None:
+        figure.savefig(path, format="png")  # whatever the name ends in
+    return figure
