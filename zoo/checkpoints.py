@@ -213,6 +213,12 @@ def replacing(path: str | Path, *, sync: bool = True):
         temporary.unlink(missing_ok=True)
 
 
+def remove_unfinished(folder: str | Path) -> None:
+    """Delete what killed processes had begun to write under ``folder`` by `replacing`."""
+    for temporary in Path(folder).rglob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
 def refuse_existing(path: str | Path, *, overwrite: bool) -> None:
     """Raise FileExistsError where an output would replace a file and ``overwrite`` is off."""
     if Path(path).exists() and not overwrite:

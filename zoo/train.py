@@ -91,6 +91,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             _announce([f"{folder}: this run is finished; nothing is left to go on with"])
             return json.loads((folder / "metrics.json").read_text())
         resume = _last_checkpoint(folder)
+        checkpoints.remove_unfinished(folder)
     _settle_stages(cfg)
     place = prepare.place(cfg.accelerator)
     splits = prepare.dataset(cfg.dataset)
