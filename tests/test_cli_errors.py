@@ -102,6 +102,9 @@ CASES = {
     "far model": Case("train model=xyzzy", ("no such model", "choose one of:", "mlp_50_100")),
     "dataset": Case("train dataset=mnits", ("dataset=mnits: no such dataset", "did you mean mnist")),
     "evaluate's dataset": Case("evaluate checkpoint={run} dataset=nope", ("dataset=nope: no such dataset",)),
+    "sharded": Case(
+        "train model=dbn accelerator.strategy=fsdp", ("accelerator.strategy=fsdp", "contrastive divergence", "use ddp")
+    ),
     "accelerator": Case("train accelerator=gpus", ("no such accelerator", "did you mean gpu")),
     "experiment": Case("train experiment=nope", ("experiment=nope: no such experiment",)),
     "logger": Case("train logger=tensorbord", ("no such logger", "did you mean tensorboard")),

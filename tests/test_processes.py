@@ -1,8 +1,6 @@
-"""Two processes, started as torchrun starts them, learn from halves of every batch what one learns from the whole."""
+"""Two processes, started by torchrun, learn from halves of every batch what one learns from the whole."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -66,23 +64,9 @@ def folder(tmp_path_factory) -> Path:
     (folder / "script.py").write_text(SCRIPT)
     runs = [[*words, "accelerator=ddp_cpu", f"hydra.run.dir={name}"] for name, words in RUNS.items()]
     (folder / "runs.json").write_text(json.dumps(runs))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    running = [
-        subprocess.Popen(
-            [sys.executable, "script.py"],
-            cwd=folder,
-            env=os.environ | shared | {"TORCHELASTIC_RUN_ID": "x", "GROUP_RANK": "0", "RANK": rank, "LOCAL_RANK": rank},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in running]
-    assert [process.returncode for process in running] == [0, 0], "\n".join(outputs)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "script.py"]
+    done = subprocess.run([sys.executable, *launch], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
@@ -117,3 +101,21 @@ def test_one_process_alone_writes_the_run_folder(folder):
     assert (folder / "belief" / "model.safetensors").is_file()
     assert (folder / "belief" / "pretrain-samples.png").is_file()
     assert not list(folder.glob("*/**/*.tmp"))
+
+
+def test_a_sweep_goes_to_a_cluster_s_queue(tmp_path, zoo):
+    """By submitit, whose local executor stands in for SLURM's: the job is another process."""
+    outcome = zoo(
+        "train",
+        "-m",
+        "model=mlp_16_16",
+        "epochs=1",
+        "seed=1",
+        "progress=false",
+        "hydra/launcher=submitit_local",
+        f"hydra.sweep.dir={tmp_path}",
+    )
+    assert (outcome.status, outcome.err) == (0, "")
+    assert json.loads((tmp_path / "0" / "metrics.json").read_text())["test/accuracy"] > 0.1
+    assert (tmp_path / "sweep.csv").read_text().startswith("job,")
+    assert list(tmp_path.glob(".submitit/*/*_0_result.pkl"))

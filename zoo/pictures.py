@@ -4,6 +4,7 @@ Imports matplotlib when asked to draw; needs no display.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,7 @@ def curves(
         values = [value for _, y in lines.values() for value in y]
         if values and min(values) > 0 and max(values) / min(values) > 20:
             axes.set_yscale("log")
-        if lines:
+        if any(lines):  # named
             axes.legend()
     return _written(figure, path)
 
@@ -186,6 +187,58 @@ def sheet(
         return _written(figure, path)
 
 
+def panels(
+    tiles: "Mapping[str, Tensor]",
+    path: str | Path | None = None,
+    *,
+    columns: int = 4,
+    signed: Sequence[str] = (),
+    numbers: bool = False,
+    width: float = 2.2,
+) -> "Figure":
+    """Pictures and maps of any sizes, each under its title and drawn at the same width.
+
+    Args:
+        tiles: title -> H x W or C x H x W with C 1 or 3, values from 0 to 1; all of one ratio of height to width.
+        path: the PNG to write.
+        columns: pictures in a row.
+        signed: titles of those shown as `grid` shows weights: red below 0 and blue above, white at 0, by themselves.
+        numbers: write the values into their cells, over shades from 0 (white) to the greatest; for small ones.
+        width: of a picture, in inches.
+    """
+    from matplotlib.figure import Figure
+
+    columns, rows = min(columns, len(tiles)), -(-len(tiles) // columns)
+    first = next(iter(tiles.values()))
+    lines = max(title.count("\n") + 1 for title in tiles)
+    down = width * first.shape[-2] / first.shape[-1] + 0.08 + 0.2 * lines  # inches a row
+    figure = Figure(figsize=(columns * (width + 0.1), rows * down), dpi=120, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)  # type: ignore[union-attr]
+    places = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (title, tile) in zip(places, tiles.items(), strict=False):
+        image = tile.detach().float().cpu()
+        image = image.permute(1, 2, 0).squeeze(2) if image.dim() == 3 else image
+        most = max(float(image.abs().max()), 1e-12) * (2 if numbers else 1)  # pale, so that black letters can be read
+        if title in signed:
+            image = image.mean(dim=2) if image.dim() == 3 else image
+            colours, least, most = "RdBu", -most, most
+        elif numbers:
+            colours, least = "Greys", 0.0
+        else:
+            image, colours, least, most = image.clamp(0, 1), "gray", 0.0, 1.0
+        axes.imshow(image.numpy(), cmap=colours, vmin=least, vmax=most, interpolation="nearest")
+        if numbers:
+            size = min(9.0, 72 * width / image.shape[1] * 0.5)  # points: half the side of a cell
+            for (row, column), value in zip(product(*map(range, image.shape)), image.flatten().tolist(), strict=True):
+                axes.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=size)
+        axes.set_title(title, fontsize=9)
+    for axes in figure.axes:
+        axes.set(xticks=[], yticks=[])
+    for axes in figure.axes[len(tiles) :]:
+        axes.set_axis_off()
+    return _written(figure, path)
+
+
 def overlay(tile: "Tensor", heat: "Tensor") -> "Tensor":
     """A picture, and beside it the same in grey under a map in colour: blue at 0, red at 1.
 
@@ -260,6 +313,93 @@ def codes(
     axes.set_title(f"codes of {len(x):,} examples" + (f", by {method}" if points.shape[1] > 2 else ""))
     axes.set_xticks([])
     axes.set_yticks([])
+    return _written(figure, path)
+
+
+def network(
+    sizes: Sequence[int],
+    path: str | Path | None = None,
+    *,
+    weights: "Sequence[Tensor] | None" = None,
+    activations: "Sequence[Tensor] | None" = None,
+    names: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    drawn: Mapping[int, Sequence[int]] | None = None,
+    most: int = 16,
+) -> "Figure":
+    """A fully connected net as a diagram: a column of units a layer, a line for each weight, input on the left.
+
+    Args:
+        sizes: units of each layer, the input's first.
+        path: the PNG to write.
+        weights: of each matrix, outputs x inputs: lines are red below 0 and blue above, paler the nearer to 0, each
+            matrix by the greatest of its weights that are drawn.
+        activations: of each layer, its units' values from 0 to 1: units are shaded from black to white.
+        names: of each layer, to stand below its size.
+        classes: of the last layer's units, to stand beside them.
+        drawn: layer -> which of its units stand for it, for layers too wide to be drawn; default: the first and last.
+        most: how many units of a layer are drawn; where it has more, dots stand in the middle.
+
+    Raises:
+        ValueError: weights, activations or drawn units that do not fit the sizes.
+    """
+    import numpy as np
+    from matplotlib import colormaps
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+
+    shapes = [tuple(w.shape) for w in weights or ()]
+    if weights is not None and shapes != list(zip(sizes[1:], sizes[:-1], strict=True)):
+        raise ValueError(f"weights of {shapes} do not join layers of {list(sizes)}")
+    if activations is not None and [a.numel() for a in activations] != list(sizes):
+        raise ValueError(f"activations of {[a.numel() for a in activations]} are not those of layers of {list(sizes)}")
+    units, heights = [], []
+    for layer, size in enumerate(sizes):
+        half = most // 2
+        first_and_last = range(size) if size <= most else [*range(half), *range(size - half, size)]
+        chosen = list((drawn or {}).get(layer, first_and_last))
+        if not chosen or min(chosen) < 0 or max(chosen) >= size:
+            raise ValueError(f"layer {layer} has units 0 to {size - 1}; drawn={chosen}")
+        gap = (np.arange(len(chosen)) >= len(chosen) / 2) * (1.6 if len(chosen) < size else 0.0)
+        y = -(np.arange(len(chosen)) + gap)
+        units.append(chosen)
+        heights.append(y - y.mean())
+    tallest = max(float(np.ptp(y)) for y in heights)
+    figure = Figure(figsize=(8, 5.2), dpi=120)
+    axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
+    across = 0.55 * max(tallest, 8)  # between two columns
+    for layer in range(len(sizes) - 1):
+        pairs = [(j, i) for j in range(len(units[layer + 1])) for i in range(len(units[layer]))]
+        ends = [((across * layer, heights[layer][i]), (across * (layer + 1), heights[layer + 1][j])) for j, i in pairs]
+        colours, widths = np.tile([0.55, 0.55, 0.55, 0.5], (len(pairs), 1)), np.full(len(pairs), 0.5)
+        if weights is not None:
+            matrix = weights[layer].detach().float().cpu().numpy()[np.ix_(units[layer + 1], units[layer])].ravel()
+            strength = matrix / max(np.abs(matrix).max(), 1e-12)
+            colours = colormaps["RdBu"](0.5 + 0.42 * np.sign(strength))  # the hue; the strength is in what shows of it
+            colours[:, 3] = np.abs(strength)
+            widths = 0.4 + 1.6 * np.abs(strength)
+        axes.add_collection(LineCollection(ends, colors=colours, linewidths=widths, zorder=1))
+    radius = 0.4
+    for layer, (chosen, y) in enumerate(zip(units, heights, strict=True)):
+        values = None if activations is None else activations[layer].detach().float().cpu().flatten().numpy()[chosen]
+        fill = "white" if values is None else colormaps["gray"](values.clip(0, 1))
+        x = np.full(len(y), across * layer)
+        axes.scatter(
+            x, y, s=(radius * 2 * 72 * 5.1 / (tallest + 4.2)) ** 2, c=fill, edgecolors="black", linewidths=0.9, zorder=2
+        )
+        if len(chosen) < sizes[layer]:
+            cut = (len(y) + 1) // 2
+            middle = (y[cut - 1] + y[cut]) / 2 if len(y) > 1 else y[0] - 1.3
+            axes.plot([across * layer] * 3, middle + np.array([-0.45, 0, 0.45]), "k.", markersize=3.5, zorder=2)
+        for line, text in enumerate((f"{sizes[layer]:,}", *(names[layer : layer + 1] if names else ()))):
+            axes.text(across * layer, -tallest / 2 - 1.9 - line, text, ha="center", va="baseline", fontsize=13)
+    for k in units[-1] if classes else ():
+        at = heights[-1][units[-1].index(k)]
+        axes.text(across * (len(sizes) - 1) + 0.9, at, classes[k], ha="left", va="center", fontsize=13)  # type: ignore[index]
+    widest = max(map(len, classes)) if classes else 0
+    axes.set_xlim(-0.36 * across, across * (len(sizes) - 1) + 0.36 * across + 0.35 * max(0, widest - 3))
+    axes.set_ylim(-tallest / 2 - (3.4 if names else 2.4), tallest / 2 + 0.8)
+    axes.set_axis_off()
     return _written(figure, path)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # tasks import Lightning, which a prediction can do without
     from zoo.tasks import Task
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")
-STRATEGIES = ("auto", "ddp", "fsdp")
+STRATEGIES = ("auto", "ddp")
 SAMPLE = 2048  # pictures from which mean and deviation are taken where they are not all in memory
 
 
@@ -114,6 +114,11 @@ def place(node: DictConfig) -> dict[str, Any]:
         raise ValueError(f"accelerator: this machine has no {node.accelerator}; use accelerator=auto or cpu")
     if node.accelerator not in ("auto", "cpu", *there):
         raise ValueError(f"accelerator.accelerator={node.accelerator}: choose auto, cpu, cuda or mps")
+    if node.strategy == "fsdp":
+        raise ValueError(
+            "accelerator.strategy=fsdp: contrastive divergence and layer-wise training update whole weights by their own "
+            "rules, and FSDP leaves each process only a shard of them; use ddp, every net of the zoo fits on one device"
+        )
     for key, choices in {"precision": PRECISIONS, "strategy": STRATEGIES}.items():
         if node[key] not in choices:
             raise ValueError(f"accelerator.{key}={node[key]}: choose one of: {', '.join(choices)}")
