@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from zoo.pictures import RED, codes, confusion, curves, grid, network, overlay, sheet
+from zoo.pictures import RED, codes, confusion, curves, grid, network, overlay, panels, sheet
 
 COUNTS = [[50, 2, 0], [1, 40, 3], [0, 0, 5]]
 
@@ -422,6 +422,30 @@ def test_what_does_not_fit_a_network_is_refused(options, message):
         network([3, 2], **options)
 
 
+def test_panels_show_each_map_at_one_width_under_its_title():
+    """Colour, one channel and signed values side by side; places left over stay empty."""
+    colour, plain, signed = torch.rand(3, 8, 8), torch.rand(1, 4, 4), torch.tensor([[-2.0, 0.0], [1.0, 0.5]])
+    tiles = {"colour": colour, "plain": plain, "signed": signed}
+    first, second, third, empty = panels(tiles, columns=2, signed=["signed"]).axes
+    assert [axes.get_title() for axes in (first, second, third, empty)] == [*tiles, ""]
+    assert not empty.axison
+    shown = [axes.images[0] for axes in (first, second, third)]
+    np.testing.assert_allclose(shown[0].get_array(), colour.permute(1, 2, 0))
+    np.testing.assert_allclose(shown[1].get_array(), plain[0])
+    assert shown[1].get_clim() == (0, 1)
+    assert shown[2].get_clim() == (-2, 2)  # white at 0
+    widths = [axes.get_window_extent().width for axes in (first, second, third)]
+    assert max(widths) - min(widths) < 1
+
+
+def test_panels_write_the_numbers_of_small_maps():
+    (axes,) = panels({"kernel": torch.tensor([[-1.0, 0.0], [2.25, 12.0]])}, numbers=True).axes
+    written = {text.get_position(): text.get_text() for text in axes.texts}
+    assert written == {(0, 0): "-1", (1, 0): "0", (0, 1): "2.25", (1, 1): "12"}  # column, row
+    least, greatest = axes.images[0].get_clim()
+    assert (least, greatest) == (0, 24)  # pale below black letters
+
+
 def test_figures_come_back_and_need_no_file():
     """A notebook shows what a function returns; ``path`` writes the same picture beside it."""
     drawn = {
@@ -431,6 +455,7 @@ def test_figures_come_back_and_need_no_file():
         "sheet": sheet([torch.rand(1, 5, 5)], [["one"]], title="one picture"),
         "codes": codes(torch.randn(6, 2), [0, 1] * 3, ["a", "b"]),
         "network": network([3, 2]),
+        "panels": panels({"one": torch.rand(4, 4)}),
     }
     assert {name: len(figure.axes) for name, figure in drawn.items()} == dict.fromkeys(drawn, 1)
     assert drawn["curves"].axes[0].get_xlabel() == "epoch"

@@ -207,13 +207,14 @@ def panels(
         width: of a picture, in inches.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns, rows = min(columns, len(tiles)), -(-len(tiles) // columns)
     first = next(iter(tiles.values()))
     lines = max(title.count("\n") + 1 for title in tiles)
     down = width * first.shape[-2] / first.shape[-1] + 0.08 + 0.2 * lines  # inches a row
-    figure = Figure(figsize=(columns * (width + 0.1), rows * down), dpi=120, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03)  # type: ignore[union-attr]
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03)  # inches
+    figure = Figure(figsize=(columns * (width + 0.1), rows * down), dpi=120, layout=layout)
     places = figure.subplots(rows, columns, squeeze=False).flat
     for axes, (title, tile) in zip(places, tiles.items(), strict=False):
         image = tile.detach().float().cpu()

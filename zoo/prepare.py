@@ -116,8 +116,8 @@ def place(node: DictConfig) -> dict[str, Any]:
         raise ValueError(f"accelerator.accelerator={node.accelerator}: choose auto, cpu, cuda or mps")
     if node.strategy == "fsdp":
         raise ValueError(
-            "accelerator.strategy=fsdp: contrastive divergence and layer-wise training update whole weights by their own "
-            "rules, and FSDP leaves each process only a shard of them; use ddp, every net of the zoo fits on one device"
+            "accelerator.strategy=fsdp: contrastive divergence and layer-wise training update whole weights by rules "
+            "of their own, and FSDP leaves each process a shard of them; use ddp: every net here fits on one device"
         )
     for key, choices in {"precision": PRECISIONS, "strategy": STRATEGIES}.items():
         if node[key] not in choices:

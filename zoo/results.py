@@ -1,4 +1,4 @@
-"""RESULTS.md and the cards beside the checkpoints: what the index and the paired comparisons say, as Markdown.
+"""RESULTS.md, the README's table and the cards beside the checkpoints: what index and comparisons say, as Markdown.
 
     python -m zoo.results          # write them anew
     python -m zoo.results --check  # say which are not what the index says
@@ -32,6 +32,7 @@ seeds. The checkpoint that ships is that of seed 1, never the best of several.
 """
 NONE = asdict(Augment())
 IN_WHEEL = 15 * 2**20  # bytes; larger files are left out in pyproject.toml
+START, END = "<!-- results: written by python -m zoo.results -->\n", "<!-- end of results -->\n"
 HEADER = ("recipe", "parameters", "quantity", "published", "ours", "seeds", "goal", "minutes a run")
 
 
@@ -41,6 +42,10 @@ def documents() -> dict[Path, str]:
     claimed = {name: entry for name, entry in entries.items() if "claim" in entry}
     comparisons = [comparison(path) for path in sorted(catalogue.CHECKPOINTS.glob("*.csv"))]
     found = {root / "RESULTS.md": "\n".join([table(claimed), *comparisons])}
+    readme = root / "README.md"
+    if readme.is_file():
+        before, _, rest = readme.read_text().partition(START)
+        found[readme] = before + START + summary(claimed) + END + rest.partition(END)[2]
     return found | {catalogue.CHECKPOINTS / f"{name}.md": card(name, entry) for name, entry in claimed.items()}
 
 
@@ -58,6 +63,23 @@ def table(entries: dict[str, dict[str, Any]]) -> str:
         lines.append(_row(cells))
         sources.append(f"- {name}: {claim.source}; ours on {entry['hardware']}; `zoo train experiment={name}`")
     return PROTOCOL + "\n".join([*lines, "", "Published numbers, hardware and commands:", "", *sources, ""])
+
+
+def summary(entries: dict[str, dict[str, Any]]) -> str:
+    """The README's table: what was published and what is ours."""
+    header = ("checkpoint", "parameters", "quantity", "published", "ours", "seeds")
+    lines = [_row(header), _row(["---"] * len(header))]
+    for name, entry in entries.items():
+        claim, values = claims.Claim(**entry["claim"]), entry["values"]
+        ours = claim.spread(values) + ("" if claim.reaches(values, claim.goal) else " (goal missed)")
+        cells = [
+            f"[{name}](checkpoints/{name}.md)",
+            f"{entry['parameters']:,}",
+            claim.quantity,
+            claim.text(claim.reference),
+        ]
+        lines.append(_row([*cells, ours, str(len(values))]))
+    return "\n".join([*lines, ""])
 
 
 def comparison(path: Path) -> str:

@@ -1,0 +1,41 @@
+"""Every notebook runs from top to bottom in a clean kernel and an empty folder; its own assertions are the test."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+NAMES = [path.stem for path in NOTEBOOKS]
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_there_are_nine_in_order():
+    assert [name[:2] for name in NAMES] == [f"0{k}" for k in range(9)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_a_notebook_is_committed_without_outputs_and_has_one_picture_in_the_gallery(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.outputs or cell.execution_count for cell in code(notebook))
+    assert sum("gallery" in cell.metadata.get("tags", []) for cell in code(notebook)) == 1
+    assert (FOLDER / "gallery" / f"{path.stem}.png").is_file()
+    readme = (FOLDER.parent / "README.md").read_text()
+    assert f"notebooks/{path.name}" in readme
+    assert f"notebooks/gallery/{path.stem}.png" in readme
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_a_notebook_runs_from_top_to_bottom(path, tmp_path):
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    outputs = [output for cell in code(notebook) for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert "".join(output.text for output in outputs if output.get("name") == "stderr") == ""
