@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import zoo
 from zoo.data import digit_recognizer, digits, image_folder, images, line, npz, pixel_csv, torchvision_sets
 
 
@@ -604,3 +605,26 @@ def test_pictures_are_resized_only_on_request(tmp_path):
         images.read(tmp_path / "a.png", (1, 10, 20), resize=False)
     with pytest.raises(ValueError, match=r"takes inputs of shape 784, not pictures"):
         images.read(tmp_path / "a.png", (784,), resize=True)
+
+
+# By name
+
+
+def test_a_dataset_by_name_is_cut_as_zoo_train_cuts_it():
+    splits = zoo.dataset("digits", validation=100)
+    assert sizes(splits) == [1337, 100, 360]
+    assert torch.equal(splits.train.x, digits.load(validation=100).train.x)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "said"),
+    [
+        ("digitz", {}, "did you mean digits"),
+        ("digits", {"validtion": 3}, "did you mean validation"),
+        ("digits", {"validation": "some"}, "dataset digits: Value 'some'"),
+    ],
+)
+def test_a_dataset_that_cannot_be_had_is_one_line(name, keys, said):
+    with pytest.raises(ValueError, match=said) as error:
+        zoo.dataset(name, **keys)
+    assert "\n" not in str(error.value)

@@ -2,6 +2,7 @@
 
     net = zoo.create("lenet5", num_classes=10)      # fresh weights
     net = zoo.load("runs/…/model.safetensors")      # trained ones, in eval mode
+    splits = zoo.dataset("digits")                  # as tensors, cut as `zoo train` cuts them
     from zoo.models import MLP, LeNet5, InceptionBlock
 
 Nothing is imported until it is asked for.
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from zoo.checkpoints import info as info
     from zoo.checkpoints import load as load
     from zoo.config import create as create
+    from zoo.config import dataset as dataset
 
 __version__ = "0.1.0"
 
@@ -25,12 +27,13 @@ _HOME = {
     "list_models": "zoo.catalogue",
     "list_checkpoints": "zoo.catalogue",
     "create": "zoo.config",
+    "dataset": "zoo.config",
     "load": "zoo.checkpoints",
     "info": "zoo.checkpoints",
     "CheckpointInfo": "zoo.checkpoints",
 }
 
-__all__ = ["CheckpointInfo", "create", "info", "list_checkpoints", "list_models", "load", "models"]
+__all__ = ["CheckpointInfo", "create", "dataset", "info", "list_checkpoints", "list_models", "load", "models"]
 
 
 def __getattr__(name: str) -> Any:

@@ -163,6 +163,34 @@ def create(name: str, *, weights: str | None = None, **overrides: Any) -> Any:
     return net
 
 
+def dataset(name: str, **overrides: Any) -> Any:
+    """The training, validation and test parts of a dataset, as `zoo train` cuts them.
+
+    Args:
+        name: of ``conf/dataset``, such as digits or mnist.
+        overrides: its other keys, such as ``validation=10000, root="data"``.
+
+    Returns:
+        `zoo.data.splits.Splits`: ``.train``, ``.validation`` and ``.test`` with raw ``.x`` and ``.y``, and ``.classes``.
+
+    Raises:
+        ValueError: an unknown dataset or key, or a value of another type.
+        FileNotFoundError, ValueError: as its source.
+    """
+    names = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
+    if name not in names:
+        raise ValueError(f"no dataset {name!r}; {suggest(name, names)}")
+    node = compose("train", [f"dataset={name}"]).dataset
+    unknown = next((key for key in overrides if key not in node), None)
+    if unknown is not None:
+        raise ValueError(f"dataset {name} has no {unknown!r}; {suggest(unknown, [str(key) for key in node])}")
+    try:
+        node.update(overrides)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"dataset {name}: {str(error).splitlines()[0]}") from error
+    return build(node.source, where=f"dataset {name}")
+
+
 def build(node: Mapping[str, Any] | DictConfig, *args: Any, where: str = "config", **extra: Any) -> Any:
     """Call the node's ``_target_`` with its other keys, ``args`` and ``extra``.
 
