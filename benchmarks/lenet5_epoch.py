@@ -24,10 +24,10 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, Normalize, ToTensor
 
+from zoo.callbacks import Resumable
 from zoo.cli import main
 from zoo.data.preprocess import Preprocess
 from zoo.data.torchvision_sets import load
-from zoo.fit import Resumable
 from zoo.models import LeNet5
 
 ROOT = os.environ.get("ZOO_DATA", "data")

@@ -14,8 +14,8 @@ import time
 from itertools import pairwise
 
 import zoo.train
+from zoo.callbacks import Resumable
 from zoo.cli import main
-from zoo.fit import Resumable
 
 EPOCHS = {"true": 21, "false": 3}
 

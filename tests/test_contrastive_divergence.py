@@ -385,7 +385,7 @@ def test_gradients_are_asked_for_where_a_fit_moves_something_and_everywhere_afte
         given = {name for name, p in net.named_parameters() if p.grad is not None}
         seen.append((wanted, given))
 
-    monkeypatch.setattr("zoo.fit.Resumable.on_before_optimizer_step", look)
+    monkeypatch.setattr("zoo.callbacks.Resumable.on_before_optimizer_step", look)
     x = binary() if layer is not None else real()
     fit_on(ContrastiveDivergence(net, layer, optimization=sgd(), persistent=True), x, tmp_path)
     (prefix,) = fitted

@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 from torch import nn
 
 from zoo import checkpoints
+from zoo.callbacks import Average, Resumable
 from zoo.catalogue import CONF
 from zoo.data import digits
 from zoo.data.module import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
 from zoo.finetune import parts, stages
-from zoo.fit import Average, Resumable, fit, measure
+from zoo.fit import fit, measure
 from zoo.history import History
 from zoo.models import DBN, MLP, GoogLeNet, InceptionSmall, LeNet5, TorchvisionNet
 from zoo.tasks import Classification

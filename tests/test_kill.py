@@ -34,7 +34,7 @@ KILLS = 8
 def run_until_killed(words: list[str], hook: str | None, count: int) -> None:
     """Train, and at the ``count``-th call of a hook die without a word."""
     if hook is not None:
-        from zoo.fit import Resumable
+        from zoo.callbacks import Resumable
 
         calls, original = iter(range(1, 10**9)), getattr(Resumable, hook)
 

@@ -14,8 +14,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
+from zoo.callbacks import Resumable
 from zoo.data import digits
-from zoo.fit import Resumable
 from zoo.fit import fit as original_fit
 from zoo.models import DBN, LeNet5, StackedAutoencoder
 from zoo.tasks import Classification

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zoo.callbacks import Resumable
 from zoo.cli import main
-from zoo.fit import Resumable
 from zoo.models import LeNet5
 
 pytestmark = pytest.mark.slow

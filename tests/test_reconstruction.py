@@ -320,7 +320,7 @@ def test_a_fit_moves_what_it_is_for_and_never_the_head(layer, tied, tmp_path, mo
         wanted = {name for name, p in net.named_parameters() if p.requires_grad}
         seen.append((wanted, {name for name, p in net.named_parameters() if p.grad is not None}))
 
-    monkeypatch.setattr("zoo.fit.Resumable.on_before_optimizer_step", look)
+    monkeypatch.setattr("zoo.callbacks.Resumable.on_before_optimizer_step", look)
     before = {name: p.clone() for name, p in net.named_parameters()}
     fit_on(Reconstruction(net, layer, corruption="masking", optimization=adam()), patterns(), tmp_path)
     prefix = "layers." if layer is None else f"layers.{layer}."

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from zoo import checkpoints
+from zoo.callbacks import Resumable
 from zoo.cli import main
 from zoo.data.module import Shuffle
-from zoo.fit import Resumable
 from zoo.tasks import Classification
 
 ALWAYS = ["dataset=digits", "epochs=3", "batch_size=150", "progress=false"]
@@ -186,7 +186,7 @@ def test_a_finished_run_is_left_as_it_is(whole, zoo):
 
 def test_checkpoints_are_written_by_time_too(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("zoo.fit.time.monotonic", lambda: 30.0 * len(seen))
+    monkeypatch.setattr("zoo.callbacks.time.monotonic", lambda: 30.0 * len(seen))
     original = Resumable.on_train_batch_end
 
     def count(self, trainer, *rest):

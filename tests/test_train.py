@@ -10,10 +10,10 @@ import yaml
 from safetensors.torch import load_file
 
 from zoo import checkpoints
+from zoo.callbacks import Resumable
 from zoo.catalogue import CONF
 from zoo.cli import main
 from zoo.data import digits
-from zoo.fit import Resumable
 
 WORDS = ["model=logistic", "dataset=digits", "progress=false"]
 

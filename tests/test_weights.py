@@ -24,10 +24,10 @@ from torchvision import models
 from torchvision.transforms._presets import ImageClassification
 
 from zoo import catalogue, checkpoints, pickled, weights
+from zoo.callbacks import Resumable
 from zoo.config import create
 from zoo.data.images import FILTERS
 from zoo.data.preprocess import Preprocess
-from zoo.fit import Resumable
 from zoo.models import TorchvisionNet
 from zoo.weights import load
 

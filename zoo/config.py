@@ -171,7 +171,7 @@ def dataset(name: str, **overrides: Any) -> Any:
         overrides: its other keys, such as ``validation=10000, root="data"``.
 
     Returns:
-        `zoo.data.splits.Splits`: ``.train``, ``.validation`` and ``.test`` with raw ``.x`` and ``.y``, and ``.classes``.
+        A `zoo.data.splits.Splits`: ``.train``, ``.validation``, ``.test`` with raw ``.x`` and ``.y``, and ``.classes``.
 
     Raises:
         ValueError: an unknown dataset or key, or a value of another type.
