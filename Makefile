@@ -22,7 +22,7 @@ lint: $(BIN)/.installed
 lowest: $(BIN)/.installed
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[dev]'
-	.venv-lowest/bin/pytest -m "not slow and not mnist and not gpu" -o filterwarnings=default
+	.venv-lowest/bin/pytest -m "not slow and not notebooks and not mnist and not gpu" -o filterwarnings=default
 
 audit: $(BIN)/.installed
 	$(BIN)/uv tool run pip-audit --requirement constraints.txt --no-deps --disable-pip

@@ -31,7 +31,7 @@ def test_a_notebook_is_committed_without_outputs_and_has_one_picture_in_the_gall
     assert f"notebooks/gallery/{path.stem}.png" in readme
 
 
-@pytest.mark.slow
+@pytest.mark.notebooks
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
 def test_a_notebook_runs_from_top_to_bottom(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
