@@ -13,7 +13,7 @@ import tempfile
 import time
 from itertools import pairwise
 
-import zoo.train
+import zoo.stages
 from zoo.callbacks import Resumable
 from zoo.cli import main
 
@@ -24,7 +24,7 @@ def epoch(encode_once: str) -> tuple[float, float]:
     """Seconds for an epoch, and for the codes."""
     stamps: list[float] = []
     coding: list[float] = []
-    encoded = zoo.train.encoded
+    encoded = zoo.stages.encoded
 
     def timed(*args, **options):
         start = time.perf_counter()
@@ -33,13 +33,13 @@ def epoch(encode_once: str) -> tuple[float, float]:
         return codes
 
     Resumable.on_train_epoch_start = lambda *_: stamps.append(time.perf_counter())
-    zoo.train.encoded = timed
+    zoo.stages.encoded = timed
     words = ["model=resnet18", "dataset=faces", "dataset.shape=[3,64,64]", "stage@model.stages.fit=linear_probe"]
     words += [f"model.stages.fit.encode_once={encode_once}", f"epochs={EPOCHS[encode_once]}", "progress=false"]
     words += ["model.stages.fit.checkpoint_every=0"]
     with tempfile.TemporaryDirectory() as folder:
         main("train", [*words, f"hydra.run.dir={folder}"])
-    zoo.train.encoded = encoded
+    zoo.stages.encoded = encoded
     return statistics.median(b - a for a, b in pairwise(stamps)), sum(coding)
 
 
