@@ -97,13 +97,17 @@ def pixels(path) -> np.ndarray:
 
 
 def cells(path, rows: int, columns: int) -> np.ndarray:
-    """The colours of a mosaic's cells, rows x columns x 3; all pixels of a cell but the border's are alike."""
+    """The colours of a mosaic's cells, rows x columns x 3; all pixels of a cell but the border's are alike.
+
+    Where cells are large their edges are left out: before matplotlib 3.11 they may lie a pixel to the side.
+    """
     found = pixels(path)
     scale, rest = divmod(found.shape[0], rows)
     assert rest == 0
     assert found.shape == (scale * rows, scale * columns, 3)
     blocks = found.reshape(rows, scale, columns, scale, 3)
-    inner = blocks[1:-1, :, 1:-1]
+    edge = scale // 3
+    inner = blocks[1:-1, edge : scale - edge, 1:-1, edge : scale - edge]
     assert (inner == inner[:, :1, :, :1]).all()
     return blocks[:, scale // 2, :, scale // 2]
 

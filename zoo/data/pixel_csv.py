@@ -1,5 +1,6 @@
 """CSV files with a pixel in each column, as in Kaggle's Digit Recognizer: read in parts, checked line by line."""
 
+import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -79,8 +80,10 @@ def _parse(path: str | Path, lines: list[str], first: int, *, columns: int) -> n
             found = found if line.strip() else 0
             raise ValueError(f"{path}, line {number}: {found} values, but the header has {columns}")
     try:
-        return np.loadtxt(lines, delimiter=",", dtype=np.int64, ndmin=2, comments=None)
-    except ValueError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # by which older versions of NumPy read 3.5 as 3
+            return np.loadtxt(lines, delimiter=",", dtype=np.int64, ndmin=2, comments=None)
+    except (ValueError, DeprecationWarning) as error:
         for number, line in enumerate(lines, start=first):  # find the line to blame
             for value in line.strip().split(","):
                 try:
