@@ -57,6 +57,8 @@ class ContrastiveDivergence(Fitting):
         k: Gibbs steps for each update.
         persistent: whether chains go on from batch to batch.
         chains: how many persistent chains each process has.
+        restart: the probability with which a persistent chain begins anew from noise at each update (as in Du & Mordatch
+            2019). Else no chain finds, and no update lowers, a mode that grows where none of them has been.
         sample_data: draw zeros and ones with the data's values for probabilities, anew in every batch.
         sample_visible: draw the visible units of a CD chain's last step, too; else their probabilities are taken
             (Hinton 2010, section 3.2). Persistent chains are always drawn.
@@ -69,7 +71,7 @@ class ContrastiveDivergence(Fitting):
             for evaluation only.
 
     Raises:
-        ValueError: k or chains below 1, or a sparsity target that is no probability.
+        ValueError: k or chains below 1, or a restart or sparsity target that is no probability.
     """
 
     targets: ClassVar[str] = NO_TARGETS
@@ -90,6 +92,7 @@ class ContrastiveDivergence(Fitting):
         k: int = 1,
         persistent: bool = False,
         chains: int = 100,
+        restart: float = 0.0,
         sample_data: bool = False,
         sample_visible: bool = False,
         centered: bool = False,
@@ -103,10 +106,12 @@ class ContrastiveDivergence(Fitting):
         super().__init__()
         if k < 1 or chains < 1:
             raise ValueError(f"k={k}, chains={chains}: at least 1 is needed")
+        if not 0 <= restart < 1:
+            raise ValueError(f"restart={restart}: from 0 up to 1 is allowed")
         if not 0 < sparsity_target < 1:
             raise ValueError(f"sparsity_target={sparsity_target}: between 0 and 1 is needed")
         self.net, self.layer, self.optimization = net, layer, optimization
-        self.k, self.persistent, self.num_chains = k, persistent, chains
+        self.k, self.persistent, self.num_chains, self.restart = k, persistent, chains, restart
         self.sample_data, self.sample_visible, self.centered = sample_data, sample_visible, centered
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
         self.gaussian_lr_factor = gaussian_lr_factor
@@ -256,6 +261,9 @@ class ContrastiveDivergence(Fitting):
         if self.chains is None:
             self.chains = self.rbm.noise(self.num_chains)
         v = self.chains.to(self.rbm.weight.device)
+        if self.restart:
+            anew = torch.rand(len(v), 1, device=v.device) < self.restart
+            v = torch.where(anew, self.rbm.noise(len(v)), v)
         for _ in range(self.k):
             v = self.rbm.sample_visible(self.rbm.sample_hidden(v))
         self.chains = v
