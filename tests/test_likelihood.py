@@ -325,13 +325,31 @@ def test_annealing_in_one_step_is_importance_sampling_without_bias(kind, method,
 
 
 @METHODS
+def test_a_mode_that_the_rates_cannot_see_is_found_from_fair_coins(method):
+    """24 units that are off or, by a hidden unit that nothing near 0 turns on, all on: so mostly."""
+    rbm = RBM(in_shape=(24,), hidden=2).double()
+    with torch.no_grad():
+        rbm.weight.copy_(torch.tensor([8.0, 0.0])[:, None].expand(2, 24))
+        rbm.hidden_bias.copy_(torch.tensor([-93.0, 0.0]))
+        rbm.visible_bias.fill_(-4.0)
+    log_z = log_partition(rbm).value.item()
+    off = 24 * np.log1p(np.exp(-4.0)) + np.log(2.0)  # log Z of the states with that unit off
+    assert log_z > off + 2
+    options = {"chains": 200, "temperatures": 1000, "burn_in": 300}
+    blind = log_partition(rbm, method, coins=False, generator=generator(), **options)
+    assert blind.value.item() == pytest.approx(off, abs=0.1)
+    seen = log_partition(rbm, method, generator=generator(), **options).value.item()
+    assert log_z - np.log(2) - 0.5 < seen < log_z + 0.3  # half of the chains are as blind as before
+
+
+@METHODS
 def test_annealing_is_exact_where_the_weights_are_zero(method):
     """The base-rate model of the machine's own biases is then the machine, but for the hidden units' share."""
     rbm = machine("labels")
     with torch.no_grad():
         rbm.weight.zero_()
         rbm.hidden_bias.zero_()
-    estimate = log_partition(rbm, method, chains=3, temperatures=5, burn_in=2)
+    estimate = log_partition(rbm, method, chains=3, temperatures=5, burn_in=2, coins=False)
     assert estimate.value.item() == pytest.approx(log_z_of(rbm), abs=1e-8)
     assert estimate.standard_error < 1e-8
 

@@ -10,6 +10,11 @@ with E_A(v) and E_B(v) what the visible units alone contribute in either model. 
 Z_B / Z_A; the mean of their logarithms lies below that ratio's, so log Z comes out too low rather than too high, and
 the likelihood of data too high. The same walk from the RBM down to the base-rate model errs to the other side (Burda,
 Grosse & Salakhutdinov 2015). Together they bracket the truth, if the walk down begins at samples of the RBM.
+
+A walk misses a mode of the RBM that its base-rate model cannot see, and then both directions may agree on a Z that is
+too small. So half of the chains walk from the rates of the data and half from fair coins: both weights have the mean Z,
+and a mode that either finds counts, but for a factor of 2. A machine whose chains from noise end in blotches has such a
+mode.
 """
 
 from dataclasses import dataclass
@@ -60,6 +65,7 @@ def log_partition(
     temperatures: int = 1000,
     burn_in: int = 1000,
     data: Tensor | None = None,
+    coins: bool = True,
     generator: torch.Generator | None = None,
 ) -> Estimate:
     """log Z of a restricted Boltzmann machine, in nats.
@@ -70,8 +76,9 @@ def log_partition(
         chains: independent chains, computed side by side.
         temperatures: steps of β from 0 to 1, evenly spaced.
         burn_in: Gibbs steps before the chains of reverse_ais walk down.
-        data: N x in_shape, from whose means the base-rate model is made, and at which the chains of reverse_ais begin.
-            None: a base-rate model of the RBM's own visible biases, and chains that begin at its samples.
+        data: N x in_shape, from whose means the first base-rate model is made, and at which part of the chains of
+            reverse_ais begin. None: a base-rate model of the RBM's own visible biases.
+        coins: whether half of the chains walk from, or to, fair coins in place of those rates; never of Gaussian units.
         generator: of chance; None for torch's global one.
 
     Raises:
@@ -85,18 +92,24 @@ def log_partition(
         raise ValueError(f"method={method} is for Bernoulli hidden units; this machine has {rbm.hidden_units} ones")
     if chains < 2 or temperatures < 1:
         raise ValueError(f"chains={chains}, temperatures={temperatures}: at least 2 and 1 are needed")
-    walk = _Walk(rbm, data, generator)
+    walks = [_Walk(rbm, _rates(rbm, data), generator)]
+    if coins and rbm.visible_units == "bernoulli":
+        walks.append(_Walk(rbm, torch.zeros_like(rbm.visible_bias), generator))
+    shares = [(chains + k) // len(walks) for k in range(len(walks))]
+    down = method == "reverse_ais"
     with torch.no_grad():
-        betas = torch.linspace(0, 1, temperatures + 1, dtype=torch.float64).tolist()
-        if method == "ais":
-            log_weights = walk.run(walk.base_samples(chains), betas)
-        else:
-            log_weights = walk.run(walk.samples(chains, burn_in, data), betas[::-1])
+        betas = _betas(temperatures)[:: -1 if down else 1]
+        starts = (
+            _samples(walks, shares, burn_in, data)
+            if down
+            else [w.base_samples(n) for w, n in zip(walks, shares, strict=True)]
+        )
+        sign = -1 if down else 1  # the mean weight of a chain that walks down is Z_A / Z_B
+        weights = [sign * w.base_log_partition() + w.run(v, betas)[1] for w, v in zip(walks, starts, strict=True)]
+        log_weights = torch.cat(weights)  # of every chain, its estimate of log Z, or of -log Z
         mean = log_weights.logsumexp(dim=0) - log(chains)
         ratios = (log_weights - mean).exp()  # mean 1
-        down = method == "reverse_ais"
-        value = walk.base_log_partition() + (-mean if down else mean)
-        return Estimate(value, float(ratios.std() / chains**0.5), downwards=down)
+        return Estimate(sign * mean, float(ratios.std() / chains**0.5), downwards=down)
 
 
 def log_likelihood(
@@ -212,35 +225,65 @@ class _Chance:
     def bernoulli(self, mean: Tensor) -> Tensor:
         return (self.uniform(mean) < mean).to(mean.dtype)
 
+    def multinomial(self, weights: Tensor, n: int) -> Tensor:
+        return torch.multinomial(weights, n, replacement=True, generator=self.generator)
+
     def one_hot(self, logits: Tensor) -> Tensor:
         """From softmax(logits), by the greatest of logits + Gumbel noise."""
         gumbel = -torch.log(-torch.log(self.uniform(logits).clamp(1e-12, 1 - 1e-7)))
         return F.one_hot((logits + gumbel.to(logits)).argmax(dim=1), logits.shape[1]).to(logits.dtype)
 
 
-class _Walk:
-    """The distributions between the base-rate model (β = 0) and the RBM (β = 1), and chains that walk along them."""
+def _betas(temperatures: int) -> list[float]:
+    return torch.linspace(0, 1, temperatures + 1, dtype=torch.float64).tolist()
 
-    def __init__(self, rbm: "RBM", data: Tensor | None, generator: torch.Generator | None):
-        self.rbm, self.chance = rbm, _Chance(generator)
+
+def _rates(rbm: "RBM", data: Tensor | None) -> Tensor:
+    """The visible inputs of a model without hidden units: that of the data's means, or of the RBM's own biases."""
+    rates = rbm.visible_bias.detach().clone()
+    if data is not None:
+        mean = data.flatten(1).to(rates).mean(dim=0)
+        if rbm.visible_units == "bernoulli":
+            mean = torch.logit((mean * len(data) + 1) / (len(data) + 2))  # no unit for certain on or off
+        rates[: len(mean)] = mean
+    return rates
+
+
+def _samples(walks: list["_Walk"], shares: list[int], burn_in: int, data: Tensor | None) -> list[Tensor]:
+    """Samples of the RBM, so many for each walk: the ends of walks up, or data in place of the first one's, drawn by
+    their weights and moved on by ``burn_in`` Gibbs steps."""
+    ends, log_weights = [], []
+    for walk in walks:
+        v, weights = walk.run(walk.base_samples(sum(shares)), _betas(max(1, burn_in)))
+        weights = weights + walk.base_log_partition()
+        if data is not None and walk is walks[0]:
+            v, weights = walk.at(data, len(v)), weights.logsumexp(dim=0).sub(log(len(v))).expand(len(v))
+        ends.append(v)
+        log_weights.append(weights)
+    picked = walks[0].chance.multinomial(torch.cat(log_weights).softmax(dim=0), sum(shares))
+    v = torch.cat(ends)[picked]
+    for _ in range(burn_in):
+        v = walks[0].step(walks[0].rbm.hidden_input(v), 1.0)
+    return list(v.split(shares))
+
+
+class _Walk:
+    """The distributions between a base-rate model (β = 0) and the RBM (β = 1), and chains that walk along them."""
+
+    def __init__(self, rbm: "RBM", base: Tensor, generator: torch.Generator | None):
+        self.rbm, self.base, self.chance = rbm, base, _Chance(generator)
         self.pixels = rbm.weight.shape[1] - rbm.label_units
         self.variance = rbm.log_variance.exp() if rbm.visible_units == "gaussian" else None
-        self.base = rbm.visible_bias.detach().clone()
-        if data is not None:
-            mean = data.flatten(1).to(self.base).mean(dim=0)
-            if rbm.visible_units == "bernoulli":
-                mean = torch.logit((mean * len(data) + 1) / (len(data) + 2))  # no unit for certain on or off
-            self.base[: self.pixels] = mean
 
-    def run(self, v: Tensor, betas: list[float]) -> Tensor:
-        """log w of each chain after the whole walk, N."""
+    def run(self, v: Tensor, betas: list[float]) -> tuple[Tensor, Tensor]:
+        """The chains after the whole walk, and log w of each, N."""
         log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
         for now, then in pairwise(betas):
             a = self.rbm.hidden_input(v)
             log_weights += (self._log_p(v, a, then) - self._log_p(v, a, now)).double()
             if then not in (0.0, 1.0):  # at the end nothing is left to be weighed
-                v = self._step(a, then)
-        return log_weights
+                v = self.step(a, then)
+        return v, log_weights
 
     def base_log_partition(self) -> Tensor:
         """log Z_A: visible units by themselves, times 2 to the number of hidden ones."""
@@ -253,24 +296,17 @@ class _Walk:
     def base_samples(self, n: int) -> Tensor:
         return self._visible(self.base.expand(n, -1))
 
-    def samples(self, n: int, burn_in: int, data: Tensor | None) -> Tensor:
-        """Samples of the RBM: chains that begin at data, or at the end of a walk up."""
-        if data is None:
-            v = self.base_samples(n)
-            for step in range(burn_in):
-                v = self._step(self.rbm.hidden_input(v), (step + 1) / burn_in)
-        else:
-            picked = (self.chance.uniform(torch.empty(n, device=data.device)) * len(data)).long()
-            v = data[picked].flatten(1).to(self.base)
-            if self.variance is None:
-                v = self.chance.bernoulli(v)
-            if self.rbm.label_units:
-                v = torch.cat([v, self.chance.one_hot(self.rbm.class_logits(v))], dim=1)
-        for _ in range(burn_in):
-            v = self._step(self.rbm.hidden_input(v), 1.0)
+    def at(self, data: Tensor, n: int) -> Tensor:
+        """Chains that begin at examples."""
+        picked = (self.chance.uniform(torch.empty(n, device=data.device)) * len(data)).long()
+        v = data[picked].flatten(1).to(self.base)
+        if self.variance is None:
+            v = self.chance.bernoulli(v)
+        if self.rbm.label_units:
+            v = torch.cat([v, self.chance.one_hot(self.rbm.class_logits(v))], dim=1)
         return v
 
-    def _step(self, a: Tensor, beta: float) -> Tensor:
+    def step(self, a: Tensor, beta: float) -> Tensor:
         """v' ~ p_β(v | h), h ~ p_β(h | v), given the hidden inputs c + W v."""
         h = self.chance.bernoulli(torch.sigmoid(beta * a))
         own = (1 - beta) * self.base + beta * self.rbm.visible_bias

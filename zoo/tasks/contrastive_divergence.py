@@ -57,8 +57,8 @@ class ContrastiveDivergence(Fitting):
         k: Gibbs steps for each update.
         persistent: whether chains go on from batch to batch.
         chains: how many persistent chains each process has.
-        restart: the probability with which a persistent chain begins anew from noise at each update (as in Du & Mordatch
-            2019). Else no chain finds, and no update lowers, a mode that grows where none of them has been.
+        restart: the probability with which a persistent chain begins anew from noise at each update (as in Du &
+            Mordatch 2019). Else no chain finds, and no update lowers, a mode that grows where none of them has been.
         sample_data: draw zeros and ones with the data's values for probabilities, anew in every batch.
         sample_visible: draw the visible units of a CD chain's last step, too; else their probabilities are taken
             (Hinton 2010, section 3.2). Persistent chains are always drawn.
