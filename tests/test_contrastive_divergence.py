@@ -269,6 +269,19 @@ def test_persistent_chains_are_kept_in_the_checkpoint_and_go_on_from_it(tmp_path
     assert torch.equal(up[0][0], kept)
 
 
+def test_so_many_persistent_chains_begin_anew():
+    """Chains of a machine that leaves 0 by no step of its own: what is inked began at fair coins."""
+    rbm = machine(in_shape=[50], hidden=3)
+    task = ContrastiveDivergence(rbm, persistent=True, chains=4000, restart=0.2)
+    task.chains = torch.zeros(4000, 50)
+    with torch.no_grad():
+        rbm.weight.copy_(torch.tensor([40.0, 0.0, 0.0])[:, None].expand(3, 50))
+        rbm.hidden_bias.copy_(torch.tensor([-10.0, 0.0, 0.0]))  # the first is on where there is any ink
+        rbm.visible_bias.fill_(-30.0)  # and then so are the visible units
+    inked = (task._persistent_end().sum(dim=1) > 10).float().mean().item()
+    assert inked == pytest.approx(0.2, abs=0.03)
+
+
 def test_sampled_data_are_zeros_and_ones_drawn_anew():
     rbm, x = machine(in_shape=[400], hidden=2), torch.full((300, 400), 0.3)
     task = ContrastiveDivergence(rbm, sample_data=True)
