@@ -603,7 +603,9 @@ def test_what_is_measured_depends_on_the_units(net, layer, logged, tmp_path):
 # What is refused, and precision
 
 
-@pytest.mark.parametrize("options", [{"k": 0}, {"chains": 0}, {"sparsity_target": 0.0}, {"sparsity_target": 1.0}])
+@pytest.mark.parametrize(
+    "options", [{"k": 0}, {"chains": 0}, {"restart": 1.0}, {"sparsity_target": 0.0}, {"sparsity_target": 1.0}]
+)
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         ContrastiveDivergence(machine(), **options)
