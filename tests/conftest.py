@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 # Before torch is imported. The nets here are tiny; threads that wait for each other only cost, on a busy machine most.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
 
 import numpy as np
 import pytest
