@@ -149,6 +149,7 @@ def test_what_is_published_is_the_first_seeds_file_with_all_seeds_values(sweep, 
         results.main(["--check"])
 
 
+@pytest.mark.slow
 def test_a_large_file_ships_in_halves_and_is_measured_as_it_ships(sweep, shelf, monkeypatch):
     monkeypatch.setattr(publish, "LARGE", 0)
     entry = publish.publish("mine", sweep)
@@ -208,6 +209,7 @@ def test_a_run_without_a_claim_is_not_published(trained, shelf, tmp_path):
 # Reproducing
 
 
+@pytest.mark.slow
 def test_the_shipped_checkpoint_of_the_embedded_digits_is_reproduced(zoo):
     outcome = zoo("reproduce", "lenet5-digits")
     assert outcome.status == 0, outcome.err

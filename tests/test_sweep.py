@@ -190,6 +190,7 @@ def test_label_fractions_is_twenty_jobs():
     assert cfg.dataset.validation == 0  # all 60,000 images
 
 
+@pytest.mark.slow
 def test_label_fractions_in_small_prints_paired_differences(zoo, folder, monkeypatch):
     monkeypatch.setattr("zoo.train.gallery.draw", lambda *args, **options: None)
     words = ["dataset=digits", "model.net.hidden=[10]", "dataset.labels=20,40", "seed=1,2", "progress=false"]
