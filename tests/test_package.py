@@ -49,5 +49,6 @@ def test_the_source_distribution_has_the_tests_and_no_more_than_it_should(built)
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as file:
         names = {Path(*Path(name).parts[1:]).as_posix() for name in file.getnames()}
-    assert {"pyproject.toml", "README.md", "LICENSE", "conf/train.yaml", "tests/conftest.py"} <= names
+    assert {"pyproject.toml", "README.md", "RESULTS.md", "LICENSE", "conf/train.yaml", "tests/conftest.py"} <= names
+    assert "notebooks/00_start_here.ipynb" in names
     assert not any(part in name for name in names for part in ("__pycache__", ".venv", "runs/"))
