@@ -20,6 +20,16 @@ class Outcome:
         self.status, self.out, self.err = status, out, err
 
 
+class Touch:
+    """Unpickled carelessly, it leaves a file."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
 @pytest.fixture
 def zoo(capsys):
     """``zoo("train", "model=mlp")`` runs the command line here and gives an `Outcome`."""

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_resume import EVERY, RUNS, STOPS, assert_same, train
+from test_resume import ALWAYS, EVERY, RUNS, STOPS, assert_same, train
 
 from zoo import pickled
 from zoo.cli import main
@@ -27,7 +27,13 @@ PLACES = {
     "in validation, with workers": "classifier",
 }
 # Of 22 MB with its optimizer's state, so that a good part of the time goes into saving.
-LARGE = ["model=mlp", "model.net.hidden=[1000,1000]", "optimizer@model.stages.fit.optimizer=adamw", EVERY("fit", 1)]
+LARGE = [
+    "model=mlp",
+    "model.net.hidden=[1000,1000]",
+    "optimizer@model.stages.fit.optimizer=adamw",
+    EVERY("fit", 1),
+    "epochs=6",
+]
 KILLS = 8
 
 
@@ -66,7 +72,7 @@ def killed(processes, words: list[str], hook: str, count: int) -> None:
 @pytest.mark.parametrize(("place", "kind"), PLACES.items())
 def test_a_killed_run_goes_on_as_if_it_had_not_been(place, kind, processes, tmp_path):
     whole, run = tmp_path / "whole", tmp_path / "run"
-    words = ["dataset=digits", "epochs=3", "batch_size=150", "progress=false", *RUNS[kind]]
+    words = [*ALWAYS, *RUNS[kind]]
     words += ["dataset.workers=2"] * place.endswith("workers")
     hook, count = STOPS.get(place.partition(",")[0], ("on_train_batch_start", 27 + 1))
     killed(processes, [*words, f"hydra.run.dir={run}"], hook, count)
@@ -79,7 +85,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(place, kind, processes, tmp_
 def test_a_run_killed_again_and_again_while_it_saves_comes_to_the_same_end(processes, tmp_path):
     whole, run, chance = tmp_path / "whole", tmp_path / "run", random.Random(0)
     last = run / "checkpoints" / "last.ckpt"
-    words = ["dataset=digits", "epochs=6", "batch_size=150", "progress=false", *LARGE, f"hydra.run.dir={run}"]
+    words = [*ALWAYS, *LARGE, f"hydra.run.dir={run}"]
     kills = steps = 0
     while kills < KILLS:
         process = processes.Process(target=run_until_killed, args=(words, None, 0))
@@ -98,7 +104,7 @@ def test_a_run_killed_again_and_again_while_it_saves_comes_to_the_same_end(proce
         steps, words = reached, [f"resume={run}"]
     assert kills >= KILLS // 2
     main("train", [f"resume={run}"])
-    train(whole, *LARGE, "epochs=6")
+    train(whole, *LARGE)
     assert_same(run, whole)
     assert not list(run.rglob("*.tmp"))
 

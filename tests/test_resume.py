@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import Touch
 from omegaconf import OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -327,16 +328,6 @@ def test_a_disk_too_full_for_the_weights_is_told_and_gone_on_from(tmp_path, monk
 
 
 # What lies in a run folder is not believed
-
-
-class Touch:
-    """Unpickled carelessly, it leaves a file."""
-
-    def __init__(self, marker: Path):
-        self.marker = marker
-
-    def __reduce__(self):
-        return Path.touch, (self.marker,)
 
 
 @pytest.mark.parametrize("insisted", [False, True])

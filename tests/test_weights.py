@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
+from conftest import Touch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision import models
@@ -436,16 +437,6 @@ def test_whatever_stands_in_a_damaged_file_is_one_kind_of_error(old, tmp_path):
         except ValueError:
             refused += 1
     assert refused > 50
-
-
-class Touch:
-    """Unpickling it makes a file."""
-
-    def __init__(self, marker: Path):
-        self.marker = marker
-
-    def __reduce__(self):
-        return Path.touch, (self.marker,)
 
 
 @pytest.mark.parametrize("insisted", [False, True])
