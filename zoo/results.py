@@ -8,6 +8,7 @@ Everything in them is generated, so that table, cards, index and files cannot di
 
 import csv
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ seeds. The checkpoint that ships is that of seed 1, never the best of several.
 NONE = asdict(Augment())
 IN_WHEEL = 15 * 2**20  # bytes; larger files are left out in pyproject.toml
 START, END = "<!-- results: written by python -m zoo.results -->\n", "<!-- end of results -->\n"
-HEADER = ("recipe", "parameters", "quantity", "published", "ours", "seeds", "goal", "minutes a run")
+IN_BRIEF = ("recipe", "parameters", "quantity", "published", "ours", "seeds")  # columns of the README's table
 
 
 def documents() -> dict[Path, str]:
@@ -51,35 +52,38 @@ def documents() -> dict[Path, str]:
 
 def table(entries: dict[str, dict[str, Any]]) -> str:
     """RESULTS.md."""
-    lines = [_row(HEADER), _row(["---"] * len(HEADER))]
     sources = []
     for name, entry in entries.items():
-        claim, values = claims.Claim(**entry["claim"]), entry["values"]
-        reached = claim.reaches(values, claim.goal)
-        cells = [f"[{name}](checkpoints/{name}.md)", f"{entry['parameters']:,}", claim.quantity]
-        cells += [claim.text(claim.reference), claim.spread(values), str(len(values))]
-        cells += [claim.text(claim.goal) if reached else f"{claim.text(claim.goal)}: **not reached**"]
-        cells += [f"{entry['minutes']:g}"]
-        lines.append(_row(cells))
-        sources.append(f"- {name}: {claim.source}; ours on {entry['hardware']}; `zoo train experiment={name}`")
-    return PROTOCOL + "\n".join([*lines, "", "Published numbers, hardware and commands:", "", *sources, ""])
+        source = claims.Claim(**entry["claim"]).source
+        sources.append(f"- {name}: {source}; ours on {entry['hardware']}; `zoo train experiment={name}`")
+    rows = [_cells(name, entry) for name, entry in entries.items()]
+    return PROTOCOL + "\n".join([*_table(rows), "", "Published numbers, hardware and commands:", "", *sources, ""])
 
 
 def summary(entries: dict[str, dict[str, Any]]) -> str:
     """The README's table: what was published and what is ours."""
-    header = ("checkpoint", "parameters", "quantity", "published", "ours", "seeds")
-    lines = [_row(header), _row(["---"] * len(header))]
+    rows = []
     for name, entry in entries.items():
-        claim, values = claims.Claim(**entry["claim"]), entry["values"]
-        ours = claim.spread(values) + ("" if claim.reaches(values, claim.goal) else " (goal missed)")
-        cells = [
-            f"[{name}](checkpoints/{name}.md)",
-            f"{entry['parameters']:,}",
-            claim.quantity,
-            claim.text(claim.reference),
-        ]
-        lines.append(_row([*cells, ours, str(len(values))]))
-    return "\n".join([*lines, ""])
+        cells = _cells(name, entry)
+        missed = " (goal missed)" if "not reached" in cells["goal"] else ""
+        rows.append({column: cells[column] for column in IN_BRIEF} | {"ours": cells["ours"] + missed})
+    return "\n".join([*_table(rows), ""])
+
+
+def _cells(name: str, entry: dict[str, Any]) -> dict[str, str]:
+    """A row by its columns."""
+    claim, values = claims.Claim(**entry["claim"]), entry["values"]
+    goal = claim.text(claim.goal)
+    return {
+        "recipe": f"[{name}](checkpoints/{name}.md)",
+        "parameters": f"{entry['parameters']:,}",
+        "quantity": claim.quantity,
+        "published": claim.text(claim.reference),
+        "ours": claim.spread(values),
+        "seeds": str(len(values)),
+        "goal": goal if claim.reaches(values, claim.goal) else f"{goal}: **not reached**",
+        "minutes a run": f"{entry['minutes']:g}",
+    }
 
 
 def comparison(path: Path) -> str:
@@ -90,12 +94,12 @@ def comparison(path: Path) -> str:
         rows = list(csv.DictReader(file))
     arms = [key for key in rows[0] if "=" in key]
     others = [key for key in rows[0] if key not in ("metric", *arms, "difference", "from", "to", "pairs")]
-    header = [*(key.rpartition(".")[2] for key in others), *(f"`{arm}`" for arm in arms), "difference (95 %)", "pairs"]
-    lines = [_row(header), _row(["---"] * len(header))]
+    lines = []
     for row in rows:
-        arm = [f"{100 * float(row[key]):.2f}" for key in arms]
         points, low, high = (f"{100 * float(row[key]):.2f}" for key in ("difference", "from", "to"))
-        lines.append(_row([*(row[key] for key in others), *arm, f"{points} ({low} to {high})", row["pairs"]]))
+        cells = {key.rpartition(".")[2]: row[key] for key in others}
+        cells |= {f"`{arm}`": f"{100 * float(row[arm]):.2f}" for arm in arms}
+        lines.append(cells | {"difference (95 %)": f"{points} ({low} to {high})", "pairs": row["pairs"]})
     about = f"`zoo train experiment={path.stem}`: {claim.quantity}, means over paired seeds. Published: {claim.source}."
     if claim.gain is not None:
         found = ((float(rows[0][arms[0]]), claim.goal), (float(rows[0]["difference"]), claim.gain))
@@ -103,7 +107,7 @@ def comparison(path: Path) -> str:
         about += (
             f" Goals of the first row: {claim.goal:g} ({verdicts[0]}), and {claim.gain:g} points more ({verdicts[1]})."
         )
-    return "\n".join([f"## {path.stem}", "", about, "", *lines, ""])
+    return "\n".join([f"## {path.stem}", "", about, "", *_table(lines), ""])
 
 
 def card(name: str, entry: dict[str, Any]) -> str:
@@ -181,7 +185,12 @@ def _distortions(about: CheckpointInfo) -> str:
     return f"in training distorted by {', '.join(used)}" if used else "not distorted in training"
 
 
-def _row(cells: Any) -> str:
+def _table(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    header = list(rows[0]) if rows else []
+    return [_row(header), _row(["---"] * len(header)), *(_row(row.values()) for row in rows)]
+
+
+def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
