@@ -229,13 +229,21 @@ def test_dropout_is_for_training_a_head_only():
 def test_each_dropout_drops_its_own_layer(options, zeros):
     net = stack(in_shape=[4000], hidden=[3000], activation="sigmoid", **options)
     seen = {}
-    net.layers[0].register_forward_pre_hook(lambda _, given: seen.update(x=given[0]))
+    net.input_dropout.register_forward_hook(lambda _, given, x: seen.update(x=x))
     torch.manual_seed(0)
     code = net(inputs(2, 4000) + 0.1)
     dropped = code if "dropout" in options else seen["x"]
     assert (dropped == 0).float().mean().item() == pytest.approx(zeros, abs=0.03)
     if "dropout" in options:
         assert (seen["x"] != 0).all()
+
+
+def test_noise_is_added_to_the_input_and_to_what_units_receive_while_a_head_is_trained():
+    net, x = stack(in_shape=[400], hidden=[3000], activation="identity", input_noise=0.4, noise=0.3), inputs(40, 400)
+    whole, weight = net.encode(x), net.layers[0].weight
+    received = (0.3**2 + 0.4**2 * weight.square().sum(dim=1).mean()).sqrt()
+    assert (net(x) - whole).std().item() == pytest.approx(received.item(), rel=0.03)
+    assert torch.equal(net.eval()(x), whole)
 
 
 @pytest.mark.parametrize("start", [None, 10])

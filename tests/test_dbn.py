@@ -165,8 +165,8 @@ def test_the_weights_of_the_machines_are_those_of_forward(kind):
     assert net.top is net.layers[1]
 
 
-@pytest.mark.parametrize("option", ["dropout", "input_dropout"])
-def test_dropout_is_in_forward_while_training_and_nowhere_else(option):
+@pytest.mark.parametrize("option", ["dropout", "input_dropout", "noise", "input_noise"])
+def test_dropout_and_noise_are_in_forward_while_training_and_nowhere_else(option):
     torch.manual_seed(0)
     net, still = stack("head", **{option: 0.5}), stack("head")
     x = torch.rand(6, 4, dtype=torch.double)
@@ -187,6 +187,16 @@ def test_dropout_of_inputs_and_hidden_units_leaves_out_the_share_asked_for():
     sums = torch.logit(net(torch.ones(50, 1000)).amax(dim=1) * 0.75)
     assert sums.mean().item() == pytest.approx(1, abs=0.02)
     assert sums.std().item() == pytest.approx(1000**-0.5, rel=0.3)
+
+
+def test_noise_is_added_to_the_input_and_to_what_units_receive():
+    torch.manual_seed(0)
+    net = DBN(in_shape=(400,), hidden=(3000,), num_classes=None, input_noise=0.4, noise=0.3, init="xavier")
+    x = torch.rand(40, 400)
+    weight = net.layers[0].weight
+    received = (0.3**2 + 0.4**2 * weight.square().sum(dim=1).mean()).sqrt()
+    added = torch.logit(net(x)) - net.layers[0].hidden_input(x)
+    assert added.std().item() == pytest.approx(received.item(), rel=0.03)
 
 
 # The distribution

@@ -158,7 +158,7 @@ def card(name: str, entry: dict[str, Any]) -> str:
 def _figure(about: CheckpointInfo) -> str:
     """The net in words: its layers' sizes as its config has them, and what is switched on in it."""
     always = ("hidden", "kernels", "stem", "width", "activation")
-    switched = ("batch_norm", "noise", "dropout", "input_dropout")
+    switched = ("batch_norm", "dropout", "input_dropout", "noise", "input_noise")
     sizes = {key: value for key, value in about.net.items() if key in always or (key in switched and value)}
     kind = str(about.net["_target_"]).rpartition(".")[2]
     return f"{kind} with " + ", ".join(f"{key} {value}" for key, value in sizes.items()) + "."

@@ -66,7 +66,7 @@ def _show_model(name: str) -> None:
     rows += [(f"auxiliaries.{key}", head) for key, head in getattr(net, "auxiliaries", torch.nn.ModuleDict()).items()]
     for path, module in rows:
         count = sum(parameter.numel() for parameter in module.parameters())
-        output = shapes.get(path) or (module.weight.shape[0],)  # an RBM of label units is not passed through
+        output = shapes.get(path) or (module.weight.shape[0],)  # not called itself: its units
         table.add_row(path or name, _what(module), shape_text(output), f"{count:,}")
     console.print(table)
     console.print(f"{sum(p.numel() for p in net.parameters()):,} parameters, {about['layers']} layers with weights")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from zoo.models.activations import activation as named_activation
 from zoo.models.activations import pieces
+from zoo.models.noise import GaussianNoise
 from zoo.models.rbm import RBM
 from zoo.models.shapes import check_widths
 
@@ -138,9 +139,11 @@ class StackedAutoencoder(nn.Module):
         tied: whether decoders share the encoders' matrices.
         dropout: probability of dropping a unit of a code while the head is trained.
         input_dropout: probability of dropping an input then.
+        noise: deviation of what is added to what a unit of a code receives while the head is trained.
+        input_noise: deviation of what is added to an input then.
 
     Raises:
-        ValueError: no hidden layer, an unknown activation, maxout, or a width below 1.
+        ValueError: no hidden layer, an unknown activation, maxout, a width below 1, or a negative noise.
     """
 
     def __init__(
@@ -155,6 +158,8 @@ class StackedAutoencoder(nn.Module):
         tied: bool = True,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
+        noise: float = 0.0,
+        input_noise: float = 0.0,
     ):
         super().__init__()
         check_widths(in_shape=in_shape, hidden=hidden, num_classes=1 if num_classes is None else num_classes)
@@ -169,13 +174,16 @@ class StackedAutoencoder(nn.Module):
             for (fan_in, width), (below, code) in zip(widths, pairwise([output_activation, *codes]), strict=True)
         )
         self.input_dropout, self.dropout = nn.Dropout(input_dropout), nn.Dropout(dropout)
+        self.input_noise, self.noise = GaussianNoise(input_noise), GaussianNoise(noise)
         self.head = None if num_classes is None else nn.Linear(hidden[-1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x num_classes logits; without a head the code, N x H_L."""
-        h = self.input_dropout(x.flatten(1))
-        for layer in self.layers:
-            h = self.dropout(layer(h))  # N x H
+        h = self.input_noise(self.input_dropout(x.flatten(1)))
+        for k in range(len(self.layers)):
+            layer = self.autoencoder(k)
+            a = self.noise(layer.hidden_input(h))
+            h = self.dropout(layer.activation(a))  # N x H
         return h if self.head is None else self.head(h)
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:

@@ -19,6 +19,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from zoo.models.noise import GaussianNoise
 from zoo.models.rbm import RBM, bernoulli
 from zoo.models.shapes import check_widths
 
@@ -35,6 +36,8 @@ class DBN(nn.Module):
             are a linear head's.
         dropout: probability of dropping a hidden unit while the head is trained.
         input_dropout: probability of dropping an input then.
+        noise: deviation of what is added to what a hidden unit receives while the head is trained.
+        input_noise: deviation of what is added to an input then.
         init: of the weights, as `RBM`: normal, or xavier, the fair start of a net that is not pre-trained.
 
     Attributes:
@@ -42,7 +45,7 @@ class DBN(nn.Module):
         recognition: linear maps of the directed layers for the way up, once `untie` has parted them; else empty.
 
     Raises:
-        ValueError: no hidden layer, a width below 1, or label units without classes.
+        ValueError: no hidden layer, a width below 1, label units without classes, or a negative noise.
     """
 
     def __init__(
@@ -55,6 +58,8 @@ class DBN(nn.Module):
         label_units: bool = False,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
+        noise: float = 0.0,
+        input_noise: float = 0.0,
         init: str = "normal",
     ):
         super().__init__()
@@ -77,6 +82,7 @@ class DBN(nn.Module):
             self.layers.append(rbm)
         self.recognition = nn.ModuleList()
         self.input_dropout, self.dropout = nn.Dropout(input_dropout), nn.Dropout(dropout)
+        self.input_noise, self.noise = GaussianNoise(input_noise), GaussianNoise(noise)
         self.head = nn.Linear(hidden[-1], num_classes) if num_classes and not label_units else None
 
     @property
@@ -94,9 +100,10 @@ class DBN(nn.Module):
         """N x in_shape -> N x K logits; the top code where there are no classes."""
         if self.label_units:
             return self.top.class_logits(self.encode(x, len(self.layers) - 1))
-        h = self.input_dropout(x.flatten(1))  # N x pixels
+        h = self.input_noise(self.input_dropout(x.flatten(1)))  # N x pixels
         for k in range(len(self.layers)):
-            h = self.dropout(self.up(h, k))  # N x H_k
+            a = self.noise(self.recognition_input(h, k))
+            h = self.dropout(torch.sigmoid(a))  # N x H_k
         return h if self.head is None else self.head(h)
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:

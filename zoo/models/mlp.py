@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from zoo.models.activations import activation as named_activation
 from zoo.models.activations import pieces
+from zoo.models.noise import GaussianNoise
 from zoo.models.shapes import check_widths
 
 
@@ -150,22 +151,6 @@ class MLP(nn.Module):
         if self.init != "torch":
             nn.init.zeros_(linear.bias)
         return linear
-
-
-class GaussianNoise(nn.Module):
-    """Adds noise of a given deviation in training; any shape -> the same."""
-
-    def __init__(self, deviation: float):
-        super().__init__()
-        if deviation < 0:
-            raise ValueError(f"noise={deviation}: a deviation from 0 on is needed")
-        self.deviation = deviation
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.deviation * torch.randn_like(x) if self.training else x
-
-    def extra_repr(self) -> str:
-        return f"deviation={self.deviation}"
 
 
 def _noise(deviation: float) -> list[nn.Module]:
