@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from zoo.models import MLP
+from zoo.models import DBN, MLP, StackedAutoencoder
 
 SIGMOID_QUADRATIC = ("sigmoid", lambda output, target: 0.5 * ((output - F.one_hot(target, 4)) ** 2).sum())
 TANH_CROSS_ENTROPY = ("tanh", lambda output, target: F.cross_entropy(output, target, reduction="sum"))
@@ -180,6 +180,9 @@ def test_batch_normalisation_stands_between_matrix_and_activation():
 def test_negative_noise_is_refused():
     with pytest.raises(ValueError, match=r"noise=-0.1: a deviation from 0 on is needed"):
         MLP(noise=-0.1)
+    for stack in (DBN, StackedAutoencoder):
+        with pytest.raises(ValueError, match=r"^input_noise=-0.1: a deviation from 0 on is needed"):
+            stack(input_noise=-0.1)
 
 
 def test_xavier_spreads_weights_by_both_fans_and_starts_biases_at_zero():

@@ -64,8 +64,8 @@ def summary(entries: dict[str, dict[str, Any]]) -> str:
     """The README's table: what was published and what is ours."""
     rows = []
     for name, entry in entries.items():
-        cells = _cells(name, entry)
-        missed = " (goal missed)" if "not reached" in cells["goal"] else ""
+        cells, claim = _cells(name, entry), claims.Claim(**entry["claim"])
+        missed = "" if claim.reaches(entry["values"], claim.goal) else " (goal missed)"
         rows.append({column: cells[column] for column in IN_BRIEF} | {"ours": cells["ours"] + missed})
     return "\n".join([*_table(rows), ""])
 

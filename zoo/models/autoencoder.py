@@ -174,7 +174,7 @@ class StackedAutoencoder(nn.Module):
             for (fan_in, width), (below, code) in zip(widths, pairwise([output_activation, *codes]), strict=True)
         )
         self.input_dropout, self.dropout = nn.Dropout(input_dropout), nn.Dropout(dropout)
-        self.input_noise, self.noise = GaussianNoise(input_noise), GaussianNoise(noise)
+        self.input_noise, self.noise = GaussianNoise(input_noise, name="input_noise"), GaussianNoise(noise)
         self.head = None if num_classes is None else nn.Linear(hidden[-1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

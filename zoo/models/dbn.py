@@ -82,7 +82,7 @@ class DBN(nn.Module):
             self.layers.append(rbm)
         self.recognition = nn.ModuleList()
         self.input_dropout, self.dropout = nn.Dropout(input_dropout), nn.Dropout(dropout)
-        self.input_noise, self.noise = GaussianNoise(input_noise), GaussianNoise(noise)
+        self.input_noise, self.noise = GaussianNoise(input_noise, name="input_noise"), GaussianNoise(noise)
         self.head = nn.Linear(hidden[-1], num_classes) if num_classes and not label_units else None
 
     @property

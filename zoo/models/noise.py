@@ -8,13 +8,13 @@ class GaussianNoise(nn.Module):
     """Adds noise of a given standard deviation in training; any shape -> the same.
 
     Raises:
-        ValueError: a negative deviation.
+        ValueError: a negative deviation; the message calls it ``name``.
     """
 
-    def __init__(self, deviation: float):
+    def __init__(self, deviation: float, *, name: str = "noise"):
         super().__init__()
         if deviation < 0:
-            raise ValueError(f"noise={deviation}: a deviation from 0 on is needed")
+            raise ValueError(f"{name}={deviation}: a deviation from 0 on is needed")
         self.deviation = deviation
 
     def forward(self, x: Tensor) -> Tensor:
