@@ -165,10 +165,11 @@ def test_the_weights_of_the_machines_are_those_of_forward(kind):
     assert net.top is net.layers[1]
 
 
+@pytest.mark.parametrize("kind", ["head", "label units"])
 @pytest.mark.parametrize("option", ["dropout", "input_dropout", "noise", "input_noise"])
-def test_dropout_and_noise_are_in_forward_while_training_and_nowhere_else(option):
+def test_dropout_and_noise_are_in_forward_while_training_and_nowhere_else(option, kind):
     torch.manual_seed(0)
-    net, still = stack("head", **{option: 0.5}), stack("head")
+    net, still = stack(kind, **{option: 0.5}), stack(kind)
     x = torch.rand(6, 4, dtype=torch.double)
     net.train()
     assert not torch.equal(net(x), still(x))

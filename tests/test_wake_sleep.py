@@ -146,6 +146,29 @@ def test_the_gradients_are_the_delta_rules_of_the_paper(k, label_units, monkeypa
         np.testing.assert_allclose(array(found[name]), value / 8, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+def test_the_label_term_adds_the_gradient_of_the_conditional_that_free_energies_give():
+    x, y, grads = binary(), labels(), []
+    for weight in (0.0, 2.0):
+        net = belief(label_units=True)
+        task = WakeSleep(net, label_weight=weight)
+        task.trainer = SILENT
+        torch.manual_seed(0)
+        task.training_step((x, y), 0).backward()
+        grads.append({name: p.grad for name, p in net.named_parameters() if p.grad is not None})
+    net = belief(label_units=True)
+    h = x
+    for up in net.recognition:
+        h = torch.sigmoid(up(h))
+    energies = torch.stack([net.top.free_energy(net.top.with_labels(h, torch.full((8,), k))) for k in range(3)], dim=1)
+    (energies.gather(1, y[:, None])[:, 0] + torch.logsumexp(-energies, dim=1)).mean().backward()
+    alone = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+    assert alone["recognition.0.weight"].abs().max() > 1e-3
+    assert alone["layers.2.weight"].abs().max() > 1e-3
+    for name, grad in grads[1].items():
+        extra = alone.get(name, torch.zeros_like(grad))
+        torch.testing.assert_close(grad, grads[0][name] + 2 * extra, rtol=1e-4, atol=1e-5)
+
+
 def test_states_are_drawn_by_the_recognition_weights_up_and_by_the_generative_ones_down():
     """With huge biases nothing is left to chance."""
     net = belief()
@@ -263,11 +286,15 @@ def test_what_is_no_deep_belief_network_is_refused():
             WakeSleep(net)
 
 
-def test_one_layer_alone_and_no_steps_are_refused():
+def test_one_layer_alone_no_steps_and_wrong_label_weights_are_refused():
     with pytest.raises(ValueError, match="fits the whole net; use the schedule joint"):
         WakeSleep(belief(), layer=0)
     with pytest.raises(ValueError, match="k=0: at least 1"):
         WakeSleep(belief(), k=0)
+    with pytest.raises(ValueError, match=r"label_weight=-0\.5: a weight from 0 on"):
+        WakeSleep(belief(label_units=True), label_weight=-0.5)
+    with pytest.raises(ValueError, match=r"no label units, set model\.net\.label_units=true"):
+        WakeSleep(belief(), label_weight=1.0)
     with pytest.raises(AssertionError, match="only evaluates"):
         WakeSleep(belief()).configure_optimizers()
 

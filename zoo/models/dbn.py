@@ -34,9 +34,9 @@ class DBN(nn.Module):
         visible_units: of the lowest RBM: bernoulli (inputs within 0 to 1) or gaussian (standardised inputs).
         label_units: whether the classes are units of the top RBM, which then classifies by free energy; else they
             are a linear head's.
-        dropout: probability of dropping a hidden unit while the head is trained.
+        dropout: probability of dropping a hidden unit of `forward` in training.
         input_dropout: probability of dropping an input then.
-        noise: deviation of what is added to what a hidden unit receives while the head is trained.
+        noise: deviation of what is added to what a hidden unit receives then.
         input_noise: deviation of what is added to an input then.
         init: of the weights, as `RBM`: normal, or xavier, the fair start of a net that is not pre-trained.
 
@@ -98,12 +98,12 @@ class DBN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x K logits; the top code where there are no classes."""
-        if self.label_units:
-            return self.top.class_logits(self.encode(x, len(self.layers) - 1))
         h = self.input_noise(self.input_dropout(x.flatten(1)))  # N x pixels
-        for k in range(len(self.layers)):
+        for k in range(len(self.layers) - (1 if self.label_units else 0)):
             a = self.noise(self.recognition_input(h, k))
             h = self.dropout(torch.sigmoid(a))  # N x H_k
+        if self.label_units:
+            return self.top.class_logits(h)
         return h if self.head is None else self.head(h)
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:

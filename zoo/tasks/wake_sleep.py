@@ -29,14 +29,19 @@ class WakeSleep(Fitting):
     generated downwards; the recognition weights learn to tell what it came from. Each part is a sum of log
     probabilities that concerns parameters of its own, so the loss is their sum.
 
+    A net that also has to classify well can be told so: log p(label | picture), which the top RBM gives exactly, may
+    count on its own (the hybrid of Larochelle & Bengio 2008). Its gradient goes through the recognition weights.
+
     Args:
         net: a deep belief network; its recognition weights are parted from the generative ones here.
         layer: None; the algorithm is about all layers.
         k: Gibbs steps in the top RBM.
+        label_weight: how much log p(label | picture) counts beside the rest; 0 is the algorithm as published.
         optimization: optimizer and learning-rate course; None for evaluation only.
 
     Raises:
-        ValueError: a ``layer``, k below 1, or a net that is no deep belief network of Bernoulli units.
+        ValueError: a ``layer``, k below 1, a negative ``label_weight`` or one for a net without label units, or a net
+            that is no deep belief network of Bernoulli units.
     """
 
     targets: ClassVar[str] = NO_TARGETS
@@ -47,7 +52,13 @@ class WakeSleep(Fitting):
     inputs: Encoded
 
     def __init__(
-        self, net: nn.Module, layer: int | None = None, *, k: int = 3, optimization: Optimization | None = None
+        self,
+        net: nn.Module,
+        layer: int | None = None,
+        *,
+        k: int = 3,
+        label_weight: float = 0.0,
+        optimization: Optimization | None = None,
     ):
         super().__init__()
         if layer is not None:
@@ -56,7 +67,11 @@ class WakeSleep(Fitting):
             raise ValueError(f"k={k}: at least 1 is needed")
         if not hasattr(net, "untie"):
             raise ValueError(f"wake-sleep is for deep belief networks; {type(net).__name__} is none")
-        self.net, self.k, self.optimization = net, k, optimization
+        if label_weight < 0:
+            raise ValueError(f"label_weight={label_weight}: a weight from 0 on is needed")
+        if label_weight and not getattr(net, "label_units", False):
+            raise ValueError(f"label_weight={label_weight}: the net has no label units, set model.net.label_units=true")
+        self.net, self.k, self.label_weight, self.optimization = net, k, label_weight, optimization
         self.belief.untie()
         self.inputs = Encoded(net, None)
 
@@ -88,11 +103,14 @@ class WakeSleep(Fitting):
         )
         divergence = top.free_energy(v0).mean() - top.free_energy(vk).mean()
         sleep = sum(_cross_entropy(up(asleep[k]), asleep[k + 1]) for k, up in enumerate(recognition))
+        loss = wake + divergence + sleep
+        if self.label_weight:
+            loss = loss + self.label_weight * F.cross_entropy(self.net(x), y)
         if is_logging_step(self):
             self.log("train/wake", wake)
             self.log("train/sleep", sleep)
-            self.log("train/loss", wake + divergence + sleep, prog_bar=True)
-        return wake + divergence + sleep
+            self.log("train/loss", loss, prog_bar=True)
+        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         log_generative(self, self.net, *batch, part="val")
