@@ -36,7 +36,13 @@ RUNS = {
         EVERY("finetune", 3),
     ),
     "machine": ("model=rbm", "model.net.hidden=12", EVERY("fit", 3)),
-    "generative": ("model=dbn_generative", "model.net.hidden=[12,8]", EVERY("pretrain", 3), EVERY("updown", 3)),
+    "generative": (
+        "model=dbn_generative",
+        "model.net.hidden=[12,8]",
+        "model.stages.updown.task.persistent=true",
+        EVERY("pretrain", 3),
+        EVERY("updown", 3),
+    ),
     "autoencoder": ("model=sae", "model.net.hidden=[12,8]", EVERY("pretrain", 3), EVERY("finetune", 3)),
     "gradual": (
         "model=mlp",

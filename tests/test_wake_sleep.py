@@ -146,6 +146,22 @@ def test_the_gradients_are_the_delta_rules_of_the_paper(k, label_units, monkeypa
         np.testing.assert_allclose(array(found[name]), value / 8, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize("persistent", [False, True])
+def test_persistent_chains_go_on_where_the_last_step_left_them(persistent, monkeypatch):
+    net = belief(label_units=True)
+    task, chains = WakeSleep(net, k=2, persistent=persistent), []
+    task.trainer = SILENT
+    original = net.top.gibbs
+    monkeypatch.setattr(net.top, "gibbs", lambda v, k: chains.append((v, original(v, k))) or chains[-1][1])
+    torch.manual_seed(0)
+    for n in (8, 8, 5):
+        task.training_step((binary(n), labels(n)), 0).backward()
+    assert torch.equal(chains[0][0][:, 4:], torch.eye(3)[labels(8)])  # from the data
+    for (_, end), (start, _), n in zip(chains, chains[1:], (8, 5), strict=False):
+        assert torch.equal(start, end) == persistent
+        assert len(start) == (8 if persistent else n)
+
+
 def test_the_label_term_adds_the_gradient_of_the_conditional_that_free_energies_give():
     x, y, grads = binary(), labels(), []
     for weight in (0.0, 2.0):

@@ -36,6 +36,8 @@ class WakeSleep(Fitting):
         net: a deep belief network; its recognition weights are parted from the generative ones here.
         layer: None; the algorithm is about all layers.
         k: Gibbs steps in the top RBM.
+        persistent: whether its chains, as many as a batch has examples, go on from batch to batch in place of starting
+            at the data (Tieleman 2008). Else samples that start at noise may end where no chain has been.
         label_weight: how much log p(label | picture) counts beside the rest; 0 is the algorithm as published.
         optimization: optimizer and learning-rate course; None for evaluation only.
 
@@ -57,6 +59,7 @@ class WakeSleep(Fitting):
         layer: int | None = None,
         *,
         k: int = 3,
+        persistent: bool = False,
         label_weight: float = 0.0,
         optimization: Optimization | None = None,
     ):
@@ -71,7 +74,9 @@ class WakeSleep(Fitting):
             raise ValueError(f"label_weight={label_weight}: a weight from 0 on is needed")
         if label_weight and not getattr(net, "label_units", False):
             raise ValueError(f"label_weight={label_weight}: the net has no label units, set model.net.label_units=true")
-        self.net, self.k, self.label_weight, self.optimization = net, k, label_weight, optimization
+        self.net, self.optimization = net, optimization
+        self.k, self.persistent, self.label_weight = k, persistent, label_weight
+        self.chains: Tensor | None = None  # not a buffer: those are made equal in all processes
         self.belief.untie()
         self.inputs = Encoded(net, None)
 
@@ -92,7 +97,8 @@ class WakeSleep(Fitting):
             for up in recognition:
                 awake.append(drawn(torch.sigmoid(up(awake[-1]))))
             v0 = top.with_labels(awake[-1], y)
-            vk = top.gibbs(v0, self.k)
+            vk = top.gibbs(v0 if self.chains is None else self.chains.to(v0), self.k)
+            self.chains = vk if self.persistent else None
             asleep = [vk[:, : awake[-1].shape[1]]]  # from the top down
             for rbm in reversed(lower):
                 asleep.append(rbm.sample_visible(asleep[-1]))
@@ -117,6 +123,12 @@ class WakeSleep(Fitting):
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         log_generative(self, self.net, *batch, part="test")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["chains"] = self.chains
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.chains = checkpoint["chains"]
 
     def fitted(self) -> list[nn.Parameter]:
         """All but a head, and the hidden biases of the directed layers, for which the recognition has its own."""
