@@ -115,7 +115,8 @@ def sweep(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("sweep")
     (root / "conf" / "experiment").mkdir(parents=True)
-    recipe = {"epochs": 1, "progress": False, "claim": ERROR, "defaults": [{"override /model": "logistic"}]}
+    claim = {**ERROR, "deviations": ["an epoch in place of ten"]}
+    recipe = {"epochs": 1, "progress": False, "claim": claim, "defaults": [{"override /model": "logistic"}]}
     text = "# @package _global_\n" + yaml.safe_dump(recipe)
     (root / "conf" / "experiment" / "mine.yaml").write_text(text)
     words = ["-m", "--config-dir", str(root / "conf"), "experiment=mine", "seed=2,1", "dataset.test=1500"]
@@ -143,6 +144,7 @@ def test_what_is_published_is_the_first_seeds_file_with_all_seeds_values(sweep, 
     card = (shelf / "mine.md").read_text()
     for part in ("Multinomial logistic regression", "a paper", "zoo train experiment=mine seed=1", "CC BY 4.0"):
         assert part in card
+    assert "- an epoch in place of ten\n" in card
     results.main(["--check"])
     (shelf / "mine.md").write_text("by hand")
     with pytest.raises(SystemExit, match=r"mine\.md"):

@@ -41,6 +41,7 @@ class Claim:
         goal: what this recipe is to reach.
         gain: of a paired comparison: by how much its first setting is to be better.
         evaluate: words for ``zoo evaluate``, where the metrics are not those that training ends with.
+        deviations: from the paper, beside those of the model.
     """
 
     quantity: str
@@ -49,6 +50,7 @@ class Claim:
     goal: float
     gain: float | None = None
     evaluate: Sequence[str] = ()
+    deviations: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.quantity not in QUANTITIES:

@@ -115,7 +115,7 @@ def card(name: str, entry: dict[str, Any]) -> str:
     about = info(name)
     model = catalogue.model_config(about.name)["about"]
     claim = claims.Claim(**entry["claim"])
-    deviations = [f"- {deviation}" for deviation in model["deviations"]] or ["- none"]
+    deviations = [f"- {deviation}" for deviation in (*model["deviations"], *claim.deviations)] or ["- none"]
     each = ", ".join(f"seed {seed}: {claim.text(v)}" for seed, v in zip(entry["seeds"], entry["values"], strict=True))
     shape = "x".join(map(str, about.transforms().shape))
     lines = [
