@@ -103,7 +103,8 @@ def _evaluated(checkpoint: Path, output: Path, words: Sequence[str]) -> dict[str
     """What ``zoo evaluate`` measures, kept in ``output``."""
     if not output.is_file():
         command = [sys.executable, "-m", "zoo.evaluate", f"checkpoint={checkpoint}", f"output={output}", *words]
-        subprocess.run(command, check=True)
+        if subprocess.run(command, check=False).returncode:
+            raise SystemExit(f"{checkpoint}: it could not be measured, see above; nothing was published")
     measured: dict[str, float] = json.loads(output.read_text())
     return measured
 
