@@ -162,6 +162,24 @@ def test_persistent_chains_go_on_where_the_last_step_left_them(persistent, monke
         assert len(start) == (8 if persistent else n)
 
 
+def test_a_share_of_the_persistent_chains_begins_anew_from_noise(monkeypatch):
+    net = belief(label_units=True)
+    task, starts = WakeSleep(net, persistent=True, restart=0.2), []
+    task.trainer = SILENT
+    monkeypatch.setattr(
+        net.top, "gibbs", lambda v, k: starts.append(v) or torch.full_like(v, 0.5)
+    )  # no state of a unit
+    for _ in range(3):
+        task.training_step((binary(4000), labels(4000)), 0).backward()
+    for start in starts[1:]:
+        anew = (start != 0.5).all(dim=1)
+        assert anew.float().mean().item() == pytest.approx(0.2, abs=0.02)
+        assert (start[~anew] == 0.5).all()
+        assert set(start[anew].unique().tolist()) == {0.0, 1.0}
+        assert (start[anew][:, 4:].sum(dim=1) == 1).all()  # one class
+        assert start[anew][:, :4].mean().item() == pytest.approx(0.5, abs=0.03)
+
+
 def test_the_label_term_adds_the_gradient_of_the_conditional_that_free_energies_give():
     x, y, grads = binary(), labels(), []
     for weight in (0.0, 2.0):
@@ -307,6 +325,8 @@ def test_one_layer_alone_no_steps_and_wrong_label_weights_are_refused():
         WakeSleep(belief(), layer=0)
     with pytest.raises(ValueError, match="k=0: at least 1"):
         WakeSleep(belief(), k=0)
+    with pytest.raises(ValueError, match=r"restart=1\.0: from 0 up to 1"):
+        WakeSleep(belief(), restart=1.0)
     with pytest.raises(ValueError, match=r"label_weight=-0\.5: a weight from 0 on"):
         WakeSleep(belief(label_units=True), label_weight=-0.5)
     with pytest.raises(ValueError, match=r"no label units, set model\.net\.label_units=true"):

@@ -8,7 +8,15 @@ from torch import Tensor, nn
 from zoo.tasks.encoded import Encoded
 from zoo.tasks.fitting import Fitting
 from zoo.tasks.optimization import Optimization, is_logging_step
-from zoo.tasks.unsupervised import FP16, NO_TARGETS, check_unit_interval, drawn, log_generative, squared_error
+from zoo.tasks.unsupervised import (
+    FP16,
+    NO_TARGETS,
+    check_unit_interval,
+    drawn,
+    log_generative,
+    restarted,
+    squared_error,
+)
 
 SAMPLE = 10  # batches of each epoch that are kept to compare free energies with
 
@@ -262,8 +270,7 @@ class ContrastiveDivergence(Fitting):
             self.chains = self.rbm.noise(self.num_chains)
         v = self.chains.to(self.rbm.weight.device)
         if self.restart:
-            anew = torch.rand(len(v), 1, device=v.device) < self.restart
-            v = torch.where(anew, self.rbm.noise(len(v)), v)
+            v = restarted(v, self.rbm.noise(len(v)), self.restart)
         for _ in range(self.k):
             v = self.rbm.sample_visible(self.rbm.sample_hidden(v))
         self.chains = v

@@ -24,6 +24,12 @@ def drawn(p: Tensor) -> Tensor:
     return (torch.rand(p.shape, device=p.device) < p).to(p.dtype)
 
 
+def restarted(chains: Tensor, noise: Tensor, share: float) -> Tensor:
+    """Persistent chains, N x V, each with probability ``share`` begun anew in its row of ``noise``."""
+    anew = torch.rand(len(chains), 1, device=chains.device) < share
+    return torch.where(anew, noise.to(chains), chains)
+
+
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
     """Sum over all pixels of (x - x')², N."""
     return (x.flatten(1) - reconstruction.flatten(1)).square().sum(dim=1)

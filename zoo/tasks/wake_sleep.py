@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from zoo.tasks.encoded import Encoded
 from zoo.tasks.fitting import Fitting
 from zoo.tasks.optimization import Optimization, is_logging_step
-from zoo.tasks.unsupervised import FP16, NO_TARGETS, check_unit_interval, drawn, log_generative
+from zoo.tasks.unsupervised import FP16, NO_TARGETS, check_unit_interval, drawn, log_generative, restarted
 
 
 class Belief(Protocol):
@@ -38,12 +38,13 @@ class WakeSleep(Fitting):
         k: Gibbs steps in the top RBM.
         persistent: whether its chains, as many as a batch has examples, go on from batch to batch in place of starting
             at the data (Tieleman 2008). Else samples that start at noise may end where no chain has been.
+        restart: the probability with which a persistent chain begins anew from noise at each update.
         label_weight: how much log p(label | picture) counts beside the rest; 0 is the algorithm as published.
         optimization: optimizer and learning-rate course; None for evaluation only.
 
     Raises:
-        ValueError: a ``layer``, k below 1, a negative ``label_weight`` or one for a net without label units, or a net
-            that is no deep belief network of Bernoulli units.
+        ValueError: a ``layer``, k below 1, a restart that is no probability, a negative ``label_weight`` or one for a
+            net without label units, or a net that is no deep belief network of Bernoulli units.
     """
 
     targets: ClassVar[str] = NO_TARGETS
@@ -60,6 +61,7 @@ class WakeSleep(Fitting):
         *,
         k: int = 3,
         persistent: bool = False,
+        restart: float = 0.0,
         label_weight: float = 0.0,
         optimization: Optimization | None = None,
     ):
@@ -70,12 +72,14 @@ class WakeSleep(Fitting):
             raise ValueError(f"k={k}: at least 1 is needed")
         if not hasattr(net, "untie"):
             raise ValueError(f"wake-sleep is for deep belief networks; {type(net).__name__} is none")
+        if not 0 <= restart < 1:
+            raise ValueError(f"restart={restart}: from 0 up to 1 is allowed")
         if label_weight < 0:
             raise ValueError(f"label_weight={label_weight}: a weight from 0 on is needed")
         if label_weight and not getattr(net, "label_units", False):
             raise ValueError(f"label_weight={label_weight}: the net has no label units, set model.net.label_units=true")
         self.net, self.optimization = net, optimization
-        self.k, self.persistent, self.label_weight = k, persistent, label_weight
+        self.k, self.persistent, self.restart, self.label_weight = k, persistent, restart, label_weight
         self.chains: Tensor | None = None  # not a buffer: those are made equal in all processes
         self.belief.untie()
         self.inputs = Encoded(net, None)
@@ -97,7 +101,10 @@ class WakeSleep(Fitting):
             for up in recognition:
                 awake.append(drawn(torch.sigmoid(up(awake[-1]))))
             v0 = top.with_labels(awake[-1], y)
-            vk = top.gibbs(v0 if self.chains is None else self.chains.to(v0), self.k)
+            start = v0 if self.chains is None else self.chains.to(v0)
+            if self.chains is not None and self.restart:
+                start = restarted(start, top.noise(len(start)), self.restart)
+            vk = top.gibbs(start, self.k)
             self.chains = vk if self.persistent else None
             asleep = [vk[:, : awake[-1].shape[1]]]  # from the top down
             for rbm in reversed(lower):
