@@ -166,6 +166,7 @@ def test_a_share_of_the_persistent_chains_begins_anew_from_noise(monkeypatch):
     net = belief(label_units=True)
     task, starts = WakeSleep(net, persistent=True, restart=0.2), []
     task.trainer = SILENT
+    # 0.5 is no state of a unit: such chains have gone on
     monkeypatch.setattr(
         net.top, "gibbs", lambda v, k: starts.append(v) or torch.full_like(v, 0.5)
     )  # no state of a unit
