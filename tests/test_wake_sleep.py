@@ -167,9 +167,7 @@ def test_a_share_of_the_persistent_chains_begins_anew_from_noise(monkeypatch):
     task, starts = WakeSleep(net, persistent=True, restart=0.2), []
     task.trainer = SILENT
     # 0.5 is no state of a unit: such chains have gone on
-    monkeypatch.setattr(
-        net.top, "gibbs", lambda v, k: starts.append(v) or torch.full_like(v, 0.5)
-    )  # no state of a unit
+    monkeypatch.setattr(net.top, "gibbs", lambda v, k: starts.append(v) or torch.full_like(v, 0.5))
     for _ in range(3):
         task.training_step((binary(4000), labels(4000)), 0).backward()
     for start in starts[1:]:
