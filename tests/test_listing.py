@@ -41,12 +41,13 @@ def test_a_pattern_narrows_the_list(pattern, names, zoo):
     assert listed & set(list_models()) == set(names)
 
 
-def test_a_checkpoint_is_listed_with_its_metric_and_size(zoo, tmp_path, monkeypatch):
-    entry = {"file": "x", "sha256": "0", "size": 1024 * 1234, "model": "lenet5", "metric": {"test/accuracy": 0.98765}}
+@pytest.mark.parametrize(("size", "shown"), [(1024 * 234, "234 KiB"), (1024 * 12345, "12.1 MiB")])
+def test_a_checkpoint_is_listed_with_its_metric_and_size(size, shown, zoo, tmp_path, monkeypatch):
+    entry = {"file": "x", "sha256": "0", "size": size, "model": "lenet5", "metric": {"test/accuracy": 0.98765}}
     (tmp_path / "index.yaml").write_text(yaml.safe_dump({"lenet5-mnist": entry}))
     monkeypatch.setattr(catalogue, "CHECKPOINTS", tmp_path)
     out = zoo("list", "*mnist").out
-    for part in ("lenet5-mnist", "test/accuracy 0.9877", "1,234 KiB"):
+    for part in ("lenet5-mnist", "test/accuracy 0.9877", shown):
         assert part in out
     assert "googlenet" not in out
 

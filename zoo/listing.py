@@ -40,5 +40,7 @@ def main(words: Sequence[str]) -> None:
             table.add_column(column, no_wrap=True)
         for name, entry in checkpoints.items():
             metric = "\n".join(f"{key} {value:.4f}" for key, value in entry["metric"].items())
-            table.add_row(name, entry["model"], metric, f"{entry['size'] / 1024:,.0f} KiB")
+            kib = entry["size"] / 1024
+            size = f"{kib:.0f} KiB" if kib < 1024 else f"{kib / 1024:.1f} MiB"
+            table.add_row(name, entry["model"], metric, size)
         console.print(table)
