@@ -198,6 +198,15 @@ def test_gradients_are_clipped_in_mixed_precision(one, tmp_path):
     assert not same(run, free)
 
 
+def test_a_net_trained_in_mixed_precision_is_measured_in_full_as_evaluate_does(zoo, folder):
+    words = ("epochs=1", "accelerator.precision=bf16-mixed", "progress=false", "hydra.run.dir=run")
+    assert zoo("train", *words).status == 0
+    assert zoo("evaluate", "checkpoint=run", "output=metrics.json").status == 0
+    found = json.loads((folder / "run" / "metrics.json").read_text())
+    for name, value in json.loads((folder / "metrics.json").read_text()).items():
+        assert value == pytest.approx(found[name], rel=1e-6), name
+
+
 @pytest.fixture(scope="module")
 def four(tmp_path_factory) -> Path:
     """Four epochs without a stop."""

@@ -89,6 +89,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     with noting() as request:
         _fit_stages(run, resume, request)
     task = config.build(planned[-1].config.task, net)  # of the whole net, whatever part was fitted last
+    if cfg.accelerator.precision.endswith("mixed"):  # the weights are whole: measured as zoo evaluate does
+        place = {**place, "precision": "32-true"}
     metrics = measure(task, DataModule(splits, preprocess=preprocess, workers=cfg.dataset.workers), place=place)
     for stage in planned:
         if stage.config.stop_below is not None:
