@@ -221,6 +221,22 @@ def test_measuring_twice_gives_the_same_numbers(kind, evaluated):
     assert evaluated(kind)[0] == first
 
 
+def test_a_log_likelihood_that_zeros_and_ones_cannot_have_is_not_given(run_of, zoo, monkeypatch):
+    monkeypatch.setattr("zoo.likelihood.log_partition", _missed)
+    outcome = zoo("evaluate", f"checkpoint={run_of('dbn_generative')}")
+    assert outcome.status == 0
+    assert "no log p is given" in outcome.err
+    assert "log_likelihood" not in outcome.out
+    assert "test/accuracy" in outcome.out
+
+
+def _missed(machine, method, **options):
+    """log Z of chains that found nothing; as with a large machine it cannot be summed."""
+    if method == "exact":
+        raise ValueError("too large")
+    return likelihood.Estimate(torch.tensor(-1e4), 0.1)
+
+
 @pytest.mark.parametrize("kind", ["rbm", "dbn", "deep_autoencoder"])
 def test_now_is_as_when_saved(kind, evaluated, run_of):
     _, printed = evaluated(kind, "likelihood=false")
