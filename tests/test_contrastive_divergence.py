@@ -611,6 +611,11 @@ def test_options_out_of_range_are_refused(options):
         ContrastiveDivergence(machine(), **options)
 
 
+def test_a_restart_of_chains_that_do_not_persist_is_refused():
+    with pytest.raises(ValueError, match=r"restart=0\.1 is for persistent chains; set persistent=true"):
+        ContrastiveDivergence(machine(), restart=0.1)
+
+
 def test_a_task_without_optimization_does_not_train():
     with pytest.raises(AssertionError, match="only evaluates"):
         ContrastiveDivergence(machine()).configure_optimizers()

@@ -326,6 +326,8 @@ def test_one_layer_alone_no_steps_and_wrong_label_weights_are_refused():
         WakeSleep(belief(), k=0)
     with pytest.raises(ValueError, match=r"restart=1\.0: from 0 up to 1"):
         WakeSleep(belief(), restart=1.0)
+    with pytest.raises(ValueError, match=r"restart=0\.1 is for persistent chains"):
+        WakeSleep(belief(), restart=0.1)
     with pytest.raises(ValueError, match=r"label_weight=-0\.5: a weight from 0 on"):
         WakeSleep(belief(label_units=True), label_weight=-0.5)
     with pytest.raises(ValueError, match=r"no label units, set model\.net\.label_units=true"):

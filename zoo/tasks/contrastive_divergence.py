@@ -11,6 +11,7 @@ from zoo.tasks.optimization import Optimization, is_logging_step
 from zoo.tasks.unsupervised import (
     FP16,
     NO_TARGETS,
+    check_chains,
     check_unit_interval,
     drawn,
     log_generative,
@@ -79,7 +80,8 @@ class ContrastiveDivergence(Fitting):
             for evaluation only.
 
     Raises:
-        ValueError: k or chains below 1, or a restart or sparsity target that is no probability.
+        ValueError: k or chains below 1, a restart or sparsity target that is no probability, or a restart of chains
+            that do not persist.
     """
 
     targets: ClassVar[str] = NO_TARGETS
@@ -112,10 +114,9 @@ class ContrastiveDivergence(Fitting):
         optimization: Optimization | None = None,
     ):
         super().__init__()
-        if k < 1 or chains < 1:
-            raise ValueError(f"k={k}, chains={chains}: at least 1 is needed")
-        if not 0 <= restart < 1:
-            raise ValueError(f"restart={restart}: from 0 up to 1 is allowed")
+        check_chains(k=k, persistent=persistent, restart=restart)
+        if chains < 1:
+            raise ValueError(f"chains={chains}: at least 1 is needed")
         if not 0 < sparsity_target < 1:
             raise ValueError(f"sparsity_target={sparsity_target}: between 0 and 1 is needed")
         self.net, self.layer, self.optimization = net, layer, optimization

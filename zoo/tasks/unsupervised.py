@@ -19,6 +19,16 @@ def check_unit_interval(v: Tensor, *, what: str, fix: str) -> None:
         )
 
 
+def check_chains(*, k: int, persistent: bool, restart: float) -> None:
+    """Raise ValueError for Gibbs chains that cannot be: no steps, no probability, or a restart of what ends anyway."""
+    if k < 1:
+        raise ValueError(f"k={k}: at least 1 is needed")
+    if not 0 <= restart < 1:
+        raise ValueError(f"restart={restart}: from 0 up to 1 is allowed")
+    if restart and not persistent:
+        raise ValueError(f"restart={restart} is for persistent chains; set persistent=true, or restart=0")
+
+
 def drawn(p: Tensor) -> Tensor:
     """Zeros and ones with P(1) = p. Chance is float32's: bfloat16 has too few values between 0 and 1."""
     return (torch.rand(p.shape, device=p.device) < p).to(p.dtype)

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from zoo.tasks.encoded import Encoded
 from zoo.tasks.fitting import Fitting
 from zoo.tasks.optimization import Optimization, is_logging_step
-from zoo.tasks.unsupervised import FP16, NO_TARGETS, check_unit_interval, drawn, log_generative, restarted
+from zoo.tasks.unsupervised import (
+    FP16,
+    NO_TARGETS,
+    check_chains,
+    check_unit_interval,
+    drawn,
+    log_generative,
+    restarted,
+)
 
 
 class Belief(Protocol):
@@ -43,8 +51,9 @@ class WakeSleep(Fitting):
         optimization: optimizer and learning-rate course; None for evaluation only.
 
     Raises:
-        ValueError: a ``layer``, k below 1, a restart that is no probability, a negative ``label_weight`` or one for a
-            net without label units, or a net that is no deep belief network of Bernoulli units.
+        ValueError: a ``layer``, k below 1, a restart that is no probability or of chains that do not persist, a
+            negative ``label_weight`` or one for a net without label units, or a net that is no deep belief network of
+            Bernoulli units.
     """
 
     targets: ClassVar[str] = NO_TARGETS
@@ -68,12 +77,9 @@ class WakeSleep(Fitting):
         super().__init__()
         if layer is not None:
             raise ValueError("wake-sleep fits the whole net; use the schedule joint")
-        if k < 1:
-            raise ValueError(f"k={k}: at least 1 is needed")
+        check_chains(k=k, persistent=persistent, restart=restart)
         if not hasattr(net, "untie"):
             raise ValueError(f"wake-sleep is for deep belief networks; {type(net).__name__} is none")
-        if not 0 <= restart < 1:
-            raise ValueError(f"restart={restart}: from 0 up to 1 is allowed")
         if label_weight < 0:
             raise ValueError(f"label_weight={label_weight}: a weight from 0 on is needed")
         if label_weight and not getattr(net, "label_units", False):
