@@ -136,10 +136,12 @@ def test_codes_that_are_all_alike_are_drawn(tmp_path):
 def test_chance_and_the_net_stay_as_they_were(kind, training, tmp_path):
     net, preprocess = make(kind, data())
     net.train(training)
+    net.layers[0].train(not training)  # such as a frozen one
+    modes = [module.training for module in net.modules()]
     state, chance = {name: value.clone() for name, value in net.state_dict().items()}, torch.get_rng_state()
     gallery.draw(net, data(), preprocess, tmp_path, prefix="fit", codes="pca")
     assert torch.equal(torch.get_rng_state(), chance)
-    assert all(module.training is training for module in net.modules())
+    assert [module.training for module in net.modules()] == modes
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
 
 

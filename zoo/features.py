@@ -6,6 +6,7 @@ from torch import nn
 from zoo.data.module import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
+from zoo.modes import evaluating
 
 LIMIT = 4 * 2**30  # bytes of codes; beyond it they are computed batch by batch
 
@@ -26,15 +27,11 @@ def encoded(
         workers: processes that read pictures.
     """
     net = net.to(device)
-    modes = {module: module.training for module in net.modules()}
-    net.eval()
 
     def codes(x: torch.Tensor) -> torch.Tensor:
         return net.encode(preprocess(x.to(device)), depth).flatten(1)  # type: ignore[operator]
 
-    def encode(part: Examples | None) -> InMemory | None:
-        if part is None:
-            return None
+    def encode(part: Examples) -> InMemory:
         x, first = torch.empty(len(part), width), 0
         whole = Splits(part, None, part, splits.shape)
         for raw, _ in DataModule(whole, preprocess=preprocess, workers=workers).test_dataloader():
@@ -42,12 +39,12 @@ def encoded(
             first += len(raw)
         return InMemory(x, part.labels())
 
-    width = codes(splits.train.__getitems__([0])[0]).shape[1]
-    size = 4 * width * sum(len(part) for part in (splits.train, splits.validation) if part is not None)
-    train, validation = (encode(splits.train), encode(splits.validation)) if size <= LIMIT else (None, None)
-    for module, mode in modes.items():
-        module.training = mode
-    if train is None:
-        return None
+    with evaluating(net):
+        width = codes(splits.train.__getitems__([0])[0]).shape[1]
+        size = 4 * width * sum(len(part) for part in (splits.train, splits.validation) if part is not None)
+        if size > LIMIT:
+            return None
+        train = encode(splits.train)
+        validation = None if splits.validation is None else encode(splits.validation)
     ready = Preprocess.fit(train.x[:1], standardize=False)
     return Splits(train, validation, None, (width,), splits.classes, splits.targets), ready

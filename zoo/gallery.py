@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from zoo import pictures
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
+from zoo.modes import evaluating
 
 FILTERS = 100
 MAPPED = 2000  # examples on the map of codes
@@ -29,8 +30,7 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
         prefix: of the files' names.
         codes: pca or tsne.
     """
-    training, device = net.training, next(net.parameters()).device
-    net.eval()
+    device = next(net.parameters()).device
     examples = splits.train if splits.validation is None else splits.validation
     raw, y = examples.__getitems__(range(min(MAPPED, len(examples))))
     x: Tensor = preprocess(raw.to(device))
@@ -38,7 +38,7 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
     layers = getattr(model, "layers", [model])
     kinds = ("filters", "reconstructions", "codes", "chains", "samples")
     path = {kind: folder / f"{prefix}-{kind}.png" for kind in kinds}
-    with torch.random.fork_rng(devices=[]):
+    with evaluating(net), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         first = layers[0].weight[:FILTERS, : x[0].numel()]  # one row a hidden unit, labels left out
         pictures.grid(first.unflatten(1, model.in_shape), path["filters"], signed=True)
@@ -51,7 +51,6 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
             drawn = model.sample(100 if numbers is None else len(numbers), SAMPLE_STEPS, labels=numbers)
             rows = None if numbers is None else [classes[int(k)] for k in numbers]
             pictures.grid(drawn, path["samples"], names=rows)
-    net.train(training)
 
 
 def _reconstructions(model: Any, x: Tensor, path: Path) -> None:

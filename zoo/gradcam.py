@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.modes import evaluating
+
 
 def gradcam(net: nn.Module, x: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """How much each pixel's surroundings speak for a class; the net is left as it was.
@@ -33,12 +35,11 @@ def gradcam(net: nn.Module, x: Tensor, classes: Tensor | None = None) -> tuple[T
         last[:] = [output]
         return output.clone()  # a ReLU in place may follow
 
-    training = {module: module.training for module in net.modules()}
-    hooks = [module.register_forward_hook(keep) for module in training]
+    hooks = [module.register_forward_hook(keep) for module in net.modules()]
     try:
-        with torch.inference_mode(False), torch.enable_grad():
+        with evaluating(net), torch.inference_mode(False), torch.enable_grad():
             # asked of the input, so that frozen weights do not matter; cloned, so that nothing is written into x
-            logits = net.eval()(x.detach().clone().requires_grad_().clone())  # N x classes
+            logits = net(x.detach().clone().requires_grad_().clone())  # N x classes
             if not last:
                 raise ValueError(f"{type(net).__name__} has no maps: Grad-CAM explains convolutional nets only")
             if logits.shape[1] == 1:
@@ -48,8 +49,6 @@ def gradcam(net: nn.Module, x: Tensor, classes: Tensor | None = None) -> tuple[T
     finally:
         for hook in hooks:
             hook.remove()
-        for module, mode in training.items():
-            module.training = mode
     weights = gradient.mean(dim=(2, 3), keepdim=True)  # N x K x 1 x 1
     maps = (weights * last[0].detach()).sum(dim=1, keepdim=True).relu().float()  # N x 1 x h x w
     maps = F.interpolate(maps, size=x.shape[2:], mode="bilinear", align_corners=False)[:, 0]
