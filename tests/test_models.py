@@ -66,8 +66,14 @@ def test_every_model_has_a_row_a_config_and_a_file():
     configured = {model_config(name)["net"]["_target_"] for name in TABLE}
     files = {path.stem for path in Path(inspect.getfile(zoo.models)).parent.glob("*.py")} - {"__init__"}
     assert configured == {target for target in TARGETS if target.startswith("zoo.models.")}
-    homes = {getattr(zoo.models, target.rpartition(".")[2]).__module__.rpartition(".")[2] for target in configured}
-    assert homes == files - {"activations", "fixed_conv", "noise", "shapes"}
+    homes = {inspect.getmodule(getattr(zoo.models, target.rpartition(".")[2])) for target in configured}
+    assert {home.__name__.rpartition(".")[2] for home in homes} == files - {
+        "activations",
+        "fixed_conv",
+        "noise",
+        "shapes",
+    }
+    assert all("\n\nThe figure in words" in home.__doc__ for home in homes), "a card begins with it"
 
 
 @pytest.mark.parametrize("name", TABLE)

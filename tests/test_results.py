@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import re
 
 import pytest
 import torch
 import yaml
 
-from zoo import catalogue, checkpoints, publish, reproduce, results
+from zoo import catalogue, checkpoints, models, publish, reproduce, results
 from zoo.claims import Claim
 
 ERROR = {"quantity": "test error, %", "reference": 0.95, "source": "a paper", "goal": 0.6}
@@ -45,6 +46,17 @@ def test_the_file_that_ships_is_of_the_first_seed_of_its_recipe(name):
     about = checkpoints.info(name)
     assert f"experiment={entry['experiment']}" in about.command
     assert about.num_params == entry["parameters"]
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_a_card_puts_the_figure_in_words_and_gives_the_call_that_makes_the_net(name):
+    entry = catalogue.index()[name]
+    card = results.card(name, entry)
+    (figure,) = re.findall(r"^\*\*Figure\.\*\* ([A-Z].{100,}[.:])$", card, re.MULTILINE)
+    assert "``" not in figure
+    (call,) = re.findall(r"^\*\*Net\.\*\* `(.+)`$", card, re.MULTILINE)
+    net = eval(call, vars(models))  # as a reader would
+    net.load_state_dict(checkpoints.load(name).state_dict())
 
 
 def test_all_files_together_are_small_enough_to_ship():

@@ -7,6 +7,7 @@ Everything in them is generated, so that table, cards, index and files cannot di
 """
 
 import csv
+import inspect
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from zoo import catalogue, claims
+from zoo import catalogue, claims, models
 from zoo.checkpoints import CheckpointInfo, info
 from zoo.data.augment import Augment
 
@@ -34,6 +35,7 @@ seeds. The checkpoint that ships is that of seed 1, never the best of several.
 NONE = asdict(Augment())
 IN_WHEEL = 15 * 2**20  # bytes; larger files are left out in pyproject.toml
 START, END = "<!-- results: written by python -m zoo.results -->\n", "<!-- end of results -->\n"
+IN_WORDS = "The figure in words"  # of the paper, in the docstring of a model's module
 IN_BRIEF = ("recipe", "parameters", "quantity", "published", "ours", "seeds")  # columns of the README's table
 
 
@@ -129,7 +131,7 @@ def card(name: str, entry: dict[str, Any]) -> str:
         f"| this file | {claim.text(claim.value(entry['metric']))} |",
         f"| published | {claim.text(claim.reference)} ({claim.source}) |",
         "",
-        f"**Figure.** {_figure(about)}",
+        *_figure(about.net),
         "",
         "**Deviations from the paper**",
         "",
@@ -155,13 +157,17 @@ def card(name: str, entry: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _figure(about: CheckpointInfo) -> str:
-    """The net in words: its layers' sizes as its config has them, and what is switched on in it."""
-    always = ("hidden", "kernels", "stem", "width", "activation")
-    switched = ("batch_norm", "dropout", "input_dropout", "noise", "input_noise")
-    sizes = {key: value for key, value in about.net.items() if key in always or (key in switched and value)}
-    kind = str(about.net["_target_"]).rpartition(".")[2]
-    return f"{kind} with " + ", ".join(f"{key} {value}" for key, value in sizes.items()) + "."
+def _figure(net: Mapping[str, Any]) -> list[str]:
+    """The figure in words, with which the module of every model begins, and the call that makes this net."""
+    kind = net["_target_"].rpartition(".")[2]
+    module = inspect.getmodule(getattr(models, kind))
+    assert module is not None
+    paragraphs = inspect.cleandoc(module.__doc__ or "").split("\n\n")
+    first = next(k for k, text in enumerate(paragraphs) if text.startswith(IN_WORDS))
+    words = " ".join(paragraphs[first].partition(":")[2].split())
+    diagram = [text for text in paragraphs[first + 1 : first + 2] if text.startswith("    ")]
+    call = ", ".join(f"{key}={value!r}" for key, value in net.items() if key != "_target_")
+    return ["\n\n".join([f"**Figure.** {words[0].upper()}{words[1:]}", *diagram]), "", f"**Net.** `{kind}({call})`"]
 
 
 def _storage(entry: dict[str, Any]) -> str:
