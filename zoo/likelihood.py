@@ -4,17 +4,21 @@ All that is hard is Z = Σ_v Σ_h exp(-E(v, h)). Up to 25 units on one side it i
 other being summed out. Beyond, annealed importance sampling (Neal 2001; Salakhutdinov & Murray 2008) walks from a model
 whose Z is known, the base-rate model, to the RBM by small steps of the inverse temperature β:
 
-    p*_β(v) = exp(-(1 - β) E_A(v)) · exp(-β E_B(v)) Π_j (1 + exp(β (c + W v)_j))
+    p*_β(v) = exp(-(1 - β) E_A(v)) · exp(-β E_B(v)) Π_j (1 + exp((1 - β) a_j + β (c + W v)_j))
 
-with E_A(v) and E_B(v) what the visible units alone contribute in either model. The weights w it collects have the mean
-Z_B / Z_A; the mean of their logarithms lies below that ratio's, so log Z comes out too low rather than too high, and
-the likelihood of data too high. The same walk from the RBM down to the base-rate model errs to the other side (Burda,
-Grosse & Salakhutdinov 2015). Together they bracket the truth, if the walk down begins at samples of the RBM.
+with E_A(v) and E_B(v) what the visible units alone contribute in either model, and a_j the inputs of the base-rate
+model's hidden units. The weights w it collects have the mean Z_B / Z_A; the mean of their logarithms lies below that
+ratio's, so log Z comes out too low rather than too high, and the likelihood of data too high. The same walk from the
+RBM down to the base-rate model errs to the other side (Burda, Grosse & Salakhutdinov 2015). Together they bracket the
+truth, if the walk down begins at samples of the RBM.
 
-A walk misses a mode of the RBM that its base-rate model cannot see, and then both directions may agree on a Z that is
-too small. So half of the chains walk from the rates of the data and half from fair coins: both weights have the mean Z,
-and a mode that either finds counts, but for a factor of 2. A machine whose chains from noise end in blotches has such a
-mode.
+The units of the base-rate model, visible and hidden, are on as often as the data have them on. (With a_j = 0 half of
+the hidden ones are, as in the papers. Where in the data few are, the strong negative inputs of all the others turn the
+visible units off at the first small β, and there a walk may stay: of a sparse machine it finds next to nothing of Z.)
+
+A walk misses a mode that its base-rate model cannot see, and then both directions may agree on a Z that is too small.
+So half of the chains walk from, or to, fair coins in place of those rates: both weights have the mean Z, and a mode
+that either finds counts, but for a factor of 2. A machine whose chains from noise end in blotches has such a mode.
 """
 
 from dataclasses import dataclass
@@ -76,8 +80,8 @@ def log_partition(
         chains: independent chains, computed side by side.
         temperatures: steps of β from 0 to 1, evenly spaced.
         burn_in: Gibbs steps before the chains of reverse_ais walk down.
-        data: N x in_shape, from whose means the first base-rate model is made, and at which part of the chains of
-            reverse_ais begin. None: a base-rate model of the RBM's own visible biases.
+        data: N x in_shape, from whose rates the first base-rate model is made, and at which part of the chains of
+            reverse_ais begin. None: a base-rate model of the RBM's own visible biases, its hidden units fair coins.
         coins: whether half of the chains walk from, or to, fair coins in place of those rates; never of Gaussian units.
         generator: of chance; None for torch's global one.
 
@@ -92,9 +96,9 @@ def log_partition(
         raise ValueError(f"method={method} is for Bernoulli hidden units; this machine has {rbm.hidden_units} ones")
     if chains < 2 or temperatures < 1:
         raise ValueError(f"chains={chains}, temperatures={temperatures}: at least 2 and 1 are needed")
-    walks = [_Walk(rbm, _rates(rbm, data), generator)]
+    walks = [_Walk(rbm, *_rates(rbm, data), generator)]
     if coins and rbm.visible_units == "bernoulli":
-        walks.append(_Walk(rbm, torch.zeros_like(rbm.visible_bias), generator))
+        walks.append(_Walk(rbm, torch.zeros_like(rbm.visible_bias), torch.zeros_like(rbm.hidden_bias), generator))
     shares = [(chains + k) // len(walks) for k in range(len(walks))]
     down = method == "reverse_ais"
     with torch.no_grad():
@@ -238,15 +242,21 @@ def _betas(temperatures: int) -> list[float]:
     return torch.linspace(0, 1, temperatures + 1, dtype=torch.float64).tolist()
 
 
-def _rates(rbm: "RBM", data: Tensor | None) -> Tensor:
-    """The visible inputs of a model without hidden units: that of the data's means, or of the RBM's own biases."""
-    rates = rbm.visible_bias.detach().clone()
-    if data is not None:
-        mean = data.flatten(1).to(rates).mean(dim=0)
-        if rbm.visible_units == "bernoulli":
-            mean = torch.logit((mean * len(data) + 1) / (len(data) + 2))  # no unit for certain on or off
-        rates[: len(mean)] = mean
-    return rates
+def _rates(rbm: "RBM", data: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The visible and the hidden inputs of a model without weights, whose units are on as often as the data have them
+    on; or the RBM's own visible biases and hidden coins."""
+    if data is None:
+        return rbm.visible_bias.detach(), torch.zeros_like(rbm.hidden_bias)
+    v = data.flatten(1).to(rbm.weight)
+    n = len(v)
+    mean = v.mean(dim=0)  # Gaussian units: their biases
+    if rbm.visible_units == "bernoulli":
+        mean = torch.logit((mean * n + 1) / (n + 2))  # no unit for certain on or off
+    if rbm.label_units:
+        labels = rbm.class_logits(v).softmax(dim=1)
+        v, mean = torch.cat([v, labels], dim=1), torch.cat([mean, (labels.sum(dim=0) + 1).log()])
+    hidden = torch.sigmoid(rbm.hidden_input(v)).mean(dim=0)
+    return mean.detach(), torch.logit((hidden * n + 1) / (n + 2)).detach()
 
 
 def _samples(walks: list["_Walk"], shares: list[int], burn_in: int, data: Tensor | None) -> list[Tensor]:
@@ -270,8 +280,8 @@ def _samples(walks: list["_Walk"], shares: list[int], burn_in: int, data: Tensor
 class _Walk:
     """The distributions between a base-rate model (β = 0) and the RBM (β = 1), and chains that walk along them."""
 
-    def __init__(self, rbm: "RBM", base: Tensor, generator: torch.Generator | None):
-        self.rbm, self.base, self.chance = rbm, base, _Chance(generator)
+    def __init__(self, rbm: "RBM", base: Tensor, hidden: Tensor, generator: torch.Generator | None):
+        self.rbm, self.base, self.hidden, self.chance = rbm, base, hidden, _Chance(generator)
         self.pixels = rbm.weight.shape[1] - rbm.label_units
         self.variance = rbm.log_variance.exp() if rbm.visible_units == "gaussian" else None
 
@@ -286,12 +296,11 @@ class _Walk:
         return v, log_weights
 
     def base_log_partition(self) -> Tensor:
-        """log Z_A: visible units by themselves, times 2 to the number of hidden ones."""
-        pixels, labels = self.base[: self.pixels], self.base[self.pixels :]
-        free = len(self.rbm.weight) * log(2)
+        """log Z_A: all units by themselves."""
+        pixels, labels, hidden = self.base[: self.pixels], self.base[self.pixels :], F.softplus(self.hidden).sum()
         if self.variance is not None:
-            return torch.log(2 * torch.pi * self.variance).sum() / 2 + free
-        return F.softplus(pixels).sum() + (labels.logsumexp(dim=0) if len(labels) else 0) + free
+            return torch.log(2 * torch.pi * self.variance).sum() / 2 + hidden
+        return F.softplus(pixels).sum() + (labels.logsumexp(dim=0) if len(labels) else 0) + hidden
 
     def base_samples(self, n: int) -> Tensor:
         return self._visible(self.base.expand(n, -1))
@@ -308,7 +317,7 @@ class _Walk:
 
     def step(self, a: Tensor, beta: float) -> Tensor:
         """v' ~ p_β(v | h), h ~ p_β(h | v), given the hidden inputs c + W v."""
-        h = self.chance.bernoulli(torch.sigmoid(beta * a))
+        h = self.chance.bernoulli(torch.sigmoid(torch.lerp(self.hidden, a, beta)))
         own = (1 - beta) * self.base + beta * self.rbm.visible_bias
         return self._visible(torch.addmm(own, h, self.rbm.weight, alpha=beta))
 
@@ -325,4 +334,4 @@ class _Walk:
         else:
             base, rbm = ((v - b).square() / (2 * self.variance) for b in (self.base, self.rbm.visible_bias))
             own = -((1 - beta) * base + beta * rbm).sum(dim=1)
-        return own + F.softplus(beta * a).sum(dim=1)
+        return own + F.softplus(torch.lerp(self.hidden, a, beta)).sum(dim=1)
