@@ -242,21 +242,23 @@ def _betas(temperatures: int) -> list[float]:
     return torch.linspace(0, 1, temperatures + 1, dtype=torch.float64).tolist()
 
 
+@torch.no_grad()
 def _rates(rbm: "RBM", data: Tensor | None) -> tuple[Tensor, Tensor]:
     """The visible and the hidden inputs of a model without weights, whose units are on as often as the data have them
     on; or the RBM's own visible biases and hidden coins."""
     if data is None:
         return rbm.visible_bias.detach(), torch.zeros_like(rbm.hidden_bias)
+
+    def logits(p: Tensor) -> Tensor:
+        """Of the units' rates, no unit being for certain on or off."""
+        return torch.logit((p.mean(dim=0) * len(p) + 1) / (len(p) + 2))
+
     v = data.flatten(1).to(rbm.weight)
-    n = len(v)
-    mean = v.mean(dim=0)  # Gaussian units: their biases
-    if rbm.visible_units == "bernoulli":
-        mean = torch.logit((mean * n + 1) / (n + 2))  # no unit for certain on or off
+    visible = logits(v) if rbm.visible_units == "bernoulli" else v.mean(dim=0)
     if rbm.label_units:
         labels = rbm.class_logits(v).softmax(dim=1)
-        v, mean = torch.cat([v, labels], dim=1), torch.cat([mean, (labels.sum(dim=0) + 1).log()])
-    hidden = torch.sigmoid(rbm.hidden_input(v)).mean(dim=0)
-    return mean.detach(), torch.logit((hidden * n + 1) / (n + 2)).detach()
+        v, visible = torch.cat([v, labels], dim=1), torch.cat([visible, (labels.sum(dim=0) + 1).log()])
+    return visible, logits(torch.sigmoid(rbm.hidden_input(v)))
 
 
 def _samples(walks: list["_Walk"], shares: list[int], burn_in: int, data: Tensor | None) -> list[Tensor]:
