@@ -218,6 +218,47 @@ def test_weights_of_a_run_are_loaded_but_for_the_head(what, trained, tmp_path, m
     assert same(same_classes, before)
 
 
+@pytest.fixture
+def enlarged(tmp_path) -> str:
+    """A file of the zoo whose net saw 28x28 pixels enlarged to 64x64."""
+    node = {"architecture": SMALL, "in_shape": [1, 28, 28], "num_classes": 10, "grey": "repeat", "enlarge": 64}
+    prepared = Preprocess((1, 28, 28), 255.0, (0.1,), (0.3,))
+    node["_target_"] = "zoo.models.TorchvisionNet"
+    about = checkpoints.CheckpointInfo(name="torchvision", net=node, task={}, preprocess=prepared.to_dict())
+    net = TorchvisionNet(architecture=SMALL, in_shape=(1, 28, 28), num_classes=10, enlarge=64)
+    checkpoints.save(shaken(net), tmp_path / "enlarged.safetensors", about)
+    return str(tmp_path / "enlarged.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("side", "enlarge", "noted"),
+    [(28, None, True), (28, 32, True), (28, 36, False), (28, 64, False), (64, None, False)],
+)
+def test_a_net_that_sees_images_far_smaller_than_its_weights_did_is_noted(side, enlarge, noted, enlarged):
+    net = TorchvisionNet(architecture=SMALL, in_shape=(1, side, side), num_classes=3, enlarge=enlarge)
+    note = load(net, enlarged).note(net)
+    if noted:
+        seen = enlarge or side
+        assert note.startswith(f"{enlarged} saw images of 64x64, this net sees {seen}x{seen}; model.net.enlarge=64 ")
+    else:
+        assert note is None
+
+
+def test_nothing_is_noted_where_one_of_both_sizes_is_not_known(trained, official, small, lenet5, tmp_path):
+    assert load(lenet5, trained).note(lenet5) is None
+    found = load(small, save(official.state_dict(), tmp_path / "somebodys.pth"))
+    assert found.preprocess is not None
+    assert found.note(small) is None
+
+
+def test_train_says_what_enlarges_the_images(enlarged, zoo, folder, quick):
+    words = ("model=torchvision", f"model.net.architecture={SMALL}", "dataset=digits", "dataset.labels=20", "epochs=1")
+    outcome = zoo("train", *words, f"weights={enlarged}", "progress=false", "hydra.run.dir=run")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "note:" in outcome.out
+    assert "model.net.enlarge=64" in outcome.out
+
+
 def test_a_flipped_bit_is_noticed_in_a_file_of_the_zoo(trained, lenet5, tmp_path):
     content, before = bytearray((trained / "model.safetensors").read_bytes()), copied(lenet5)
     content[-2] ^= 0x40
@@ -575,6 +616,7 @@ def test_the_official_file_is_fetched_once_and_loaded_with_its_transforms(entry,
     for name in ("DEFAULT", "V1", str(caches / entry.name)):
         found = load(small, name)
         assert found.preprocess == Preprocess((3, 200, 200), 255.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 230)
+        assert found.note(small).endswith("model.net.enlarge=200 enlarges them to what the weights know")
         small.head = official.fc
         assert torch.equal(small(images(2, 3, 32, 32)), official(images(2, 3, 32, 32)))
     assert server.asked == 1

@@ -30,6 +30,7 @@ from zoo.history import History
 from zoo.stages import Stage
 from zoo.stopping import Request, noting
 from zoo.tasks import Classification, Task
+from zoo.weights import Pretrained
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,13 @@ def train(cfg: DictConfig) -> dict[str, float]:
         raise ValueError(f"mixup and cutmix mix classes; dataset {cfg.dataset.name} has none")
     seed_everything(cfg.seed, verbose=False)
     net = prepare.net(cfg.model, splits, dataset=cfg.dataset.name)
-    preprocess = _preparation(cfg, net, splits) if resume is None else _resumed_preparation(folder)
+    notes = list(splits.notes)
+    if resume is None:
+        known = weights.load(net, cfg.weights, head=cfg.weights_head) if cfg.weights is not None else None
+        preprocess = _preparation(cfg, known, splits)
+        notes += [note] if known and (note := known.note(net)) else []
+    else:
+        preprocess = Preprocess.from_dict(json.loads((folder / "preprocess.json").read_text()))
     splits = read_like(splits, preprocess)
     planned = stages.plan(cfg, splits, net)
     plans = stages.rehearse(cfg, planned, net, splits, preprocess)
@@ -85,7 +92,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
     if not again:
         _begin(run)
-    _announce([*(f"note: {note}" for note in splits.notes), *plans])
+    _announce([*(f"note: {note}" for note in notes), *plans])
     with noting() as request:
         _fit_stages(run, resume, request)
     task = config.build(planned[-1].config.task, net)  # of the whole net, whatever part was fitted last
@@ -153,19 +160,12 @@ def _draw(run: Run, prefix: str) -> None:
     gallery.draw(run.net, run.splits, run.preprocess, run.folder, prefix=prefix, codes=run.cfg.codes)
 
 
-def _preparation(cfg: DictConfig, net: nn.Module, splits: Splits) -> Preprocess:
-    """From raw values to the net's inputs: as its pretrained weights had it, which are loaded here, or by the data."""
-    known = None
-    if cfg.weights is not None:
-        known = weights.load(net, cfg.weights, head=cfg.weights_head).preprocess
-    if known is None:
+def _preparation(cfg: DictConfig, known: Pretrained | None, splits: Splits) -> Preprocess:
+    """From raw values to the net's inputs: as its pretrained weights had it, where that is known, or by the data."""
+    if known is None or known.preprocess is None:
         return Preprocess.fit(prepare.sample(splits), standardize=cfg.model.inputs == "standardized")
     real = isinstance(splits.train, InMemory) and splits.train.x.is_floating_point()
-    return weights.for_data(known, splits.shape, scale=1.0 if real else 255.0)
-
-
-def _resumed_preparation(folder: Path) -> Preprocess:
-    return Preprocess.from_dict(json.loads((folder / "preprocess.json").read_text()))
+    return weights.for_data(known.preprocess, splits.shape, scale=1.0 if real else 255.0)
 
 
 @rank_zero_only

@@ -50,11 +50,23 @@ class Pretrained:
         source: where they came from, for messages.
         tensors: by the net's own names.
         preprocess: how their images were prepared; None where that is not known.
+        size: height and width of the images as their net saw them; None where that is not known.
     """
 
     source: str
     tensors: dict[str, Tensor]
     preprocess: Preprocess | None = None
+    size: tuple[int, ...] | None = None
+
+    def note(self, net: nn.Module) -> str | None:
+        """What to tell a user whose ``net`` sees images half as large as its weights did, or smaller."""
+        ours = getattr(net, "size", None)
+        if ours is None or self.size is None or 2 * min(ours) > min(self.size):
+            return None
+        return (
+            f"{self.source} saw images of {shape_text(self.size)}, this net sees {shape_text(ours)}; "
+            f"model.net.enlarge={min(self.size)} enlarges them to what the weights know"
+        )
 
 
 def load(net: nn.Module, weights: str | Path, *, head: str = "fresh") -> Pretrained:
@@ -141,7 +153,8 @@ def _official(net: nn.Module, path: Path, entry: Any) -> Pretrained:
     digest, expected = _sha256(path), _expected(path)
     if not digest.startswith(expected):
         raise ValueError(f"{path}: not the official file (SHA-256 {digest[:16]}…, not {expected[:16]}…); delete it")
-    return Pretrained(str(path), _renamed(net, _read(path)), _preset(entry))
+    preset = _preset(entry)
+    return Pretrained(str(path), _renamed(net, _read(path)), preset, preset.shape[1:])
 
 
 def _preset(entry: Any) -> Preprocess:
@@ -196,7 +209,7 @@ def _from_file(net: nn.Module, path: Path) -> Pretrained:
 
 def _of_zoo(checkpoint: str) -> Pretrained:
     net, about = open_checkpoint(checkpoint)
-    return Pretrained(str(checkpoint), net.state_dict(), about.transforms())
+    return Pretrained(str(checkpoint), net.state_dict(), about.transforms(), getattr(net, "size", None))
 
 
 def _from_hub(net: nn.Module, weights: str) -> Pretrained:
@@ -229,7 +242,7 @@ def _from_hub(net: nn.Module, weights: str) -> Pretrained:
             side=int(min(shape[1:]) / prepared.get("crop_pct", 0.875)),
             interpolation=prepared.get("interpolation", "bilinear"),
         )
-    return Pretrained(weights, _renamed(net, _read(path)), preprocess)
+    return Pretrained(weights, _renamed(net, _read(path)), preprocess, preprocess and preprocess.shape[1:])
 
 
 # Reading
