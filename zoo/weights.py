@@ -242,7 +242,7 @@ def _from_hub(net: nn.Module, weights: str) -> Pretrained:
             side=int(min(shape[1:]) / prepared.get("crop_pct", 0.875)),
             interpolation=prepared.get("interpolation", "bilinear"),
         )
-    return Pretrained(weights, _renamed(net, _read(path)), preprocess, preprocess and preprocess.shape[1:])
+    return Pretrained(weights, _renamed(net, _read(path)), preprocess, preprocess.shape[1:] if preprocess else None)
 
 
 # Reading
