@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from zoo.likelihood import log_partition
+from zoo.analysis.likelihood import log_partition
 from zoo.models import RBM
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.models import resnet18
 
-from zoo.data import image_folder
 from zoo.data.augment import Augment
-from zoo.data.module import DataModule
+from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
+from zoo.data.sources import image_folder
 
 COUNT, BATCH, SHAPE = 600, 32, (3, 224, 224)
 STEPS = 10  # of training, measured

@@ -24,11 +24,11 @@ from torchmetrics.classification import MulticlassAccuracy
 from torchvision.datasets import MNIST
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from zoo.callbacks import Resumable
-from zoo.cli import main
+from zoo.cli.main import main
 from zoo.data.preprocess import Preprocess
-from zoo.data.torchvision_sets import load
+from zoo.data.sources.torchvision_sets import load
 from zoo.models import LeNet5
+from zoo.training.callbacks import Resumable
 
 ROOT = os.environ.get("ZOO_DATA", "data")
 BATCH, LR, EPOCHS = 128, 0.003, 2  # those of conf/stage/classify.yaml

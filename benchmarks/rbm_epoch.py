@@ -19,9 +19,9 @@ import warnings
 import torch
 from sklearn.neural_network import BernoulliRBM
 
-from zoo.callbacks import Resumable
-from zoo.cli import main
-from zoo.data.torchvision_sets import load
+from zoo.cli.main import main
+from zoo.data.sources.torchvision_sets import load
+from zoo.training.callbacks import Resumable
 
 ROOT = os.environ.get("ZOO_DATA", "data")
 HIDDEN, BATCH, EPOCHS = 500, 100, 2

@@ -18,7 +18,7 @@ from statistics import mean, stdev
 
 from scipy.stats import t
 
-from zoo.cli import main
+from zoo.cli.main import main
 
 SEEDS = (1, 2, 3, 4, 5)
 CASES = {"digits": (30, 100, 300), "faces": (10, 40)}  # dataset: labelled images

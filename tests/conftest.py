@@ -9,29 +9,13 @@ os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or "1"
 import numpy as np
 import pytest
 from PIL import Image
+from support import Outcome
 
-from zoo.cli import main
-
-
-class Outcome:
-    """What a user saw: exit status and both streams."""
-
-    def __init__(self, status: int, out: str, err: str):
-        self.status, self.out, self.err = status, out, err
-
-
-class Touch:
-    """Unpickled carelessly, it leaves a file."""
-
-    def __init__(self, marker: Path):
-        self.marker = marker
-
-    def __reduce__(self):
-        return Path.touch, (self.marker,)
+from zoo.cli.main import main
 
 
 @pytest.fixture
-def zoo(capsys):
+def cli(capsys):
     """``zoo("train", "model=mlp")`` runs the command line here and gives an `Outcome`."""
 
     def run(verb: str, *words: str) -> Outcome:

@@ -29,7 +29,7 @@ def test_a_wheel_works_from_an_empty_folder(built, tmp_path):
     (tmp_path / "empty").mkdir()
     code = (
         "import zoo; print(zoo.__file__);"
-        "from zoo.cli import main; main('list', []); main('evaluate', ['checkpoint=lenet5-digits'])"
+        "from zoo.cli.main import main; main('list', []); main('evaluate', ['checkpoint=lenet5-digits'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

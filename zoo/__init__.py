@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo import models as models
-    from zoo.catalogue import list_checkpoints as list_checkpoints
-    from zoo.catalogue import list_models as list_models
-    from zoo.checkpoints import CheckpointInfo as CheckpointInfo
-    from zoo.checkpoints import info as info
-    from zoo.checkpoints import load as load
-    from zoo.config import create as create
-    from zoo.config import dataset as dataset
+    from zoo.api import create as create
+    from zoo.api import dataset as dataset
+    from zoo.checkpoints.checkpoint import CheckpointInfo as CheckpointInfo
+    from zoo.checkpoints.checkpoint import info as info
+    from zoo.checkpoints.checkpoint import load as load
+    from zoo.config.catalogue import list_checkpoints as list_checkpoints
+    from zoo.config.catalogue import list_models as list_models
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "list_models": "zoo.catalogue",
-    "list_checkpoints": "zoo.catalogue",
-    "create": "zoo.config",
-    "dataset": "zoo.config",
-    "load": "zoo.checkpoints",
-    "info": "zoo.checkpoints",
-    "CheckpointInfo": "zoo.checkpoints",
+    "list_models": "zoo.config.catalogue",
+    "list_checkpoints": "zoo.config.catalogue",
+    "create": "zoo.api",
+    "dataset": "zoo.api",
+    "load": "zoo.checkpoints.checkpoint",
+    "info": "zoo.checkpoints.checkpoint",
+    "CheckpointInfo": "zoo.checkpoints.checkpoint",
 }
 
 __all__ = ["CheckpointInfo", "create", "dataset", "info", "list_checkpoints", "list_models", "load", "models"]

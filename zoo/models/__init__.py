@@ -14,7 +14,7 @@ from zoo.models.lenet import LeNet, LeNet5
 from zoo.models.lenet1998 import LeNet1998
 from zoo.models.mlp import MLP
 from zoo.models.rbm import RBM
-from zoo.models.resnet import TorchvisionNet, resnet
+from zoo.models.torchvision_net import TorchvisionNet, resnet
 
 __all__ = [
     "ACTIVATIONS",

@@ -13,8 +13,8 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
-from zoo import finetune
 from zoo.losses import classification_loss, probabilities
+from zoo.tasks import freezing as finetune
 from zoo.tasks.encoded import Encoded
 from zoo.tasks.fitting import Fitting
 from zoo.tasks.optimization import Optimization, is_logging_step
@@ -46,7 +46,7 @@ class Classification(Fitting):
         label_smoothing: how much of the target is spread over all classes, 0 to 1.
         class_weights: whether rare classes count for more in the training loss: each as (examples / classes) / its own.
         auxiliary_weight: weight of each auxiliary head's loss, where the net has any (GoogLeNet: 0.3).
-        policy, unfreeze_at, head_lr_factor, layer_decay: what learns, when, and how fast (`zoo.finetune.parts`).
+        policy, unfreeze_at, head_lr_factor, layer_decay: what learns, when, and how fast (`zoo.tasks.freezing.parts`).
         flips: whether probabilities are measured as the mean of those of the image and of its mirror image.
         optimization: optimizer and learning-rate course; None for evaluation only.
 

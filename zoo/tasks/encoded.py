@@ -7,7 +7,8 @@ from torch import Tensor, nn
 class Encoded:
     """The inputs of a layer: N x in_shape -> N x V, codes of the layers below, as given to it.
 
-    ``ready``: whether the batches hold those codes already, computed once for the whole fit (`zoo.features`).
+    ``ready``: whether the batches hold those codes already, computed once for the whole fit
+    (`zoo.training.feature_cache`).
     """
 
     def __init__(self, net: nn.Module, layer: int | None):

@@ -1,0 +1,774 @@
+"""Weights from elsewhere: found, proved to be what they claim, and loaded whole or not at all."""
+
+import gc
+import hashlib
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+import sys
+import threading
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from support import Touch
+from torch import nn
+from torchvision import models
+from torchvision.transforms._presets import ImageClassification
+
+from zoo.api import create
+from zoo.checkpoints import checkpoint as checkpoints
+from zoo.checkpoints import pretrained as weights
+from zoo.checkpoints import safe_pickle as pickled
+from zoo.checkpoints.pretrained import load
+from zoo.config import catalogue
+from zoo.data.images import FILTERS
+from zoo.data.preprocess import Preprocess
+from zoo.models import TorchvisionNet
+from zoo.training.callbacks import Resumable
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SMALL = "shufflenet_v2_x0_5"  # the smallest of torchvision's
+BODY = "layers.c1.0.weight"  # the first tensor of lenet5, 6x1x5x5
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch) -> Path:
+    """Nothing is looked up in the user's caches, nor on the net. Gives torch's folder, which is not there yet."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return tmp_path / "hub" / "checkpoints"
+
+
+def shaken(net: nn.Module, seed: int = 0) -> nn.Module:
+    """The net in eval mode with random numbers everywhere, its statistics too."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in net.state_dict().items():
+        if name.endswith("running_var"):
+            value.uniform_(0.5, 1.5, generator=generator)
+        elif value.is_floating_point() and value.dim() < 2:
+            value.normal_(std=0.3, generator=generator)
+        elif not value.is_floating_point():
+            value.fill_(7)
+    return net.eval()
+
+
+def copied(net: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def same(net: nn.Module, state: dict[str, torch.Tensor]) -> bool:
+    now = net.state_dict()
+    return now.keys() == state.keys() and all(torch.equal(now[name], value) for name, value in state.items())
+
+
+def images(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+def save(content, path: Path) -> str:
+    save_file(content, path) if path.suffix == ".safetensors" else torch.save(content, path)
+    return str(path)
+
+
+def one_line(error: BaseException) -> str:
+    assert "\n" not in str(error)
+    return str(error)
+
+
+@pytest.fixture(scope="module")
+def official() -> nn.Module:
+    """A net of torchvision's own, of 7 classes."""
+    torch.manual_seed(0)
+    return shaken(models.get_model(SMALL, weights=None, num_classes=7))
+
+
+@pytest.fixture
+def small() -> TorchvisionNet:
+    """The zoo's of that architecture, of 3 classes."""
+    return TorchvisionNet(architecture=SMALL, in_shape=(3, 32, 32), num_classes=3).eval()
+
+
+@pytest.fixture
+def lenet5() -> nn.Module:
+    return create("lenet5")
+
+
+# Files
+
+
+def prefixed(prefix: str, state):
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+WRAPPED = {
+    "bare": lambda state: state,
+    "module.": partial(prefixed, "module."),
+    "_orig_mod.": partial(prefixed, "_orig_mod."),
+    "both prefixes": partial(prefixed, "_orig_mod.module."),
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3},
+    "model": lambda state: {"model": state, "best": 0.5, "optimizer": {"state": {}}},
+    "model_state_dict": lambda state: {"model_state_dict": state},
+    "state_dict of model": lambda state: {"state_dict": {"model": state}},
+    "model of state_dict": lambda state: {"model": {"state_dict": state}},
+    "nested and prefixed": lambda state: {"state_dict": prefixed("module.", state)},
+    "Lightning": lambda state: {"state_dict": prefixed("net.", state), "pytorch-lightning_version": "2.6.6"},
+    "parameters": lambda state: {
+        name: nn.Parameter(value) if value.is_floating_point() else value for name, value in state.items()
+    },
+}
+
+
+@pytest.mark.parametrize("wrapped", WRAPPED)
+def test_torchvisions_own_state_is_loaded_however_it_is_wrapped(wrapped, official, small, tmp_path):
+    file = save(WRAPPED[wrapped](official.state_dict()), tmp_path / "file.pth")
+    head = copied(small.head)
+    found = load(small, file)
+    assert same(small.head, head), "the head stays fresh"
+    state = official.state_dict()
+    body = {name: there for name, there in small.torchvision_names.items() if not name.startswith("head.")}
+    assert all(torch.equal(small.state_dict()[name], state[there]) for name, there in body.items())
+    assert found.tensors.keys() == body.keys()
+    assert found.preprocess == Preprocess((3, 224, 224), 255.0, *IMAGENET, side=256)
+    small.head = official.fc
+    assert torch.equal(small(images(2, 3, 32, 32)), official(images(2, 3, 32, 32)))
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_safetensors_are_loaded_as_well(prefix, official, small, tmp_path):
+    load(small, save(prefixed(prefix, official.state_dict()), tmp_path / "file.safetensors"))
+    small.head = official.fc
+    assert torch.equal(small(images(2, 3, 32, 32)), official(images(2, 3, 32, 32)))
+
+
+@pytest.mark.parametrize(("name", "ending"), [("resnet18", "pth"), ("resnet18", "safetensors"), ("resnet50", "pth")])
+def test_timms_weights_give_timms_outputs(name, ending, tmp_path):
+    theirs, x = shaken(timm.create_model(name, pretrained=False, num_classes=6)), images(2, 3, 64, 64)
+    net = create(name, in_shape=(3, 64, 64), num_classes=6).eval()
+    load(net, save(theirs.state_dict(), tmp_path / f"timm.{ending}"), head="load")
+    expected = theirs(x)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(net(x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_names_of_before_2018_are_understood(tmp_path):
+    theirs = shaken(models.densenet121(weights=None, num_classes=4))
+    old = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", name): value
+        for name, value in theirs.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    net = TorchvisionNet(architecture="densenet121", in_shape=(3, 64, 64), num_classes=4).eval()
+    load(net, save(old, tmp_path / "old.pth"), head="load")
+    assert torch.equal(net(images(2, 3, 64, 64)), theirs(images(2, 3, 64, 64)))
+
+
+def test_colour_kernels_are_summed_for_grey_images(official, tmp_path):
+    file, x = save(official.state_dict(), tmp_path / "file.pth"), images(2, 1, 32, 32)
+    for grey in ("repeat", "sum"):
+        net = TorchvisionNet(architecture=SMALL, in_shape=(1, 32, 32), num_classes=7, grey=grey).eval()
+        load(net, file, head="load")
+        torch.testing.assert_close(net(x), official(x.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-4)
+    assert torch.equal(
+        net.state_dict()["layers.body.conv1.0.weight"], official.conv1[0].weight.sum(dim=1, keepdim=True)
+    )
+
+
+def test_half_precision_is_widened(lenet5, tmp_path):
+    state = {name: value.half() for name, value in copied(lenet5).items()}
+    load(lenet5, save(state, tmp_path / "half.pth"), head="load")
+    assert same(lenet5, {name: value.float() for name, value in state.items()})
+
+
+def test_create_takes_weights(official, tmp_path):
+    file = save(official.state_dict(), tmp_path / "file.pth")
+    net = create("torchvision", architecture=SMALL, num_classes=2, weights=file)
+    assert torch.equal(net.state_dict()["layers.body.conv1.0.weight"], official.conv1[0].weight)
+    assert net.head.weight.shape == (2, 1024)
+
+
+# The zoo's own
+
+
+@pytest.mark.parametrize("what", ["folder", "file", "last.ckpt", "name"])
+def test_weights_of_a_run_are_loaded_but_for_the_head(what, trained, tmp_path, monkeypatch):
+    for module in (catalogue, checkpoints):
+        monkeypatch.setattr(module, "CHECKPOINTS", tmp_path / "checkpoints")
+    if what == "name":
+        checkpoints.publish(trained, "mine")
+    places = {"folder": trained, "file": trained / "model.safetensors", "name": "mine"}
+    source = str(places.get(what, trained / "checkpoints" / "last.ckpt"))
+    net, before = create("lenet5", num_classes=4), checkpoints.load(trained).state_dict()
+    head = copied(net.head)
+    found = load(net, source)
+    assert same(net.head, head)
+    assert all(torch.equal(value, before[n]) for n, value in net.state_dict().items() if not n.startswith("head."))
+    prepared = checkpoints.info(trained).transforms()
+    assert found.preprocess == (None if what == "last.ckpt" else prepared)
+    same_classes = create("lenet5")
+    load(same_classes, source, head="load")
+    assert same(same_classes, before)
+
+
+@pytest.fixture
+def enlarged(tmp_path) -> str:
+    """A file of the zoo whose net saw 28x28 pixels enlarged to 64x64."""
+    node = {"architecture": SMALL, "in_shape": [1, 28, 28], "num_classes": 10, "grey": "repeat", "enlarge": 64}
+    prepared = Preprocess((1, 28, 28), 255.0, (0.1,), (0.3,))
+    node["_target_"] = "zoo.models.TorchvisionNet"
+    about = checkpoints.CheckpointInfo(name="torchvision", net=node, task={}, preprocess=prepared.to_dict())
+    net = TorchvisionNet(architecture=SMALL, in_shape=(1, 28, 28), num_classes=10, enlarge=64)
+    checkpoints.save(shaken(net), tmp_path / "enlarged.safetensors", about)
+    return str(tmp_path / "enlarged.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("side", "enlarge", "noted"),
+    [(28, None, True), (28, 32, True), (28, 36, False), (28, 64, False), (64, None, False)],
+)
+def test_a_net_that_sees_images_far_smaller_than_its_weights_did_is_noted(side, enlarge, noted, enlarged):
+    net = TorchvisionNet(architecture=SMALL, in_shape=(1, side, side), num_classes=3, enlarge=enlarge)
+    note = load(net, enlarged).note(net)
+    if noted:
+        seen = enlarge or side
+        assert note.startswith(f"{enlarged} saw images of 64x64, this net sees {seen}x{seen}; model.net.enlarge=64 ")
+    else:
+        assert note is None
+
+
+def test_nothing_is_noted_where_one_of_both_sizes_is_not_known(trained, official, small, lenet5, tmp_path):
+    assert load(lenet5, trained).note(lenet5) is None
+    found = load(small, save(official.state_dict(), tmp_path / "somebodys.pth"))
+    assert found.preprocess is not None
+    assert found.note(small) is None
+
+
+def test_train_says_what_enlarges_the_images(enlarged, cli, folder, quick):
+    words = ("model=torchvision", f"model.net.architecture={SMALL}", "dataset=digits", "dataset.labels=20", "epochs=1")
+    outcome = cli("train", *words, f"weights={enlarged}", "progress=false", "hydra.run.dir=run")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "note:" in outcome.out
+    assert "model.net.enlarge=64" in outcome.out
+
+
+def test_a_flipped_bit_is_noticed_in_a_file_of_the_zoo(trained, lenet5, tmp_path):
+    content, before = bytearray((trained / "model.safetensors").read_bytes()), copied(lenet5)
+    content[-2] ^= 0x40
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(content)
+    for source in (file, tmp_path):
+        with pytest.raises(ValueError, match=r"model\.safetensors.*damaged"):
+            load(lenet5, str(source))
+    assert same(lenet5, before)
+
+
+# The Hugging Face hub
+
+
+def plant(folder: Path, net: nn.Module, config) -> str:
+    """A repository in the hub's cache; gives its address."""
+    snapshot = folder / "hf" / "models--someone--small.v1" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    save_file(net.state_dict(), snapshot / "model.safetensors")
+    (snapshot / "config.json").write_text(json.dumps(config))
+    return f"hf://someone/small.v1@{COMMIT}"
+
+
+def test_a_pinned_repository_is_found_in_the_cache(official, small, tmp_path):
+    prepared = {"input_size": [3, 224, 224], "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}
+    config = {"architecture": SMALL, "pretrained_cfg": {**prepared, "crop_pct": 0.95, "interpolation": "bicubic"}}
+    found = load(small, plant(tmp_path, official, config))
+    small.head = official.fc
+    assert torch.equal(small(images(2, 3, 32, 32)), official(images(2, 3, 32, 32)))
+    expected = Preprocess((3, 224, 224), 255.0, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1), 235, "bicubic")  # 224/0.95 = 235.8
+    assert found.preprocess == expected
+
+
+@pytest.mark.parametrize("config", [{}, {"pretrained_cfg": {"mean": [0.5]}}, {"pretrained_cfg": None}, []])
+def test_a_repository_that_does_not_say_how_its_images_were_prepared(config, official, small, tmp_path):
+    assert load(small, plant(tmp_path, official, config)).preprocess is None
+
+
+@pytest.mark.parametrize("revision", ["", "@", "@main", "@v1.0", "@" + COMMIT[:-1], "@" + COMMIT + "0"])
+def test_a_repository_must_be_pinned_to_a_commit(revision, small):
+    with pytest.raises(ValueError, match="pin the revision") as caught:
+        load(small, f"hf://someone/small{revision}")
+    assert "hf://someone/small@" in one_line(caught.value)
+
+
+def test_a_repository_that_cannot_be_fetched_and_a_package_that_is_not_there(small, monkeypatch):
+    state = copied(small)
+    with pytest.raises(FileNotFoundError, match=f"hf://someone/none@{COMMIT} cannot be fetched") as caught:
+        load(small, f"hf://someone/none@{COMMIT}")
+    assert "name that file" in one_line(caught.value)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ValueError, match=r"needs huggingface_hub: pip install 'reference-zoo\[hub\]'"):
+        load(small, f"hf://someone/none@{COMMIT}")
+    assert same(small, state)
+
+
+# What does not fit
+
+
+def replaced(**changes):
+    """A change of some tensors of a state; None takes one out."""
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return lambda state: {name: value for name, value in {**state, **named}.items() if value is not None}
+
+
+def at(name: str, value) -> dict:
+    return {name.replace(".", "__"): value}
+
+
+NAN = torch.zeros(6, 1, 5, 5)
+NAN[2, 0, 1, 1] = torch.nan
+MISFITS = {
+    "shape": (at(BODY, torch.zeros(6, 1, 3, 3)), f"{BODY} is 6x1x3x3 there, 6x1x5x5 in the net"),
+    "transposed": (at(BODY, torch.zeros(1, 6, 5, 5)), f"{BODY} is 1x6x5x5 there, 6x1x5x5 in the net"),
+    "missing": (at(BODY, None), f"{BODY} (6x1x5x5) is missing"),
+    "extra": ({"more__weight": torch.zeros(2, 3)}, "more.weight (2x3) is not in the net"),
+    "NaN": (at(BODY, NAN), f"{BODY} has values that are no numbers"),
+    "infinite": (at(BODY, torch.full((6, 1, 5, 5), torch.inf)), f"{BODY} has values that are no numbers"),
+    "beyond float32": (at(BODY, torch.full((6, 1, 5, 5), 1e300, dtype=torch.float64)), f"{BODY} has values"),
+    "integers": (
+        at(BODY, torch.ones(6, 1, 5, 5, dtype=torch.int64)),
+        f"{BODY} is torch.int64 there, torch.float32 in the net",
+    ),
+    "complex": (at(BODY, torch.ones(6, 1, 5, 5, dtype=torch.complex64)), f"{BODY} is torch.complex64 there"),
+    "sparse": (at(BODY, torch.ones(6, 1, 5, 5).to_sparse()), BODY),
+    "head of another width": (at("head.weight", torch.zeros(10, 83)), "head.weight is 10x83 there, 10x84 in the net"),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS)
+@pytest.mark.parametrize("head", ["fresh", "load"])
+def test_what_does_not_fit_is_named_and_nothing_is_loaded(misfit, head, lenet5, tmp_path):
+    changes, message = MISFITS[misfit]
+    other = shaken(create("lenet5"), seed=1)
+    file = save(replaced(**changes)(other.state_dict()), tmp_path / "file.pth")
+    before = copied(lenet5)
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        load(lenet5, file, head=head)
+    assert str(caught.value).startswith(file), "which file"
+    one_line(caught.value)
+    assert same(lenet5, before)
+    save(other.state_dict(), tmp_path / "file.pth")
+    load(lenet5, file, head=head)
+    assert not same(lenet5, before), "the file itself was sound"
+
+
+@pytest.mark.parametrize(("count", "more"), [(4, ""), (5, ""), (6, " … and 1 more"), (12, " … and 7 more")])
+def test_of_many_that_do_not_fit_five_are_named(count, more, lenet5, tmp_path):
+    extra = {f"extra{k}": torch.zeros(1) for k in range(count)}
+    with pytest.raises(ValueError, match="does not fit LeNet5: ") as caught:
+        load(lenet5, save({**lenet5.state_dict(), **extra}, tmp_path / "file.pth"))
+    listed = str(caught.value).partition("LeNet5: ")[2]
+    assert listed == "; ".join(f"extra{k} (1) is not in the net" for k in range(min(count, 5))) + more
+
+
+def test_another_architecture_is_told_by_its_name(official, tmp_path):
+    file = save(official.state_dict(), tmp_path / "file.pth")
+    net = create("resnet18", in_shape=(3, 64, 64), num_classes=7)
+    with pytest.raises(ValueError, match=r"file\.pth does not fit resnet18: .* is missing; .* and \d+ more"):
+        load(net, file)
+
+
+def test_a_tensor_that_is_there_under_two_names_is_refused(official, small, tmp_path):
+    state = {**official.state_dict(), "layers.body.conv1.0.weight": torch.zeros(24, 3, 3, 3)}
+    with pytest.raises(ValueError, match=r"conv1\.0\.weight"):
+        load(small, save(state, tmp_path / "file.pth"))
+
+
+def test_a_head_is_loaded_only_where_the_classes_are_as_many(lenet5, tmp_path):
+    file = save(shaken(create("lenet5", num_classes=4)).state_dict(), tmp_path / "file.pth")
+    before = copied(lenet5)
+    with pytest.raises(ValueError, match=r"head\.weight is 4x84 there, 10x84 in the net; head\.bias is 4 there, 10"):
+        load(lenet5, file, head="load")
+    assert same(lenet5, before)
+    four = create("lenet5", num_classes=4)
+    load(four, file, head="load")
+    assert same(four, torch.load(file, weights_only=True))
+    headless = {name: value for name, value in before.items() if not name.startswith("head.")}
+    save(headless, tmp_path / "file.pth")
+    load(lenet5, file)
+    with pytest.raises(ValueError, match=r"head\.weight \(10x84\) is missing"):
+        load(lenet5, file, head="load")
+    with pytest.raises(ValueError, match="weights_head=x: choose fresh or load"):
+        load(lenet5, file, head="x")
+
+
+# Files that are none
+
+
+@pytest.fixture
+def in_time():
+    """A loop without end becomes an error."""
+
+    def late(*_):
+        raise TimeoutError("still at it")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def broken(kind: str, state: dict, folder: Path) -> Path:
+    path = folder / ("file.safetensors" if "safetensors" in kind else "file.pth")
+    if kind == "safetensors without tensors":
+        save_file({}, path)
+    elif kind == "odd names":
+        torch.save({0: torch.ones(1)}, path)
+    elif kind in ("list", "nothing", "no tensors"):
+        torch.save({"list": [torch.ones(1)], "nothing": {"state_dict": {}}, "no tensors": {"epoch": 3}}[kind], path)
+    elif kind in ("text", "text as safetensors", "empty", "empty safetensors"):
+        path.write_text("404: no such page\n" * 20 if "text" in kind else "")
+    else:
+        if "safetensors" in kind:
+            save_file(state, path)
+        else:
+            torch.save(state, path, _use_new_zipfile_serialization="old" not in kind)
+        whole = path.read_bytes()
+        path.write_bytes(
+            whole[: {"half": len(whole) // 2, "byte": 1, "all but one": len(whole) - 1}[kind.split(",")[0]]]
+        )
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("half", "byte", "all but one", "half, old", "byte, old", "all but one, old"),
+        *("half, safetensors", "byte, safetensors", "all but one, safetensors"),
+        *("empty", "empty safetensors", "text", "text as safetensors"),
+        *("list", "nothing", "no tensors", "odd names", "safetensors without tensors"),
+    ],
+)
+def test_a_file_that_is_damaged_or_no_weights_is_named(kind, lenet5, tmp_path, in_time):
+    file, before = broken(kind, lenet5.state_dict(), tmp_path), copied(lenet5)
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(file))}") as caught:
+        load(lenet5, str(file))
+    one_line(caught.value)
+    if "half" in kind or kind.startswith("empty"):
+        assert "damaged or cut short" in str(caught.value)
+    assert same(lenet5, before)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_whatever_stands_in_a_damaged_file_is_one_kind_of_error(old, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    torch.save({"a": torch.ones(2)}, tmp_path / "file.pth", _use_new_zipfile_serialization=not old)
+    whole, refused = (tmp_path / "file.pth").read_bytes(), 0
+    for _ in range(150):
+        content = bytearray(whole)
+        for place, value in torch.randint(0, 500, (3, 2), generator=generator).tolist():
+            content[place % len(content)] = value % 256
+        (tmp_path / "file.pth").write_bytes(content)
+        try:
+            weights._read(tmp_path / "file.pth")
+        except ValueError:
+            refused += 1
+    assert refused > 50
+
+
+@pytest.mark.parametrize("insisted", [False, True])
+@pytest.mark.parametrize("write", [pickle.dump, torch.save, partial(torch.save, _use_new_zipfile_serialization=False)])
+@pytest.mark.parametrize("nested", ["bare", "one value", "in a dict"])
+def test_code_in_a_pickle_is_not_run(nested, write, insisted, lenet5, tmp_path, monkeypatch):
+    variable, marker, file = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", tmp_path / "marker", tmp_path / "file.pth"
+    state = dict(lenet5.state_dict())
+    content = {
+        "bare": Touch(marker),
+        "one value": {**state, "z": Touch(marker)},
+        "in a dict": {"state_dict": state, "x": [Touch(marker)]},
+    }
+    with file.open("wb") as opened:
+        write(content[nested], opened)
+    if insisted:
+        monkeypatch.setenv(variable, "1")
+    else:
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ValueError, match=r"file\.pth: (holds more than tensors|damaged)") as caught:
+        load(lenet5, str(file))
+    one_line(caught.value)
+    assert not marker.exists()
+    assert os.environ.get(variable) == ("1" if insisted else None)
+
+
+def test_the_marker_would_be_written_by_a_careless_reader(tmp_path):
+    torch.save({"z": Touch(tmp_path / "marker")}, tmp_path / "file.pth")
+    torch.load(tmp_path / "file.pth", weights_only=False)
+    assert (tmp_path / "marker").exists()
+
+
+def test_the_variable_is_back_whatever_happens(monkeypatch):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "yes")
+    with pytest.raises(KeyError), pickled._refusing():  # noqa: PT012
+        assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ
+        raise KeyError
+    assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "yes"
+
+
+# torchvision's names
+
+
+def test_every_entry_of_torchvision_has_a_hash_and_a_preparation():
+    entries = [entry for enum in map(models.get_model_weights, models.list_models(module=models)) for entry in enum]
+    assert len(entries) > 90
+    names = {entry.url.rpartition("/")[2]: entry for entry in entries}
+    for name, entry in names.items():
+        assert re.fullmatch(r"[0-9a-f]{8,64}", name.removesuffix(".pth").rpartition("-")[2]), name
+        found, preset = weights._preset(entry), entry.transforms()
+        assert found.interpolation in FILTERS
+        assert (found.shape, [found.side]) == ((3, *2 * preset.crop_size), preset.resize_size)
+    for name, digest in weights.SHA256.items():
+        assert name in names
+        assert re.fullmatch("[0-9a-f]{64}", digest)
+        assert digest.startswith(name.removesuffix(".pth").rpartition("-")[2])
+
+
+@pytest.mark.parametrize("by", ["name", "path"])
+def test_a_wrong_file_under_the_official_name_is_refused(by, caches):
+    net = create("resnet18", in_shape=(3, 64, 64), num_classes=2)
+    state = models.resnet18(weights=None).state_dict()
+    caches.mkdir(parents=True)
+    file, before = caches / "resnet18-f37072fd.pth", copied(net)
+    save(state, file)
+    with pytest.raises(ValueError, match=re.escape(str(file))) as caught:
+        load(net, "IMAGENET1K_V1" if by == "name" else str(file))
+    assert "not the official file" in one_line(caught.value)
+    assert "delete it" in str(caught.value)
+    assert same(net, before)
+    assert file.is_file(), "it is the user's to delete"
+
+
+PRESET = partial(
+    ImageClassification,
+    crop_size=200,
+    resize_size=230,
+    mean=(0.1, 0.2, 0.3),
+    std=(0.4, 0.5, 0.6),
+    interpolation=models.MobileNet_V2_Weights.DEFAULT.transforms().interpolation,
+)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `content` under every path: whole, or as `manner` says."""
+
+    content, manner, asked = b"", "whole", 0
+    daemon_threads = True
+
+
+class Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.server.asked += 1
+        self.close_connection = True
+        content, manner = self.server.content, self.server.manner
+        self.send_response(404 if manner == "missing" else 200)
+        if manner == "chunk cut off":
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(f"{len(content):x}\r\n".encode() + content[:100])
+        else:
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[:100] if manner == "cut off" else content)
+
+
+@pytest.fixture
+def server():
+    with Server(("127.0.0.1", 0), Answer) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def entry(server, official, tmp_path, monkeypatch) -> SimpleNamespace:
+    """An entry of an enum whose file the server has."""
+    save(official.state_dict(), tmp_path / "served.pth")
+    server.content = (tmp_path / "served.pth").read_bytes()
+    digest = hashlib.sha256(server.content).hexdigest()
+    url = f"http://127.0.0.1:{server.server_port}/models/small-{digest[:8]}.pth"
+    made = SimpleNamespace(url=url, transforms=PRESET, name=url.rpartition("/")[2], digest=digest)
+    monkeypatch.setattr(weights, "_enum", lambda net: {"V1": made, "DEFAULT": made})
+    return made
+
+
+def test_the_official_file_is_fetched_once_and_loaded_with_its_transforms(entry, server, official, small, caches):
+    for name in ("DEFAULT", "V1", str(caches / entry.name)):
+        found = load(small, name)
+        assert found.preprocess == Preprocess((3, 200, 200), 255.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 230)
+        assert found.note(small).endswith("model.net.enlarge=200 enlarges them to what the weights know")
+        small.head = official.fc
+        assert torch.equal(small(images(2, 3, 32, 32)), official(images(2, 3, 32, 32)))
+    assert server.asked == 1
+    assert [path.name for path in caches.iterdir()] == [entry.name]
+    assert (caches / entry.name).read_bytes() == server.content
+
+
+@pytest.mark.parametrize("manner", ["another file", "cut off", "chunk cut off", "missing"])
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # torch.hub leaves its connection to the collector
+def test_of_what_comes_wrong_nothing_is_kept(manner, entry, server, small, caches):
+    server.manner, before = manner, copied(small)
+    if manner == "another file":
+        server.content = server.content[:-1] + b"!"
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(entry.url)) as caught:
+        load(small, "DEFAULT")
+    assert (caught.type is FileNotFoundError) == (manner in ("missing", "chunk cut off"))
+    one_line(caught.value)
+    assert not any(caches.iterdir())
+    assert same(small, before)
+    del caught
+    gc.collect()
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_eight_digits_are_not_enough_where_all_are_known(cached, entry, server, small, caches, monkeypatch):
+    monkeypatch.setitem(weights.SHA256, entry.name, entry.digest[:8] + "0" * 56)
+    if cached:
+        caches.mkdir(parents=True)
+        (caches / entry.name).write_bytes(server.content)
+    with pytest.raises(ValueError, match="not the official file"):
+        load(small, "V1")
+    monkeypatch.setitem(weights.SHA256, entry.name, entry.digest)
+    load(small, "V1")
+
+
+def test_without_a_network_it_says_what_to_put_where(entry, server, small, caches):
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(FileNotFoundError, match=re.escape(entry.url)) as caught:
+        load(small, "V1")
+    assert str(caches / entry.name) in one_line(caught.value)
+    assert "weights=FILE" in str(caught.value)
+    assert not any(caches.iterdir())
+
+
+@pytest.mark.parametrize("source", ["nowhere.pth", "nowhere.pt", "nowhere.safetensors", "runs/nothing"])
+def test_a_file_or_run_that_is_not_there(source, lenet5, folder):
+    with pytest.raises(FileNotFoundError, match=f"^weights={source}: no such file or run folder$"):
+        load(lenet5, source)
+    (folder / "runs" / "nothing").mkdir(parents=True)  # a run that was given up
+    with pytest.raises(FileNotFoundError, match=f"^weights={source}: no such file or run folder$"):
+        load(lenet5, source)
+
+
+def test_an_unknown_name_is_answered_with_those_there_are(lenet5):
+    net = create("resnet50", in_shape=(3, 64, 64), num_classes=2)
+    with pytest.raises(
+        ValueError, match=r"weights=IMAGENET1K_V3: did you mean IMAGENET1K_V2 or IMAGENET1K_V1.*\.pth"
+    ) as caught:
+        load(net, "IMAGENET1K_V3")
+    one_line(caught.value)
+    with pytest.raises(ValueError, match=r"^weights=DEFAULT: name a \.pth .* run folder or hf://OWNER/NAME@COMMIT$"):
+        load(lenet5, "DEFAULT")
+
+
+# The command line
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("weights=nowhere.pth",), "weights=nowhere.pth: no such file"),
+        (("weights=runs/nothing",), "weights=runs/nothing: no such file or run folder"),
+        (("weights=DEFAULT",), "weights=DEFAULT: name a .pth"),
+        (("weights=other.pth",), "other.pth does not fit LeNet5: layers.c1.0.weight (6x1x5x5) is missing"),
+        (("weights=cut.pth",), "cut.pth: damaged"),
+        (("weights=code.pth",), "code.pth: holds more than tensors"),
+        (("weights=hf://someone/small@main",), "pin the revision"),
+        ((f"weights=hf://someone/small@{COMMIT}",), "cannot be fetched"),
+        (("weights=good.pth", "weights_head=x"), "weights_head=x: choose fresh or load"),
+        (("weights=good.pth", "weights_head=load"), "head.weight is 4x84 there, 10x84 in the net"),
+        (("model=resnet18", "weights=IMAGENET1K_V3"), "IMAGENET1K_V1"),
+        (("model=torchvision", f"model.net.architecture={SMALL}", "weights=other.pth"), f"does not fit {SMALL}"),
+        (("model=torchvision", "model.net.architecture=densenet121"), "1x28x28"),
+    ],
+)
+def test_what_is_refused_is_one_line_and_leaves_nothing(words, message, cli, folder):
+    good = create("lenet5", num_classes=4).state_dict()
+    save(good, folder / "good.pth")
+    save({"a": torch.ones(1)}, folder / "other.pth")
+    (folder / "cut.pth").write_bytes((folder / "good.pth").read_bytes()[:5000])
+    save({**good, "z": Touch(folder / "marker")}, folder / "code.pth")
+    outcome = cli("train", "model=lenet5", "dataset=digits", "epochs=1", "progress=false", *words)
+    assert outcome.status == 1
+    assert outcome.err.startswith("zoo train: ")
+    assert len(outcome.err.splitlines()) == 1
+    assert message in outcome.err
+    assert {path.name for path in folder.iterdir()} == {"good.pth", "other.pth", "cut.pth", "code.pth"}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    for drawing in ("curves", "confusion"):
+        monkeypatch.setattr(f"zoo.training.run.pictures.{drawing}", lambda *_, **__: None)
+
+
+def test_a_run_that_began_with_weights_goes_on_without_them(cli, folder, quick, monkeypatch):
+    prepared = Preprocess((1, 28, 28), 255.0, (0.5,), (2.0,))  # not what the data would give
+    node = {"_target_": "zoo.models.LeNet5", "in_shape": [1, 28, 28], "num_classes": 4}
+    about = checkpoints.CheckpointInfo(name="lenet5", net=node, task={}, preprocess=prepared.to_dict())
+    begun = shaken(create("lenet5", num_classes=4))
+    checkpoints.save(begun, folder / "source" / "model.safetensors", about)
+    words = ("model=lenet5", "dataset=digits", "epochs=2", "batch_size=400", "lr=0.001", "progress=false")
+    words = (*words, "weights=source")
+    assert cli("train", *words, "hydra.run.dir=whole").status == 0
+    assert cli("train", *words[:-1], "hydra.run.dir=fresh").status == 0
+
+    def stop(self, trainer, *_):
+        if trainer.current_epoch == 1:
+            raise RuntimeError("the power is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Resumable, "on_train_batch_start", stop, raising=False)
+        assert cli("train", *words, "hydra.run.dir=run").status == 1
+    assert Preprocess.from_dict(json.loads((folder / "run" / "preprocess.json").read_text())) == prepared
+    shutil.rmtree(folder / "source")
+    outcome = cli("train", "resume=run")
+    assert (outcome.status, outcome.err) == (0, "")
+    ends = {name: load_file(folder / name / "model.safetensors") for name in ("whole", "run", "fresh")}
+    assert all(torch.equal(value, ends["whole"][name]) for name, value in ends["run"].items())
+    assert ends["run"].keys() == ends["whole"].keys()
+    kernels = {name: end[BODY] - begun.state_dict()[BODY] for name, end in ends.items()}
+    assert 0 < kernels["run"].abs().max() < kernels["fresh"].abs().max(), "it began there"
+    assert ends["run"]["head.weight"].shape == (10, 84)
+    for name in ("whole", "run"):
+        assert checkpoints.info(folder / name).transforms() == prepared
+    assert checkpoints.info(folder / "fresh").transforms() != prepared
+
+
+# Preparation for other data
+
+
+def test_the_preparation_follows_the_data():
+    known = Preprocess((3, 224, 224), 255.0, (0.2, 0.4, 0.6), (0.1, 0.2, 0.3), 256, "bicubic")
+    assert weights.for_data(known, (3, 224, 224), scale=255.0) == known
+    grey = weights.for_data(known, (1, 112, 112), scale=1.0)
+    assert (grey.shape, grey.scale, grey.side, grey.interpolation) == ((1, 112, 112), 1.0, 128, "bicubic")
+    assert grey.mean == pytest.approx((0.4,))
+    assert grey.std == pytest.approx((0.2,))
+    assert weights.for_data(known, (3, 64, 96), scale=255.0).side == 73  # 64 x 256/224 = 73.1
+    back = weights.for_data(Preprocess((1, 28, 28), 255.0, (0.3,), (0.5,)), (3, 32, 32), scale=255.0)
+    assert back == Preprocess((3, 32, 32), 255.0, (0.3,) * 3, (0.5,) * 3, None)

@@ -1,0 +1,450 @@
+"""Whatever a user gets wrong ends as exit status 1 and one short message that names it; nothing is half-written."""
+
+import shlex
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from zoo.config.compose import compose
+
+ONE = "train model=logistic dataset=digits epochs=1 progress=false "
+OWN = "train model=logistic epochs=1 progress=false "
+QUIET = "train progress=false "
+
+
+class Case(NamedTuple):
+    """``{run}`` in the words stands for a trained run's folder; the message must contain each of ``says``."""
+
+    words: str
+    says: tuple[str, ...]
+    plant: Callable[[Path], object] = lambda folder: None
+
+
+def pictures(folder: Path, *names: str, shape: tuple[int, ...] = (28, 28), count: int = 10) -> None:
+    for name in names:
+        (folder / "photos" / name).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(np.full(shape, i, np.uint8)).save(folder / "photos" / name / f"{i}.png")
+
+
+def truncated(folder: Path) -> None:
+    pictures(folder, "a", "b")
+    for path in (folder / "photos" / "a").iterdir():
+        path.write_bytes(path.read_bytes()[:40])
+
+
+def table(*rows: str, label: bool = True) -> Callable[[Path], object]:
+    """A train.csv with good rows but for the last ones."""
+    names = [*(["label"] if label else []), *(f"pixel{i}" for i in range(784))]
+    good = [f"{k % 10}," + ",".join(["0"] * 784) for k in range(60)] if label else [",".join(["0"] * 784)]
+    text = "\n".join([",".join(names), *good, *rows]) + "\n"
+    return lambda folder: (folder / "train.csv").write_text(text)
+
+
+def arrays(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 255, (200, 28, 28), dtype=np.uint8), np.arange(200) % 10
+    np.savez(folder / "good.npz", x=x, y=y)
+    np.savez(folder / "small.npz", x=x[:, :20], y=y)
+    np.savez(folder / "vectors.npz", x=rng.random((200, 4)), y=y)
+    np.savez(folder / "objects.npz", x=np.array([{}], dtype=object))
+
+
+def outside(folder: Path) -> None:
+    """Real values of which some are below 0 or above 1, which only the last examples show."""
+    x = np.random.default_rng(0).random((1500, 6)).astype(np.float32)
+    x[-200:] = 3 * x[-200:] - 1
+    y = np.arange(1500) % 2
+    np.savez(folder / "outside.npz", x_train=x, y_train=y, x_val=x[:20], y_val=y[:20], x_test=x[:20], y_test=y[:20])
+
+
+def text(name: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_text("not what it should be\n")
+
+
+def foreign(folder: Path) -> None:
+    torch.save({"weight": torch.zeros(2)}, folder / "foreign.pth")
+
+
+CASES = {
+    # keys
+    "root key": Case("train epohcs=3", ("epohcs: no such key", "did you mean epochs")),
+    "stage key": Case("train model.stages.fit.epohcs=3", ("model.stages.fit.epohcs", "did you mean epochs")),
+    "stage": Case("train model.stages.fti.epochs=3", ("model.stages.fti", "did you mean fit")),
+    "net key": Case("train model=mlp model.net.hiden=[16]", ("model.net.hiden", "did you mean hidden")),
+    "task key": Case("train model.stages.fit.task.label_smothing=0", ("did you mean label_smoothing",)),
+    "optimizer key": Case("train model.stages.fit.optimizer.momentum=0.1", ("momentum: no such key", "weight_decay")),
+    "dataset key": Case("train dataset.validaton=3", ("dataset.validaton", "did you mean validation")),
+    "augment key": Case("train dataset.augment.shfit=3", ("dataset.augment.shfit", "did you mean shift")),
+    "predict key": Case("predict checkpoint={run} inptu=3", ("inptu", "did you mean input")),
+    "evaluate key": Case("evaluate chekpoint={run}", ("chekpoint", "did you mean checkpoint")),
+    "hydra key": Case("train hydra.foo=3", ("hydra.foo: no such key",)),
+    "key to delete": Case("train ~foo", ("'foo' does not exist",)),
+    # types
+    "lr=abc": Case("train lr=abc", ("lr: Value 'abc'", "Float")),
+    "epochs=1.5": Case("train epochs=1.5", ("epochs: Value '1.5'", "Integer")),
+    "batch_size of predict": Case("predict checkpoint={run} input=x batch_size=x", ("batch_size: Value 'x'",)),
+    "tolerance of export": Case("export checkpoint={run} tolerance=x", ("tolerance: Value 'x'", "Float")),
+    "hidden=[a]": Case("train model=mlp model.net.hidden=[a]", ("model.net.hidden[0]", "'a'", "Integer")),
+    "label_smoothing=x": Case("train model.stages.fit.task.label_smoothing=x", ("fit.task.label_smoothing", "Float")),
+    "shift=1.5": Case("train dataset.augment.shift=1.5", ("dataset.augment.shift", "Integer")),
+    "stages=3": Case("train model.stages=3", ("model.stages: Cannot assign int",)),
+    "interpolation": Case("train 'lr=${{foo}}'", ("'foo' not found",)),
+    # choices
+    "near model": Case("train model=lenet_5", ("model=lenet_5: no such model", "did you mean lenet5")),
+    "far model": Case("train model=xyzzy", ("no such model", "choose one of:", "mlp_50_100")),
+    "dataset": Case("train dataset=mnits", ("dataset=mnits: no such dataset", "did you mean mnist")),
+    "evaluate's dataset": Case("evaluate checkpoint={run} dataset=nope", ("dataset=nope: no such dataset",)),
+    "sharded": Case(
+        "train model=dbn accelerator.strategy=fsdp", ("accelerator.strategy=fsdp", "contrastive divergence", "use ddp")
+    ),
+    "accelerator": Case("train accelerator=gpus", ("no such accelerator", "did you mean gpu")),
+    "experiment": Case("train experiment=nope", ("experiment=nope: no such experiment",)),
+    "logger": Case("train logger=tensorbord", ("no such logger", "did you mean tensorboard")),
+    "optimizer": Case("train optimizer@model.stages.fit.optimizer=adamm", ("no such optimizer", "adam or adamw")),
+    "misplaced group": Case("train optimizer=adam", ("'optimizer'", "optimizer@model.stages.fit.optimizer")),
+    "inputs": Case("train model.inputs=raw", ("model.inputs=raw", "standardized or unit")),
+    "verb": Case("trian model=mlp", ("no such verb", "did you mean train")),
+    "export format": Case("export checkpoint={run} format=tf", ("format=tf", "onnx or torch_export")),
+    "predict format": Case("predict checkpoint={run} input=x format=xml", ("format=xml", "auto, table or kaggle")),
+    # grammar
+    "two words": Case("train model lenet5", ("'model' is not KEY=VALUE", "zoo --help")),
+    "open bracket": Case("train lr=[", ("'lr=[' cannot be read",)),
+    "no key": Case("train =3", ("'=3' is not KEY=VALUE",)),
+    # numbers
+    "batch_size=0": Case(ONE + "batch_size=0", ("batch_size=0: at least 1",)),
+    "epochs=0": Case("train model=logistic epochs=0", ("epochs=0: at least 1",)),
+    "predict batch_size=0": Case("predict checkpoint={run} input=x batch_size=0", ("batch_size=0: at least 1",)),
+    "validation too large": Case(ONE + "dataset.validation=2000", ("validation of 2000", "dataset.validation")),
+    "test too large": Case(ONE + "dataset.test=3000", ("test of 3000", "dataset.test")),
+    "patience": Case(ONE + "model.stages.fit.patience=2 dataset.validation=0", ("patience", "dataset.validation")),
+    # targets
+    "os.system": Case(ONE + "model.net._target_=os.system", ("model.net._target_: 'os.system' is not one",)),
+    "open": Case(ONE + "model.stages.fit.schedule._target_=builtins.open", ("fit.schedule._target_: 'builtins.open'",)),
+    "torch.load": Case(ONE + "dataset.source._target_=torch.load", ("dataset.source._target_: 'torch.load'",)),
+    # model and dataset
+    "linear on digits": Case(
+        "train model=linear dataset=digits",
+        ("model linear with dataset digits", "Regression learns real target values, the data have class labels"),
+    ),
+    "lenet5 on line": Case("train model=lenet5 dataset=line", ("Classification learns class labels",)),
+    "mlp_2_3_2_2 on digits": Case("train model=mlp_2_3_2_2 dataset=digits", ("takes 2, the data are 1x28x28",)),
+    "augment on vectors": Case("train model=linear dataset=line dataset.augment.shift=1", ("dataset.augment", "pict")),
+    "two classes only": Case(
+        "train model=mlp model.stages.fit.task.loss=binary_cross_entropy", ("binary_cross_entropy", "have 10")
+    ),
+    "shape": Case(ONE + "dataset.shape=[1,32,32]", ("dataset.shape=[1, 32, 32]", "[1, 28, 28]")),
+    # files of datasets
+    "mnist not there": Case(
+        "train model=logistic dataset=mnist dataset.root=gone dataset.download=false",
+        ("MNIST is not under gone", "dataset.root=", "dataset.download=true"),
+    ),
+    "mnist offline": Case(
+        "train model=logistic dataset=mnist dataset.root=gone", ("MNIST is not under gone", "cannot be downloaded")
+    ),
+    "image_folder not there": Case(OWN + "dataset=image_folder dataset.root=gone", ("gone: no such folder",)),
+    "image_folder empty": Case(
+        OWN + "dataset=image_folder dataset.root=photos",
+        ("photos: no sub-folders",),
+        lambda folder: (folder / "photos").mkdir(),
+    ),
+    "class empty": Case(
+        OWN + "dataset=image_folder dataset.root=photos",
+        ("photos/b: no pictures",),
+        lambda folder: (pictures(folder, "a"), (folder / "photos" / "b").mkdir()),
+    ),
+    "one class": Case(
+        OWN + "dataset=image_folder dataset.root=photos",
+        ("photos: only one class (a)", "at least two"),
+        lambda folder: pictures(folder, "a"),
+    ),
+    "truncated picture": Case(
+        OWN + "dataset=image_folder dataset.root=photos dataset.workers=0",
+        ("photos/a/", "not a readable picture"),
+        truncated,
+    ),
+    "digit_recognizer not there": Case(
+        OWN + "dataset=digit_recognizer dataset.root=gone", ("gone/train.csv is missing", "kaggle.com", "dataset.root=")
+    ),
+    "no label": Case(
+        OWN + "dataset=digit_recognizer dataset.root=.", ("train.csv: no column 'label'",), table(label=False)
+    ),
+    "ragged row": Case(
+        OWN + "dataset=digit_recognizer dataset.root=.",
+        ("train.csv, line 62: 3 values, but the header has 785",),
+        table("1,2,3"),
+    ),
+    "pixel out of range": Case(
+        OWN + "dataset=digit_recognizer dataset.root=.",
+        ("train.csv, line 62", "256", "0 to 255"),
+        table("1,256" + ",0" * 783),
+    ),
+    "word for a pixel": Case(
+        OWN + "dataset=digit_recognizer dataset.root=.", ("train.csv, line 62: 'x'",), table("1,x" + ",0" * 783)
+    ),
+    "label of no class": Case(
+        OWN + "dataset=digit_recognizer dataset.root=.", ("train.csv", "label 11", "0 to 9"), table("11" + ",0" * 784)
+    ),
+    "npz not there": Case(OWN + "dataset=npz dataset.root=gone.npz", ("gone.npz: no such file", "x_train")),
+    "npz label": Case(
+        OWN + "dataset=npz dataset.root=good.npz dataset.num_classes=7",
+        ("good.npz, y", "has label 7", "0 to 6", "dataset.num_classes"),
+        arrays,
+    ),
+    "npz with objects": Case(OWN + "dataset=npz dataset.root=objects.npz", ("objects.npz",), arrays),
+    # checkpoints
+    "no checkpoint=": Case("evaluate", ("checkpoint= is missing",)),
+    "no input=": Case("predict checkpoint={run}", ("input= is missing",)),
+    "checkpoint not there": Case("evaluate checkpoint=gone", ("no checkpoint 'gone'", "run folder")),
+    "checkpoint unreadable": Case(
+        "export checkpoint=bad.safetensors", ("bad.safetensors: not a readable",), text("bad.safetensors")
+    ),
+    "checkpoint foreign": Case("predict checkpoint=foreign.pth input=foreign.pth", ("foreign.pth: not a",), foreign),
+    "checkpoint unpickled": Case("evaluate checkpoint={run}/checkpoints/last.ckpt", ("last.ckpt: not a readable",)),
+    "resume": Case("train resume=gone", ("resume=gone: no run is there", "earlier one")),
+    # inputs
+    "input not there": Case("predict checkpoint={run} input=gone", ("input=gone: no such file or folder",)),
+    "folder without pictures": Case(
+        "predict checkpoint={run} input=photos", ("photos: no pictures",), lambda folder: (folder / "photos").mkdir()
+    ),
+    "not a picture": Case("predict checkpoint={run} input=x.png", ("x.png: not a readable picture",), text("x.png")),
+    "picture size": Case(
+        "predict checkpoint={run} input=photos",
+        ("photos/a/0.png", "1x30x40", "1x28x28", "resize=true"),
+        lambda folder: pictures(folder, "a", shape=(30, 40)),
+    ),
+    "picture channels": Case(
+        "predict checkpoint={run} input=photos/a/0.png",
+        ("photos/a/0.png", "3x28x28", "1x28x28", "resize=true"),
+        lambda folder: pictures(folder, "a", shape=(28, 28, 3)),
+    ),
+    "array size": Case("predict checkpoint={run} input=small.npz", ("small.npz", "1x20x28", "1x28x28"), arrays),
+    "columns": Case("predict checkpoint={run} input=x.csv", ("x.csv", "expected 784"), text("x.csv")),
+    "evaluate's image size": Case(
+        "evaluate checkpoint={run} dataset=npz dataset.root=small.npz", ("npz is 1x20x28", "takes 1x28x28"), arrays
+    ),
+    "evaluate's channels": Case(
+        "evaluate checkpoint={run} dataset=image_folder dataset.root=photos dataset.shape=[3,28,28]",
+        ("image_folder is 3x28x28", "takes 1x28x28"),
+        lambda folder: pictures(folder, "a", "b"),
+    ),
+    "evaluate's classes": Case(
+        "evaluate checkpoint={run} dataset=image_folder dataset.root=photos dataset.shape=[1,28,28]",
+        ("image_folder has the classes a, b", "the checkpoint knows 0, 1"),
+        lambda folder: pictures(folder, "a", "b"),
+    ),
+    # outputs
+    "predict's output": Case(
+        "predict checkpoint={run} input=x output=there.csv", ("there.csv exists", "overwrite=true"), text("there.csv")
+    ),
+    "export's output": Case(
+        "export checkpoint={run} output=there.onnx", ("there.onnx exists", "overwrite=true"), text("there.onnx")
+    ),
+    "evaluate's output": Case(
+        "evaluate checkpoint={run} output=there.json", ("there.json exists", "overwrite=true"), text("there.json")
+    ),
+    # learning without labels
+    "rbm outside 0 to 1": Case(
+        QUIET + "model=rbm dataset=npz dataset.root=outside.npz",
+        ("model rbm with dataset npz", "Bernoulli visible units", "model.inputs=unit", "visible_units"),
+        outside,
+    ),
+    "dbn_generative outside 0 to 1": Case(
+        QUIET + "model=dbn_generative model.stages.pretrain.epochs=0 dataset=npz dataset.root=outside.npz",
+        ("model dbn_generative with dataset npz", "within 0 to 1"),
+        outside,
+    ),
+    "sae outside 0 to 1": Case(
+        QUIET + "model=sae dataset=npz dataset.root=outside.npz",
+        ("model sae with dataset npz", "loss=cross_entropy needs values within 0 to 1", "or loss=squared_error"),
+        outside,
+    ),
+    "deep_autoencoder outside 0 to 1": Case(
+        QUIET + "model=deep_autoencoder model.stages.pretrain.epochs=0 dataset=npz dataset.root=outside.npz",
+        ("loss=cross_entropy needs values within 0 to 1",),
+        outside,
+    ),
+    "standardized inputs of an rbm": Case(
+        QUIET + "model=rbm model.inputs=standardized", ("model rbm with dataset digits", "set model.inputs=unit")
+    ),
+    "label units without labels": Case(
+        QUIET + "model=dbn_generative dataset=line",
+        ("model dbn_generative with dataset line", "label_units need class"),
+    ),
+    "label units of another number": Case(
+        QUIET + "model=rbm model.net.label_units=3", ("has 3 outputs", "call for 10")
+    ),
+    "float16 of an rbm": Case(
+        QUIET + "model=rbm accelerator.precision=16-mixed",
+        ("accelerator.precision=16-mixed", "bf16-mixed or 32-true", "ContrastiveDivergence"),
+    ),
+    "float16 of a belief network": Case(
+        QUIET + "model=dbn accelerator.precision=16-mixed", ("accelerator.precision=16-mixed", "ContrastiveDivergence")
+    ),
+    "contrastive divergence on all layers": Case(
+        QUIET + "model=dbn model.stages.pretrain.schedule._target_=zoo.training.schedules.joint",
+        ("one RBM at a time", "schedule layerwise"),
+    ),
+    "wake-sleep layer by layer": Case(
+        QUIET + "model=dbn_generative model.stages.updown.schedule._target_=zoo.training.schedules.layerwise",
+        ("wake-sleep fits the whole net", "schedule joint"),
+    ),
+    "labels of a net that needs all": Case(
+        QUIET + "model=dbn_generative dataset.labels=50", ("dataset.labels", "label_units")
+    ),
+    "labels too many": Case(ONE + "dataset.labels=5000", ("labels of 5000 does not fit 1293", "dataset.labels")),
+    "labels too few": Case(ONE + "dataset.labels=5", ("class 0", "too few", "dataset.labels")),
+    "labels=0": Case(ONE + "dataset.labels=0", ("labels=0",)),
+    "labels=-1": Case(ONE + "dataset.labels=-1", ("labels=-1",)),
+    "a class of too few pictures": Case(
+        OWN + "dataset=image_folder dataset.root=photos dataset.test=2",
+        ("class b has 1", "dataset.test"),
+        lambda folder: (pictures(folder, "a"), pictures(folder, "b", count=1)),
+    ),
+    "a class in the test part only": Case(
+        OWN + "dataset=image_folder dataset.root=photos",
+        ("photos/test", "'c'", "photos/train"),
+        lambda folder: (pictures(folder, "train/a", "train/b"), pictures(folder, "test/a", "test/c")),
+    ),
+    "a picture one pixel wide": Case(
+        OWN + "dataset=image_folder dataset.root=photos",
+        ("photos/a", "1 pixels wide", "on_bad_image=skip"),
+        lambda folder: (pictures(folder, "a", shape=(28, 1)), pictures(folder, "b")),
+    ),
+    "on_bad_image": Case(
+        OWN + "dataset=image_folder dataset.root=photos dataset.on_bad_image=ignore",
+        ("dataset.on_bad_image=ignore", "refuse or skip"),
+        lambda folder: pictures(folder, "a", "b"),
+    ),
+    "weights misspelled": Case(
+        QUIET + "model=resnet18 dataset=digits weights=IMAGENET_V1", ("weights=IMAGENET_V1", "IMAGENET1K_V1")
+    ),
+    "weights of a net that torchvision has not": Case(ONE + "weights=DEFAULT", ("weights=DEFAULT", "a run folder")),
+    "weights not there": Case(ONE + "weights=gone.pth", ("weights=gone.pth", "no such file")),
+    "weights_head": Case(ONE + "weights_head=old", ("weights_head=old", "fresh or load")),
+    "architecture": Case(
+        QUIET + "model=torchvision model.net.architecture=resnet19 dataset=digits",
+        ("architecture=resnet19", "resnet18"),
+    ),
+    "policy": Case(ONE + "model.stages.fit.task.policy=slow", ("policy=slow", "full, head, gradual")),
+    "unfreeze_at": Case(
+        ONE + "model.stages.fit.task.policy=gradual model.stages.fit.task.unfreeze_at=[3,1]", ("unfreeze_at=[3, 1]",)
+    ),
+    "crop": Case(ONE + "dataset.augment.crop=2", ("dataset.augment.crop=2", "to 1")),
+    "mixup of values": Case(
+        "train model=linear dataset=line progress=false dataset.augment.mixup=0.2", ("dataset.augment is for pictures",)
+    ),
+    "checkpoint_every": Case(ONE + "model.stages.fit.checkpoint_every=-1", ("checkpoint_every=-1",)),
+    "task key of an rbm": Case(QUIET + "model=rbm model.stages.fit.task.chain=3", ("fit.task.chain", "mean chains")),
+    "corruption": Case(
+        QUIET + "model=sae model.stages.pretrain.task.corruption=salt",
+        ("corruption=salt", "masking", "salt_and_pepper"),
+    ),
+    "loss of an autoencoder": Case(
+        QUIET + "model=sae model.stages.pretrain.task.loss=quadratic",
+        ("loss=quadratic", "cross_entropy, squared_error"),
+    ),
+    "level": Case(QUIET + "model=sae model.stages.pretrain.task.level=2", ("level=2", "from 0 to 1")),
+    "k=0": Case(QUIET + "model=rbm model.stages.fit.task.k=0", ("k=0", "at least 1")),
+    "k=0 of wake-sleep": Case(QUIET + "model=dbn_generative model.stages.updown.task.k=0", ("k=0: at least 1",)),
+    "momentum of Adam": Case(
+        QUIET + "model=rbm optimizer@model.stages.fit.optimizer=adam",
+        ("initial_momentum is not for Adam", "null", "SGD"),
+    ),
+    "epochs=0 in all stages": Case(QUIET + "model=dbn epochs=0", ("epochs=0: at least one stage",)),
+    "epochs=-1 in one stage": Case(QUIET + "model=dbn model.stages.pretrain.epochs=-1", ("epochs=-1",)),
+    "min_steps=0": Case(QUIET + "model=dbn model.stages.finetune.min_steps=0", ("min_steps=0: at least 1",)),
+    "denoise a belief network": Case(
+        QUIET + "model=dbn stage@model.stages.pretrain=denoise", ("reconstruction is for autoencoders",)
+    ),
+    "contrastive divergence on mlp": Case(
+        QUIET + "model=mlp stage@model.stages.fit=contrastive_divergence", ("contrastive divergence is for RBMs", "MLP")
+    ),
+    "map of codes": Case(QUIET + "model=rbm codes=nonsense", ("codes=nonsense: choose pca or tsne",)),
+    "map of codes of a classifier": Case(ONE + "codes=umap", ("codes=umap: choose pca or tsne",)),
+    # list and show
+    "list": Case("list xyzzy", ("nothing matches 'xyzzy'", "zoo list shows all")),
+    "list two": Case("list a b", ("one pattern at most",)),
+    "show": Case("show lenet_5", ("no model or checkpoint 'lenet_5'", "did you mean lenet5")),
+    "show nothing": Case("show", ("name one model", "lenet5")),
+    "show a path": Case("show gone/model.safetensors", ("no checkpoint 'gone/model.safetensors'",)),
+}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(outcome, verb: str) -> str:
+    """The one message, after the checks that hold for every error."""
+    assert outcome.status == 1
+    assert outcome.out == ""
+    assert outcome.err.startswith(f"zoo {verb}: ")
+    assert outcome.err.count(f"zoo {verb}: ") == 1
+    assert 0 < len(outcome.err.splitlines()) <= 10
+    for leak in ("Traceback", "HYDRA_FULL_ERROR", "unexpected", "Error("):
+        assert leak not in outcome.err
+    return outcome.err
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.usefixtures("offline")
+def test_an_error_is_one_message_and_leaves_no_files(case, cli, folder, trained):
+    case.plant(folder)
+    before = contents(folder)
+    verb, *words = shlex.split(case.words.format(run=trained))
+    message = refused(cli(verb, *words), verb)
+    for part in case.says:
+        assert part in message
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "predict"])
+@pytest.mark.parametrize("name", ["gpu", "mps", "ddp"])
+def test_an_accelerator_that_is_not_here_is_refused(verb, name, cli, folder, trained):
+    kind = compose("train", [f"accelerator={name}"]).accelerator.accelerator
+    if {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}[kind]:
+        pytest.skip(f"this machine has {kind}")
+    words = {"train": [], "evaluate": [f"checkpoint={trained}"], "predict": [f"checkpoint={trained}", "input=x"]}
+    message = refused(cli(verb, *words[verb], f"accelerator={name}"), verb)
+    assert "use accelerator=auto or cpu" in message
+    assert not contents(folder)
+
+
+@pytest.mark.parametrize("word", ["debug=true", "debug=True"])
+def test_debug_shows_where_an_error_came_up(word, cli, folder):
+    outcome = cli("evaluate", "checkpoint=gone", word)
+    assert outcome.status == 1
+    assert outcome.err.startswith("Traceback")
+    assert "no checkpoint 'gone'" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("seed=1,2 model=linear dataset=digits", "Regression learns real target values"),
+        ("seed=1,x model=logistic", "seed: Value 'x'"),
+        ("model=lenet5,nope", "model=nope: no such model"),
+    ],
+)
+def test_a_sweep_that_fails_says_so_once(words, says, cli, folder):
+    outcome = cli("train", "-m", *words.split())
+    assert outcome.status == 1
+    assert outcome.err.count(says) == 1
+    assert "Traceback" not in outcome.err
+    assert not [path for path in folder.rglob("*") if path.name in ("config.yaml", "sweep.csv")]

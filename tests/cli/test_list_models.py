@@ -1,0 +1,58 @@
+"""``zoo list`` names every model and checkpoint with the sizes that their configs claim."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from zoo.config import catalogue
+from zoo.config.catalogue import list_models, model_config
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_every_model_is_listed_with_its_layers_and_parameters(cli):
+    lines = cli("list").out.splitlines()
+    for name in list_models():
+        about = model_config(name)["about"]
+        cells = [
+            [cell.strip() for cell in line.split("│")] for line in lines if line.replace("│", " ").split()[:1] == [name]
+        ]
+        assert len(cells) == 1
+        assert {str(about["layers"]), f"{about['parameters']:,}", about["title"]} <= set(cells[0])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("lenet*", [name for name in list_models() if name.startswith("lenet")]),
+        ("et5", ["lenet5", "lenet5_1998", "resnet50"]),
+        ("l?near", ["linear"]),
+        ("mlp", [name for name in list_models() if "mlp" in name]),
+    ],
+)
+def test_a_pattern_narrows_the_list(pattern, names, cli):
+    out = cli("list", pattern).out
+    listed = {line.replace("│", " ").split()[0] for line in out.splitlines() if line.startswith("│")}
+    assert listed & set(list_models()) == set(names)
+
+
+@pytest.mark.parametrize(("size", "shown"), [(1024 * 234, "234 KiB"), (1024 * 12345, "12.1 MiB")])
+def test_a_checkpoint_is_listed_with_its_metric_and_size(size, shown, cli, tmp_path, monkeypatch):
+    entry = {"file": "x", "sha256": "0", "size": size, "model": "lenet5", "metric": {"test/accuracy": 0.98765}}
+    (tmp_path / "index.yaml").write_text(yaml.safe_dump({"lenet5-mnist": entry}))
+    monkeypatch.setattr(catalogue, "CHECKPOINTS", tmp_path)
+    out = cli("list", "*mnist").out
+    for part in ("lenet5-mnist", "test/accuracy 0.9877", shown):
+        assert part in out
+    assert "googlenet" not in out
+
+
+def test_listing_imports_neither_torch_nor_hydra():
+    code = "import sys; from zoo.cli.main import main; main('list', []); print({'torch', 'hydra'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"

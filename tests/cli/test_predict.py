@@ -1,0 +1,576 @@
+"""Predictions are the net's own, whatever they are read from, and are written whole or not at all."""
+
+import csv
+import resource
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from zoo.checkpoints import checkpoint as checkpoints
+from zoo.cli import predict
+from zoo.cli import predict_inputs as inputs
+from zoo.data import images
+from zoo.data.sources import digits
+from zoo.losses import probabilities
+
+
+@pytest.fixture(scope="module")
+def pixels() -> torch.Tensor:
+    """The test part of digits, 360 x 1 x 28 x 28 bytes."""
+    return digits.load().test.x
+
+
+@pytest.fixture(scope="module")
+def expected(trained, pixels) -> torch.Tensor:
+    """The net's own probabilities for them."""
+    with torch.inference_mode():
+        return checkpoints.load(trained)(checkpoints.info(trained).transforms()(pixels)).softmax(dim=1)
+
+
+def rows(path: str | Path = "predictions.csv") -> list[dict[str, str]]:
+    with Path(path).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_csv(path: Path, x: torch.Tensor, *, label: bool) -> None:
+    names = [*(["label"] if label else []), *(f"pixel{i}" for i in range(784))]
+    lines = [",".join(map(str, [*([3] if label else []), *row])) for row in x.flatten(1).tolist()]
+    path.write_text("\n".join([",".join(names), *lines]) + "\n")
+
+
+def write_pictures(folder: Path, x: torch.Tensor) -> None:
+    (folder / "deep").mkdir(parents=True)
+    for i, picture in enumerate(x[:, 0].numpy()):
+        Image.fromarray(picture).save(folder / ("deep" if i % 2 else "") / f"{i:03}.png")
+
+
+def test_an_archive_is_labelled_with_the_nets_own_answers(cli, folder, trained, pixels, expected):
+    np.savez("inputs.npz", x=pixels.numpy())
+    outcome = cli("predict", f"checkpoint={trained}", "input=inputs.npz")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "360 predictions in predictions.csv" in outcome.out
+    found = rows()
+    assert list(found[0]) == ["row", "class", "probability"]
+    assert [row["row"] for row in found] == [str(i + 1) for i in range(360)]
+    assert [row["class"] for row in found] == [str(k) for k in expected.argmax(dim=1).tolist()]
+    chance = torch.tensor([float(row["probability"]) for row in found])
+    torch.testing.assert_close(chance, expected.amax(dim=1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("label", [False, True])
+def test_a_csv_of_pixels_becomes_a_kaggle_submission(label, cli, folder, trained, pixels, expected):
+    write_csv(folder / "test.csv", pixels[:50], label=label)
+    assert cli("predict", f"checkpoint={trained}", "input=test.csv", "output=submission.csv").status == 0
+    assert (folder / "submission.csv").read_text().startswith("ImageId,Label\n1,")
+    found = rows("submission.csv")
+    assert [row["ImageId"] for row in found] == [str(i + 1) for i in range(50)]
+    assert [row["Label"] for row in found] == [str(k) for k in expected[:50].argmax(dim=1).tolist()]
+
+
+def test_format_goes_before_what_the_input_suggests(cli, folder, trained, pixels):
+    write_csv(folder / "test.csv", pixels[:3], label=False)
+    np.savez("inputs.npz", x=pixels[:3].numpy())
+    cli("predict", f"checkpoint={trained}", "input=test.csv", "output=a.csv", "format=table")
+    cli("predict", f"checkpoint={trained}", "input=inputs.npz", "output=b.csv", "format=kaggle")
+    assert list(rows("a.csv")[0]) == ["row", "class", "probability"]
+    assert list(rows("b.csv")[0]) == ["ImageId", "Label"]
+
+
+def test_a_folder_is_labelled_by_relative_path(cli, folder, trained, pixels, expected):
+    write_pictures(folder / "photos", pixels[:20])
+    assert cli("predict", f"checkpoint={trained}", "input=photos", "batch_size=7").status == 0
+    found = {row["file"]: row["class"] for row in rows()}
+    assert found == {
+        f"{'deep/' if i % 2 else ''}{i:03}.png": str(k) for i, k in enumerate(expected[:20].argmax(dim=1).tolist())
+    }
+
+
+def test_one_picture_is_labelled(cli, folder, trained, pixels, expected):
+    Image.fromarray(pixels[5, 0].numpy()).save("five.png")
+    assert cli("predict", f"checkpoint={trained}", "input=five.png", "output=deep/out.csv").status == 0
+    chance, number = expected[5].max(dim=0)
+    assert rows("deep/out.csv") == [{"file": "five.png", "class": str(int(number)), "probability": f"{chance:.6f}"}]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA"])
+def test_resize_brings_any_picture_to_what_the_net_takes(mode, cli, folder, trained, pixels, expected):
+    large = Image.fromarray(pixels[5, 0].numpy()).resize((280, 280), Image.Resampling.NEAREST)
+    large.convert(mode).save("large.png")
+    assert cli("predict", f"checkpoint={trained}", "input=large.png", "resize=true").status == 0
+    assert rows()[0]["class"] == str(int(expected[5].argmax()))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 360, 1000])
+def test_the_batch_size_does_not_change_the_predictions(batch_size, cli, folder, trained, pixels, expected):
+    np.savez("inputs.npz", x=pixels.numpy())
+    assert cli("predict", f"checkpoint={trained}", "input=inputs.npz", f"batch_size={batch_size}").status == 0
+    chance = torch.tensor([float(row["probability"]) for row in rows()])
+    torch.testing.assert_close(chance, expected.amax(dim=1), atol=1e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def quadratic(tmp_path_factory) -> Path:
+    """A run of mlp_16_16, whose outputs are no logits."""
+    from zoo.cli.main import main
+
+    run = tmp_path_factory.mktemp("quadratic") / "run"
+    main("train", ["model=mlp_16_16", "dataset=digits", "epochs=1", "progress=false", f"hydra.run.dir={run}"])
+    return run
+
+
+def test_probabilities_follow_the_loss_that_trained_the_net(cli, folder, quadratic, pixels):
+    np.savez("inputs.npz", x=pixels.numpy())
+    cli("predict", f"checkpoint={quadratic}", "input=inputs.npz")
+    outputs = checkpoints.load(quadratic)(checkpoints.info(quadratic).transforms()(pixels))
+    chance = torch.tensor([float(row["probability"]) for row in rows()])
+    torch.testing.assert_close(chance, probabilities(outputs, "quadratic").amax(dim=1), atol=1e-5, rtol=0)
+
+
+def test_a_regression_checkpoint_gives_values(cli, folder, line):
+    x = torch.linspace(-1, 1, 9)
+    np.savez("inputs.npz", x=x.numpy())
+    assert cli("predict", f"checkpoint={line}", "input=inputs.npz").status == 0
+    values = torch.tensor([float(row["value"]) for row in rows()])
+    own = checkpoints.load(line)(x[:, None])[:, 0]
+    torch.testing.assert_close(values, own.detach(), atol=1e-5, rtol=1e-5)
+    outcome = cli("predict", f"checkpoint={line}", "input=inputs.npz", "output=b.csv", "format=kaggle")
+    assert outcome.status == 1
+    assert "format=table" in outcome.err
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory) -> Path:
+    """A run of linear regression on y = x."""
+    from zoo.cli.main import main
+
+    run = tmp_path_factory.mktemp("line") / "run"
+    main("train", ["model=linear", "dataset=line", "epochs=2", "progress=false", f"hydra.run.dir={run}"])
+    return run
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_output_is_written_whole_or_not_at_all(overwrite, cli, folder, trained, pixels):
+    write_csv(folder / "test.csv", pixels[:10], label=False)
+    with (folder / "test.csv").open("a") as file:
+        file.write("1,2,3\n")
+    if overwrite:
+        (folder / "predictions.csv").write_text("of before\n")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    words = [f"checkpoint={trained}", "input=test.csv", "batch_size=10", f"overwrite={overwrite}"]
+    outcome = cli("predict", *words)
+    assert outcome.status == 1
+    assert "test.csv, line 12" in outcome.err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_overwrite_replaces_an_output(cli, folder, trained, pixels):
+    np.savez("inputs.npz", x=pixels[:2].numpy())
+    (folder / "predictions.csv").write_text("of before\n")
+    assert cli("predict", f"checkpoint={trained}", "input=inputs.npz", "overwrite=true").status == 0
+    assert len(rows()) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_stays_flat_over_two_hundred_batches(cli, folder, trained, pixels, monkeypatch):
+    write_csv(folder / "short.csv", pixels[:320], label=False)
+    lines = (folder / "short.csv").read_text().splitlines(keepends=True)
+    (folder / "long.csv").write_text("".join([lines[0], *lines[1:] * 10]))  # 3,200 rows
+    sizes = []
+
+    def watched(outputs, loss):
+        sizes.append(resident())
+        return probabilities(outputs, loss)
+
+    monkeypatch.setattr(predict, "probabilities", watched)
+    assert cli("predict", f"checkpoint={trained}", "batch_size=16", "input=long.csv").status == 0
+    assert len(sizes) == 200
+    assert max(sizes[20:]) < 1.02 * sizes[20]
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.fixture(scope="module")
+def coders(tmp_path_factory) -> dict[str, Path]:
+    """Runs of nets that learn without labels, by name."""
+    from zoo.cli.main import main
+
+    hidden = {"rbm": "20", "deep_autoencoder": "[20,15]", "dbn_generative": "[20,15]"}
+    runs = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+        for name, units in hidden.items():
+            runs[name] = tmp_path_factory.mktemp(name) / "run"
+            words = [f"model={name}", f"model.net.hidden={units}", "dataset=digits", "epochs=1", "progress=false"]
+            main("train", [*words, f"hydra.run.dir={runs[name]}"])
+    return runs
+
+
+@pytest.mark.parametrize(("name", "units"), [("rbm", 20), ("deep_autoencoder", 15)])
+def test_a_net_without_classes_gives_its_codes(name, units, cli, folder, coders, pixels):
+    np.savez("inputs.npz", x=pixels[:50].numpy())
+    outcome = cli("predict", f"checkpoint={coders[name]}", "input=inputs.npz", "batch_size=7")
+    assert (outcome.status, outcome.err) == (0, "")
+    found = rows()
+    assert list(found[0]) == ["row", *(f"code{k}" for k in range(units))]
+    assert [row["row"] for row in found] == [str(i + 1) for i in range(50)]
+    codes = torch.tensor([[float(row[f"code{k}"]) for k in range(units)] for row in found])
+    x = checkpoints.info(coders[name]).transforms()(pixels[:50])
+    torch.testing.assert_close(codes, checkpoints.load(coders[name]).encode(x).detach(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("words", [["input=inputs.npz", "format=kaggle"], ["input=test.csv"]])
+def test_codes_are_no_submission(words, cli, folder, coders, pixels):
+    np.savez("inputs.npz", x=pixels[:2].numpy())
+    write_csv(folder / "test.csv", pixels[:2], label=False)
+    before = {path.name for path in folder.iterdir()}
+    outcome = cli("predict", f"checkpoint={coders['rbm']}", *words)
+    assert (outcome.status, outcome.out) == (1, "")
+    assert len(outcome.err.splitlines()) == 1
+    assert "format=kaggle is for classes" in outcome.err
+    assert "format=table" in outcome.err
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_classes_that_are_units_of_the_net_are_predicted_by_free_energy(cli, folder, coders, pixels):
+    np.savez("inputs.npz", x=pixels.numpy())
+    run = coders["dbn_generative"]
+    assert cli("predict", f"checkpoint={run}", "input=inputs.npz").status == 0
+    found = rows()
+    assert list(found[0]) == ["row", "class", "probability"]
+    net = checkpoints.load(run)
+    with torch.inference_mode():
+        below = net.encode(checkpoints.info(run).transforms()(pixels), 1)
+        joint = [
+            -net.top.free_energy(net.top.with_labels(below, torch.full((len(below),), k))).double() for k in range(10)
+        ]
+    expected = torch.stack(joint, dim=1).softmax(dim=1)
+    chance = torch.tensor([float(row["probability"]) for row in found], dtype=torch.float64)
+    torch.testing.assert_close(chance, expected.amax(dim=1), atol=1e-4, rtol=0)
+    agree = [row["class"] == str(k) for row, k in zip(found, expected.argmax(dim=1).tolist(), strict=True)]
+    assert sum(agree) >= 358, "but for ties"
+
+
+@pytest.mark.parametrize("name", ["rbm", "dbn_generative"])
+def test_nets_of_rbms_are_exported_within_tolerance(name, cli, folder, coders, pixels, monkeypatch):
+    import logging
+
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # Hydra's, of a stream that is closed by now
+    outcome = cli("export", f"checkpoint={coders[name]}", "format=onnx")
+    assert (outcome.status, outcome.err) == (0, "")
+    session = onnxruntime.InferenceSession(f"{name}.onnx", providers=["CPUExecutionProvider"])
+    x = checkpoints.info(coders[name]).transforms()(pixels[:9]).contiguous()
+    own = checkpoints.load(coders[name])(x).detach()
+    torch.testing.assert_close(torch.from_numpy(session.run(None, {"input": x.numpy()})[0]), own, atol=1e-4, rtol=0)
+
+
+# The so many likeliest classes
+
+
+def test_top_names_the_likeliest_classes_in_order(cli, folder, trained, pixels, expected):
+    np.savez("inputs.npz", x=pixels.numpy())
+    assert cli("predict", f"checkpoint={trained}", "input=inputs.npz", "top=3").status == 0
+    found = rows()
+    assert list(found[0]) == ["row", "class", "probability", "class2", "probability2", "class3", "probability3"]
+    chances, numbers = expected.topk(3, dim=1)
+    for k, suffix in enumerate(("", "2", "3")):
+        assert [row[f"class{suffix}"] for row in found] == [str(number) for number in numbers[:, k].tolist()]
+        chance = torch.tensor([float(row[f"probability{suffix}"]) for row in found])
+        torch.testing.assert_close(chance, chances[:, k], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["top=11"], "top=11: the checkpoint knows 10 classes"),
+        (["top=0"], "top=0: at least 1"),
+        (["top=2", "format=kaggle"], "top=2: format=kaggle has room for one class; use format=table"),
+        (["on_bad_image=ignore"], "on_bad_image=ignore: choose refuse or skip"),
+        (["output=photos.png"], "output=photos.png: the sheet of pictures would go there"),
+        (["output=photos/0/000.csv", "overwrite=true"], "photos/0/000.png is part of the input"),
+        (["output=photos/0/000.png", "sheet=false", "overwrite=true"], "photos/0/000.png is part of the input"),
+        (["output=there.csv"], "there.png exists; add overwrite=true"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_one_line_and_nothing_is_computed(
+    words, says, cli, folder, trained, pixels, monkeypatch
+):
+    write_labelled(folder / "photos", pixels[:3], ["0", "0", "1"])
+    (folder / "there.png").write_text("of before")
+    before = contents(folder)
+    monkeypatch.setattr(images, "read", None)
+    outcome = cli("predict", f"checkpoint={trained}", "input=photos", *words)
+    assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
+    assert says in outcome.err
+    assert contents(folder) == before
+
+
+def test_an_input_is_never_replaced(cli, folder, trained, pixels):
+    write_csv(folder / "test.csv", pixels[:2], label=False)
+    before = contents(folder)
+    outcome = cli("predict", f"checkpoint={trained}", "input=test.csv", "output=./test.csv", "overwrite=true")
+    assert outcome.status == 1
+    assert "test.csv is part of the input" in outcome.err
+    assert contents(folder) == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# Mirror images
+
+
+def test_flips_average_the_probabilities_of_a_picture_and_its_mirror_image(cli, folder, quadratic, pixels):
+    np.savez("inputs.npz", x=pixels[:50].numpy())
+    words = [f"checkpoint={quadratic}", "input=inputs.npz"]
+    assert cli("predict", *words, "flips=true").status == 0
+    assert cli("predict", *words, "output=plain.csv").status == 0
+    net, preprocess = checkpoints.load(quadratic), checkpoints.info(quadratic).transforms()
+    both = [probabilities(net(preprocess(x)).detach(), "quadratic") for x in (pixels[:50], pixels[:50].flip(-1))]
+    chance = torch.tensor([float(row["probability"]) for row in rows()])
+    torch.testing.assert_close(chance, sum(both).div(2).amax(dim=1), atol=1e-5, rtol=0)
+    chance = torch.tensor([float(row["probability"]) for row in rows("plain.csv")])
+    torch.testing.assert_close(chance, both[0].amax(dim=1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("word", "flipped"), [("flips=null", True), ("flips=false", False)])
+def test_flips_are_what_the_task_says_unless_told_otherwise(word, flipped, cli, folder, trained, pixels):
+    net, about = checkpoints.open_checkpoint(trained)
+    checkpoints.save(net, "flips.safetensors", replace(about, task={**about.task, "flips": True}))
+    np.savez("inputs.npz", x=pixels[:20].numpy())
+    cli("predict", "checkpoint=flips.safetensors", "input=inputs.npz", word)
+    cli("predict", f"checkpoint={trained}", "input=inputs.npz", f"flips={flipped}", "output=expected.csv")
+    assert rows() == rows("expected.csv")
+
+
+def test_flips_are_for_classes_of_pictures(cli, folder, line):
+    np.savez("inputs.npz", x=np.zeros((2, 1)))
+    outcome = cli("predict", f"checkpoint={line}", "input=inputs.npz", "flips=true")
+    assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
+    assert "flips=true averages the probabilities of classes" in outcome.err
+    outcome = cli("predict", f"checkpoint={line}", "input=inputs.npz", "top=2")
+    assert "top=2: this checkpoint has no classes" in outcome.err
+
+
+# Labels from the names of folders
+
+
+def write_labelled(folder: Path, x: torch.Tensor, labels: list[str]) -> None:
+    for i, (picture, label) in enumerate(zip(x[:, 0].numpy(), labels, strict=True)):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / label / f"{i:03}.png")
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> dict:
+    """What the sheet is told to draw."""
+    asked: dict = {}
+
+    def sheet(tiles, captions, path, **options):
+        asked.update(options, tiles=tiles, captions=captions)
+        path.write_bytes(b"sheet")
+
+    monkeypatch.setattr("zoo.cli.predict.pictures.sheet", sheet)
+    return asked
+
+
+def test_folders_named_for_classes_are_labels(cli, folder, trained, pixels, expected, drawn):
+    labels = [str((k + (i < 4)) % 10) for i, k in enumerate(expected[:40].argmax(dim=1).tolist())]  # four wrong
+    write_labelled(folder / "photos", pixels[:40], labels)
+    outcome = cli("predict", f"checkpoint={trained}", "input=photos", "batch_size=7", "top=2")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "40 predictions in predictions.csv, 36 of 40 right (90.0%)" in outcome.out
+    found = rows()
+    assert list(found[0]) == ["file", "class", "probability", "class2", "probability2", "label"]
+    assert [row["label"] for row in found] == [row["file"].split("/")[0] for row in found] == sorted(labels)
+    assert drawn["title"] == "4 of 40 wrong, then the least certain"
+    assert drawn["wrong"] == [True] * 4 + [False] * 20
+    named = {
+        Path(caption[0]).stem: (caption, tile) for caption, tile in zip(drawn["captions"], drawn["tiles"], strict=True)
+    }
+    chance, number = expected[:40].max(dim=1)
+    wrong = sorted(range(4), key=lambda i: chance[i])
+    right = sorted(range(4, 40), key=lambda i: chance[i])[:20]
+    assert list(named) == [f"{i:03}" for i in [*wrong, *right]]
+    for i in [*wrong, *right]:
+        caption, tile = named[f"{i:03}"]
+        line = [f"{labels[i]}/{i:03}.png", f"{int(number[i])} {chance[i]:.3f}"]
+        assert caption == line + ([f"true {labels[i]}"] if i in wrong else [])
+        assert torch.equal(tile, pixels[i] / 255)
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ("cat/1.png", "without labels: cat in photos is no class"),
+        ("loose.png", "without labels: 1 of the pictures in photos lie outside the folders of classes"),
+    ],
+)
+def test_half_a_set_of_labels_is_none_and_is_said(extra, says, cli, folder, trained, pixels):
+    write_labelled(folder / "photos", pixels[:4], ["0", "1", "1", "7"])
+    (folder / "photos" / "cat").mkdir()
+    Image.fromarray(pixels[0, 0].numpy()).save(folder / "photos" / extra)
+    outcome = cli("predict", f"checkpoint={trained}", "input=photos", "sheet=false")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "5 predictions in predictions.csv" in outcome.out
+    assert says in outcome.out
+    assert "right" not in outcome.out
+    assert list(rows()[0]) == ["file", "class", "probability"]
+
+
+def test_folders_of_other_names_are_no_labels_and_need_no_word(cli, folder, trained, pictures):
+    outcome = cli("predict", f"checkpoint={trained}", f"input={pictures}", "sheet=false")
+    assert outcome.out == "20 predictions in predictions.csv\n"
+    assert "label" not in rows()[0]
+
+
+# The sheet
+
+
+@pytest.mark.parametrize("count", [1, 24, 60])
+def test_the_sheet_shows_the_least_certain(count, cli, folder, trained, pixels, expected, drawn):
+    write_pictures(folder / "photos", pixels[:count])
+    outcome = cli("predict", f"checkpoint={trained}", "input=photos", "batch_size=7")
+    assert "what to look at first in predictions.png" in outcome.out
+    chance = expected[:count].amax(dim=1)
+    order = chance.sort(stable=True).indices[:24].tolist()
+    assert [Path(caption[0]).stem for caption in drawn["captions"]] == [f"{i:03}" for i in order]
+    assert not any(drawn["wrong"])
+    assert drawn["title"] == ("the 24 least certain of 60" if count == 60 else f"all {count}, the least certain first")
+
+
+def test_what_is_kept_for_the_sheet_holds_no_batch_in_memory():
+    tally = predict._Tally(["cat", "dog"])
+    for first in range(0, 300, 100):
+        tally.add([f"{i}.png" for i in range(first, first + 100)], torch.zeros(100, 1, 4, 4), torch.rand(100, 2), [])
+    assert len(tally.shown) == 24
+    assert all(shown.tile.untyped_storage().nbytes() == 4 * 16 for shown in tally.shown)
+
+
+def test_the_sheet_is_a_picture_beside_the_csv_and_can_be_left_out(cli, folder, trained, pixels):
+    write_pictures(folder / "photos", pixels[:30])
+    assert cli("predict", f"checkpoint={trained}", "input=photos", "output=deep/out.csv").status == 0
+    assert sorted(path.name for path in (folder / "deep").iterdir()) == ["out.csv", "out.png"]
+    with Image.open("deep/out.png") as picture:
+        assert picture.format == "PNG"
+    cli("predict", f"checkpoint={trained}", "input=photos", "output=bare/out.csv", "sheet=false")
+    assert [path.name for path in (folder / "bare").iterdir()] == ["out.csv"]
+
+
+def test_a_sheet_that_cannot_be_drawn_leaves_no_csv(cli, folder, trained, pixels, monkeypatch):
+    write_pictures(folder / "photos", pixels[:3])
+
+    def fail(tiles, captions, path, **options):
+        path.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("zoo.cli.predict.pictures.sheet", fail)
+    outcome = cli("predict", f"checkpoint={trained}", "input=photos")
+    assert outcome.status == 1
+    assert "disk full" in outcome.err
+    assert [path.name for path in folder.iterdir()] == ["photos"]
+
+
+def test_codes_have_no_sheet(cli, folder, coders, pixels):
+    write_pictures(folder / "photos", pixels[:3])
+    assert cli("predict", f"checkpoint={coders['rbm']}", "input=photos").status == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["photos", "predictions.csv"]
+
+
+# Pictures as they come
+
+
+def test_a_picture_that_cannot_be_read_is_refused_or_left_out_by_name(cli, folder, trained, pixels):
+    write_labelled(folder / "photos", pixels[:9], list("012345678"))
+    (folder / "photos" / "4" / "004.png").write_text("no picture")
+    words = [f"checkpoint={trained}", "input=photos", "batch_size=2"]
+    outcome = cli("predict", *words)
+    assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
+    assert "photos/4/004.png: not a readable picture" in outcome.err
+    assert [path.name for path in folder.iterdir()] == ["photos"]
+    outcome = cli("predict", *words, "on_bad_image=skip")
+    assert outcome.status == 0
+    assert outcome.err.startswith("left out: photos/4/004.png: not a readable picture")
+    assert len(outcome.err.splitlines()) == 1
+    assert "8 predictions in predictions.csv" in outcome.out
+    assert "1 left out" in outcome.out
+    assert [(row["file"], row["label"]) for row in rows()] == [(f"{k}/{k:03}.png", str(k)) for k in range(9) if k != 4]
+
+
+def test_none_that_can_be_read_is_an_error(cli, folder, trained):
+    (folder / "photos").mkdir()
+    (folder / "photos" / "a.png").write_text("no picture")
+    outcome = cli("predict", f"checkpoint={trained}", "input=photos", "on_bad_image=skip")
+    assert outcome.status == 1
+    assert "photos: none of the 1 pictures can be read" in outcome.err
+    assert "a.png" in outcome.err
+    assert [path.name for path in folder.iterdir()] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("source", "side", "word", "resized"),
+    [
+        ("zoo.data.sources.digits.load", None, "resize=null", False),
+        ("zoo.data.sources.image_folder.load", None, "resize=null", True),
+        ("zoo.data.sources.faces.load", None, "resize=null", True),
+        ("zoo.data.sources.digits.load", 30, "resize=null", True),
+        ("zoo.data.sources.image_folder.load", None, "resize=false", False),
+        ("zoo.data.sources.digits.load", None, "resize=true", True),
+    ],
+)
+def test_pictures_are_brought_to_size_where_the_training_data_were(
+    source, side, word, resized, cli, folder, trained, pixels
+):
+    net, about = checkpoints.open_checkpoint(trained)
+    preprocess = {**about.preprocess, "side": side, "interpolation": "bicubic"}
+    data = {**about.dataset_config, "source": {"_target_": source}}
+    checkpoints.save(net, "own.safetensors", replace(about, preprocess=preprocess, dataset_config=data))
+    Image.fromarray(pixels[5, 0].numpy()).resize((300, 200)).save("large.png")
+    outcome = cli("predict", "checkpoint=own.safetensors", "input=large.png", word)
+    if not resized:
+        assert outcome.status == 1
+        assert "large.png: the picture is 1x200x300" in outcome.err
+        return
+    raw = images.read("large.png", (1, 28, 28), resize=True, side=side, interpolation="bicubic")
+    own = net(about.transforms()(raw[None])).softmax(dim=1).amax().detach()
+    assert float(rows()[0]["probability"]) == pytest.approx(float(own), abs=1e-5)
+
+
+def test_pictures_are_read_ahead_but_not_all_at_once(folder, monkeypatch):
+    begun, lock = [], threading.Lock()
+
+    def read(path):
+        with lock:
+            begun.append(path)
+        return torch.full((1, 2, 2), int(path.stem), dtype=torch.uint8)
+
+    files = [folder / f"{i:03}.png" for i in range(200)]
+    monkeypatch.setattr(inputs, "THREADS", 4)
+    seen = []
+    for names, batch in inputs.pictures(files, folder, read, batch_size=10):
+        assert batch.shape[1:] == (1, 2, 2)
+        seen += zip(names, batch[:, 0, 0, 0].tolist(), strict=True)
+        assert len(begun) <= len(seen) + 10
+    assert seen == [(path.name, int(path.stem)) for path in files]
+    assert sorted(begun) == files
+
+
+def test_a_file_name_of_any_bytes_is_written_as_it_is(cli, folder, trained, pixels):
+    (folder / "photos").mkdir()
+    for name in ("$a_b$ [bold].png", 'komma, "und".png', "日本.png", "raw\udcff.png"):
+        Image.fromarray(pixels[0, 0].numpy()).save(folder / "photos" / "x.png")
+        (folder / "photos" / "x.png").rename(folder / "photos" / name)
+    outcome = cli("predict", f"checkpoint={trained}", "input=photos")
+    assert (outcome.status, outcome.err) == (0, "")
+    with Path("predictions.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        assert {row["file"] for row in csv.DictReader(file)} == {path.name for path in (folder / "photos").iterdir()}

@@ -1,0 +1,45 @@
+"""``zoo show`` prints a card for every model and checkpoint, and its sums are right."""
+
+import re
+
+import pytest
+
+from zoo.checkpoints import checkpoint as checkpoints
+from zoo.config.catalogue import list_models, model_config
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_a_models_card_adds_up_to_its_claim(name, cli):
+    outcome = cli("show", name)
+    assert (outcome.status, outcome.err) == (0, "")
+    about = model_config(name)["about"]
+    assert f"{about['parameters']:,} parameters, {about['layers']} layers with weights" in outcome.out
+    rows = [line.split("│")[1:-1] for line in outcome.out.splitlines() if line.startswith("│")]
+    assert sum(int(row[-1].replace(",", "")) for row in rows) == about["parameters"]
+    assert all(re.fullmatch(r"\d+(x\d+)*", row[2].strip()) for row in rows)
+    words = " ".join(outcome.out.split())
+    for part in (about["title"], about["paper"], *about["deviations"]):
+        assert part in words
+
+
+def test_the_card_of_lenet5_shows_the_shapes_of_the_paper(cli):
+    out = cli("show", "lenet5").out
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    assert "input 1x28x28" in out
+    assert rows[-1][2:] == ["10", "850"]
+    assert {"6x28x28", "6x14x14", "16x10x10", "120", "84"} <= {row[2] for row in rows}
+
+
+@pytest.mark.parametrize("ending", ["", "/model.safetensors"])
+def test_a_checkpoint_says_what_it_is(ending, cli, trained):
+    outcome = cli("show", f"{trained}{ending}")
+    about = checkpoints.info(trained)
+    assert (outcome.status, outcome.err) == (0, "")
+    for part in ("lenet5 on digits", "61,706 parameters", about.command, about.license, "input: 1x28x28"):
+        assert part in outcome.out
+    assert f"test/accuracy {about.metrics['test/accuracy']:.4f}" in outcome.out

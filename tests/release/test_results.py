@@ -1,0 +1,260 @@
+"""Table, cards, index and files say the same; an indexed number is what is measured; the first seed's file ships."""
+
+import hashlib
+import json
+import re
+
+import pytest
+import torch
+import yaml
+
+from zoo import models
+from zoo.checkpoints import checkpoint as checkpoints
+from zoo.cli import reproduce
+from zoo.config import catalogue
+from zoo.release import publish, results
+from zoo.release.claims import Claim
+
+ERROR = {"quantity": "test error, %", "reference": 0.95, "source": "a paper", "goal": 0.6}
+PAIRED = {**ERROR, "quantity": "test accuracy, %", "goal": 86, "gain": 5}
+CLAIMED = [name for name, entry in catalogue.index().items() if "claim" in entry]
+
+
+def test_what_is_generated_is_what_the_index_says():
+    stale = [path.name for path, text in results.documents().items() if not path.is_file() or path.read_text() != text]
+    assert not stale, "run python -m zoo.release.results"
+
+
+@pytest.mark.parametrize("name", catalogue.list_checkpoints())
+def test_the_index_says_what_the_file_is(name):
+    entry = catalogue.index()[name]
+    content = (catalogue.CHECKPOINTS / entry["file"]).read_bytes()
+    about = checkpoints.info(name)
+    assert hashlib.sha256(content).hexdigest() == entry["sha256"]
+    assert len(content) == entry["size"]
+    assert about.name == entry["model"]
+    for metric in entry["metric"].keys() & about.metrics.keys():
+        assert entry["metric"][metric] == about.metrics[metric]
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_the_file_that_ships_is_of_the_first_seed_of_its_recipe(name):
+    entry = catalogue.index()[name]
+    claim = Claim(**entry["claim"])
+    assert entry["seeds"][0] == min(entry["seeds"])
+    assert len(entry["values"]) == len(entry["seeds"]) >= 3
+    halved = entry["size"] < 3 * entry["parameters"]  # and measured anew
+    assert claim.value(entry["metric"]) == pytest.approx(entry["values"][0], abs=0.05 if halved else 1e-4)
+    recipe = yaml.safe_load((catalogue.CONF / "experiment" / f"{entry['experiment']}.yaml").read_text())
+    assert recipe["claim"] == entry["claim"]
+    about = checkpoints.info(name)
+    assert f"experiment={entry['experiment']}" in about.command
+    assert about.num_params == entry["parameters"]
+
+
+@pytest.mark.parametrize("name", CLAIMED)
+def test_a_card_puts_the_figure_in_words_and_gives_the_call_that_makes_the_net(name):
+    entry = catalogue.index()[name]
+    card = results.card(name, entry)
+    (figure,) = re.findall(r"^\*\*Figure\.\*\* ([A-Z].{100,}[.:])$", card, re.MULTILINE)
+    assert "``" not in figure
+    (call,) = re.findall(r"^\*\*Net\.\*\* `(.+)`$", card, re.MULTILINE)
+    net = eval(call, vars(models))  # as a reader would
+    net.load_state_dict(checkpoints.load(name).state_dict())
+
+
+def test_all_files_together_are_small_enough_to_ship():
+    sizes = [path.stat().st_size for path in catalogue.CHECKPOINTS.glob("*.safetensors")]
+    assert sum(sizes) <= 60 * 2**20
+    build = (catalogue.CHECKPOINTS.parent / "pyproject.toml").read_text()
+    for path in catalogue.CHECKPOINTS.glob("*.safetensors"):
+        assert (path.stat().st_size > results.IN_WHEEL) == (f'exclude = ["/checkpoints/{path.name}"]' in build)
+
+
+@pytest.mark.slow  # a log-likelihood takes minutes
+@pytest.mark.mnist
+@pytest.mark.parametrize("name", CLAIMED)
+def test_an_indexed_metric_is_what_is_measured(name, mnist_root, monkeypatch, folder, cli):
+    monkeypatch.setenv("ZOO_DATA", mnist_root)
+    entry = catalogue.index()[name]
+    likelihood = any("log_likelihood" in metric for metric in entry["metric"])
+    words = (f"likelihood={likelihood}", *entry["claim"].get("evaluate", ()))
+    assert cli("evaluate", f"checkpoint={name}", "output=metrics.json", *words).status == 0
+    measured = json.loads((folder / "metrics.json").read_text())
+    for metric, value in entry["metric"].items():
+        assert measured[metric] == pytest.approx(value, rel=reproduce.TOLERANCE)
+
+
+# Claims
+
+
+def test_a_quantity_is_computed_from_the_metrics():
+    assert Claim(**ERROR).value({"test/accuracy": 0.9945}) == pytest.approx(0.55)
+    assert Claim(**{**ERROR, "quantity": "test accuracy, %"}).value({"test/accuracy": 0.9945}) == pytest.approx(99.45)
+    bracket = {"test/log_likelihood_ais": -85.0, "test/log_likelihood_reverse_ais": -88.0}
+    assert Claim(**{**ERROR, "quantity": "log p of the test part, nats"}).value(bracket) == pytest.approx(-86.5)
+    with pytest.raises(ValueError, match="needs the metric test/accuracy"):
+        Claim(**ERROR).value({})
+    with pytest.raises(ValueError, match="choose one of"):
+        Claim(**{**ERROR, "quantity": "speed"})
+
+
+@pytest.mark.parametrize(
+    ("quantity", "values", "bound", "good"),
+    [
+        ("test error, %", [0.5, 0.7], 0.6, True),
+        ("test error, %", [0.5, 0.72], 0.6, False),
+        ("test error, %", [0.603], 0.6, True),  # as it is printed
+        ("test accuracy, %", [99.0], 98.6, True),
+        ("test accuracy, %", [98.5], 98.6, False),
+    ],
+)
+def test_a_bound_is_reached_by_the_mean(quantity, values, bound, good):
+    assert Claim(**{**ERROR, "quantity": quantity}).reaches(values, bound) is good
+
+
+def test_a_row_shows_mean_and_deviation_and_what_was_not_reached():
+    entry = {"claim": ERROR, "values": [0.5, 0.6, 0.7], "seeds": [1, 2, 3], "parameters": 61706, "minutes": 2.5}
+    entry |= {"hardware": "a machine", "experiment": "good"}
+    text = results.table({"good": entry, "short": {**entry, "values": [0.8, 0.9, 1.0]}})
+    good, short = (line for line in text.splitlines() if line.startswith("| ["))
+    assert "| 61,706 | test error, % | 0.95 | 0.60 ± 0.10 | 3 | 0.60 | 2.5 |" in good
+    assert "| 0.90 ± 0.10 | 3 | 0.60: **not reached** |" in short
+    assert "a paper" in text
+
+
+# Publishing
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Two seeds of a recipe that claims something, the second one first."""
+    from zoo.cli.main import main
+
+    root = tmp_path_factory.mktemp("sweep")
+    (root / "conf" / "experiment").mkdir(parents=True)
+    claim = {**ERROR, "deviations": ["an epoch in place of ten"]}
+    recipe = {"epochs": 1, "progress": False, "claim": claim, "defaults": [{"override /model": "logistic"}]}
+    text = "# @package _global_\n" + yaml.safe_dump(recipe)
+    (root / "conf" / "experiment" / "mine.yaml").write_text(text)
+    words = ["-m", "--config-dir", str(root / "conf"), "experiment=mine", "seed=2,1", "dataset.test=1500"]
+    main("train", [*words, f"hydra.sweep.dir={root / 'sweep'}"])
+    return root / "sweep"
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """An empty folder of checkpoints."""
+    for module in ("zoo.config.catalogue", "zoo.checkpoints.checkpoint"):
+        monkeypatch.setattr(f"{module}.CHECKPOINTS", tmp_path / "checkpoints")
+    return tmp_path / "checkpoints"
+
+
+def test_what_is_published_is_the_first_seeds_file_with_all_seeds_values(sweep, shelf, cli):
+    entry = publish.publish("mine", sweep)
+    assert entry["seeds"] == [1, 2]
+    errors = [100 - 100 * json.loads((sweep / job / "metrics.json").read_text())["test/accuracy"] for job in "10"]
+    assert entry["values"] == pytest.approx(errors, abs=1e-4)
+    assert (shelf / "mine.safetensors").read_bytes() == (sweep / "1" / "model.safetensors").read_bytes()
+    assert catalogue.index()["mine"] == entry
+    results.main([])
+    assert (shelf.parent / "RESULTS.md").read_text() == results.table({"mine": entry})
+    card = (shelf / "mine.md").read_text()
+    for part in ("Multinomial logistic regression", "a paper", "zoo train experiment=mine seed=1", "CC BY 4.0"):
+        assert part in card
+    assert "- an epoch in place of ten\n" in card
+    results.main(["--check"])
+    (shelf / "mine.md").write_text("by hand")
+    with pytest.raises(SystemExit, match=r"mine\.md"):
+        results.main(["--check"])
+
+
+@pytest.mark.slow
+def test_a_large_file_ships_in_halves_and_is_measured_as_it_ships(sweep, shelf, monkeypatch):
+    monkeypatch.setattr(publish, "LARGE", 0)
+    entry = publish.publish("mine", sweep)
+    net, about = checkpoints.open_checkpoint("mine")
+    original = checkpoints.load(sweep / "1")
+    assert entry["size"] < (sweep / "1" / "model.safetensors").stat().st_size
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, original.state_dict()[name].half().float())
+    (measured,) = entry["metric"].items()
+    assert about.metrics[measured[0]] == measured[1]
+    assert "16 bits a number" in results.card("mine", entry)
+
+
+def test_a_paired_comparison_becomes_a_section(tmp_path, shelf, monkeypatch):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(yaml.safe_dump({"claim": PAIRED}))
+    monkeypatch.setattr(catalogue, "CONF", tmp_path / "conf")
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    rows = [
+        "dataset.labels,metric,epochs=5,epochs=0,difference,from,to,pairs",
+        "100,test/accuracy,0.85,0.79,0.06,0.05,0.07,5",
+        "100,test/loss,0.5,0.7,-0.2,-0.3,-0.1,5",
+    ]
+    (sweep / "paired.csv").write_text("\n".join(rows) + "\n")
+    publish.main("mine", sweep)
+    results.main([])
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "## mine" in text
+    assert "| labels | `epochs=5` | `epochs=0` | difference (95 %) | pairs |" in text
+    assert "| 100 | 85.00 | 79.00 | 6.00 (5.00 to 7.00) | 5 |" in text
+    assert text.count("| 100 |") == 1, "the headline alone"
+    assert "Goals of the first row: 86 (**not reached**), and 5 points more (reached)." in text
+
+
+def test_runs_of_two_recipes_are_not_published(sweep, shelf, tmp_path):
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(sweep, other)
+    config = other / "0" / "config.yaml"
+    config.write_text(config.read_text().replace("lr: 0.003", "lr: 0.004"))
+    with pytest.raises(ValueError, match="model is another than"):
+        publish.publish("mine", other)
+    with pytest.raises(FileNotFoundError, match="no finished runs"):
+        publish.publish("mine", tmp_path / "nowhere")
+    assert not shelf.exists()
+
+
+def test_a_run_without_a_claim_is_not_published(trained, shelf, tmp_path):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "0").symlink_to(trained)
+    with pytest.raises(ValueError, match="claims nothing"):
+        publish.publish("mine", tmp_path / "sweep")
+
+
+# Reproducing
+
+
+@pytest.mark.slow
+def test_the_shipped_checkpoint_of_the_embedded_digits_is_reproduced(cli):
+    outcome = cli("reproduce", "lenet5-digits")
+    assert outcome.status == 0, outcome.err
+    assert "as it says" in outcome.out
+
+
+def test_a_number_that_differs_is_an_error(cli, monkeypatch):
+    entry = {**catalogue.index()["lenet5-digits"], "metric": {"test/accuracy": 0.99}}
+    monkeypatch.setattr("zoo.cli.reproduce.index", lambda: {"lenet5-digits": entry})
+    monkeypatch.setattr("zoo.cli.reproduce._zoo", lambda verb, *words: _write(words, {"test/accuracy": 0.98}))
+    outcome = cli("reproduce", "all")
+    assert outcome.status == 1
+    assert "lenet5-digits test/accuracy: 0.9800, not 0.9900" in outcome.err
+
+
+@pytest.mark.parametrize("words", [[], ["lenet5-digit"], ["a", "b"], ["lenet5-digits", "--train"]])
+def test_what_cannot_be_reproduced_is_one_line(cli, words):
+    outcome = cli("reproduce", *words)
+    assert outcome.status == 1
+    assert len(outcome.err.splitlines()) == 1
+    assert "lenet5-digits" in outcome.err
+
+
+def _write(words, metrics):
+    from pathlib import Path
+
+    output = next(word.removeprefix("output=") for word in words if word.startswith("output="))
+    Path(output).write_text(json.dumps(metrics))

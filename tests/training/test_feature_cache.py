@@ -1,0 +1,120 @@
+"""Codes computed once are those that every batch would have computed, or there are none."""
+
+import pytest
+import torch
+
+from zoo.data import datamodule as module
+from zoo.data.preprocess import Preprocess
+from zoo.data.splits import InMemory, Splits
+from zoo.models import DBN, StackedAutoencoder
+from zoo.training import feature_cache as features
+from zoo.training.feature_cache import encoded
+
+CPU = torch.device("cpu")
+CLASSES = ("a", "b", "c")
+
+
+def examples(count: int, seed: int) -> InMemory:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(256, (count, 1, 4, 5), dtype=torch.uint8, generator=generator)
+    return InMemory(x, torch.arange(count) % 3)
+
+
+@pytest.fixture
+def splits() -> Splits:
+    return Splits(examples(23, 0), examples(7, 1), examples(5, 2), (1, 4, 5), CLASSES)
+
+
+def make(kind: type) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return kind(in_shape=[1, 4, 5], num_classes=3, hidden=[6, 4, 3], dropout=0.5, input_dropout=0.5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("kind", [DBN, StackedAutoencoder])
+def test_codes_are_those_of_the_preprocessed_examples(kind, depth, standardize, training, splits, monkeypatch):
+    monkeypatch.setattr(module, "EVALUATION_BATCH", 10)
+    net = make(kind).train(training)
+    preprocess = Preprocess.fit(splits.train.x, standardize=standardize)
+    codes, nothing = encoded(net, splits, preprocess, depth=depth, device=CPU)
+    width = (6, 4, 3)[depth - 1]
+    for coded, raw in ((codes.train, splits.train), (codes.validation, splits.validation)):
+        torch.testing.assert_close(coded.x, net.encode(preprocess(raw.x), depth).detach())
+        assert (coded.x.shape, coded.x.dtype) == ((len(raw), width), torch.float32)
+        assert not coded.x.requires_grad
+        assert not coded.x.is_inference(), "autograd could not use it"
+        assert torch.equal(coded.y, raw.y)
+        assert torch.equal(nothing(coded.x), coded.x), "nothing is left to be done"
+    assert (codes.shape, codes.classes, codes.targets) == ((width,), CLASSES, 0)
+    assert nothing.shape == (width,)
+    assert net.training is training
+
+
+def test_without_a_validation_part_there_are_codes_of_the_training_part_alone(splits):
+    preprocess = Preprocess((1, 4, 5))
+    codes, _ = encoded(make(DBN), Splits(splits.train, None, None, (1, 4, 5), CLASSES), preprocess, depth=1, device=CPU)
+    assert codes.validation is None
+    assert len(codes.train) == 23
+
+
+def test_real_targets_stay_with_their_codes():
+    x, y = torch.rand(9, 6), torch.rand(9, 2)
+    net = DBN(in_shape=[6], num_classes=2, hidden=[4, 3])
+    codes, _ = encoded(
+        net, Splits(InMemory(x, y), None, None, (6,), targets=2), Preprocess((6,), 1.0), depth=1, device=CPU
+    )
+    assert torch.equal(codes.train.y, y)
+    assert (codes.num_outputs, codes.classes) == (2, ())
+
+
+def test_codes_that_would_not_fit_are_not_computed(splits, monkeypatch):
+    net, preprocess = make(DBN), Preprocess((1, 4, 5))
+    monkeypatch.setattr(features, "LIMIT", 4 * 6 * (23 + 7))
+    assert encoded(net, splits, preprocess, depth=1, device=CPU) is not None
+    monkeypatch.setattr(features, "LIMIT", 4 * 6 * (23 + 7) - 1)
+    assert encoded(net, splits, preprocess, depth=1, device=CPU) is None
+    assert encoded(net, splits, preprocess, depth=2, device=CPU) is not None, "4 units for 6"
+
+
+class OnDisk:
+    """Examples that are read when they are asked for; how many at a time is kept."""
+
+    def __init__(self, kept: InMemory):
+        self.kept, self.asked = kept, []
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+    def __getitems__(self, indices):
+        self.asked.append(len(indices))
+        return self.kept.x[indices], self.kept.y[indices]
+
+    def labels(self) -> torch.Tensor:
+        return self.kept.y
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_examples_that_are_not_in_memory_are_read_in_parts_and_coded_alike(part, splits, monkeypatch):
+    monkeypatch.setattr(module, "EVALUATION_BATCH", 10)
+    parts = {"train": splits.train, "validation": splits.validation}
+    parts[part] = OnDisk(parts[part])
+    net, preprocess = make(DBN), Preprocess((1, 4, 5))
+    expected, _ = encoded(net, splits, preprocess, depth=2, device=CPU)
+    data = Splits(parts["train"], parts["validation"], None, (1, 4, 5), CLASSES)
+    codes, _ = encoded(net, data, preprocess, depth=2, device=CPU)
+    for name in parts:
+        assert torch.equal(getattr(codes, name).x, getattr(expected, name).x)
+        assert torch.equal(getattr(codes, name).y, getattr(expected, name).y)
+    width_first = [1] if part == "train" else []
+    assert parts[part].asked == width_first + {"train": [10, 10, 3], "validation": [7]}[part]
+
+
+def test_the_weights_and_chance_stay_as_they_were(splits):
+    net = make(DBN)
+    before, chance = {name: value.clone() for name, value in net.state_dict().items()}, torch.get_rng_state()
+    encoded(net, splits, Preprocess((1, 4, 5)), depth=2, device=CPU)
+    assert torch.equal(torch.get_rng_state(), chance)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in net.parameters())

@@ -1,0 +1,248 @@
+"""A sweep over seeds and two values of a key is a paired comparison, with the interval that a textbook gives."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import OmegaConf
+from scipy import stats
+
+from zoo.config.catalogue import CONF
+from zoo.training.sweep import SweepTable, paired
+
+KEY = "model.net.dropout"
+
+
+def jobs(*rows: tuple[dict, float], metric: str = "test/accuracy") -> tuple[list[dict], list[dict]]:
+    """Settings and metrics of jobs, from (settings, value) each."""
+    settings = [{key: str(value) for key, value in row.items()} for row, _ in rows]
+    return settings, [{metric: value, "val/accuracy": 0.5} for _, value in rows]
+
+
+def crossed(values: dict[str, list[float]], key: str = KEY) -> list[tuple[dict, float]]:
+    """A job for every value of the key and every seed from 1 on."""
+    return [({key: v, "seed": s}, found) for v, row in values.items() for s, found in enumerate(row, 1)]
+
+
+FIVE = {"0": [0.91, 0.93, 0.90, 0.94, 0.92], "0.5": [0.95, 0.94, 0.93, 0.96, 0.94]}
+
+
+def test_the_interval_is_that_of_a_paired_t_test():
+    (row,) = paired(*jobs(*crossed(FIVE)))
+    test = stats.ttest_rel(FIVE["0"], FIVE["0.5"])
+    interval = test.confidence_interval(0.95)
+    assert row["metric"] == "test/accuracy"
+    assert row["pairs"] == 5
+    assert row[f"{KEY}=0"] == pytest.approx(np.mean(FIVE["0"]))
+    assert row[f"{KEY}=0.5"] == pytest.approx(np.mean(FIVE["0.5"]))
+    assert row["difference"] == pytest.approx(np.mean(FIVE["0"]) - np.mean(FIVE["0.5"]))
+    assert row["difference"] < 0, "the first value's minus the second's"
+    assert (row["from"], row["to"]) == pytest.approx((interval.low, interval.high))
+
+
+def test_the_difference_is_the_first_values_minus_the_seconds_in_the_order_they_were_asked_for():
+    (row,) = paired(*jobs(*crossed({"0.5": FIVE["0.5"], "0": FIVE["0"]})))
+    assert row["difference"] == pytest.approx(0.024)
+    assert row["from"] < 0.024 < row["to"]
+
+
+def test_the_order_of_the_jobs_does_not_matter_to_the_pairs():
+    rows = crossed(FIVE)
+    mixed = [rows[0], *rows[:0:-1]]  # the first value stays first
+    assert paired(*jobs(*mixed)) == [pytest.approx(row) for row in paired(*jobs(*rows))]
+
+
+def test_seeds_that_miss_one_arm_are_left_out():
+    rows = crossed({"0": FIVE["0"], "0.5": FIVE["0.5"][:3]})
+    (row,) = paired(*jobs(*rows))
+    (expected,) = paired(*jobs(*crossed({value: found[:3] for value, found in FIVE.items()})))
+    assert row["pairs"] == 3
+    assert row == pytest.approx(expected)
+
+
+def test_a_single_pair_has_no_interval():
+    assert paired(*jobs(*crossed({"0": FIVE["0"], "0.5": FIVE["0.5"][:1]}))) == []
+
+
+def test_pairs_that_agree_have_an_interval_of_no_width():
+    (row,) = paired(*jobs(*crossed({"0": [0.5, 0.75], "0.5": [0.25, 0.5]})))
+    assert (row["difference"], row["from"], row["to"]) == (0.25, 0.25, 0.25)
+
+
+def test_every_combination_of_the_other_settings_is_a_row_of_its_own():
+    rows = [
+        ({"dataset.labels": labels, KEY: value, "seed": seed, "epochs": 3}, labels * seed * (1 if value else 2))
+        for labels in (10, 20, 30)
+        for value in (0, 1)
+        for seed in (1, 2, 3)
+    ]
+    found = paired(*jobs(*rows))
+    assert [row["dataset.labels"] for row in found] == ["10", "20", "30"]
+    assert [row["difference"] for row in found] == pytest.approx([20, 40, 60])
+    assert all("epochs" not in row for row in found), "it is the same in all"
+    assert found[0]["to"] - found[0]["from"] == pytest.approx(2 * stats.t.ppf(0.975, 2) * 10 / 3**0.5)
+
+
+def test_every_test_metric_is_a_row_and_no_validation_metric():
+    settings, metrics = jobs(*crossed(FIVE))
+    for entry in metrics:
+        entry["test/loss"] = 1 - entry["test/accuracy"]
+    found = {row["metric"]: row["difference"] for row in paired(settings, metrics)}
+    assert found == {"test/accuracy": pytest.approx(-0.024), "test/loss": pytest.approx(0.024)}
+
+
+TWO_KEYS = [
+    ({"a": a, "b": b, "seed": seed}, 10 * a + b + seed / 7 * a) for a in (1, 2) for b in (1, 2) for seed in (1, 2, 3)
+]
+
+
+def test_compare_picks_the_key():
+    settings, metrics = jobs(*TWO_KEYS)
+    assert paired(settings, metrics) == [], "two keys have two values"
+    by_a, by_b = (paired(settings, metrics, compare=key) for key in "ab")
+    assert [row["b"] for row in by_a] == ["1", "2"]
+    assert [row["difference"] for row in by_a] == pytest.approx([-10 - 2 / 7] * 2)
+    assert [row["a"] for row in by_b] == ["1", "2"]
+    assert [row["difference"] for row in by_b] == pytest.approx([-1, -1])
+
+
+@pytest.mark.parametrize(
+    ("rows", "compare"),
+    [
+        ([], None),
+        (crossed({"0": [0.1, 0.2, 0.3]}), None),
+        (crossed({"0": [0.1, 0.2], "1": [0.1, 0.2], "2": [0.1, 0.2]}), None),
+        (crossed({"0": [0.1], "1": [0.1]}), None),
+        ([({KEY: "0"}, 0.1), ({KEY: "1"}, 0.2)], None),
+        (crossed(FIVE), "lr"),
+        (crossed(FIVE), "seed"),
+    ],
+    ids=["no jobs", "one value", "three values", "one seed", "no seeds", "another key", "seed"],
+)
+def test_what_is_no_comparison_gives_none(rows, compare):
+    assert paired(*jobs(*rows), compare=compare) == []
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_small_sweep_prints_and_writes_its_paired_differences(cli, folder, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ["model=mlp", "model.net.hidden=[10]", "epochs=1", "progress=false", "hydra.sweep.dir=sweep"]
+    outcome = cli("train", "-m", "seed=1,2", f"{KEY}=0,0.5", *words)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert len(table(folder / "sweep" / "sweep.csv")) == 4
+    measured = {
+        (row["seed"], row[KEY]): json.loads((folder / "sweep" / row["job"] / "metrics.json").read_text())
+        for row in table(folder / "sweep" / "sweep.csv")
+    }
+    found = {row["metric"]: row for row in table(folder / "sweep" / "paired.csv")}
+    assert found.keys() == {f"test/{name}" for name in ("loss", "accuracy", "f1", "calibration_error")}
+    for metric, row in found.items():
+        first, second = ([measured[seed, value][metric] for seed in "12"] for value in ("0", "0.5"))
+        assert float(row[f"{KEY}=0"]) == pytest.approx(np.mean(first))
+        assert float(row["difference"]) == pytest.approx(np.mean(first) - np.mean(second))
+        low, high = stats.ttest_rel(first, second).confidence_interval(0.95)
+        assert (float(row["from"]), float(row["to"])) == pytest.approx((low, high), rel=1e-6)
+        assert row["pairs"] == "2"
+    assert "paired.csv" in outcome.out
+    printed = outcome.out[outcome.out.index("paired.csv") :]
+    assert "test/accuracy" in printed
+    assert "test/loss" not in printed, "the headline alone"
+
+
+def test_of_several_processes_the_first_alone_writes_the_table(tmp_path, monkeypatch):
+    (tmp_path / "0" / ".hydra").mkdir(parents=True)
+    (tmp_path / "0" / ".hydra" / "overrides.yaml").write_text("[seed=1]")
+    (tmp_path / "0" / "metrics.json").write_text('{"test/accuracy": 0.5}')
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}, "compare": None})
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    SweepTable().on_multirun_end(config)
+    assert not (tmp_path / "sweep.csv").exists()
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    SweepTable().on_multirun_end(config)
+    assert (tmp_path / "sweep.csv").exists()
+
+
+def test_label_fractions_is_twenty_jobs():
+    import hydra
+
+    import zoo.config.schemas  # noqa: F401 - registers them
+
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("train", ["experiment=label_fractions"], return_hydra_config=True)
+    values = {key: str(value).split(",") for key, value in cfg.hydra.sweeper.params.items()}
+    assert np.prod([len(found) for found in values.values()]) == 20
+    assert values == {
+        "dataset.labels": ["100", "1000"],
+        "model.stages.pretrain.epochs": ["10", "0"],
+        "seed": ["1", "2", "3", "4", "5"],
+    }
+    assert cfg.compare in values
+    assert (cfg.model.name, cfg.dataset.name, cfg.hydra.mode.name) == ("dbn", "mnist", "MULTIRUN")
+    assert cfg.dataset.validation == 0  # all 60,000 images
+
+
+@pytest.mark.slow
+def test_label_fractions_in_small_prints_paired_differences(cli, folder, monkeypatch):
+    monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+    words = ["dataset=digits", "model.net.hidden=[10]", "dataset.labels=20,40", "seed=1,2", "progress=false"]
+    words += ["model.stages.pretrain.epochs=1,0", "model.stages.finetune.epochs=1", "hydra.sweep.dir=sweep"]
+    outcome = cli("train", "experiment=label_fractions", *words, "model.stages.finetune.min_steps=3")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert len(list(folder.glob("sweep/*/model.safetensors"))) == 8
+    rows = [row for row in table(folder / "sweep" / "paired.csv") if row["metric"] == "test/accuracy"]
+    assert [row["dataset.labels"] for row in rows] == ["20", "40"]
+    for row in rows:
+        means = [float(row[f"model.stages.pretrain.epochs={epochs}"]) for epochs in (1, 0)]
+        assert float(row["difference"]) == pytest.approx(means[0] - means[1])
+        assert row["pairs"] == "2"
+    assert "paired.csv" in outcome.out
+
+
+def test_a_start_near_the_answer_shortens_the_way(cli, folder, monkeypatch):
+    """Gradient descent on (w - 1)^2 E[x^2] multiplies w - 1 by 1 - 2 lr E[x^2] in every step; b stays at 0."""
+    monkeypatch.setenv("COLUMNS", "200")
+    outcome = cli("train", "experiment=warm_start_line", "hydra.sweep.dir=sweep")
+    assert (outcome.status, outcome.err) == (0, "")
+    found = {float(row["model.net.init"]): row for row in table(folder / "sweep" / "sweep.csv")}
+    with (CONF / "optimizer" / "sgd.yaml").open() as file:
+        lr = yaml.safe_load(file)["lr"]
+    x = np.linspace(-1, 1, 64)
+    between = ((x[1:] + x[:-1]) / 2)[::2]  # on which the loss is watched
+    for init, steps in ((0.1, 56), (0.9, 25)):
+        falls = (1 - 2 * lr * (x**2).mean()) ** 2
+        closed = math.log(1e-4 / ((init - 1) ** 2 * (between**2).mean())) / math.log(falls)
+        assert math.ceil(closed) == steps
+        assert found[init]["fit/steps"] == str(steps)
+        job = folder / "sweep" / found[init]["job"]
+        losses = [float(row["val/loss"]) for row in table(job / "metrics.csv") if row["val/loss"]]
+        expected = (init - 1) ** 2 * (between**2).mean() * falls ** np.arange(1, steps + 1)
+        np.testing.assert_allclose(losses, expected, rtol=1e-3)
+        assert losses[-1] < 1e-4 <= losses[-2]
+        assert json.loads((job / "metrics.json").read_text())["fit/steps"] == steps
+    assert (folder / "sweep" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "fit/steps" in outcome.out
+
+
+def test_the_curves_of_many_jobs_would_be_a_tangle(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("zoo.training.sweep.pictures.curves", lambda panels, path: drawn.append(panels))
+    for count in (8, 9):
+        for k in range(count):
+            job = tmp_path / str(count) / str(k)
+            (job / ".hydra").mkdir(parents=True)
+            (job / ".hydra" / "overrides.yaml").write_text(f"[lr={k}, epochs=1]")
+            (job / "metrics.json").write_text('{"test/loss": 1.0, "fit/steps": 3}')
+            (job / "metrics.csv").write_text(f"fit,epoch,step,val/loss\nfit,0,5,{k}.5\n")
+        config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / str(count))}}, "compare": None})
+        SweepTable().on_multirun_end(config)
+        assert (tmp_path / str(count) / "sweep.csv").is_file()
+    assert drawn == [{"validation loss": {f"lr={k}": ([5], [k + 0.5]) for k in range(8)}}]

@@ -1,0 +1,1 @@
+"""Questions asked of a trained net: likelihood and class activation maps."""

@@ -1,0 +1,1 @@
+"""Saved weights: the zoo's own checkpoint format, and pretrained weights from other projects."""

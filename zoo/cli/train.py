@@ -1,0 +1,8 @@
+"""``zoo train``: train a model on a dataset."""
+
+from zoo.training.run import train as train
+
+if __name__ == "__main__":
+    from zoo.cli.main import main
+
+    main("train")

@@ -1,0 +1,1 @@
+"""Figures: plain values in, image files or matplotlib figures out."""

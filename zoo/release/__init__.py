@@ -1,0 +1,1 @@
+"""Maintainers' tools: claims of the recipes, publishing checkpoints, generated result tables."""

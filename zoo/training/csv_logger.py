@@ -1,0 +1,90 @@
+"""Every logged step of a run, over all its fits, in one ``metrics.csv``."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from zoo.checkpoints.files import replacing
+
+KEYS = ("fit", "epoch", "step")
+
+
+class History(Logger):
+    """Lightning logger that keeps rows of (fit, epoch, step, metric …) and writes them to a CSV file.
+
+    Lightning's own CSVLogger deletes the file of an earlier run and knows nothing of several fits.
+
+    Args:
+        path: the file; rows that it holds already are kept.
+    """
+
+    def __init__(self, path: str | Path):
+        super().__init__()
+        self.path, self.fit = Path(path), ""
+        self.rows: list[dict[str, Any]] = []
+        if self.path.is_file():
+            with self.path.open(newline="") as file:
+                self.rows = [
+                    {key: _number(value) for key, value in row.items() if value} for row in csv.DictReader(file)
+                ]
+
+    @property
+    def name(self) -> str:
+        return "history"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def start(self, fit: str, *, step: int = 0) -> None:
+        """Rows from now on are of ``fit``; those it has from ``step`` on will be logged again, so they go."""
+        self.fit = fit
+        self.rows = [row for row in self.rows if row["fit"] != fit or row["step"] < step]
+
+    def series(self, metric: str) -> dict[str, tuple[list[float], list[float]]]:
+        """For each fit, the steps and the values at which ``metric`` was logged."""
+        found: dict[str, tuple[list[float], list[float]]] = {}
+        for row in self.rows:
+            if metric in row:
+                steps, values = found.setdefault(row["fit"], ([], []))
+                steps.append(row["step"])
+                values.append(row[metric])
+        return found
+
+    def steps(self, stage: str) -> dict[str, int]:
+        """For each fit of a stage, how many steps it took."""
+        return {row["fit"]: row["step"] + 1 for row in self.rows if row["fit"].partition(".")[0] == stage}
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
+        key = {"fit": self.fit, "epoch": int(metrics.get("epoch", 0)), "step": step or 0}
+        if self.rows and all(self.rows[-1][k] == key[k] for k in KEYS):
+            self.rows[-1].update(values)
+        else:
+            self.rows.append(key | values)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run folder's config.yaml has them."""
+
+    @rank_zero_only
+    def save(self) -> None:
+        columns = [*KEYS, *sorted({name for row in self.rows for name in row} - set(KEYS))]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with replacing(self.path, sync=False) as temporary:
+            temporary.write_text(text.getvalue())
+
+
+def _number(text: str) -> Any:
+    try:
+        return int(text) if text.isdigit() else float(text)
+    except ValueError:
+        return text
