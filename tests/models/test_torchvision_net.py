@@ -9,8 +9,7 @@ from torch import nn
 from torchvision import models
 
 import zoo
-from zoo.models import TorchvisionNet
-from zoo.models import torchvision_net as resnet
+from zoo.models import TorchvisionNet, resnet
 from zoo.models.torchvision_net import _sum_first_kernels
 
 # architecture: its head's name there, the side of a small image
