@@ -82,3 +82,11 @@ def write_csv(folder: Path, *, rows=60, at=0, labels=None, name="train.csv"):
 def split_sizes(splits: Splits) -> list[int]:
     """Number of examples in the training, validation and test split; 0 for none."""
     return [0 if split is None else len(split) for split in (splits.train, splits.validation, splits.test)]
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """Width and height of a file that must be a whole PNG."""
+    with Image.open(path) as image:
+        image.load()
+        assert image.format == "PNG"
+        return image.size

@@ -299,7 +299,9 @@ CASES = {
     "labels of a net that needs all": Case(
         QUIET + "model=dbn_generative dataset.labels=50", ("dataset.labels", "label_units")
     ),
-    "labels too many": Case(ONE + "dataset.labels=5000", ("dataset.labeled_examples=5000: takes 5000 of 1293 examples",)),
+    "labels too many": Case(
+        ONE + "dataset.labels=5000", ("dataset.labeled_examples=5000: takes 5000 of 1293 examples",)
+    ),
     "labels too few": Case(ONE + "dataset.labels=5", ("class 0", "too few", "dataset.labeled_examples")),
     "labels=0": Case(ONE + "dataset.labels=0", ("labeled_examples=0",)),
     "labels=-1": Case(ONE + "dataset.labels=-1", ("labeled_examples=-1",)),

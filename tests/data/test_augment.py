@@ -105,7 +105,7 @@ def shifted(image, down, right):
     return out
 
 
-def test_shift_moves_by_whole_pixels_within_its_bound_and_reaches_every_offset_equally_often():
+def test_shift_reaches_every_offset_within_its_bound_equally_often():
     x = noise(500, 2, 6, 4)
     out = Augment(shift=2)(x, chance()).numpy()
     offsets = [(down, right) for down in range(-2, 3) for right in range(-2, 3)]

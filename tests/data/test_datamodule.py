@@ -332,7 +332,7 @@ def test_mixing_needs_classes(name):
         DataModule(splits, preprocess=Preprocess((1, 1, 1)), augment=Augment(**{name: 0.5}))
 
 
-def test_a_fit_distorts_training_batches_differently_each_time_and_validation_batches_never():
+def test_a_fit_distorts_training_batches_each_time_and_validation_never():
     x = torch.randint(1, 256, (6, 1, 9, 9), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     examples = InMemory(torch.cat([x, x]), torch.arange(12))  # every picture twice
     splits = Splits(examples, InMemory(x, torch.arange(6)), None, (1, 9, 9))
