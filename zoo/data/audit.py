@@ -17,7 +17,8 @@ from zoo.data import images
 DRAFT_SIZE = 64  # pixels: JPEGs are decoded at a half, quarter or eighth of their size, but no smaller than this
 SPLITS = ("training", "validation", "test")
 EXAMPLES_SHOWN = 3  # files that a message names
-THREADS = 8  # Pillow decodes without holding the GIL
+# Pillow decodes without holding the GIL, so threads run at the same time.
+THREADS = 8
 
 LabeledFiles = list[tuple[Path, int]]  # files and their class numbers
 
@@ -41,6 +42,7 @@ class ImageCheck:
 
 def inspect(files: Sequence[Path]) -> list[ImageCheck]:
     """Decode every file. In the result, equal digests mean equal pixels, whatever the format and the metadata."""
+    # Decode all files, JPEGs as small drafts, in threads.
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as threads:
         checks = list(threads.map(_check, files))
 
@@ -53,6 +55,7 @@ def inspect(files: Sequence[Path]) -> list[ImageCheck]:
             for k, check in enumerate(checks)
             if check.drafted and (check.size in undrafted_sizes or drafts[check.digest] > 1)
         ]
+        # Replace their drafts by the exact result.
         exact = threads.map(_check_at_full_size, [files[k] for k in doubtful])
         for k, check in zip(doubtful, exact, strict=True):
             checks[k] = check
@@ -88,12 +91,13 @@ def duplicates(splits: dict[str, LabeledFiles], checks: dict[Path, ImageCheck], 
             first, second = sorted(by_class.values())[:2]
             mixed.append(_pair(first, second, below))
 
+    # Say it in one line for each kind.
     notes = []
     for (one, other), pairs in sorted(across.items()):
         where = f"in both the {one} and the {other} split: metrics will be optimistic"
-        notes.append(f"{count_text(len(pairs))} {_verb(pairs)} {where} ({_first(pairs)})")
+        notes.append(f"{count_text(len(pairs))} {_appear(pairs)} {where} ({_first(pairs)})")
     if mixed:
-        notes.append(f"{count_text(len(mixed))} {_verb(mixed)} under two classes ({_first(mixed)})")
+        notes.append(f"{count_text(len(mixed))} {_appear(mixed)} under two classes ({_first(mixed)})")
     return notes
 
 
@@ -102,7 +106,7 @@ def count_text(images: int) -> str:
     return f"{images:,} image" + ("" if images == 1 else "s")
 
 
-def _verb(pairs: list[str]) -> str:
+def _appear(pairs: list[str]) -> str:
     return "appears" if len(pairs) == 1 else "appear"
 
 
@@ -120,6 +124,7 @@ def _check(path: Path, draft: bool = True) -> ImageCheck:
         with images.open_image(path) as image:
             images.refuse_narrow(image.size)
             size = image.size
+            # Ask for a draft, which only JPEGs give, then hash the pixels with their size.
             if draft:
                 image.draft(None, (DRAFT_SIZE, DRAFT_SIZE))
             image.load()

@@ -18,8 +18,10 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import AugmentedExamples, Examples, InMemory, Splits, seed_from
 
 Batch = tuple[Tensor, Tensor]
-EVALUATION_BATCH = 250  # larger batches do not fit into the processor's cache, and take longer
-EVALUATION_VALUES = 2**23  # raw values in a batch, or the feature maps of large images would fill the memory
+# Batches for evaluation. Larger ones do not fit into the processor's cache and take longer.
+EVALUATION_BATCH = 250
+# The raw values in such a batch are limited too, or the feature maps of large images would fill the memory.
+EVALUATION_VALUES = 2**23
 
 
 class Shuffle(Sampler[int]):
@@ -53,6 +55,7 @@ class Shuffle(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
+        # All processes draw the same permutation; each takes every n-th index of it, starting at its rank.
         order = torch.randperm(self.length, generator=generator)
         seen = self.seen
         self.seen = 0  # only the first pass skips
@@ -72,6 +75,7 @@ class WithEpoch(Sampler[tuple[int, int]]):
         return len(self.order)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        # All indices of a pass belong to the epoch in which it starts.
         epoch = self.order.epoch
         yield from ((index, epoch) for index in self.order)
 
@@ -136,6 +140,7 @@ class DataModule(LightningDataModule):
             seen=batches_seen * batch_size,
         )
         drop_last = batches(len(sampler), batch_size, drop_single=self.drop_single) * batch_size < len(sampler)
+        # A source that augments needs to know the epoch of each example.
         if self.augmented is not None:
             return self._loader(self.augmented, WithEpoch(sampler), batch_size, drop_last=drop_last)
         return self._loader(self.splits.train, sampler, batch_size, drop_last=drop_last)
@@ -153,6 +158,7 @@ class DataModule(LightningDataModule):
             x, N x shape of the net's input; y, N class numbers or N x num_targets values, or with mixup and CutMix
             N x num_outputs probabilities.
         """
+        # Evaluation sees the plain images.
         x, y = batch
         trainer = self.trainer
         if not self.device_augment.active or trainer is None or not trainer.training:
@@ -169,7 +175,9 @@ class DataModule(LightningDataModule):
         if examples is None:
             raise ValueError(f"this dataset has no {split} split")
         process, processes = self._rank_and_world_size()
-        share = range(process, len(examples), processes)  # not padded: every example counts once
+        # Each process reads every n-th example. Nothing is padded, so every example counts once.
+        share = range(process, len(examples), processes)
+        # Large images get smaller batches.
         batch_size = max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // prod(self.splits.shape)))
         return self._loader(examples, cast("Sampler[int]", share), batch_size)
 
@@ -187,8 +195,9 @@ class DataModule(LightningDataModule):
             workers = 0
             if self.trainer is not None:
                 examples = examples.to(self.trainer.strategy.root_device)
+        # The source returns finished batches, so there is nothing to collate.
         return DataLoader(
-            cast(Any, examples),  # whose `__getitems__` returns finished batches
+            cast(Any, examples),
             batch_size=batch_size,
             sampler=sampler,
             collate_fn=_finished_batch,
@@ -206,6 +215,7 @@ class DataModule(LightningDataModule):
         """The epoch in which training starts and the number of its batches seen already: (0, 0) unless resumed."""
         if self.trainer is None:
             return 0, 0
+        # The counters of Lightning's loops, which a checkpoint restores.
         loop = self.trainer.fit_loop
         epochs = cast(Any, loop.epoch_progress)
         progress = cast(Any, loop.epoch_loop.batch_progress)
@@ -214,6 +224,7 @@ class DataModule(LightningDataModule):
 
 def batches(count: int, batch_size: int, *, drop_single: bool) -> int:
     """Number of training batches in an epoch of ``count`` examples, see `DataModule`."""
+    # True counts as 1. A first batch that is also the last one is never dropped.
     dropped = drop_single and count % batch_size == 1 < min(count, batch_size)
     return ceil(count / batch_size) - dropped
 

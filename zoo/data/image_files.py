@@ -48,16 +48,19 @@ class ImageFiles(Examples):
         return self.targets
 
     def take(self, indices: Sequence[int]) -> "ImageFiles":
+        # The same indices select from the NumPy array and from the tensor.
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         return replace(self, files=self.files[chosen.numpy()], targets=self.targets[chosen])
 
     def with_preprocess(self, preprocess: Preprocess) -> "ImageFiles":
         """The same files, resized as ``preprocess`` says. Raises ValueError if its interpolation is unknown."""
+        # Refuse an unknown filter now, not when the first image is read.
         images.resampling(preprocess.interpolation)
         return replace(self, side=preprocess.side, interpolation=preprocess.interpolation)
 
     def augmented(self, augment: Augment, seed: int) -> "AugmentedImages | None":
         """Random crops and RandAugment are applied here: crops at full resolution, RandAugment by the workers."""
+        # Everything else is as good, and faster, on a finished batch on the device.
         if augment.crop == 1 and not augment.randaugment:
             return None
         return AugmentedImages(self, augment, seed)
@@ -83,11 +86,13 @@ class AugmentedImages(AugmentedExamples):
 
     def __getitems__(self, indices: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """A batch for (index, epoch) pairs."""
+        # Read the images one by one, and put them into one batch.
         x = torch.stack([self._read(index, epoch) for index, epoch in indices])
         return x, self.source.targets[torch.tensor([index for index, _ in indices])]
 
     def _read(self, index: int, epoch: int) -> Tensor:
         """One augmented image: uint8, channels x height x width."""
+        # A generator for this image in this epoch. Its seed contains the word "view", so it differs from all others.
         generator = torch.Generator().manual_seed(seed_from(self.seed, epoch, "view", index))
 
         def draw(width: int, height: int) -> images.Box:
@@ -106,5 +111,6 @@ class AugmentedImages(AugmentedExamples):
 
         from zoo.data.torchvision_transforms import rand_augment
 
+        # torchvision works on batches: make it one of a single image.
         operations, magnitude = self.augment.randaugment, self.augment.magnitude
         return rand_augment(x[None], generator, operations=operations, magnitude=magnitude)[0]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from zoo.data.splits import shape_text
 
+# Files with other suffixes are not looked at.
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 
 # Pillow's resampling filters by name.
@@ -60,6 +61,7 @@ def read(
     """
     with open_image(path) as image:
         full_size = upright_size(image)
+        # Ask for a smaller version, where the format has one, before anything is decoded.
         scale = 1.0
         if resize and len(shape) == 3:
             target = _resized(full_size, side) if side else (shape[2], shape[1])
@@ -133,6 +135,7 @@ def to_tensor(
 def find(folder: str | Path) -> list[Path]:
     """All image files below a folder, by suffix, sorted. Hidden ones are left out, such as macOS's ``._1.jpg``."""
     folder = Path(folder)
+    # Walk the whole tree.
     found = []
     for path in folder.rglob("*"):
         hidden = any(name.startswith(".") for name in path.relative_to(folder).parts)
@@ -168,8 +171,10 @@ def to_8_bits(image: Image.Image, channels: int) -> Image.Image:
     image.load()
     if image.mode == "F":
         raise ValueError("floating-point images are not supported; convert the image to 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16 bits a pixel: keep the upper eight
+    # 16 bits a pixel: keep the upper eight.
+    if image.mode.startswith("I"):
         image = Image.fromarray(np.clip(np.asarray(image, dtype=np.int64) >> 8, 0, 255).astype(np.uint8))
+    # Put transparent images on a white page, then convert to the mode that is wanted.
     if image.has_transparency_data:
         background = Image.new("RGBA", image.size, "white")
         background.alpha_composite(image.convert("RGBA"))
@@ -235,9 +240,11 @@ def _draft(image: Image.Image, size: tuple[float, float]) -> float:
     Returns:
         How many times smaller it is now: 1, 2, 4 or 8.
     """
+    # The size wanted is that of the upright image; the file may store it transposed.
     width, height = (ceil(2 * side) for side in size)
     if image.getexif().get(ORIENTATION) in TRANSPOSED:
         width, height = height, width
+    # Pillow chooses the smallest version that is not below this size, and says where the image lies in it.
     stored_width = image.width
     drafted = image.draft(None, (width, height))
     return 1.0 if drafted is None else float(round(stored_width / drafted[1][2]))
@@ -248,6 +255,7 @@ def _image_box(image: Image.Image, full_size: tuple[int, int], scale: float) -> 
 
     The last column and row that a JPEG stores may be filled only in part; turned upright, they may come first.
     """
+    # The size of the draft after it is turned upright, and of the image within it.
     orientation = image.getexif().get(ORIENTATION)
     width, height = image.size if orientation not in TRANSPOSED else image.size[::-1]
     scaled_width, scaled_height = full_size[0] / scale, full_size[1] / scale
@@ -264,6 +272,7 @@ def _resized(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 def _center_crop(image: Image.Image, width: int, height: int) -> Image.Image:
     """Cut the center out, its corner rounded as torchvision does. Pillow fills what lies outside with black."""
+    # How much is missing where the image is smaller than the center that is wanted.
     missing_width = max(width - image.width, 0)
     missing_height = max(height - image.height, 0)
     left = -(missing_width // 2) if missing_width else round((image.width - width) / 2)

@@ -63,11 +63,13 @@ def read(path: str | Path, *, pixels: int, labeled: bool = False, chunk_size: in
         first = 2
         while lines := list(islice(file, chunk_size)):
             table = _parse(path, lines, first, columns=len(names))
+            # Separate the labels from the pixels.
             labels = None
             if has_label:
                 column = names.index("label")
                 labels = torch.from_numpy(table[:, column].copy())
                 table = np.delete(table, column, axis=1)
+            # Check the range before the values become bytes, which would wrap around.
             wrong = np.argwhere((table < 0) | (table > 255))
             if len(wrong):
                 row, column = wrong[0]

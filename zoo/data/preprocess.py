@@ -13,7 +13,8 @@ from torch import Tensor
 
 from zoo.data.splits import shape_text
 
-CHUNK = 8192  # examples whose moments are summed at a time
+# Number of examples whose moments are summed at a time.
+CHUNK = 8192
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,12 @@ class Preprocess:
             The same shape; of an image, ``shape``. Batches of images are channels-last in memory, in which
             convolutions run fastest.
         """
+        # An image of any size and mode becomes uint8 of ``shape``.
         if not isinstance(x, Tensor):
             from zoo.data.images import to_tensor
 
             x = to_tensor(x, self.shape, resize=True, side=self.side, interpolation=self.interpolation)
+        # (x / scale - mean) / std as one subtraction and one multiplication.
         offset, factor = _offset_and_factor(self, x.device)
         x = (x - offset).mul_(factor)  # bytes become float32 in the same pass
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
@@ -109,6 +112,7 @@ class Preprocess:
 @cache
 def _offset_and_factor(preprocess: Preprocess, device: torch.device) -> tuple[Tensor, Tensor]:
     """What to subtract from raw values, and what to multiply them by after that: C x 1 x 1, or features."""
+    # One value for each channel, broadcast over height and width.
     per_channel = [-1] + [1] * (len(preprocess.shape) - 1)
     mean = torch.tensor(preprocess.mean).view(per_channel)
     std = torch.tensor(preprocess.std).view(per_channel)

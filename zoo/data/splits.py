@@ -130,6 +130,7 @@ class Splits:
         Raises:
             ValueError: ``preprocess.interpolation`` is unknown.
         """
+        # Ask each split; one that does not exist stays None.
         train = self.train.with_preprocess(preprocess)
         validation = None if self.validation is None else self.validation.with_preprocess(preprocess)
         test = None if self.test is None else self.test.with_preprocess(preprocess)
@@ -200,6 +201,7 @@ def hold_out(
     labels = examples.labels()
     if labels.is_floating_point():
         labels = torch.zeros(len(examples), dtype=torch.int64)
+    # Cut by index, then take the examples.
     rest, held_out = stratify(labels.tolist(), size, split=split, seed=seed, names=names, option=option)
     return examples.take(rest), examples.take(held_out)
 
@@ -257,6 +259,7 @@ def stratify(
 
 def check_labels(labels: Tensor, num_classes: int, *, where: str) -> None:
     """Raise ValueError if a class number is not in [0, num_classes); ``where`` names the file in the message."""
+    # Report the first wrong label only.
     wrong = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
     if len(wrong):
         first = int(wrong[0])

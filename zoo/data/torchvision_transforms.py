@@ -25,6 +25,7 @@ def rand_augment(x: Tensor, generator: torch.Generator, *, operations: int, magn
     """
     from torchvision.transforms.v2 import RandAugment
 
+    # Each image gets operations of its own, so they are transformed one by one.
     transform = RandAugment(num_ops=operations, magnitude=magnitude)
     with _default_generator_seeded_from(generator):
         return torch.stack([transform(image) for image in x])
@@ -50,6 +51,7 @@ def mix(
     """
     from torchvision.transforms.v2 import CutMix, MixUp
 
+    # Choose one of the two if both are on, with the same generator as everything else.
     choices = [(kind, alpha) for kind, alpha in ((MixUp, mixup), (CutMix, cutmix)) if alpha]
     with _default_generator_seeded_from(generator):
         kind, alpha = choices[int(torch.randint(len(choices), ()))]
@@ -63,6 +65,7 @@ def _default_generator_seeded_from(generator: torch.Generator) -> Iterator[None]
     # Not by torch.manual_seed, which would also seed the generators of the accelerators.
     default = torch.default_generator
     state = default.get_state()
+    # The seed is drawn from the given generator, which so moves on: the next call draws other numbers.
     default.manual_seed(int(torch.randint(2**31 - 1, (), device=generator.device, generator=generator)))
     try:
         yield

@@ -28,9 +28,11 @@ def curves(
     """
     from matplotlib.figure import Figure
 
+    # One row of axes, as wide as there are panels.
     figure = Figure(figsize=(5.2 * len(panels), 3.6), dpi=120, layout="constrained")
     row_of_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, lines) in zip(row_of_axes, panels.items(), strict=True):
+        # Mark the points of short lines: one point alone would be invisible.
         for name, (x, y) in lines.items():
             marker = "o" if len(x) < FEW_POINTS else None
             axes.plot(x, y, label=name, marker=marker, markersize=3, linewidth=1.4)

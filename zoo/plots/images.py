@@ -181,6 +181,7 @@ def panels(
 def _panel(axes: "Axes", tile: "Tensor", *, signed: bool, numbers: bool, width: float) -> None:
     """Draw one image or map of `panels`."""
     image = tile.detach().float().cpu()
+    # matplotlib wants the channels last, and none for gray images.
     if image.dim() == 3:
         image = image.permute(1, 2, 0).squeeze(2)  # H x W x 3, or H x W
 
@@ -219,16 +220,19 @@ def overlay(tile: "Tensor", heat: "Tensor") -> "Tensor":
     # The ends of the color map are left out: both are dark.
     colors = colormaps["turbo"](0.08 + 0.8 * heat.cpu().numpy())[..., :3]
     color = torch.from_numpy(colors).permute(2, 0, 1).float()  # 3 x H x W
-    gray = 0.3 + 0.7 * tile.mean(dim=0).expand(3, -1, -1)  # not down to black, on which colors would be dark
+    # Blend the colors with the gray image, which is kept bright: on black, colors would be dark.
+    gray = 0.3 + 0.7 * tile.mean(dim=0).expand(3, -1, -1)
     gap = torch.ones(3, tile.shape[1], max(1, tile.shape[2] // 28))
     return torch.cat([tile.expand(3, -1, -1), gap, 0.45 * gray + 0.55 * color], dim=2)
 
 
 def _shorten(text: str, max_letters: int) -> str:
     """One line that fits: its beginning and its end, which tell the files of a folder apart."""
+    # A file name may contain letters that cannot be printed, such as line breaks.
     plain = "".join(letter if letter.isprintable() else "?" for letter in text)
     if len(plain) <= max_letters:
         return plain
+    # Cut the middle out.
     head = (max_letters - 1) // 2
     tail = max_letters - 1 - head
     return f"{plain[:head]}…{plain[len(plain) - tail :]}"

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 LATENT_MAPS = ("pca", "tsne")
 MAX_CLASSES_IN_LEGEND = 20
-MIN_POINTS = 5  # with fewer of them, neither method has anything to work with
+# With fewer points, neither method has anything to work with.
+MIN_POINTS = 5
 
 
 def latent_map(
@@ -63,11 +64,13 @@ def _to_plane(x: Any, method: str) -> Any:
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
+    # One unit: a line.
     if x.shape[1] == 1:
         return np.hstack([x, np.zeros_like(x)])
     # Few points, or points that are all alike, are drawn by their first two units.
     if x.shape[1] == 2 or len(x) < MIN_POINTS or not x.std(axis=0).any():
         return x
+    # More units: project them.
     if method == "pca":
         return PCA(2).fit_transform(x)
     perplexity = min(30.0, (len(x) - 1) / 3)  # must be below the number of points

@@ -72,6 +72,7 @@ def network(
     from matplotlib.figure import Figure
 
     _check(sizes, weights, activations)
+    # Choose the units that are drawn, and place them in columns.
     units = [_units(layer, size, shown or {}, max_units) for layer, size in enumerate(sizes)]
     heights = [_heights(len(chosen), complete=len(chosen) == size) for chosen, size in zip(units, sizes, strict=True)]
     tallest = max(float(np.ptp(y)) for y in heights)
@@ -125,6 +126,7 @@ def _units(layer: int, size: int, shown: Mapping[int, Sequence[int]], max_units:
         return chosen
     if size <= max_units:
         return list(range(size))
+    # Too wide to be drawn whole: the first and the last units.
     half = max_units // 2
     return [*range(half), *range(size - half, size)]
 
@@ -133,6 +135,7 @@ def _heights(count: int, *, complete: bool) -> Any:
     """The positions of units in a column, from the top down, around 0; a gap in the middle if some are left out."""
     import numpy as np
 
+    # The lower half is moved down by the gap.
     position = np.arange(count)
     gap = 0.0 if complete else GAP
     y = -(position + (position >= count / 2) * gap)
@@ -145,6 +148,7 @@ def _draw_weights(axes: "Axes", left: Column, right: Column, matrix: "Tensor | N
     from matplotlib import colormaps
     from matplotlib.collections import LineCollection
 
+    # A line goes from each unit on the left to each unit on the right, in the order of the matrix.
     ends = [((left.x, left_y), (right.x, right_y)) for right_y in right.y for left_y in left.y]
     if matrix is None:
         axes.add_collection(LineCollection(ends, colors=[(0.55, 0.55, 0.55, 0.5)], linewidths=0.5, zorder=1))
@@ -164,6 +168,7 @@ def _draw_units(axes: "Axes", column: Column, values: "Tensor | None", tallest: 
     import numpy as np
     from matplotlib import colormaps
 
+    # Shade the circles, and make them as large as the tallest column allows.
     fill: Any = "white"
     if values is not None:
         chosen = values.detach().float().cpu().flatten().numpy()[column.units]

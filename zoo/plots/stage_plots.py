@@ -69,6 +69,7 @@ def _top_rbm(net: nn.Module) -> RBM | None:
 
 def _filters(net: nn.Module, shape: tuple[int, ...], path: Path) -> None:
     """The weights of the first layer: an image for each hidden unit, without the weights of label units."""
+    # One row of the weight matrix is what one hidden unit responds to.
     first_layer = next(iter(layers_of(net).values()))
     weight = first_layer.get_parameter("weight")  # hidden x inputs
     inputs = torch.Size(shape).numel()
@@ -79,6 +80,7 @@ def _reconstructions(net: Reconstructing, x: Tensor, path: Path) -> None:
     """Rows of examples, each row above its reconstructions."""
     # Whole rows only, unless there are fewer examples than one row holds.
     count = len(x) // COLUMNS * COLUMNS or len(x)
+    # Each row of originals is followed by its reconstructions, and every tile has a name.
     tiles: list[Tensor] = []
     names: list[str] = []
     for originals in torch.split(x[: min(count, MAX_RECONSTRUCTIONS)], COLUMNS):
@@ -101,6 +103,7 @@ def _chains(net: nn.Module, top: RBM, x: Tensor, y: Tensor, path: Path) -> None:
     assert isinstance(net, Generative)
     # The visible units of the top RBM are the features of the layers below it.
     v = top.with_labels(net.encode(x, len(layers_of(net)) - 1), y)  # N x V
+    # Draw the state of all chains at each of the steps, as means of the pixels.
     tiles = []
     steps_done = 0
     for steps in CHAIN_STEPS:
@@ -116,6 +119,7 @@ def _samples(net: Generative, classes: tuple[str, ...], path: Path) -> None:
     if not classes:
         images.grid(net.sample(SAMPLES, SAMPLE_STEPS), path)
         return
+    # The labels are clamped, so that a row shows one class.
     labels = torch.arange(len(classes)).repeat_interleave(SAMPLES_PER_CLASS)
     samples = net.sample(len(labels), SAMPLE_STEPS, labels=labels)
     images.grid(samples, path, names=[classes[k] for k in labels.tolist()])

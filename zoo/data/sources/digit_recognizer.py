@@ -40,6 +40,7 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.1, num_classes: 
     y = torch.cat([chunk.labels for chunk in chunks if chunk.labels is not None])
     check_labels(y, num_classes, where=str(path))
 
+    # The test split is cut off first: it does not depend on the size of the validation split.
     classes = tuple(map(str, range(num_classes)))
     rest, test_split = hold_out(InMemory(x, y), test, split="test", names=classes)
     train, validation_split = hold_out(rest, validation, names=classes)

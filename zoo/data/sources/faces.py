@@ -23,6 +23,7 @@ def load(*, root: str, shape: Sequence[int], validation: float = 20, test: float
         ValueError: scikit-image is needed and not installed, ``root`` holds something else, or as image_folder.
     """
     folder = Path(root)
+    # Write the files if they are not there, but never into a folder of someone's own files.
     if not all((folder / name).is_dir() for name in CLASSES):
         if folder.exists() and any(folder.iterdir()):
             raise ValueError(f"{folder}: not the images of dataset=faces; name another folder with dataset.root=…")
@@ -41,6 +42,7 @@ def _write(folder: Path) -> None:
             f"dataset=faces needs scikit-image ({error.name} is missing): pip install 'reference-zoo[faces]'"
         ) from error
     skimage_data: Any = data
+    # Values in [0, 1] -> bytes.
     pixels = (255 * skimage_data.lfw_subset()).round().astype("uint8")  # 200 x 25 x 25; the first half are faces
 
     # Write into a temporary folder, then rename it.

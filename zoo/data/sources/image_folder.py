@@ -74,6 +74,7 @@ def load(
                 splits[split] = held_out
 
     if check:
+        # Look for duplicates in the final splits: the cut may have separated two copies.
         files_of = {split: _labeled_files(examples) for split, examples in splits.items()}
         notes += duplicates(files_of, checks, below=folder)
     return Splits(
@@ -85,6 +86,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
     """The folder of each split that has one."""
     if not (folder / "train").is_dir():
         return {"training": folder}
+    # The validation folder has several customary names.
     validation = [folder / name for name in VALIDATION_FOLDERS if (folder / name).is_dir()]
     if len(validation) > 1:
         raise ValueError(f"{folder}: has both {validation[0].name}/ and {validation[1].name}/; keep one of them")
@@ -111,6 +113,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
 
 def _find(home: Path, classes: tuple[str, ...], *, training: Path) -> LabeledFiles:
     """Every image below the folder of a split, with its class number."""
+    # A class that is not in the training split could never be predicted.
     unknown = sorted(_subfolders(home) - set(classes))
     if unknown:
         raise ValueError(f"{home}: class {unknown[0]!r} is not among those in {training}")
@@ -126,6 +129,7 @@ def _find(home: Path, classes: tuple[str, ...], *, training: Path) -> LabeledFil
 
 def _check(folder: Path, found: dict[str, LabeledFiles], on_bad_image: str) -> tuple[dict[Path, ImageCheck], list[str]]:
     """The check of every file, and a note about those that cannot be read; or ValueError if they are refused."""
+    # Check all splits together, then collect what cannot be read.
     files = [path for labeled_files in found.values() for path, _ in labeled_files]
     checks = dict(zip(files, inspect(files), strict=True))
     problems = [check.problem for check in checks.values() if check.problem]
@@ -150,6 +154,7 @@ def _image_files(
     shape: tuple[int, ...],
 ) -> ImageFiles:
     """The files of a split that can be read; without a check, all of them."""
+    # Leave out what the check found to be bad; every class must still have images.
     good = [(path, label) for path, label in found if path not in checks or not checks[path].problem]
     empty = sorted(set(range(len(classes))) - {label for _, label in good})
     if empty:

@@ -15,6 +15,7 @@ def load(*, points: int = 64) -> Splits:
     def on_line(x: torch.Tensor) -> InMemory:
         return InMemory(x[:, None], x[:, None])
 
+    # Every other midpoint is a validation point, the rest are test points.
     train = torch.linspace(-1, 1, points)
     between = (train[1:] + train[:-1]) / 2
     return Splits(on_line(train), on_line(between[::2]), on_line(between[1::2]), shape=(1,), num_targets=1)

@@ -86,6 +86,7 @@ def inputs(array: Array, *, where: str) -> Tensor:
         ValueError: another shape, values that are not numbers or not finite; the message begins with ``where``.
     """
     x = torch.from_numpy(array if array.dtype == np.uint8 else _as_float32(array, where=where))
+    # Add the dimension that is missing, or move the channels to the front.
     if x.dim() in (1, 3):
         x = x[:, None]  # one feature; one channel
     elif x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
@@ -109,6 +110,7 @@ def _examples(path: str, arrays: dict[str, Array], suffix: str) -> InMemory:
 
 def _targets(array: Array, *, where: str) -> Tensor:
     """The array y of an archive -> N class numbers, or N x num_targets real values."""
+    # Integers and booleans are classes, one for each example; the rest are values to predict.
     integers = array.dtype.kind in "iub"
     if not array.ndim or (integers and array.size != len(array)):
         raise ValueError(f"{where}: shape {array.shape}, expected N class numbers or N x targets real values")

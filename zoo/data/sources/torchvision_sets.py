@@ -32,9 +32,11 @@ def load(*, name: str, root: str, validation: float = 0.0, download: bool = True
     if name not in NAMES:
         raise ValueError(f"unknown dataset {name!r}; choose one of: {', '.join(NAMES)}")
     dataset_class = getattr(datasets, name)
+    # Read both official splits.
     train = _read(dataset_class, root, train=True, download=download)
     test = _read(dataset_class, root, train=False, download=download)
     classes = tuple(str(label).split(" - ")[0] for label in train.classes)  # "7 - seven" -> "7"
+    # Only the training split is cut.
     rest, validation_split = hold_out(_examples(train), validation, names=classes)
     test_split = _examples(test)
     return Splits(rest, validation_split, test_split, shape=tuple(rest.x.shape[1:]), classes=classes)
@@ -75,6 +77,7 @@ def _home(dataset_class: Any, root: str) -> Path:
 
 def _examples(dataset: Any) -> InMemory:
     """A dataset of torchvision -> tensors, N x C x H x W and N."""
+    # MNIST has no dimension for channels; CIFAR-10 has it last.
     x = torch.as_tensor(np.asarray(dataset.data))
     x = x[:, None] if x.dim() == 3 else x.permute(0, 3, 1, 2).contiguous()
     return InMemory(x, torch.as_tensor(dataset.targets))
