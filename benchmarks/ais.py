@@ -14,7 +14,7 @@ from zoo.analysis.likelihood import log_partition
 from zoo.models import RBM
 
 if __name__ == "__main__":
-    chains, temperatures = (int(word) for word in (*sys.argv[1:], *("100", "10000")[len(sys.argv) - 1 :]))
+    chains, temperatures = (int(argument) for argument in (*sys.argv[1:], *("100", "10000")[len(sys.argv) - 1 :]))
     torch.manual_seed(0)
     rbm = RBM(hidden=500, init="xavier")
     for method in ("ais", "reverse_ais"):

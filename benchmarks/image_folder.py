@@ -2,10 +2,10 @@
 
     python benchmarks/image_folder.py [EPOCHS]
 
-600 JPEGs of 400x300 to 800x600 pixels, random parts of scikit-learn's two photographs, are read at 3x224x224 with a
-random crop, by this process and by two workers. ResNet-18 learns in batches of 32 with SGD, on the accelerator where
-there is one; alone, from batches that are ready. The first epoch, or the first batches, warm up. The memory is what is
-resident (RSS) in this process and, together, in its workers after each epoch: it must not grow.
+600 JPEGs of 400x300 to 800x600 pixels, random crops of scikit-learn's two photographs, are read at 3x224x224 with a
+random crop, by this process and by two workers. ResNet-18 is trained in batches of 32 with SGD, on the accelerator if
+there is one; alone, on one batch that is ready. The first epoch, or the first batches, are a warm-up. The memory is the
+resident set size (RSS) of this process and, in total, of its workers after each epoch: it must not grow.
 """
 
 import sys
@@ -34,8 +34,9 @@ IMAGENET = Preprocess(SHAPE, 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def make(root: Path) -> None:
+    """Write the JPEGs: two classes, one for each photograph."""
     rng = np.random.default_rng(0)
-    photographs = [Image.fromarray(picture) for picture in load_sample_images().images]
+    photographs = [Image.fromarray(image) for image in load_sample_images().images]
     for number in range(COUNT):
         source = photographs[number % 2]
         width = int(rng.integers(400, 801))
@@ -51,7 +52,7 @@ def make(root: Path) -> None:
 def loader(root: Path, workers: int) -> tuple[DataModule, DataLoader]:
     splits = image_folder.load(root=str(root), shape=SHAPE, validation=0, test=0, check=False)
     data = DataModule(
-        image_folder.read_like(splits, IMAGENET),
+        splits.with_preprocess(IMAGENET),
         preprocess=IMAGENET,
         augment=Augment(crop=0.25, flip=True),
         batch_size=BATCH,
@@ -60,7 +61,7 @@ def loader(root: Path, workers: int) -> tuple[DataModule, DataLoader]:
     return data, data.train_dataloader()
 
 
-class Learner:
+class Training:
     """ResNet-18 and its optimizer."""
 
     def __init__(self):
@@ -79,8 +80,8 @@ def resident(pid: int | str = "self") -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-def loading(root: Path, workers: int, epochs: int) -> tuple[float, list[str]]:
-    """Images per second over the epochs but the first, and the memory after each."""
+def load_alone(root: Path, workers: int, epochs: int) -> tuple[float, list[str]]:
+    """Images per second over all epochs but the first, and the memory after each."""
     _, batches = loader(root, workers)
     seconds, memory = 0.0, []
     for epoch in range(epochs):
@@ -95,27 +96,27 @@ def loading(root: Path, workers: int, epochs: int) -> tuple[float, list[str]]:
     return COUNT * (epochs - 1) / seconds, memory
 
 
-def training() -> float:
-    learner = Learner()
+def train_alone() -> float:
+    training = Training()
     x = torch.randn(BATCH, *SHAPE, device=DEVICE).contiguous(memory_format=torch.channels_last)
     y = torch.arange(BATCH, device=DEVICE) % 2
-    return paced(learner, iter([(x, y)] * (STEPS + 2)))
+    return images_per_second(training, iter([(x, y)] * (STEPS + 2)))
 
 
-def both(root: Path, workers: int) -> float:
+def load_and_train(root: Path, workers: int) -> float:
     data, batches = loader(root, workers)
     ready = (data.on_after_batch_transfer((x.to(DEVICE), y.to(DEVICE)), 0) for x, y in batches)
-    return paced(Learner(), ready)
+    return images_per_second(Training(), ready)
 
 
-def paced(learner: Learner, batches) -> float:
+def images_per_second(training: Training, batches) -> float:
     """Images per second of `STEPS` steps after two."""
     for step, (x, y) in enumerate(batches):
         if step == 2:
             start = time.perf_counter()
-        learner.step(x, y)
+        training.step(x, y)
         if step == STEPS + 1:
-            float(learner.net.fc.bias[0])  # waits for the accelerator
+            float(training.net.fc.bias[0])  # waits for the accelerator
             return BATCH * STEPS / (time.perf_counter() - start)
     raise ValueError("too few batches")
 
@@ -125,10 +126,10 @@ if __name__ == "__main__":
     epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     with tempfile.TemporaryDirectory() as folder:
         make(Path(folder))
-        loaded = {workers: loading(Path(folder), workers, epochs) for workers in (0, 2)}
+        loaded = {workers: load_alone(Path(folder), workers, epochs) for workers in (0, 2)}
         lines = {f"loading, {workers} workers": rate for workers, (rate, _) in loaded.items()}
-        lines[f"resnet18 on {DEVICE.type}"] = training()
-        lines |= {f"both, {workers} workers": both(Path(folder), workers) for workers in (0, 2)}
+        lines[f"resnet18 on {DEVICE.type}"] = train_alone()
+        lines |= {f"both, {workers} workers": load_and_train(Path(folder), workers) for workers in (0, 2)}
         for name, rate in lines.items():
             print(f"{name:24}{rate:8.0f} images/s")  # noqa: T201
         for workers, (_, memory) in loaded.items():

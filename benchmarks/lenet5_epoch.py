@@ -2,10 +2,10 @@
 
     ZOO_DATA=FOLDER_OF_MNIST python benchmarks/lenet5_epoch.py [ROUNDS]
 
-All fit the same net with the same optimizer and batch size on the same 55,000 images, in turn, each after an
-epoch to warm up; `zoo train` also validates, logs, measures and writes its checkpoint. The bare loops only train, on
-images normalised before the clock starts: one as it is usually written, one with what makes `zoo train` fast
-(channels-last memory order, fused AdamW), so that the second shows the cost of everything around the arithmetic.
+All train the same net with the same optimizer and batch size on the same 55,000 images, in turn, each after an epoch
+to warm up. `zoo train` also validates, logs, and writes its checkpoint. The bare loops only train, on images normalized
+before the clock starts: one as it is usually written, one with what makes `zoo train` fast (channels-last memory order,
+fused AdamW), so that the second shows the cost of everything around the arithmetic.
 Ratios are medians over the rounds of (zoo / other) within a round.
 """
 
@@ -18,6 +18,7 @@ import warnings
 
 import torch
 import torch.nn.functional as F
+from epochs import Stopwatch, stopwatch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader, Subset
 from torchmetrics.classification import MulticlassAccuracy
@@ -28,7 +29,6 @@ from zoo.cli.main import main
 from zoo.data.preprocess import Preprocess
 from zoo.data.sources.torchvision_sets import load
 from zoo.models import LeNet5
-from zoo.training.callbacks import Resumable
 
 ROOT = os.environ.get("ZOO_DATA", "data")
 BATCH, LR, EPOCHS = 128, 0.003, 2  # those of conf/stage/classify.yaml
@@ -36,20 +36,16 @@ BATCH, LR, EPOCHS = 128, 0.003, 2  # those of conf/stage/classify.yaml
 
 def zoo_train() -> float:
     """The command line, as a user runs it."""
-    stamps: list[float] = []
-    Resumable.on_train_epoch_start = lambda *_: stamps.append(time.perf_counter())
-    Resumable.on_train_end = lambda *_: stamps.append(time.perf_counter())
-    with tempfile.TemporaryDirectory() as folder:
-        main(
-            "train", ["model=lenet5", "dataset=mnist", f"epochs={EPOCHS}", "accelerator=cpu", f"hydra.run.dir={folder}"]
-        )
+    arguments = ["model=lenet5", "dataset=mnist", f"epochs={EPOCHS}", "accelerator=cpu"]
+    with tempfile.TemporaryDirectory() as folder, stopwatch() as stamps:
+        main("train", [*arguments, f"hydra.run.dir={folder}"])
     return stamps[-1] - stamps[-2]
 
 
 def bare_loop(*, tuned: bool = False) -> float:
-    """The shortest loop that trains: nothing is measured, logged or kept."""
+    """The shortest loop that trains: nothing is validated, logged or saved."""
     train = load(name="MNIST", root=ROOT, validation=5000).train
-    x, y = Preprocess.fit(train.x, standardize=True)(train.x), train.y
+    x, y = Preprocess.from_data(train.x, standardize=True)(train.x), train.y
     net = LeNet5().to(memory_format=torch.channels_last if tuned else torch.contiguous_format)
     optimizer = torch.optim.AdamW(net.parameters(), lr=LR, fused=tuned)
     for _ in range(EPOCHS):
@@ -62,12 +58,13 @@ def bare_loop(*, tuned: bool = False) -> float:
     return time.perf_counter() - start
 
 
-class Usual(LightningModule):
-    """What a tutorial has: log the loss, keep an accuracy."""
+class TutorialModule(LightningModule):
+    """What a tutorial has: it logs the loss and the accuracy."""
 
     def __init__(self):
         super().__init__()
-        self.net, self.accuracy, self.stamps = LeNet5(), MulticlassAccuracy(10), []
+        self.net = LeNet5()
+        self.accuracy = MulticlassAccuracy(10)
 
     def configure_optimizers(self):
         return torch.optim.AdamW(self.parameters(), lr=LR)
@@ -83,23 +80,24 @@ class Usual(LightningModule):
         self.accuracy(self.net(x), y)
         self.log("val/accuracy", self.accuracy)
 
-    def on_train_epoch_start(self):
-        self.stamps.append(time.perf_counter())
-
-    def on_train_end(self):
-        self.stamps.append(time.perf_counter())
-
 
 def usual_lightning(workers: int) -> float:
-    """Lightning with a DataLoader that converts and normalises one image at a time."""
+    """Lightning with a DataLoader that converts and normalizes one image at a time."""
     images = MNIST(ROOT, transform=Compose([ToTensor(), Normalize(0.1307, 0.3081)]))
     train, val = Subset(images, range(55_000)), Subset(images, range(55_000, 60_000))
     options = {"num_workers": workers, "persistent_workers": workers > 0}
-    task = Usual()
+    watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(max_epochs=EPOCHS, accelerator="cpu", default_root_dir=folder, enable_model_summary=False)
-        trainer.fit(task, DataLoader(train, BATCH, shuffle=True, **options), DataLoader(val, 1000, **options))
-    return task.stamps[-1] - task.stamps[-2]
+        trainer = Trainer(
+            max_epochs=EPOCHS,
+            accelerator="cpu",
+            callbacks=[watch],
+            default_root_dir=folder,
+            enable_model_summary=False,
+        )
+        loaders = DataLoader(train, BATCH, shuffle=True, **options), DataLoader(val, 1000, **options)
+        trainer.fit(TutorialModule(), *loaders)
+    return watch.stamps[-1] - watch.stamps[-2]
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     ZOO_DATA=FOLDER_OF_MNIST python benchmarks/rbm_epoch.py [ROUNDS]
 
-All learn from the same 60,000 images, in turn in one process; nothing is held out, which the others would not measure.
+All train on the same 60,000 images, in turn in one process. Nothing is held out, since the others do not validate.
 `zoo train` is the command line as a user runs it, with logging and checkpoint. scikit-learn's BernoulliRBM computes in
 the type of its input: float64, as NumPy makes pixels between 0 and 1, or float32. The matrix products are the five
-that an update cannot do without: two up, one down, two for the gradient. The first epoch of each warms up. Ratios
+that an update needs at least: two up, one down, two for the gradient. The first epoch of each is a warm-up. Ratios
 are medians over the rounds of (zoo / other) within a round.
 """
 
@@ -17,49 +17,48 @@ import time
 import warnings
 
 import torch
+from epochs import stopwatch
 from sklearn.neural_network import BernoulliRBM
 
 from zoo.cli.main import main
 from zoo.data.sources.torchvision_sets import load
-from zoo.training.callbacks import Resumable
 
 ROOT = os.environ.get("ZOO_DATA", "data")
 HIDDEN, BATCH, EPOCHS = 500, 100, 2
 
 
 def images() -> torch.Tensor:
+    """60,000 x 784 pixels in [0, 1]."""
     return load(name="MNIST", root=ROOT, validation=0).train.x.flatten(1).float() / 255
 
 
 def zoo_train() -> float:
-    """Over an epoch with all that belongs to it: from its start to the next one's, or the fit's end."""
-    stamps: list[float] = []
-    Resumable.on_train_epoch_start = lambda *_: stamps.append(time.perf_counter())
-    Resumable.on_train_end = lambda *_: stamps.append(time.perf_counter())
-    words = ["model=rbm", "dataset=mnist", f"epochs={EPOCHS}", "accelerator=cpu", "progress=false"]
-    words += ["dataset.validation=0"]
-    with tempfile.TemporaryDirectory() as folder:
-        main("train", [*words, f"hydra.run.dir={folder}"])
+    """The last epoch with everything that belongs to it, from its start to the end of training."""
+    arguments = ["model=rbm", "dataset=mnist", "dataset.validation=0", f"epochs={EPOCHS}", "accelerator=cpu"]
+    with tempfile.TemporaryDirectory() as folder, stopwatch() as stamps:
+        main("train", [*arguments, "progress=false", f"hydra.run.dir={folder}"])
     return stamps[-1] - stamps[-2]
 
 
 def scikit_learn(dtype: torch.dtype) -> float:
+    """The last of the epochs, one call of ``fit`` each."""
     x = images().to(dtype).numpy()
-    machine = BernoulliRBM(HIDDEN, batch_size=BATCH, n_iter=1, learning_rate=0.1, random_state=0)
+    rbm = BernoulliRBM(HIDDEN, batch_size=BATCH, n_iter=1, learning_rate=0.1, random_state=0)
     for _ in range(EPOCHS):
         start = time.perf_counter()
-        machine.fit(x)
+        rbm.fit(x)
     return time.perf_counter() - start
 
 
 def five_products() -> float:
+    """The arithmetic alone: no sampling, no update."""
     x, weight = images(), torch.randn(HIDDEN, 784) * 0.01
     for _ in range(EPOCHS):
         start = time.perf_counter()
         for v in x.split(BATCH):
-            h = v @ weight.t()
-            reconstruction = h @ weight
-            h2 = reconstruction @ weight.t()
+            h = v @ weight.t()  # N x H
+            reconstruction = h @ weight  # N x V
+            h2 = reconstruction @ weight.t()  # N x H
             h.t() @ v
             h2.t() @ reconstruction
     return time.perf_counter() - start

@@ -1,12 +1,12 @@
-"""Did pre-training help? ResNet-18 from MNIST to few pictures of other digits, and to photographs of faces.
+"""Did pretraining help? ResNet-18 from MNIST to few images of other digits, and to photographs of faces.
 
-    ZOO_DATA=FOLDER_OF_MNIST python benchmarks/transfer.py [FOLDER] [HYDRA WORDS]
+    ZOO_DATA=FOLDER_OF_MNIST python benchmarks/transfer.py [FOLDER] [KEY=VALUE ...]
 
-Pre-trains on MNIST (experiment=transfer_source) where FOLDER, by default runs/transfer, has no such run yet. Then, on
-scikit-learn's digits with 3, 10 and 30 labelled images a class and on scikit-image's faces with 5 and 20, with five
-seeds each (experiment=transfer): fine-tunes the head, gradually, and in full, and learns from random weights by three
-recipes, of which the one with the best mean validation accuracy counts. A seed gives all the same labels. Differences
-are paired by seed, the 95 % interval is Student's. Writes transfer.csv.
+Pretrains on MNIST (experiment=transfer_source), unless FOLDER, by default runs/transfer, has such a run already. Then,
+on scikit-learn's digits with 3, 10 and 30 labeled images a class and on scikit-image's faces with 5 and 20, with five
+seeds each (experiment=transfer), it fine-tunes the head, gradually, and in full; and it trains from random weights by
+three recipes, of which the one with the best mean validation accuracy counts. All runs of a seed have the same labels.
+Differences are paired by seed, the 95 % interval is Student's t. Writes transfer.csv.
 """
 
 import csv
@@ -21,7 +21,7 @@ from scipy.stats import t
 from zoo.cli.main import main
 
 SEEDS = (1, 2, 3, 4, 5)
-CASES = {"digits": (30, 100, 300), "faces": (10, 40)}  # dataset: labelled images
+CASES = {"digits": (30, 100, 300), "faces": (10, 40)}  # dataset -> numbers of labeled images
 CLASSES = {"digits": 10, "faces": 2}
 PRETRAINED = {
     "head": ["stage@model.stages.fit=linear_probe"],
@@ -35,11 +35,11 @@ RANDOM = {
 }
 
 
-def run(folder: Path, words: list[str]) -> dict[str, float]:
-    """The metrics of a run, which is not repeated where they are there."""
+def run(folder: Path, overrides: list[str]) -> dict[str, float]:
+    """The metrics of a run. It is not repeated if it is finished."""
     if not (folder / "metrics.json").is_file():
-        rmtree(folder, ignore_errors=True)  # of a run that was stopped
-        main("train", [*words, "progress=false", f"hydra.run.dir={folder}"])
+        rmtree(folder, ignore_errors=True)  # remains of a run that was stopped
+        main("train", [*overrides, "progress=false", f"hydra.run.dir={folder}"])
     return json.loads((folder / "metrics.json").read_text())
 
 
@@ -50,22 +50,22 @@ def difference(a: list[float], b: list[float]) -> str:
     return f"{mean(d):+.2f} ({mean(d) - margin:.2f} to {mean(d) + margin:.2f})"
 
 
-def compare(dataset: str, labels: int, folder: Path, words: list[str]) -> list[dict[str, str]]:
+def compare(dataset: str, labels: int, folder: Path, overrides: list[str]) -> list[dict[str, str]]:
     """A row for each way of fine-tuning."""
     results = {}
     for arm, setting in ({arm: [*s, f"weights={folder / 'source'}"] for arm, s in PRETRAINED.items()} | RANDOM).items():
-        case = ["experiment=transfer", f"dataset={dataset}", f"dataset.labels={labels}", *setting, *words]
+        case = ["experiment=transfer", f"dataset={dataset}", f"dataset.labeled_examples={labels}", *setting, *overrides]
         name = f"{dataset}-{labels}-{arm}".replace(" ", "-")
         results[arm] = [run(folder / f"{name}-{seed}", [*case, f"seed={seed}"]) for seed in SEEDS]
-    longest_first = reversed(list(RANDOM))  # which counts where two are equally good
+    longest_first = reversed(list(RANDOM))  # it counts if two are equally good
     best = max(longest_first, key=lambda arm: mean(metrics["val/accuracy"] for metrics in results[arm]))
     accuracies = {arm: [metrics["test/accuracy"] for metrics in results[arm]] for arm in results}
     return [
         {
             "dataset": dataset,
             "labels a class": str(labels // CLASSES[dataset]),
-            "learns": arm,
-            "pre-trained %": f"{100 * mean(accuracies[arm]):.2f}",
+            "trained": arm,
+            "pretrained %": f"{100 * mean(accuracies[arm]):.2f}",
             "random start %": f"{100 * mean(accuracies[best]):.2f}",
             "difference (95 % interval)": difference(accuracies[arm], accuracies[best]),
             "random recipe": best.removeprefix("random "),
@@ -75,11 +75,13 @@ def compare(dataset: str, labels: int, folder: Path, words: list[str]) -> list[d
 
 
 if __name__ == "__main__":
-    place = [word for word in sys.argv[1:] if "=" not in word]
-    words = [word for word in sys.argv[1:] if "=" in word]
-    folder = Path(place[0] if place else "runs/transfer").resolve()
-    run(folder / "source", ["experiment=transfer_source", *words])
-    rows = [row for dataset in CASES for labels in CASES[dataset] for row in compare(dataset, labels, folder, words)]
+    folders = [argument for argument in sys.argv[1:] if "=" not in argument]
+    overrides = [argument for argument in sys.argv[1:] if "=" in argument]
+    folder = Path(folders[0] if folders else "runs/transfer").resolve()
+    run(folder / "source", ["experiment=transfer_source", *overrides])
+    rows = [
+        row for dataset in CASES for labels in CASES[dataset] for row in compare(dataset, labels, folder, overrides)
+    ]
     with (folder / "transfer.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()

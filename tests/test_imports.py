@@ -112,6 +112,14 @@ def test_pickles_are_read_in_one_place_only_and_never_run(file):
             assert options["weights_only"] == "True"
 
 
+def test_a_data_module_knows_no_source():
+    """Each source answers for itself, through `zoo.data.splits.Examples`."""
+    assert not [name for name in own(FILES["data/datamodule.py"]) if name.startswith("zoo.data.sources")]
+    assert not own(FILES["data/datamodule.py"]) & {"zoo.data.images", "zoo.data.image_files"}
+    importers = [file for file in FILES if any(name.startswith("zoo.data.sources") for name in own(FILES[file]))]
+    assert not [file for file in importers if file.startswith("training/") or file == "cli/evaluate.py"]
+
+
 def test_no_file_is_named_for_no_job():
     assert not {Path(file).stem for file in FILES} & {"utils", "util", "helpers", "helper", "common", "misc", "base"}
 

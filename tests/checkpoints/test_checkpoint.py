@@ -90,7 +90,7 @@ def test_a_trained_checkpoint_says_what_it_is(trained):
 def test_transforms_are_those_of_training(trained):
     splits = digits.load()
     transforms = checkpoints.info(trained).transforms()
-    assert transforms == Preprocess.fit(splits.train.x, standardize=True)
+    assert transforms == Preprocess.from_data(splits.train.x, standardize=True)
     pixels = splits.test.x[:1]
     picture = Image.fromarray(pixels[0, 0].numpy())
     assert torch.equal(transforms(pixels)[0], transforms(picture))

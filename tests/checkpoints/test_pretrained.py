@@ -723,7 +723,7 @@ def test_what_is_refused_is_one_line_and_leaves_nothing(words, message, cli, fol
 @pytest.fixture
 def quick(monkeypatch):
     for drawing in ("curves", "confusion"):
-        monkeypatch.setattr(f"zoo.training.run.pictures.{drawing}", lambda *_, **__: None)
+        monkeypatch.setattr(f"zoo.plots.curves.{drawing}", lambda *_, **__: None)
 
 
 def test_a_run_that_began_with_weights_goes_on_without_them(cli, folder, quick, monkeypatch):

@@ -152,12 +152,12 @@ CASES = {
     "image_folder not there": Case(OWN + "dataset=image_folder dataset.root=gone", ("gone: no such folder",)),
     "image_folder empty": Case(
         OWN + "dataset=image_folder dataset.root=photos",
-        ("photos: no sub-folders",),
+        ("photos: no subfolders",),
         lambda folder: (folder / "photos").mkdir(),
     ),
     "class empty": Case(
         OWN + "dataset=image_folder dataset.root=photos",
-        ("photos/b: no pictures",),
+        ("photos/b: no images",),
         lambda folder: (pictures(folder, "a"), (folder / "photos" / "b").mkdir()),
     ),
     "one class": Case(
@@ -167,7 +167,7 @@ CASES = {
     ),
     "truncated picture": Case(
         OWN + "dataset=image_folder dataset.root=photos dataset.workers=0",
-        ("photos/a/", "not a readable picture"),
+        ("photos/a/", "not a readable image"),
         truncated,
     ),
     "digit_recognizer not there": Case(
@@ -214,7 +214,7 @@ CASES = {
     "folder without pictures": Case(
         "predict checkpoint={run} input=photos", ("photos: no pictures",), lambda folder: (folder / "photos").mkdir()
     ),
-    "not a picture": Case("predict checkpoint={run} input=x.png", ("x.png: not a readable picture",), text("x.png")),
+    "not a picture": Case("predict checkpoint={run} input=x.png", ("x.png: not a readable image",), text("x.png")),
     "picture size": Case(
         "predict checkpoint={run} input=photos",
         ("photos/a/0.png", "1x30x40", "1x28x28", "resize=true"),
@@ -299,10 +299,12 @@ CASES = {
     "labels of a net that needs all": Case(
         QUIET + "model=dbn_generative dataset.labels=50", ("dataset.labels", "label_units")
     ),
-    "labels too many": Case(ONE + "dataset.labels=5000", ("labels of 5000 does not fit 1293", "dataset.labels")),
-    "labels too few": Case(ONE + "dataset.labels=5", ("class 0", "too few", "dataset.labels")),
-    "labels=0": Case(ONE + "dataset.labels=0", ("labels=0",)),
-    "labels=-1": Case(ONE + "dataset.labels=-1", ("labels=-1",)),
+    "labels too many": Case(
+        ONE + "dataset.labels=5000", ("dataset.labeled_examples=5000: takes 5000 of 1293 examples",)
+    ),
+    "labels too few": Case(ONE + "dataset.labels=5", ("class 0", "too few", "dataset.labeled_examples")),
+    "labels=0": Case(ONE + "dataset.labels=0", ("labeled_examples=0",)),
+    "labels=-1": Case(ONE + "dataset.labels=-1", ("labeled_examples=-1",)),
     "a class of too few pictures": Case(
         OWN + "dataset=image_folder dataset.root=photos dataset.test=2",
         ("class b has 1", "dataset.test"),
@@ -337,7 +339,7 @@ CASES = {
     "unfreeze_at": Case(
         ONE + "model.stages.fit.task.policy=gradual model.stages.fit.task.unfreeze_at=[3,1]", ("unfreeze_at=[3, 1]",)
     ),
-    "crop": Case(ONE + "dataset.augment.crop=2", ("dataset.augment.crop=2", "to 1")),
+    "crop": Case(ONE + "dataset.augment.crop=2", ("dataset.augment.crop=2", "[0.001, 1]")),
     "mixup of values": Case(
         "train model=linear dataset=line progress=false dataset.augment.mixup=0.2", ("dataset.augment is for pictures",)
     ),

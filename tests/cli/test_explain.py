@@ -75,7 +75,7 @@ def test_one_picture_of_another_size_is_explained(cli, trained, pixels, folder, 
     words = [f"checkpoint={trained}", "input=large.png"]
     outcome = cli("explain", *words)
     assert outcome.status == 1
-    assert "large.png: the picture is 3x60x90" in outcome.err
+    assert "large.png: the image is 3x60x90" in outcome.err
     assert cli("explain", *words, "resize=true").status == 0
     assert [caption[0] for caption in drawn["captions"]] == ["large.png"]
 
@@ -89,7 +89,7 @@ ERRORS = {
     "replaces": (["output=photos/0/000.png", "overwrite=true"], "photos/0/000.png is part of the input"),
     "no input": (["input=gone"], "input=gone: no such file or folder"),
     "array": (["input=x.npz"], "input=x.npz: pictures are needed"),
-    "damaged": (["input=bad.png"], "bad.png: not a readable picture"),
+    "damaged": (["input=bad.png"], "bad.png: not a readable image"),
     "no maps": (["checkpoint=mlp.safetensors"], "MLP has no maps: Grad-CAM explains convolutional nets only"),
     "no classes": (["checkpoint=none.safetensors"], "mlp has no classes to explain"),
     "near class": (["checkpoint=mlp.safetensors", "target=cats"], "target=cats: no such class; did you mean cat?"),

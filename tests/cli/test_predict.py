@@ -496,11 +496,11 @@ def test_a_picture_that_cannot_be_read_is_refused_or_left_out_by_name(cli, folde
     words = [f"checkpoint={trained}", "input=photos", "batch_size=2"]
     outcome = cli("predict", *words)
     assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
-    assert "photos/4/004.png: not a readable picture" in outcome.err
+    assert "photos/4/004.png: not a readable image" in outcome.err
     assert [path.name for path in folder.iterdir()] == ["photos"]
     outcome = cli("predict", *words, "on_bad_image=skip")
     assert outcome.status == 0
-    assert outcome.err.startswith("left out: photos/4/004.png: not a readable picture")
+    assert outcome.err.startswith("left out: photos/4/004.png: not a readable image")
     assert len(outcome.err.splitlines()) == 1
     assert "8 predictions in predictions.csv" in outcome.out
     assert "1 left out" in outcome.out
@@ -539,7 +539,7 @@ def test_pictures_are_brought_to_size_where_the_training_data_were(
     outcome = cli("predict", "checkpoint=own.safetensors", "input=large.png", word)
     if not resized:
         assert outcome.status == 1
-        assert "large.png: the picture is 1x200x300" in outcome.err
+        assert "large.png: the image is 1x200x300" in outcome.err
         return
     raw = images.read("large.png", (1, 28, 28), resize=True, side=side, interpolation="bicubic")
     own = net(about.transforms()(raw[None])).softmax(dim=1).amax().detach()

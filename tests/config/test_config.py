@@ -156,9 +156,9 @@ WORKS = {
 def test_every_pair_trains_or_says_why_not(model, dataset, world, folder, cli, monkeypatch):
     monkeypatch.setenv("ZOO_DATA", str(world))
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    monkeypatch.setattr("zoo.plots.images.curves", lambda *_: None)  # drawing is tested elsewhere, and slow
+    monkeypatch.setattr("zoo.plots.curves.curves", lambda *_: None)  # drawing is tested elsewhere, and slow
     monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *_, **__: None)
-    monkeypatch.setattr("zoo.plots.images.confusion", lambda *_: None)
+    monkeypatch.setattr("zoo.plots.curves.confusion", lambda *_: None)
     extra = [word.format(world=world) for word in EXTRA[dataset]]
     words = [f"model={model}", f"dataset={dataset}", *extra, "epochs=1", "batch_size=64", "progress=false"]
     outcome = cli("train", *words, "hydra.run.dir=run")

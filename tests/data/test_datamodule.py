@@ -8,11 +8,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from zoo.data.sources import image_folder
 from zoo.data.augment import Augment
-from zoo.data.sources.image_folder import Views
 from zoo.data.datamodule import DataModule, Shuffle
+from zoo.data.image_files import AugmentedImages
 from zoo.data.preprocess import Preprocess
+from zoo.data.sources import image_folder
 from zoo.data.splits import InMemory, Splits
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
@@ -112,7 +112,7 @@ def test_an_example_is_its_input_and_label():
 @pytest.mark.parametrize(("part", "loader"), [("validation", "val_dataloader"), ("test", "test_dataloader")])
 def test_a_missing_part_is_named(part, loader):
     splits = Splits(numbered(9), None, None, (1, 1, 1))
-    with pytest.raises(ValueError, match=f"no {part} part"):
+    with pytest.raises(ValueError, match=f"no {part} split"):
         getattr(DataModule(splits, preprocess=Preprocess((1, 1, 1))), loader)()
 
 
@@ -156,8 +156,8 @@ def test_views_are_a_function_of_seed_epoch_and_index_whoever_reads_them(picture
         assert other_order != order
         assert not (other == first).flatten(1).all(dim=1).any()
     # as another process of two would have it, and as a run that goes on at epoch 1 would
-    assert torch.equal(Views(splits.train, Augment(crop=0.3), 3).__getitems__([(5, 0)])[0][0], first[5])
-    assert torch.equal(Views(splits.train, Augment(crop=0.3), 3).__getitems__([(5, 1)])[0][0], views(1)[0][5])
+    assert torch.equal(AugmentedImages(splits.train, Augment(crop=0.3), 3).__getitems__([(5, 0)])[0][0], first[5])
+    assert torch.equal(AugmentedImages(splits.train, Augment(crop=0.3), 3).__getitems__([(5, 1)])[0][0], views(1)[0][5])
 
 
 def test_a_fit_reads_another_view_in_each_epoch_and_on_validation_none(pictures):
@@ -168,7 +168,7 @@ def test_a_fit_reads_another_view_in_each_epoch_and_on_validation_none(pictures)
         return fitted(DataModule(splits, preprocess=preprocess, augment=augment, batch_size=4, seed=3))
 
     recorder = run(Augment(crop=0.3))
-    views = Views(splits.train, Augment(crop=0.3), 3)
+    views = AugmentedImages(splits.train, Augment(crop=0.3), 3)
     seen = [
         {tuple(x.flatten().tolist()) for epoch, xs, _ in recorder.trained if epoch == e for x in xs} for e in (0, 1)
     ]
@@ -184,9 +184,9 @@ def test_other_distortions_of_pictures_come_on_the_device_after_the_view(picture
     splits = image_folder.load(root=str(pictures), shape=(1, 8, 8))
     options = {"shift": 2, "crop": 0.3, "randaugment": 1, "mixup": 1.0}
     data = DataModule(splits, preprocess=Preprocess((1, 8, 8)), augment=Augment(**options))
-    assert data.distort == Augment(shift=2, mixup=1.0)
+    assert data.device_augment == Augment(shift=2, mixup=1.0)
     in_memory = module(augment=Augment(**options))
-    assert in_memory.distort == Augment(**options)
+    assert in_memory.device_augment == Augment(**options)
 
 
 def test_sets_in_memory_use_no_workers():
@@ -327,12 +327,12 @@ def test_training_batches_are_mixed_to_probabilities_and_others_are_not():
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_mixing_needs_classes(name):
-    splits = Splits(numbered(9), None, None, (1, 1, 1), targets=1)
+    splits = Splits(numbered(9), None, None, (1, 1, 1), num_targets=1)
     with pytest.raises(ValueError, match=r"dataset\.augment\.mixup and cutmix blend classes"):
         DataModule(splits, preprocess=Preprocess((1, 1, 1)), augment=Augment(**{name: 0.5}))
 
 
-def test_a_fit_distorts_training_batches_differently_each_time_and_validation_batches_never():
+def test_a_fit_distorts_training_batches_each_time_and_validation_never():
     x = torch.randint(1, 256, (6, 1, 9, 9), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     examples = InMemory(torch.cat([x, x]), torch.arange(12))  # every picture twice
     splits = Splits(examples, InMemory(x, torch.arange(6)), None, (1, 9, 9))

@@ -30,7 +30,7 @@ def examples(shape, dtype, count=500):
 @KINDS
 def test_standardizing_gives_every_channel_mean_0_and_deviation_1(shape, dtype):
     x = examples(shape, dtype)
-    out = Preprocess.fit(x, standardize=True)(x)
+    out = Preprocess.from_data(x, standardize=True)(x)
     assert out.dtype == torch.float32
     assert out.shape == x.shape
     rest = [0, *range(2, x.dim())]
@@ -46,12 +46,12 @@ def test_values_are_those_of_the_formula(shape, dtype, standardize):
     if standardize:
         axes = (0, *range(2, x.dim()))
         values = (values - values.mean(axes, keepdims=True)) / values.std(axes, keepdims=True)
-    np.testing.assert_allclose(Preprocess.fit(x, standardize=standardize)(x), values, atol=2e-6, rtol=1e-5)
+    np.testing.assert_allclose(Preprocess.from_data(x, standardize=standardize)(x), values, atol=2e-6, rtol=1e-5)
 
 
 def test_moments_do_not_depend_on_how_many_parts_the_data_are_read_in():
     x = examples((2,), "real", count=20_000)  # more than two parts
-    mean, std = Preprocess.fit(x, standardize=True).mean, Preprocess.fit(x, standardize=True).std
+    mean, std = Preprocess.from_data(x, standardize=True).mean, Preprocess.from_data(x, standardize=True).std
     np.testing.assert_allclose(mean, x.double().mean(0), rtol=1e-12)
     np.testing.assert_allclose(std, x.double().std(0, correction=0), rtol=1e-12)
 
@@ -60,14 +60,14 @@ def test_moments_do_not_depend_on_how_many_parts_the_data_are_read_in():
 def test_a_constant_feature_is_only_centred(value):
     x = examples((2,), "real")
     x[:, 1] = value
-    out = Preprocess.fit(x, standardize=True)(torch.tensor([[0.0, value], [0.0, value + 2]]))
+    out = Preprocess.from_data(x, standardize=True)(torch.tensor([[0.0, value], [0.0, value + 2]]))
     torch.testing.assert_close(out[:, 1], torch.tensor([0.0, 2.0]), atol=1e-3, rtol=0)
 
 
 def test_a_constant_channel_of_bytes_is_only_centred_and_scaled():
     x = examples((2, 4, 4), "bytes")
     x[:, 1] = 51
-    preprocess = Preprocess.fit(x, standardize=True)
+    preprocess = Preprocess.from_data(x, standardize=True)
     assert not preprocess(x)[:, 1].abs().max() > 1e-6
     x[:, 1] = 102
     torch.testing.assert_close(preprocess(x)[:, 1], torch.full((500, 4, 4), 0.2))
@@ -75,36 +75,36 @@ def test_a_constant_channel_of_bytes_is_only_centred_and_scaled():
 
 def test_unit_scaling_brings_bytes_to_0_and_1_and_leaves_real_values():
     pixels = torch.tensor([[0, 255, 51]], dtype=torch.uint8)
-    torch.testing.assert_close(Preprocess.fit(pixels, standardize=False)(pixels), torch.tensor([[0, 1, 0.2]]))
+    torch.testing.assert_close(Preprocess.from_data(pixels, standardize=False)(pixels), torch.tensor([[0, 1, 0.2]]))
     real = torch.tensor([[-3.0, 1e4]])
-    assert torch.equal(Preprocess.fit(real, standardize=False)(real), real)
+    assert torch.equal(Preprocess.from_data(real, standardize=False)(real), real)
 
 
 @pytest.mark.parametrize("standardize", [True, False])
 @KINDS
 def test_survives_json(shape, dtype, standardize):
-    preprocess = Preprocess.fit(examples(shape, dtype), standardize=standardize)
+    preprocess = Preprocess.from_data(examples(shape, dtype), standardize=standardize)
     assert Preprocess.from_dict(json.loads(json.dumps(preprocess.to_dict()))) == preprocess
 
 
 @KINDS
 def test_one_input_comes_out_as_it_does_in_a_batch(shape, dtype):
     x = examples(shape, dtype)
-    preprocess = Preprocess.fit(x, standardize=True)
+    preprocess = Preprocess.from_data(x, standardize=True)
     assert torch.equal(preprocess(x[3]), preprocess(x)[3])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_equals_torchvision_normalize_on_the_same_pixels(channels):
     x = examples((channels, 6, 5), "bytes")
-    preprocess = Preprocess.fit(x, standardize=True)
+    preprocess = Preprocess.from_data(x, standardize=True)
     reference = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(preprocess.mean, preprocess.std)])
     torch.testing.assert_close(preprocess(x), reference(x), atol=1e-5, rtol=1e-5)
 
 
 def test_batches_of_images_are_channels_last_in_memory():
     x = examples((3, 6, 5), "bytes")
-    out = Preprocess.fit(x, standardize=True)(x)
+    out = Preprocess.from_data(x, standardize=True)(x)
     assert out.is_contiguous(memory_format=torch.channels_last)
     assert not out.is_contiguous()
 

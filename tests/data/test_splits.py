@@ -1,18 +1,22 @@
-"""Cutting a dataset: proportions, totals, and that the cut is always the same."""
+"""Cutting a dataset into splits: proportions, totals, and that the cut is always the same."""
 
+import re
 from collections import Counter
+from dataclasses import fields
 
 import pytest
 import torch
 
-from zoo.data.splits import InMemory, Splits, check_labels, hold_out, seed_from, stratify
+from zoo.data.augment import Augment
+from zoo.data.preprocess import Preprocess
+from zoo.data.splits import Examples, InMemory, Splits, check_labels, hold_out, seed_from, stratify
 
 LABELS = [0] * 50 + [1] * 30 + [7] * 13 + [3] * 8  # 101, unequal
 
 
 @pytest.mark.parametrize("size", [0.1, 0.25, 0.5, 0.9, 10, 37, 50, 90])
-def test_part_has_its_exact_size_and_every_class_in_proportion(size):
-    rest, part = stratify(LABELS, size, what="test")
+def test_a_split_has_its_exact_size_and_every_class_in_proportion(size):
+    rest, part = stratify(LABELS, size, split="test")
     total = round(101 * size) if size < 1 else size
     assert len(part) == total
     counts = Counter(LABELS[i] for i in part)
@@ -21,67 +25,67 @@ def test_part_has_its_exact_size_and_every_class_in_proportion(size):
     assert sorted(rest + part) == list(range(101))  # disjoint and complete
 
 
-def test_fractions_left_over_go_to_the_classes_with_the_largest_remainders():
-    rest, part = stratify([0] * 14 + [1] * 13 + [2] * 3, 10, what="test")  # exactly 4.67, 4.33 and 1
+def test_the_classes_with_the_largest_remainders_get_one_more():
+    rest, part = stratify([0] * 14 + [1] * 13 + [2] * 3, 10, split="test")  # exactly 4.67, 4.33 and 1
     labels = [0] * 14 + [1] * 13 + [2] * 3
     assert Counter(labels[i] for i in part) == {0: 5, 1: 4, 2: 1}
     assert Counter(labels[i] for i in rest) == {0: 9, 1: 9, 2: 2}
 
 
-def test_cut_is_the_same_at_each_call_whatever_the_global_seed():
+def test_the_cut_does_not_depend_on_the_global_seed():
     torch.manual_seed(1)
-    first = stratify(LABELS, 20, what="test")
+    first = stratify(LABELS, 20, split="test")
     torch.manual_seed(2)
-    assert stratify(LABELS, 20, what="test") == first
+    assert stratify(LABELS, 20, split="test") == first
 
 
-def test_cut_leaves_the_global_generator_alone():
+def test_the_cut_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
-    stratify(LABELS, 20, what="test")
+    stratify(LABELS, 20, split="test")
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_cuts_of_different_names_and_classes_are_different_draws():
-    assert stratify(LABELS, 20, what="test")[1] != stratify(LABELS, 20, what="validation")[1]
-    part = torch.tensor(stratify([0] * 100 + [1] * 100, 100, what="test")[1])
+    assert stratify(LABELS, 20, split="test")[1] != stratify(LABELS, 20, split="validation")[1]
+    part = torch.tensor(stratify([0] * 100 + [1] * 100, 100, split="test")[1])
     assert not torch.equal(part[part < 100], part[part >= 100] - 100)
 
 
-def test_a_draw_is_no_stretch_of_the_file():
-    part = stratify([0] * 1000, 100, what="test")[1]
+def test_the_examples_are_spread_over_the_whole_file():
+    part = stratify([0] * 1000, 100, split="test")[1]
     assert all(sum(low <= i < low + 250 for i in part) > 10 for low in (0, 250, 500, 750))
 
 
 @pytest.mark.parametrize("size", [101, 200, 0.001, 0.999])
-def test_a_part_that_leaves_nothing_is_refused(size):
-    with pytest.raises(ValueError, match=r"validation of .* does not fit 101 examples.*dataset\.validation"):
-        stratify(LABELS, size, what="validation")
+def test_a_split_that_takes_all_or_nothing_is_refused(size):
+    with pytest.raises(ValueError, match=r"^dataset\.validation=.*: takes \d+ of 101 examples; must take and leave"):
+        stratify(LABELS, size, split="validation")
 
 
 @pytest.mark.parametrize("size", [-1, -0.1, float("inf"), float("nan")])
-def test_a_size_that_is_none_is_refused(size):
-    with pytest.raises(ValueError, match=f"test={size:g}: a fraction below 1 or a number of examples is needed"):
-        stratify(LABELS, size, what="test")
+def test_an_invalid_size_is_refused(size):
+    with pytest.raises(ValueError, match=f"^dataset.test={size:g}: must be a fraction in .0, 1. or a number"):
+        stratify(LABELS, size, split="test")
 
 
 @pytest.mark.parametrize(("size", "label"), [(2, 3), (99, 3)])
 def test_a_class_left_without_examples_on_either_side_is_refused(size, label):
     with pytest.raises(
-        ValueError, match=f"class {label} has 8 examples, too few for a test part of {size}, which needs 51 of each"
+        ValueError, match=f"class {label} has 8 examples, too few for dataset.test={size}, which needs 51 of each"
     ):
-        stratify(LABELS, size, what="test")
+        stratify(LABELS, size, split="test")
 
 
 @pytest.mark.parametrize(("size", "needed"), [(0.1, 10), (0.5, 2), (0.9, 10), (30, 4)])
-def test_a_class_of_as_many_examples_as_the_refusal_asks_for_is_cut(size, needed):
+def test_a_class_with_as_many_examples_as_needed_is_cut(size, needed):
     names = ("cat", "dog")
     with pytest.raises(ValueError, match=f"class dog has 1 examples, .* which needs {needed} of each class"):
-        stratify([0] * 99 + [1], size, what="test", names=names)
-    _, part = stratify([0] * (100 - needed) + [1] * needed, size, what="test", names=names)
+        stratify([0] * 99 + [1], size, split="test", names=names)
+    _, part = stratify([0] * (100 - needed) + [1] * needed, size, split="test", names=names)
     assert 0 < sum(index >= 100 - needed for index in part) < needed
 
 
-def test_labels_are_kept_in_proportion_and_drawn_by_the_seed():
+def test_keep_labels_keeps_proportions_and_draws_by_the_seed():
     examples = InMemory(torch.arange(101.0)[:, None], torch.tensor(LABELS))
     splits = Splits(examples, None, None, (1,), classes=tuple("abcdefgh"), notes=("careful",))
     kept = splits.keep_labels(10, seed=1)
@@ -90,7 +94,10 @@ def test_labels_are_kept_in_proportion_and_drawn_by_the_seed():
     assert torch.equal(splits.keep_labels(10, seed=1).train.x, kept.train.x)
     assert not torch.equal(splits.keep_labels(10, seed=2).train.x, kept.train.x)
     assert kept.notes == ("careful",)
-    with pytest.raises(ValueError, match="class d has 8 examples, too few for a labels part of 2"):
+    with pytest.raises(
+        ValueError,
+        match=r"class d has 8 examples, too few for dataset\.labeled_examples=2, .* change dataset\.lab",
+    ):
         splits.keep_labels(2, seed=1)
 
 
@@ -108,14 +115,14 @@ def test_hold_out_of_nothing_gives_everything_back():
     assert hold_out(examples, 0) == (examples, None)
 
 
-def test_hold_out_cuts_real_targets_without_strata():
+def test_hold_out_does_not_stratify_real_targets():
     examples = InMemory(torch.arange(20.0)[:, None], torch.arange(20.0)[:, None])
     rest, part = hold_out(examples, 0.25)
     assert (len(rest), len(part)) == (15, 5)
     assert torch.equal(part.x, part.y)
 
 
-def test_seeds_of_neighbours_never_collide():
+def test_neighboring_seeds_never_collide():
     seeds = [seed_from(seed, epoch, batch) for seed in range(40) for epoch in range(40) for batch in range(10)]
     seeds += [seed_from(seed, epoch) for seed in range(40) for epoch in range(40)]
     seeds += [seed_from(str(seed), "1") for seed in range(40)]
@@ -131,7 +138,7 @@ def test_seed_is_the_same_in_every_process():
 def test_check_labels_names_place_example_and_label(wrong, at):
     labels = torch.arange(5)
     labels[at] = wrong
-    with pytest.raises(ValueError, match=rf"a\.csv: example {at} .* has label {wrong}, but labels go from 0 to 9"):
+    with pytest.raises(ValueError, match=rf"a\.csv: example {at} .* has label {wrong}; labels must be in \[0, 9\]"):
         check_labels(labels, 10, where="a.csv")
 
 
@@ -142,4 +149,37 @@ def test_check_labels_accepts_every_class():
 def test_outputs_are_classes_or_targets():
     part = InMemory(torch.zeros(1, 2), torch.zeros(1, 3))
     assert Splits(part, None, None, (2,), classes=("a", "b")).num_outputs == 2
-    assert Splits(part, None, None, (2,), targets=3).num_outputs == 3
+    assert Splits(part, None, None, (2,), num_targets=3).num_outputs == 3
+
+
+def test_keep_labels_must_keep_at_least_one():
+    examples = InMemory(torch.arange(101.0)[:, None], torch.tensor(LABELS))
+    with pytest.raises(ValueError, match=r"^dataset\.labeled_examples=0: must be >= 1$"):
+        Splits(examples, None, None, (1,), classes=tuple("abcdefgh")).keep_labels(0, seed=1)
+
+
+def test_the_docstring_of_splits_names_every_field_and_no_other():
+    documented = re.findall(r"^ {8}(\w+):", Splits.__doc__ or "", flags=re.MULTILINE)
+    assert documented == [field.name for field in fields(Splits)]
+
+
+def test_examples_of_ones_own_need_four_methods_only():
+    """`Examples` has defaults for those that only image files need."""
+
+    class Squares(Examples):
+        def __len__(self):
+            return 5
+
+        def __getitems__(self, indices):
+            numbers = torch.as_tensor(indices)
+            return (numbers.float() ** 2)[:, None], numbers
+
+        def labels(self):
+            return torch.arange(5)
+
+        def take(self, indices):
+            raise NotImplementedError
+
+    splits = Splits(Squares(), None, None, (1,), classes=tuple("abcde"))
+    assert splits.with_preprocess(Preprocess((1,), side=3)).train is splits.train
+    assert splits.train.augmented(Augment(crop=0.5), seed=1) is None

@@ -39,8 +39,8 @@ HEAD = {"head.weight", "head.bias"}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """No pictures."""
-    monkeypatch.setattr("zoo.training.run.pictures.curves", lambda *args, **options: None)
-    monkeypatch.setattr("zoo.training.run.pictures.confusion", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.curves.curves", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.curves.confusion", lambda *args, **options: None)
 
 
 @pytest.fixture
@@ -543,7 +543,7 @@ def unbalanced() -> tuple[InMemory, torch.Tensor]:
 
 
 def module(part: InMemory, *, batch_size: int) -> DataModule:
-    splits = Splits(part, part, part, tuple(part.x.shape[1:]), classes=("a", "b", "c"), targets=1)
+    splits = Splits(part, part, part, tuple(part.x.shape[1:]), classes=("a", "b", "c"), num_targets=1)
     return DataModule(splits, preprocess=Preprocess(splits.shape, scale=1.0), batch_size=batch_size)
 
 

@@ -61,7 +61,7 @@ def cross_entropy(v, p):
 
 def module(x, *, validation=True, batch_size=None):
     part = InMemory(x, torch.zeros(len(x), 1))
-    splits = Splits(part, part if validation else None, part, tuple(x.shape[1:]), targets=1)
+    splits = Splits(part, part if validation else None, part, tuple(x.shape[1:]), num_targets=1)
     return DataModule(splits, preprocess=Preprocess(tuple(x.shape[1:]), scale=1.0), batch_size=batch_size or len(x))
 
 

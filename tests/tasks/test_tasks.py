@@ -58,7 +58,7 @@ class WithAuxiliaries(nn.Module):
 def module(x, y, *, batch_size=4, classes=(), validation=True):
     """Data whose parts are all the same examples, handed to the net as they are."""
     part = InMemory(x, y)
-    splits = Splits(part, part if validation else None, part, tuple(x.shape[1:]), classes=classes, targets=1)
+    splits = Splits(part, part if validation else None, part, tuple(x.shape[1:]), classes=classes, num_targets=1)
     return DataModule(splits, preprocess=Preprocess((x.shape[1],), scale=1.0), batch_size=batch_size)
 
 

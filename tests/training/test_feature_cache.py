@@ -37,7 +37,7 @@ def make(kind: type) -> torch.nn.Module:
 def test_codes_are_those_of_the_preprocessed_examples(kind, depth, standardize, training, splits, monkeypatch):
     monkeypatch.setattr(module, "EVALUATION_BATCH", 10)
     net = make(kind).train(training)
-    preprocess = Preprocess.fit(splits.train.x, standardize=standardize)
+    preprocess = Preprocess.from_data(splits.train.x, standardize=standardize)
     codes, nothing = encoded(net, splits, preprocess, depth=depth, device=CPU)
     width = (6, 4, 3)[depth - 1]
     for coded, raw in ((codes.train, splits.train), (codes.validation, splits.validation)):
@@ -63,7 +63,7 @@ def test_real_targets_stay_with_their_codes():
     x, y = torch.rand(9, 6), torch.rand(9, 2)
     net = DBN(in_shape=[6], num_classes=2, hidden=[4, 3])
     codes, _ = encoded(
-        net, Splits(InMemory(x, y), None, None, (6,), targets=2), Preprocess((6,), 1.0), depth=1, device=CPU
+        net, Splits(InMemory(x, y), None, None, (6,), num_targets=2), Preprocess((6,), 1.0), depth=1, device=CPU
     )
     assert torch.equal(codes.train.y, y)
     assert (codes.num_outputs, codes.classes) == (2, ())

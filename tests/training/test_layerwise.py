@@ -32,8 +32,8 @@ def quick(request, monkeypatch):
     """No pictures, but where they are what is tested."""
     if "pictures_of" not in request.fixturenames:
         monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
-        monkeypatch.setattr("zoo.training.run.pictures.curves", lambda *args, **options: None)
-        monkeypatch.setattr("zoo.training.run.pictures.confusion", lambda *args, **options: None)
+        monkeypatch.setattr("zoo.plots.curves.curves", lambda *args, **options: None)
+        monkeypatch.setattr("zoo.plots.curves.confusion", lambda *args, **options: None)
 
 
 @pytest.fixture
@@ -326,13 +326,13 @@ def pictures_of(train):
 
 def test_a_generative_net_leaves_pictures_of_what_it_learned_and_dreams(pictures_of, monkeypatch):
     monkeypatch.setattr("zoo.plots.stage_plots.SAMPLE_STEPS", 20)
-    monkeypatch.setattr("zoo.plots.stage_plots.CHAIN", (0, 1, 5))
-    kinds = ("filters", "reconstructions", "codes", "chains", "samples")
+    monkeypatch.setattr("zoo.plots.stage_plots.CHAIN_STEPS", (0, 1, 5))
+    kinds = ("filters", "reconstructions", "latent", "chains", "samples")
     assert pictures_of(*DBN_WORDS, "model.stages.finetune.epochs=0") == {f"pretrain-{kind}" for kind in kinds}
 
 
 def test_an_autoencoder_leaves_pictures_of_every_stage_without_labels(pictures_of):
-    kinds = ("filters", "reconstructions", "codes")
+    kinds = ("filters", "reconstructions", "latent")
     assert pictures_of(*CODER_WORDS) == {f"{stage}-{kind}" for stage in ("pretrain", "finetune") for kind in kinds}
 
 

@@ -234,7 +234,7 @@ def test_a_start_near_the_answer_shortens_the_way(cli, folder, monkeypatch):
 
 def test_the_curves_of_many_jobs_would_be_a_tangle(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("zoo.training.sweep.pictures.curves", lambda panels, path: drawn.append(panels))
+    monkeypatch.setattr("zoo.plots.curves.curves", lambda panels, path: drawn.append(panels))
     for count in (8, 9):
         for k in range(count):
             job = tmp_path / str(count) / str(k)

@@ -254,7 +254,7 @@ def test_linear_regression_finds_the_line(tmp_path):
 
 def test_curves_have_no_panel_without_a_line(tmp_path, monkeypatch):
     drawn = {}
-    monkeypatch.setattr("zoo.training.run.pictures.curves", lambda panels, path: drawn.update(panels))
+    monkeypatch.setattr("zoo.plots.curves.curves", lambda panels, path: drawn.update(panels))
     train(tmp_path / "run", "dataset.validation=0", "epochs=1")
     assert list(drawn) == ["loss"]
 

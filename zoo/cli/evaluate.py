@@ -17,7 +17,6 @@ from zoo.checkpoints.files import refuse_existing, replacing
 from zoo.config import build as config
 from zoo.config import hardware, schemas
 from zoo.data.datamodule import DataModule
-from zoo.data.sources.image_folder import read_like
 from zoo.data.splits import Splits
 from zoo.training import checks as prepare
 from zoo.training.trainer import measure
@@ -40,7 +39,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     splits = prepare.dataset(node)
     preprocess = about.transforms()
     preprocess.check(splits.shape, where=f"dataset {node.name}")
-    splits = read_like(splits, preprocess)
+    splits = splits.with_preprocess(preprocess)
     needs_labels = config.check(about.task, where="task")[0].targets != "none"  # type: ignore[attr-defined]
     if (needs_labels or about.classes) and list(splits.classes) != about.classes:
         raise ValueError(
@@ -50,7 +49,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if splits.test is None:
         raise ValueError(f"dataset {node.name} has no test part")
     task = config.build(about.task, net, where="task")
-    only_test = Splits(splits.train, None, splits.test, splits.shape, splits.classes, splits.targets)
+    only_test = Splits(splits.train, None, splits.test, splits.shape, splits.classes, splits.num_targets)
     metrics = measure(task, DataModule(only_test, preprocess=preprocess, workers=node.workers), place=place)
     if cfg.likelihood and hasattr(net, "sample") and about.task.get("_target_") != "zoo.tasks.Classification":
         x = preprocess(prepare.sample(replace(splits, train=splits.test)))

@@ -159,7 +159,7 @@ def _ahead(read: Reader, files: Sequence[Path], *, depth: int) -> Iterator[tuple
 
 
 def _csv(source: Path, shape: tuple[int, ...], batch_size: int) -> Iterator[Tensor]:
-    for rows in pixel_csv.read(source, pixels=torch.Size(shape).numel(), part=batch_size):
+    for rows in pixel_csv.read(source, pixels=torch.Size(shape).numel(), chunk_size=batch_size):
         yield rows.pixels.view(-1, *shape)
 
 

@@ -1,5 +1,5 @@
-"""What is learned from: each source is a module whose ``load(...)`` gives `zoo.data.splits.Splits`.
+"""Datasets: each module of ``sources`` has a ``load(...)`` that returns `zoo.data.splits.Splits`.
 
-Raw values stay raw (bytes stay bytes) until a batch is on its device; there `zoo.data.datamodule` augments and
-`zoo.data.preprocess` scales it. Whoever wants one part imports that module.
+Raw values stay raw (bytes stay bytes) until a batch is on its device. There `zoo.data.datamodule` augments it and
+`zoo.data.preprocess` scales it. Import the module that you need: this package imports nothing by itself.
 """

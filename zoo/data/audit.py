@@ -1,6 +1,6 @@
-"""Looking at every picture of a set once, before a run: which cannot be read, and which are the same.
+"""Check every image of a dataset once before a run: which cannot be read, and which are the same.
 
-Imports Pillow beside torch.
+Imports Pillow besides torch.
 """
 
 import os
@@ -14,21 +14,24 @@ from pathlib import Path
 
 from zoo.data import images
 
-QUICK = 64  # pixels: JPEGs are decoded no smaller than this, at a half, quarter or eighth of their size
-ORDER = ("training", "validation", "test")
-SHOWN = 3  # files that a message names
-THREADS = 8  # Pillow decodes without holding Python's lock
+DRAFT_SIZE = 64  # pixels: JPEGs are decoded at a half, quarter or eighth of their size, but no smaller than this
+SPLITS = ("training", "validation", "test")
+EXAMPLES_SHOWN = 3  # files that a message names
+# Pillow decodes without holding the GIL, so threads run at the same time.
+THREADS = 8
+
+LabeledFiles = list[tuple[Path, int]]  # files and their class numbers
 
 
 @dataclass(frozen=True)
-class Look:
-    """One file: why it cannot be read, or what its pixels are.
+class ImageCheck:
+    """The result for one file: why it cannot be read, or what its pixels are.
 
     Attributes:
-        problem: one line; empty where there is none.
+        problem: one line; empty if there is none.
         digest: of the decoded pixels in RGB.
         size: width and height as stored.
-        drafted: the pixels are those of a smaller version.
+        drafted: whether the digest is that of a smaller version.
     """
 
     problem: str = ""
@@ -37,75 +40,100 @@ class Look:
     drafted: bool = False
 
 
-def inspect(files: Sequence[Path]) -> list[Look]:
-    """Decode every file. Afterwards, equal digests are equal pixels, whatever the format and the metadata."""
+def inspect(files: Sequence[Path]) -> list[ImageCheck]:
+    """Decode every file. In the result, equal digests mean equal pixels, whatever the format and the metadata."""
+    # Decode all files, JPEGs as small drafts, in threads.
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as threads:
-        looks = list(threads.map(_look, files))
-        # A smaller version cannot be compared with a picture of another format, and may hide a small difference.
-        exact = {look.size for look in looks if not look.drafted}
-        seen = Counter(look.digest for look in looks if look.drafted)
-        doubtful = [k for k, look in enumerate(looks) if look.drafted and (look.size in exact or seen[look.digest] > 1)]
-        for k, look in zip(doubtful, threads.map(_exact_look, [files[k] for k in doubtful]), strict=True):
-            looks[k] = look
-    return looks
+        checks = list(threads.map(_check, files))
+
+        # A draft cannot be compared with an image of another format, and may hide a small difference. So those that
+        # may be duplicates are decoded again at full size: of the size of an undrafted image, or with equal drafts.
+        undrafted_sizes = {check.size for check in checks if not check.drafted}
+        drafts = Counter(check.digest for check in checks if check.drafted)
+        doubtful = [
+            k
+            for k, check in enumerate(checks)
+            if check.drafted and (check.size in undrafted_sizes or drafts[check.digest] > 1)
+        ]
+        # Replace their drafts by the exact result.
+        exact = threads.map(_check_at_full_size, [files[k] for k in doubtful])
+        for k, check in zip(doubtful, exact, strict=True):
+            checks[k] = check
+    return checks
 
 
-def doubles(parts: dict[str, list[tuple[Path, int]]], looks: dict[Path, Look], *, below: Path) -> list[str]:
-    """One line for each pair of parts that share pictures, and one for those that stand under two classes.
+def duplicates(splits: dict[str, LabeledFiles], checks: dict[Path, ImageCheck], *, below: Path) -> list[str]:
+    """Find the same images in two splits, or under two classes.
 
     Args:
-        parts: files and class numbers of each part, by its name.
-        looks: of `inspect`.
-        below: the folder from which on files are named.
+        splits: the files of each split, by its name.
+        checks: from `inspect`.
+        below: the folder to which the file names in the result are relative.
+
+    Returns:
+        One line for each pair of splits that share images, and one for images of two classes.
     """
+    # Group the files by their pixels.
     groups: dict[bytes, list[tuple[Path, str, int]]] = defaultdict(list)
-    for part, files in parts.items():
-        for path, number in files:
-            groups[looks[path].digest].append((path, part, number))
+    for split, files in splits.items():
+        for path, label in files:
+            groups[checks[path].digest].append((path, split, label))
+
+    # In each group, the first file of each split and of each class stands for all of them.
     across: dict[tuple[str, str], list[str]] = defaultdict(list)
     mixed: list[str] = []
     for group in groups.values():
-        by_part = {part: path for path, part, _ in reversed(group)}  # the first file of each
-        for one, other in combinations([part for part in ORDER if part in by_part], 2):
-            across[one, other].append(_equal(by_part[one], by_part[other], below))
-        by_class = {number: path for path, _, number in reversed(group)}
+        by_split = {split: path for path, split, _ in reversed(group)}
+        for one, other in combinations([split for split in SPLITS if split in by_split], 2):
+            across[one, other].append(_pair(by_split[one], by_split[other], below))
+        by_class = {label: path for path, _, label in reversed(group)}
         if len(by_class) > 1:
             first, second = sorted(by_class.values())[:2]
-            mixed.append(_equal(first, second, below))
-    notes = [
-        f"both in the {one} and in the {other} part, so that metrics flatter: {counted(len(pairs))}, {_first(pairs)}"
-        for (one, other), pairs in sorted(across.items())
-    ]
-    return notes + ([f"under two classes: {counted(len(mixed))}, {_first(mixed)}"] if mixed else [])
+            mixed.append(_pair(first, second, below))
+
+    # Say it in one line for each kind.
+    notes = []
+    for (one, other), pairs in sorted(across.items()):
+        where = f"in both the {one} and the {other} split: metrics will be optimistic"
+        notes.append(f"{count_text(len(pairs))} {_appear(pairs)} {where} ({_first(pairs)})")
+    if mixed:
+        notes.append(f"{count_text(len(mixed))} {_appear(mixed)} under two classes ({_first(mixed)})")
+    return notes
 
 
-def counted(pictures: int) -> str:
-    """2 -> "2 pictures"."""
-    return f"{pictures:,} picture" + ("" if pictures == 1 else "s")
+def count_text(images: int) -> str:
+    """2 -> "2 images"."""
+    return f"{images:,} image" + ("" if images == 1 else "s")
 
 
-def _equal(one: Path, other: Path, below: Path) -> str:
+def _appear(pairs: list[str]) -> str:
+    return "appears" if len(pairs) == 1 else "appear"
+
+
+def _pair(one: Path, other: Path, below: Path) -> str:
     return f"{one.relative_to(below)} = {other.relative_to(below)}"
 
 
 def _first(pairs: list[str]) -> str:
-    return ", ".join(pairs[:SHOWN]) + (", …" if len(pairs) > SHOWN else "")
+    return ", ".join(pairs[:EXAMPLES_SHOWN]) + (", …" if len(pairs) > EXAMPLES_SHOWN else "")
 
 
-def _look(path: Path, quick: bool = True) -> Look:
+def _check(path: Path, draft: bool = True) -> ImageCheck:
+    """Decode one file, as a draft if its format allows that."""
     try:
-        with images.opened(path) as picture:
-            images.refuse_strip(picture.size)
-            size = picture.size
-            if quick:
-                picture.draft(None, (QUICK, QUICK))
-            picture.load()
-            pixels = images.flat(picture, 3)
+        with images.open_image(path) as image:
+            images.refuse_narrow(image.size)
+            size = image.size
+            # Ask for a draft, which only JPEGs give, then hash the pixels with their size.
+            if draft:
+                image.draft(None, (DRAFT_SIZE, DRAFT_SIZE))
+            image.load()
+            pixels = images.to_8_bits(image, 3)
             digest = blake2b(repr(pixels.size).encode() + pixels.tobytes(), digest_size=16).digest()
-            return Look(digest=digest, size=size, drafted=pixels.size != size)
+            return ImageCheck(digest=digest, size=size, drafted=pixels.size != size)
     except (ValueError, FileNotFoundError) as error:
-        return Look(problem=str(error))
+        return ImageCheck(problem=str(error))
 
 
-def _exact_look(path: Path) -> Look:
-    return _look(path, quick=False)
+def _check_at_full_size(path: Path) -> ImageCheck:
+    return _check(path, draft=False)

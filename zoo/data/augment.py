@@ -1,7 +1,7 @@
-"""Random distortions: each example gets its own, the whole batch is computed at once, on its device.
+"""Random distortions of training images: drawn for each example, computed for a whole batch, on the batch's device.
 
-Imports torch only, and torchvision where its RandAugment, MixUp or CutMix are asked for. Works on raw pixels, so that
-what comes in from outside the frame is background (0); only mixing comes after preprocessing.
+They work on raw pixels, so that what comes in from outside the frame is background (0). Only mixup and CutMix follow
+after preprocessing. Imports torch, and torchvision if RandAugment, mixup or CutMix is switched on.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zoo.data.crop import boxes
+from zoo.data.crop import crop_boxes
 
-LIMITS = {  # least and greatest value; a share of 0 of a picture is none
+# The smallest and the largest value of each option. Those without a largest one must still be finite.
+LIMITS = {
+    # Geometry: pixels, degrees, a share of the size, pixels a row.
     "shift": (0, inf),
     "rotation": (0, inf),
     "scale": (0, 1),
     "shear": (0, inf),
+    # A probability.
     "erase": (0, 1),
+    # A share of the area. Not 0: a crop has at least some pixels.
     "crop": (1e-3, 1),
+    # RandAugment: number of operations, and their magnitude, of which torchvision has 31 steps.
     "randaugment": (0, inf),
-    "magnitude": (0, 30),  # torchvision's RandAugment has 31 steps
+    "magnitude": (0, 30),
+    # Parameters alpha of Beta distributions; 0 switches them off.
     "mixup": (0, inf),
     "cutmix": (0, inf),
 }
@@ -29,22 +35,23 @@ LIMITS = {  # least and greatest value; a share of 0 of a picture is none
 
 @dataclass(frozen=True)
 class Augment:
-    """Which distortions, and how far. The defaults: none.
+    """Which distortions are applied, and how far they go. By default none.
 
     Attributes:
         shift: whole pixels, up to this many in each direction.
-        rotation: degrees, up to this far either way.
+        rotation: degrees, up to this many either way.
         scale: relative size, within 1 ± this.
         shear: horizontal shear, up to this many pixels a row either way.
-        flip: mirror left and right, for half of the examples.
+        flip: mirror left and right, with probability 1/2.
         erase: probability of blanking a rectangle of up to half the height and width (Zhong et al. 2020).
-        crop: least share of the picture's area that a random crop keeps, see `zoo.data.crop`; 1: the whole picture.
-        randaugment: operations of RandAugment for each picture of bytes.
+        crop: minimum share of the image's area that a random crop keeps, see `zoo.data.crop`; 1: the whole image.
+        randaugment: number of operations of RandAugment for each image; uint8 images only.
         magnitude: of those operations, 0 to 30.
-        mixup, cutmix: alpha of the Beta distribution of the share that an example keeps, see `mix`.
+        mixup: alpha of the Beta distribution from which mixup draws its weights, see `mix`; 0: no mixup.
+        cutmix: alpha of the Beta distribution from which CutMix draws its areas, see `mix`; 0: no CutMix.
 
     Raises:
-        ValueError: a value out of its range.
+        ValueError: a value is out of its range.
     """
 
     shift: int = 0
@@ -60,31 +67,38 @@ class Augment:
     cutmix: float = 0.0
 
     def __post_init__(self) -> None:
-        for key, (least, greatest) in LIMITS.items():
+        for key, (minimum, maximum) in LIMITS.items():
             value = getattr(self, key)
-            if not least <= value <= greatest or value == inf:
-                span = f"from {least:g} to {greatest:g}" if greatest < inf else f"{least:g} or more"
-                raise ValueError(f"dataset.augment.{key}={value:g}: {span} is allowed")
+            if minimum <= value <= maximum and value != inf:
+                continue
+            allowed = f"in [{minimum:g}, {maximum:g}]" if maximum < inf else f"finite and >= {minimum:g}"
+            raise ValueError(f"dataset.augment.{key}={value:g}: must be {allowed}")
 
-    def __bool__(self) -> bool:
+    @property
+    def active(self) -> bool:
+        """Whether any distortion is switched on. ``magnitude`` alone does nothing."""
         return self != Augment(magnitude=self.magnitude)
 
     @property
     def mixes(self) -> bool:
+        """Whether examples are blended with each other, which needs classes."""
         return bool(self.mixup or self.cutmix)
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """N x C x H x W raw pixels -> the same shape, each image distorted on its own, as float32.
+        """Distort each image of a batch on its own: all but mixup and CutMix.
 
         Args:
-            x: the batch.
-            generator: of the batch's device; the only source of chance.
+            x: N x C x H x W raw pixels.
+            generator: on the device of the batch; the only source of randomness.
+
+        Returns:
+            The same shape, raw pixels as float32.
 
         Raises:
-            ValueError: RandAugment of what is no picture of bytes.
+            ValueError: RandAugment of images that are not uint8 with 1 or 3 channels.
         """
         if self.randaugment and (x.dtype != torch.uint8 or x.shape[1] not in (1, 3)):
-            raise ValueError("dataset.augment.randaugment is for pictures of bytes with 1 or 3 channels")
+            raise ValueError("dataset.augment.randaugment needs uint8 images with 1 or 3 channels")
         x = x.float()
         if self.crop < 1:
             x = self._crop(x, generator)
@@ -105,9 +119,16 @@ class Augment:
         return x
 
     def mix(self, x: Tensor, y: Tensor, num_classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A preprocessed batch, N x C x H x W and N class numbers -> each example blended with another.
+        """Blend each example with another of its batch, by mixup or CutMix.
 
-        y becomes N x ``num_classes`` probabilities. Without ``mixup`` and ``cutmix`` both stay as they are.
+        Args:
+            x: N x C x H x W, preprocessed.
+            y: N class numbers.
+            num_classes: number of classes.
+            generator: on the device of the batch.
+
+        Returns:
+            x, and y as N x num_classes probabilities. Without ``mixup`` and ``cutmix`` both stay as they are.
         """
         if not self.mixes:
             return x, y
@@ -116,22 +137,33 @@ class Augment:
         return mix(x, y, num_classes, generator, mixup=self.mixup, cutmix=self.cutmix)
 
     def _crop(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Stretch a random box of each image to the whole frame."""
         height, width = x.shape[-2:]
-        left, top, wide, tall = boxes(len(x), height, width, least=self.crop, generator=generator).unbind(1)  # each N
+        boxes = crop_boxes(len(x), height, width, min_area=self.crop, generator=generator)  # N x 4
+        left, top, box_width, box_height = boxes.unbind(1)  # each N
+
+        # The grid of `affine_grid` counts both sides from -1 to 1: the size and the center of the box in these units.
         zero = torch.zeros_like(left)
-        across, right = wide / width, (2 * left + wide) / width - 1  # the grid counts both sides from -1 to 1
-        down, below = tall / height, (2 * top + tall) / height - 1
-        theta = torch.stack([across, zero, right, zero, down, below], dim=1).view(-1, 2, 3)
+        scale_x = box_width / width
+        scale_y = box_height / height
+        center_x = (2 * left + box_width) / width - 1
+        center_y = (2 * top + box_height) / height - 1
+        theta = torch.stack([scale_x, zero, center_x, zero, scale_y, center_y], dim=1).view(-1, 2, 3)
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)  # N x H x W x 2
         return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
     def _affine(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Rotate, scale and shear each image around its center."""
         height, width = x.shape[-2:]
         angle, size, slant = (2 * _uniform(x, generator, 3) - 1).unbind(1)  # each N, in [-1, 1)
         angle = torch.deg2rad(self.rotation * angle)
-        cos, sin = angle.cos() / (1 + self.scale * size), angle.sin() / (1 + self.scale * size)
+        cos = angle.cos() / (1 + self.scale * size)
+        sin = angle.sin() / (1 + self.scale * size)
         slant = self.shear * slant
-        aspect = height / width  # the grid counts both sides from -1 to 1
+
+        # The matrix that looks up each output pixel in the input. The grid counts both sides from -1 to 1, so images
+        # that are not square need their aspect ratio.
+        aspect = height / width
         zero = torch.zeros_like(cos)
         rows = [cos, (slant * cos - sin) * aspect, zero, sin / aspect, slant * sin + cos, zero]
         theta = torch.stack(rows, dim=1).view(-1, 2, 3)  # output coordinates -> input coordinates
@@ -139,6 +171,7 @@ class Augment:
         return F.grid_sample(x, grid, padding_mode="zeros", align_corners=False)
 
     def _shift(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Move each image by whole pixels: cut it out of a padded copy, at a random offset."""
         height, width = x.shape[-2:]
         offset = (_uniform(x, generator, 2) * (2 * self.shift + 1)).long()  # N x 2, in 0 … 2·shift
         padded = F.pad(x, [self.shift] * 4)
@@ -148,15 +181,23 @@ class Augment:
         return padded.permute(0, 2, 3, 1)[batch, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
     def _erase(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Set a random rectangle of some images to 0."""
+        # Draw whether, where and how large, each N x 1. The rectangle lies inside the frame.
         height, width = x.shape[-2:]
-        chance, top, left, tall, wide = _uniform(x, generator, 5)[:, :, None].unbind(1)  # each N x 1
-        tall, wide = tall * height / 2, wide * width / 2
-        top, left = top * (height - tall), left * (width - wide)
-        rows, columns = (torch.arange(side, device=x.device) + 0.5 for side in (height, width))  # pixel centres
-        inside_rows = (rows >= top) & (rows < top + tall)  # N x H
-        inside_columns = (columns >= left) & (columns < left + wide) & (chance < self.erase)  # N x W
+        decision, top, left, box_height, box_width = _uniform(x, generator, 5)[:, :, None].unbind(1)
+        box_height = box_height * height / 2
+        box_width = box_width * width / 2
+        top = top * (height - box_height)
+        left = left * (width - box_width)
+
+        # A pixel is erased if its center is inside.
+        rows = torch.arange(height, device=x.device) + 0.5
+        columns = torch.arange(width, device=x.device) + 0.5
+        inside_rows = (rows >= top) & (rows < top + box_height)  # N x H
+        inside_columns = (columns >= left) & (columns < left + box_width) & (decision < self.erase)  # N x W
         return x.masked_fill((inside_rows[:, :, None] & inside_columns[:, None, :])[:, None], 0)
 
 
 def _uniform(x: Tensor, generator: torch.Generator, columns: int) -> Tensor:
+    """``columns`` random numbers in [0, 1) for each example of a batch: N x columns."""
     return torch.rand(len(x), columns, device=x.device, generator=generator)

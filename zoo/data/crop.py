@@ -1,7 +1,7 @@
-"""Where a random crop lies: a random share of the picture's area at a random aspect, anywhere in it.
+"""Random crops: a box with a random share of the image's area and a random aspect ratio, anywhere in the image.
 
-C. Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 6; as torchvision's RandomResizedCrop, but that
-sides and corners are not rounded to whole pixels. Imports torch only.
+C. Szegedy et al., "Going deeper with convolutions", CVPR 2015, section 6. Like torchvision's RandomResizedCrop, except
+that sides and corners are not rounded to whole pixels. Imports torch only.
 """
 
 from math import log
@@ -9,29 +9,40 @@ from math import log
 import torch
 from torch import Tensor
 
-LONGEST = 4 / 3  # times as wide as high, and as high as wide
-TRIES = 10
+MAX_ASPECT = 4 / 3  # of width to height, and of height to width
+ATTEMPTS = 10  # boxes that are drawn until one fits into the image
 
 
-def boxes(count: int, height: int, width: int, *, least: float, generator: torch.Generator) -> Tensor:
-    """Boxes within a frame, N x 4: left, top, width, height in pixels.
+def crop_boxes(count: int, height: int, width: int, *, min_area: float, generator: torch.Generator) -> Tensor:
+    """Random boxes inside a frame.
+
+    The share of the area is uniform in [min_area, 1], the logarithm of the aspect ratio is uniform too. A box that
+    does not fit is drawn again; after `ATTEMPTS` it is the largest one in the center.
 
     Args:
-        count: how many.
+        count: number of boxes.
         height, width: of the frame, in pixels.
-        least: the smallest share of its area; the share is uniform from there to 1, the logarithm of the aspect
-            uniform too. A box that sticks out is drawn again; after `TRIES` it is the greatest central one.
-        generator: the only source of chance; the boxes are on its device.
+        min_area: minimum share of the frame's area.
+        generator: the only source of randomness; the boxes are on its device.
+
+    Returns:
+        N x 4: left, top, width, height in pixels.
     """
-    draws = torch.rand(count, 2 * TRIES + 2, device=generator.device, generator=generator)
-    share, aspect, corner = draws.split([TRIES, TRIES, 2], dim=1)
-    area = height * width * (least + (1 - least) * share)
-    aspect = torch.exp(log(LONGEST) * (2 * aspect - 1))
-    sides = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], dim=2)  # N x TRIES x (width, height)
+    # Draw all attempts at once: the share, the aspect ratio, and the corner of the box that will be used.
+    draws = torch.rand(count, 2 * ATTEMPTS + 2, device=generator.device, generator=generator)
+    share, aspect, corner = torch.split(draws, [ATTEMPTS, ATTEMPTS, 2], dim=1)
+    area = height * width * (min_area + (1 - min_area) * share)
+    aspect = torch.exp(log(MAX_ASPECT) * (2 * aspect - 1))  # width / height
+    sides = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], dim=2)  # N x ATTEMPTS x (width, height)
+
+    # Take the first attempt that fits, else the largest box of an allowed aspect ratio.
     frame = sides.new_tensor([width, height])
-    fits = (sides <= frame).all(dim=2)  # N x TRIES
-    any_fits = fits.any(dim=1, keepdim=True)
+    fits = (sides <= frame).all(dim=2)  # N x ATTEMPTS
+    any_fits = fits.any(dim=1, keepdim=True)  # N x 1
     first = fits.int().argmax(dim=1)[:, None, None].expand(-1, 1, 2)
-    greatest = sides.new_tensor([min(width, height * LONGEST), min(height, width * LONGEST)])
-    size = torch.where(any_fits, sides.gather(1, first)[:, 0], greatest)  # N x 2
-    return torch.cat([torch.where(any_fits, corner, 0.5) * (frame - size), size], dim=1)
+    largest = sides.new_tensor([min(width, height * MAX_ASPECT), min(height, width * MAX_ASPECT)])
+    size = torch.where(any_fits, sides.gather(1, first)[:, 0], largest)  # N x 2
+
+    # Place it: anywhere inside, or in the center.
+    position = torch.where(any_fits, corner, 0.5)
+    return torch.cat([position * (frame - size), size], dim=1)

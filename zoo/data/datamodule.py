@@ -1,11 +1,10 @@
 """From splits to batches on the device: order, transfer, augmentation, preprocessing.
 
-A run's chance here is a function of (seed, epoch, batch) alone, or of (seed, epoch, index) where worker processes draw
-it: no other generator is read or advanced.
+All randomness is a function of (seed, epoch, batch, rank), or of (seed, epoch, index) for what worker processes draw:
+no other random number generator is read or advanced.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from math import ceil, prod
 from typing import Any, cast
 
@@ -16,24 +15,37 @@ from torch.utils.data import DataLoader, Sampler
 
 from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
-from zoo.data.sources.image_folder import Pictures, Views
-from zoo.data.splits import Examples, InMemory, Splits, seed_from
+from zoo.data.splits import AugmentedExamples, Examples, InMemory, Splits, seed_from
 
 Batch = tuple[Tensor, Tensor]
-EVALUATION_BATCH = 250  # larger ones fall out of the processor's cache and take longer
-EVALUATION_VALUES = 2**23  # raw values in a batch, or the maps of large pictures would fill the memory
+# Batches for evaluation. Larger ones do not fit into the processor's cache and take longer.
+EVALUATION_BATCH = 250
+# The raw values in such a batch are limited too, or the feature maps of large images would fill the memory.
+EVALUATION_VALUES = 2**23
 
 
 class Shuffle(Sampler[int]):
-    """A permutation that is a function of (seed, epoch), of which each process takes its equal share.
+    """A permutation of the examples that is a function of (seed, epoch), of which each process takes an equal share.
 
-    Lightning calls `set_epoch`. Up to ``processes - 1`` examples sit out an epoch so that shares are equal. The first
-    pass begins in ``epoch`` after so many examples as were ``seen`` of it, where a run goes on.
+    Up to ``processes - 1`` examples are left out of an epoch, so that the shares are equal. Lightning calls
+    `set_epoch` before each epoch.
+
+    Args:
+        length: number of examples.
+        seed: of the order.
+        process: rank of this process.
+        processes: number of processes.
+        epoch: the epoch of the first pass.
+        seen: number of examples that the first pass skips, because a run is resumed within that epoch.
     """
 
     def __init__(self, length: int, *, seed: int, process: int = 0, processes: int = 1, epoch: int = 0, seen: int = 0):
-        self.length, self.seed, self.process, self.processes = length, seed, process, processes
-        self.epoch, self.seen = epoch, seen
+        self.length = length
+        self.seed = seed
+        self.process = process
+        self.processes = processes
+        self.epoch = epoch
+        self.seen = seen
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -43,13 +55,15 @@ class Shuffle(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(seed_from(self.seed, self.epoch))
+        # All processes draw the same permutation; each takes every n-th index of it, starting at its rank.
         order = torch.randperm(self.length, generator=generator)
-        seen, self.seen = self.seen, 0
+        seen = self.seen
+        self.seen = 0  # only the first pass skips
         yield from order[self.process :: self.processes][seen : len(self)].tolist()
 
 
-class Dated(Sampler[tuple[int, int]]):
-    """The same order, each index beside the epoch in which it is to be read."""
+class WithEpoch(Sampler[tuple[int, int]]):
+    """The same order as pairs: each index with the epoch in which it is read."""
 
     def __init__(self, order: Shuffle):
         self.order = order
@@ -61,26 +75,27 @@ class Dated(Sampler[tuple[int, int]]):
         return len(self.order)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        # All indices of a pass belong to the epoch in which it starts.
         epoch = self.order.epoch
         yield from ((index, epoch) for index in self.order)
 
 
 class DataModule(LightningDataModule):
-    """Loaders over `Splits` for one fit.
+    """Data loaders over `Splits`.
 
-    Sets in memory move to the accelerator once and skip worker processes; others are read by ``workers`` of them.
+    Datasets in memory are moved to the accelerator once and use no worker processes.
 
     Args:
-        splits: from a source's ``load``.
-        preprocess: from raw values to the net's input.
-        augment: distortions for training batches.
-        batch_size: examples in a training batch, over all processes.
-        seed: of the order and the distortions.
-        workers: processes that read sets not held in memory.
-        drop_single: a last training batch of one example is left out: it has no deviation to normalise by.
+        splits: from the ``load`` of a source.
+        preprocess: from raw values to the input of the net.
+        augment: distortions of training batches.
+        batch_size: number of examples in a training batch, over all processes.
+        seed: of the order and of the distortions.
+        workers: number of processes that read datasets that are not in memory.
+        drop_single: leave out a last training batch of one example: batch normalization needs at least two.
 
     Raises:
-        ValueError: mixing of examples that have no classes.
+        ValueError: mixup or CutMix of examples that have no classes.
     """
 
     def __init__(
@@ -95,32 +110,40 @@ class DataModule(LightningDataModule):
         drop_single: bool = False,
     ):
         super().__init__()
-        self.splits, self.preprocess = splits, preprocess
-        self.augment = augment or Augment()
-        if self.augment.mixes and not splits.classes:
+        augment = augment or Augment()
+        if augment.mixes and not splits.classes:
             raise ValueError("dataset.augment.mixup and cutmix blend classes; these data have real target values")
-        # What is cut from a picture at its full resolution is cut where it is read, and not a second time.
-        self.read_as_views = isinstance(splits.train, Pictures) and Views.wanted(self.augment)
-        self.distort = replace(self.augment, crop=1.0, randaugment=0) if self.read_as_views else self.augment
-        self.batch_size, self.seed, self.workers, self.drop_single = batch_size, seed, workers, drop_single
+        self.splits = splits
+        self.preprocess = preprocess
+        self.batch_size = batch_size
+        self.seed = seed
+        self.workers = workers
+        self.drop_single = drop_single
+
+        # A source may apply some distortions where it reads the examples. The others are applied on the device.
+        self.augmented = splits.train.augmented(augment, seed)
+        self.device_augment = augment if self.augmented is None else self.augmented.remaining
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        process, processes = self._place()
+        # Each process gets its share of each batch, and of the examples.
+        process, processes = self._rank_and_world_size()
         batch_size = -(-self.batch_size // processes)
-        epoch, seen = self._progress()
+
+        # A resumed run begins within an epoch, after the batches that it has seen.
+        epoch, batches_seen = self._progress()
         sampler = Shuffle(
             len(self.splits.train),
             seed=self.seed,
             process=process,
             processes=processes,
             epoch=epoch,
-            seen=seen * batch_size,
+            seen=batches_seen * batch_size,
         )
-        short = batches(len(sampler), batch_size, drop_single=self.drop_single) * batch_size < len(sampler)
-        if self.read_as_views:
-            views = Views(cast(Pictures, self.splits.train), augment=self.augment, seed=self.seed)
-            return self._loader(views, Dated(sampler), batch_size, drop_last=short)
-        return self._loader(self.splits.train, sampler, batch_size, drop_last=short)
+        drop_last = batches(len(sampler), batch_size, drop_single=self.drop_single) * batch_size < len(sampler)
+        # A source that augments needs to know the epoch of each example.
+        if self.augmented is not None:
+            return self._loader(self.augmented, WithEpoch(sampler), batch_size, drop_last=drop_last)
+        return self._loader(self.splits.train, sampler, batch_size, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._in_order(self.splits.validation, "validation")
@@ -129,65 +152,83 @@ class DataModule(LightningDataModule):
         return self._in_order(self.splits.test, "test")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Raw batch on the device -> distorted (in training), scaled and mixed (in training)."""
+        """A raw batch on the device -> augmented (in training only) and preprocessed.
+
+        Returns:
+            x, N x shape of the net's input; y, N class numbers or N x num_targets values, or with mixup and CutMix
+            N x num_outputs probabilities.
+        """
+        # Evaluation sees the plain images.
         x, y = batch
         trainer = self.trainer
-        if not self.distort or trainer is None or not trainer.training:
+        if not self.device_augment.active or trainer is None or not trainer.training:
             return self.preprocess(x), y
-        place = (trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_idx, trainer.global_rank)
-        generator = torch.Generator(x.device).manual_seed(seed_from(self.seed, *place))
-        return self.distort.mix(self.preprocess(self.distort(x, generator)), y, self.splits.num_outputs, generator)
 
-    def _in_order(self, examples: Examples | None, part: str) -> DataLoader[Batch]:
+        # Seed a generator for this batch alone, so that a resumed run draws the same numbers.
+        position = (trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_idx, trainer.global_rank)
+        generator = torch.Generator(x.device).manual_seed(seed_from(self.seed, *position))
+        x = self.preprocess(self.device_augment(x, generator))
+        return self.device_augment.mix(x, y, self.splits.num_outputs, generator)
+
+    def _in_order(self, examples: Examples | None, split: str) -> DataLoader[Batch]:
+        """A loader for evaluation: all examples in their own order."""
         if examples is None:
-            raise ValueError(f"this dataset has no {part} part")
-        process, processes = self._place()
-        share = range(process, len(examples), processes)  # unpadded: every example counts once
+            raise ValueError(f"this dataset has no {split} split")
+        process, processes = self._rank_and_world_size()
+        # Each process reads every n-th example. Nothing is padded, so every example counts once.
+        share = range(process, len(examples), processes)
+        # Large images get smaller batches.
         batch_size = max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // prod(self.splits.shape)))
         return self._loader(examples, cast("Sampler[int]", share), batch_size)
 
     def _loader(
         self,
-        examples: Examples | Views,
+        examples: Examples | AugmentedExamples,
         sampler: Sampler[int] | Sampler[tuple[int, int]],
         batch_size: int,
         *,
         drop_last: bool = False,
     ) -> DataLoader[Batch]:
+        # A dataset in memory is moved to the accelerator, where batches are gathered without workers.
         workers = self.workers
         if isinstance(examples, InMemory):
             workers = 0
             if self.trainer is not None:
                 examples = examples.to(self.trainer.strategy.root_device)
+        # The source returns finished batches, so there is nothing to collate.
         return DataLoader(
-            examples,  # type: ignore[arg-type]
+            cast(Any, examples),
             batch_size=batch_size,
             sampler=sampler,
-            collate_fn=_finished,  # type: ignore[arg-type]
+            collate_fn=_finished_batch,
             drop_last=drop_last,
             num_workers=workers,
             persistent_workers=workers > 0,
-            # Its own generator, or every epoch would draw the workers' base seed from the global one.
+            # With the default generator, every epoch would draw the base seed of the workers from the global one.
             generator=torch.Generator().manual_seed(seed_from(self.seed, "workers")),
         )
 
-    def _place(self) -> tuple[int, int]:
+    def _rank_and_world_size(self) -> tuple[int, int]:
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _progress(self) -> tuple[int, int]:
-        """The epoch that a fit begins with, and how many of its batches it has seen: where it goes on, not (0, 0)."""
+        """The epoch in which training starts and the number of its batches seen already: (0, 0) unless resumed."""
         if self.trainer is None:
             return 0, 0
+        # The counters of Lightning's loops, which a checkpoint restores.
         loop = self.trainer.fit_loop
-        epochs, batches = cast(Any, loop.epoch_progress), cast(Any, loop.epoch_loop.batch_progress)
-        return epochs.current.processed, 0 if batches.is_last_batch else batches.current.processed
+        epochs = cast(Any, loop.epoch_progress)
+        progress = cast(Any, loop.epoch_loop.batch_progress)
+        return epochs.current.processed, 0 if progress.is_last_batch else progress.current.processed
 
 
 def batches(count: int, batch_size: int, *, drop_single: bool) -> int:
-    """How many training batches an epoch has, see `DataModule`."""
-    single = drop_single and count % batch_size == 1 < min(count, batch_size)
-    return ceil(count / batch_size) - single
+    """Number of training batches in an epoch of ``count`` examples, see `DataModule`."""
+    # True counts as 1. A first batch that is also the last one is never dropped.
+    dropped = drop_single and count % batch_size == 1 < min(count, batch_size)
+    return ceil(count / batch_size) - dropped
 
 
-def _finished(batch: Batch) -> Batch:
-    return batch  # `__getitems__` has already put it together
+def _finished_batch(batch: Any) -> Any:
+    """`__getitems__` has already collated the batch."""
+    return batch

@@ -1,6 +1,6 @@
-"""Reading pictures: every mode, orientation and depth to the bytes that a net was promised.
+"""Decode images of any mode, EXIF orientation and bit depth to uint8 tensors, channels x height x width.
 
-Imports Pillow and NumPy beside torch.
+Imports Pillow and NumPy besides torch.
 """
 
 import struct
@@ -17,17 +17,28 @@ from torch import Tensor
 
 from zoo.data.splits import shape_text
 
+# Files with other suffixes are not looked at.
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+
+# Pillow's resampling filters by name.
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "box", "bilinear", "hamming", "bicubic")}
 FILTERS["lanczos"] = Image.Resampling.LANCZOS
-DAMAGE = (  # what Pillow raises, by format and by place of the damage
+
+# What Pillow raises for damaged files; it depends on the format and on the place of the damage.
+DAMAGE = (
     *(OSError, SyntaxError, EOFError, IndexError, TypeError, struct.error, zlib.error),
     Image.DecompressionBombError,
 )
-NARROWEST, LONGEST = 2, 100  # pixels; times as long as wide
-ORIENTATION = 0x0112  # EXIF's tag, and of its values, 1 to 8, those that ...
-ON_ITS_SIDE = (5, 6, 7, 8)  # swap width and height
-END_LEFT, END_ABOVE = (2, 3, 6, 7), (3, 4, 7, 8)  # turn what is stored last to the left; to the top
+
+# Images that are narrower, or of a larger aspect ratio, cannot be resized sensibly.
+MIN_SIDE = 2  # pixels
+MAX_ASPECT = 100
+
+# The EXIF tag for the orientation of a photograph. Its values are 1 (upright) to 8. Of the stored image ...
+ORIENTATION = 0x0112
+TRANSPOSED = (5, 6, 7, 8)  # ... rows become columns,
+LAST_COLUMN_TO_LEFT = (2, 3, 6, 7)  # ... what is stored last across ends up on the left,
+LAST_ROW_TO_TOP = (3, 4, 7, 8)  # ... and what is stored last down ends up at the top.
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
@@ -35,83 +46,102 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 def read(
     path: str | Path, shape: Sequence[int], *, resize: bool, side: int | None = None, interpolation: str = "bilinear"
 ) -> Tensor:
-    """The picture in a file as uint8, channels x height x width. See `to_tensor`.
+    """Read an image file. Arguments as for `to_tensor`.
 
-    A JPEG that is to become much smaller is decoded at a fraction of its size, never below twice the one wanted: its
-    pixels then differ from those of `to_tensor` by about one of 255.
+    A JPEG that is to become much smaller is decoded at a half, quarter or eighth of its size, but at least at twice
+    the size wanted. Its pixels then differ from those of `to_tensor` by about 1 of 255.
+
+    Returns:
+        uint8, channels x height x width.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a picture, a truncated one, a strip, or one of another size; the message names the file.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not an image, is truncated, too narrow, or of another size than ``shape`` without
+            ``resize``; the message names the file.
     """
-    with opened(path) as picture:
-        full, scale = upright_size(picture), 1.0
+    with open_image(path) as image:
+        full_size = upright_size(image)
+        # Ask for a smaller version, where the format has one, before anything is decoded.
+        scale = 1.0
         if resize and len(shape) == 3:
-            scale = _draft(picture, _around(full, side) if side else (shape[2], shape[1]))
-        return _converted(picture, full, scale, shape, resize, side, interpolation)
+            target = _resized(full_size, side) if side else (shape[2], shape[1])
+            scale = _draft(image, target)
+        return _convert(image, full_size, scale, shape, resize, side, interpolation)
 
 
-def crop(
+def read_crop(
     path: str | Path, shape: Sequence[int], draw: Callable[[int, int], Box], *, interpolation: str = "bilinear"
 ) -> Tensor:
-    """A part of the picture in a file, stretched to ``shape``: uint8, channels x height x width.
+    """Read a box of an image file, stretched to ``shape``.
 
     Args:
         path: the file.
         shape: channels, height, width.
-        draw: given the upright picture's width and height, where to cut.
+        draw: called with the width and height of the upright image; returns the box.
         interpolation: one of `FILTERS`.
+
+    Returns:
+        uint8, channels x height x width.
 
     Raises:
         As `read`.
     """
     channels, height, width = shape
-    with opened(path) as picture:
-        full = upright_size(picture)
-        refuse_strip(full)
-        left, top, right, bottom = draw(*full)
-        scale = _draft(picture, (width * full[0] / (right - left), height * full[1] / (bottom - top)))
-        upright = flat(ImageOps.exif_transpose(picture), channels)
-        x, y, _, _ = _frame(picture, full, scale)
+    with open_image(path) as image:
+        full_size = upright_size(image)
+        refuse_narrow(full_size)
+        left, top, right, bottom = draw(*full_size)
+
+        # Decode the whole image at such a size that the box has at least twice the pixels that are wanted.
+        full_width, full_height = full_size
+        target = (width * full_width / (right - left), height * full_height / (bottom - top))
+        scale = _draft(image, target)
+        upright = to_8_bits(ImageOps.exif_transpose(image), channels)
+
+        # Find the box in the smaller image, and resize it.
+        x, y, _, _ = _image_box(image, full_size, scale)
         box = x + left / scale, y + top / scale, x + right / scale, y + bottom / scale
-        return _bytes(upright.resize((width, height), resampling(interpolation), box=box))
+        return _to_bytes(upright.resize((width, height), resampling(interpolation), box=box))
 
 
 def to_tensor(
-    picture: Image.Image,
+    image: Image.Image,
     shape: Sequence[int],
     *,
     resize: bool,
     side: int | None = None,
     interpolation: str = "bilinear",
 ) -> Tensor:
-    """A Pillow image as uint8 of ``shape``: upright, on white, grey for one channel, RGB for three.
+    """Convert a Pillow image: upright, transparency on white, gray for one channel and RGB for three.
 
     Args:
-        picture: of any mode and size.
-        shape: channels, height, width.
-        resize: convert; without it, size and channels must be right already.
-        side: the shorter side is brought to this, then the centre of ``shape`` is cut out, framed in black where it is
-            too small; None: the picture is stretched to ``shape``.
+        image: of any mode and size.
+        shape: channels (1 or 3), height, width.
+        resize: whether to convert size and channels; without it, they must be right already.
+        side: the shorter side is resized to this, then the center of ``shape`` is cut out, padded in black where the
+            image is too small; None: the image is stretched to ``shape``.
         interpolation: one of `FILTERS`.
 
+    Returns:
+        uint8, channels x height x width.
+
     Raises:
-        ValueError: ``shape`` is not that of a picture, the picture has another and ``resize`` is off, it is a strip, or
-            its pixels are real numbers.
+        ValueError: ``shape`` is not that of an image, the image has another and ``resize`` is off, it is too narrow,
+            or its pixels are floating-point numbers.
     """
-    return _converted(picture, upright_size(picture), 1.0, shape, resize, side, interpolation)
+    return _convert(image, upright_size(image), 1.0, shape, resize, side, interpolation)
 
 
 def find(folder: str | Path) -> list[Path]:
-    """All pictures below a folder, by their endings, sorted; nothing hidden, such as macOS's ``._1.jpg``."""
+    """All image files below a folder, by suffix, sorted. Hidden ones are left out, such as macOS's ``._1.jpg``."""
     folder = Path(folder)
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    # Walk the whole tree.
+    found = []
+    for path in folder.rglob("*"):
+        hidden = any(name.startswith(".") for name in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
+            found.append(path)
+    return sorted(found)
 
 
 def resampling(interpolation: str) -> Image.Resampling:
@@ -122,115 +152,135 @@ def resampling(interpolation: str) -> Image.Resampling:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[Image.Image]:
-    """The picture in a file, not decoded yet; whatever goes wrong within becomes a ValueError that names the file."""
+def open_image(path: str | Path) -> Iterator[Image.Image]:
+    """Open an image file without decoding it. Any error in the block becomes a ValueError that names the file."""
     try:
-        with Image.open(path) as picture:
-            yield picture
+        with Image.open(path) as image:
+            yield image
     except FileNotFoundError:
         raise
     except DAMAGE as error:
-        raise ValueError(f"{path}: not a readable picture ({str(error).split(chr(10))[0]})") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not a readable image ({reason})") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def flat(picture: Image.Image, channels: int) -> Image.Image:
-    """Decoded, eight bits a channel, grey or RGB; what is transparent becomes white, as on a page."""
-    picture.load()
-    if picture.mode == "F":
-        raise ValueError("a picture of real numbers; convert it to 8 or 16 bits")
-    if picture.mode.startswith("I"):  # 16 bits a pixel: keep the upper eight
-        picture = Image.fromarray(np.clip(np.asarray(picture, dtype=np.int64) >> 8, 0, 255).astype(np.uint8))
-    if picture.has_transparency_data:
-        page = Image.new("RGBA", picture.size, "white")
-        page.alpha_composite(picture.convert("RGBA"))
-        picture = page.convert("RGB")
+def to_8_bits(image: Image.Image, channels: int) -> Image.Image:
+    """Decode to 8 bits a channel: gray for one channel, else RGB. Transparent pixels become white."""
+    image.load()
+    if image.mode == "F":
+        raise ValueError("floating-point images are not supported; convert the image to 8 or 16 bits")
+    # 16 bits a pixel: keep the upper eight.
+    if image.mode.startswith("I"):
+        image = Image.fromarray(np.clip(np.asarray(image, dtype=np.int64) >> 8, 0, 255).astype(np.uint8))
+    # Put transparent images on a white page, then convert to the mode that is wanted.
+    if image.has_transparency_data:
+        background = Image.new("RGBA", image.size, "white")
+        background.alpha_composite(image.convert("RGBA"))
+        image = background.convert("RGB")
     mode = "L" if channels == 1 else "RGB"
-    return picture if picture.mode == mode else picture.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
-def upright_size(picture: Image.Image) -> tuple[int, int]:
-    """Width and height once the picture stands as its EXIF says; decodes nothing."""
-    width, height = picture.size
-    return (height, width) if picture.getexif().get(ORIENTATION) in ON_ITS_SIDE else (width, height)
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height after the rotation that EXIF asks for. Decodes nothing."""
+    width, height = image.size
+    return (height, width) if image.getexif().get(ORIENTATION) in TRANSPOSED else (width, height)
 
 
-def refuse_strip(size: tuple[int, int]) -> None:
-    """Raise ValueError where a picture of this width and height is a mere line."""
+def refuse_narrow(size: tuple[int, int]) -> None:
+    """Raise ValueError if an image of this width and height is too narrow to be resized."""
     width, height = size
-    if min(width, height) < NARROWEST or max(width, height) > LONGEST * min(width, height):
-        raise ValueError(f"the picture is {width} pixels wide and {height} high, too narrow to be resized")
+    if min(width, height) < MIN_SIDE or max(width, height) > MAX_ASPECT * min(width, height):
+        raise ValueError(f"the image is {width} pixels wide and {height} high, too narrow to be resized")
 
 
-def _converted(
-    picture: Image.Image,
-    full: tuple[int, int],
+def _convert(
+    image: Image.Image,
+    full_size: tuple[int, int],
     scale: float,
     shape: Sequence[int],
     resize: bool,
     side: int | None,
     interpolation: str,
 ) -> Tensor:
-    """`to_tensor` of a picture of upright size ``full`` that may have been drafted at 1 / ``scale`` of it."""
+    """`to_tensor` of an image of upright size ``full_size``, which may have been drafted at 1 / ``scale`` of it."""
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise ValueError(f"this checkpoint takes inputs of shape {shape_text(shape)}, not pictures")
+        raise ValueError(f"this checkpoint takes inputs of shape {shape_text(shape)}, not images")
     channels, height, width = shape
-    upright = ImageOps.exif_transpose(picture)
-    grey = upright.mode in ("1", "L", "LA", "F") or upright.mode.startswith("I")
-    found = (1 if grey else 3, full[1], full[0])
+    upright = ImageOps.exif_transpose(image)
+
+    # Without resizing the image must have exactly the shape that is wanted.
+    gray = upright.mode in ("1", "L", "LA", "F") or upright.mode.startswith("I")
+    full_width, full_height = full_size
+    found = (1 if gray else 3, full_height, full_width)
     if not resize and found != tuple(shape):
         raise ValueError(
-            f"the picture is {shape_text(found)} (channels x height x width), the net takes {shape_text(shape)}; "
+            f"the image is {shape_text(found)} (channels x height x width), the net takes {shape_text(shape)}; "
             "add resize=true to convert"
         )
-    pixels = flat(upright, channels)
+    pixels = to_8_bits(upright, channels)
     if not resize:
-        return _bytes(pixels)
-    refuse_strip(full)
-    size = (width, height) if side is None else _around(full, side)
+        return _to_bytes(pixels)
+
+    # Resize to the shape itself, or so that the shorter side is ``side``, and then cut the center out.
+    refuse_narrow(full_size)
+    size = (width, height) if side is None else _resized(full_size, side)
     if pixels.size != size:
-        pixels = pixels.resize(size, resampling(interpolation), box=_frame(picture, full, scale))
-    return _bytes(pixels if side is None else _centre(pixels, width, height))
+        pixels = pixels.resize(size, resampling(interpolation), box=_image_box(image, full_size, scale))
+    if side is not None:
+        pixels = _center_crop(pixels, width, height)
+    return _to_bytes(pixels)
 
 
-def _draft(picture: Image.Image, size: tuple[float, float]) -> float:
-    """Let a JPEG be decoded at a half, quarter or eighth, while it stays twice as large as ``size`` (upright).
+def _draft(image: Image.Image, size: tuple[float, float]) -> float:
+    """Let a JPEG be decoded at a half, quarter or eighth, if it stays at least twice as large as ``size`` (upright).
 
     Returns:
         How many times smaller it is now: 1, 2, 4 or 8.
     """
+    # The size wanted is that of the upright image; the file may store it transposed.
     width, height = (ceil(2 * side) for side in size)
-    if picture.getexif().get(ORIENTATION) in ON_ITS_SIDE:
+    if image.getexif().get(ORIENTATION) in TRANSPOSED:
         width, height = height, width
-    stored = picture.width
-    drafted = picture.draft(None, (width, height))
-    return 1.0 if drafted is None else float(round(stored / drafted[1][2]))
+    # Pillow chooses the smallest version that is not below this size, and says where the image lies in it.
+    stored_width = image.width
+    drafted = image.draft(None, (width, height))
+    return 1.0 if drafted is None else float(round(stored_width / drafted[1][2]))
 
 
-def _frame(picture: Image.Image, full: tuple[int, int], scale: float) -> Box:
-    """Where the upright picture lies within a drafted one, whose last column and row may be filled in part only."""
-    orientation = picture.getexif().get(ORIENTATION)
-    width, height = picture.size if orientation not in ON_ITS_SIDE else picture.size[::-1]
-    left = width - full[0] / scale if orientation in END_LEFT else 0.0
-    top = height - full[1] / scale if orientation in END_ABOVE else 0.0
-    return left, top, left + full[0] / scale, top + full[1] / scale
+def _image_box(image: Image.Image, full_size: tuple[int, int], scale: float) -> Box:
+    """The box of the upright image in its drafted version.
+
+    The last column and row that a JPEG stores may be filled only in part; turned upright, they may come first.
+    """
+    # The size of the draft after it is turned upright, and of the image within it.
+    orientation = image.getexif().get(ORIENTATION)
+    width, height = image.size if orientation not in TRANSPOSED else image.size[::-1]
+    scaled_width, scaled_height = full_size[0] / scale, full_size[1] / scale
+    left = width - scaled_width if orientation in LAST_COLUMN_TO_LEFT else 0.0
+    top = height - scaled_height if orientation in LAST_ROW_TO_TOP else 0.0
+    return left, top, left + scaled_width, top + scaled_height
 
 
-def _around(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """The size at which the shorter side is ``side``, the longer one rounded down as torchvision does."""
+def _resized(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """The size at which the shorter side is ``side``. The longer one is rounded down, as torchvision does."""
     width, height = size
     return (side, side * height // width) if width <= height else (side * width // height, side)
 
 
-def _centre(picture: Image.Image, width: int, height: int) -> Image.Image:
-    """The centre, its corner rounded as torchvision does; Pillow gives black for what lies outside."""
-    beyond = max(width - picture.width, 0), max(height - picture.height, 0)
-    left = -(beyond[0] // 2) if beyond[0] else round((picture.width - width) / 2)
-    top = -(beyond[1] // 2) if beyond[1] else round((picture.height - height) / 2)
-    return picture.crop((left, top, left + width, top + height))
+def _center_crop(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Cut the center out, its corner rounded as torchvision does. Pillow fills what lies outside with black."""
+    # How much is missing where the image is smaller than the center that is wanted.
+    missing_width = max(width - image.width, 0)
+    missing_height = max(height - image.height, 0)
+    left = -(missing_width // 2) if missing_width else round((image.width - width) / 2)
+    top = -(missing_height // 2) if missing_height else round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))
 
 
-def _bytes(picture: Image.Image) -> Tensor:
-    pixels = torch.from_numpy(np.array(picture))  # height x width (x 3)
+def _to_bytes(image: Image.Image) -> Tensor:
+    """Height x width (x 3) pixels -> channels x height x width."""
+    pixels = torch.from_numpy(np.array(image))
     return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1).contiguous()

@@ -1,10 +1,10 @@
-"""CSV files with a pixel in each column, as in Kaggle's Digit Recognizer: read in parts, checked line by line."""
+"""CSV files with one pixel a column, as in Kaggle's Digit Recognizer: read in chunks, checked line by line."""
 
 import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Rows(NamedTuple):
-    """Consecutive rows of a file: N x pixels bytes, and N labels where the file has that column."""
+    """Consecutive rows of a file: N x pixels uint8, and N labels if the file has that column."""
 
     pixels: Tensor
     labels: Tensor | None
@@ -35,59 +35,67 @@ def header(path: str | Path) -> list[str]:
     return names
 
 
-def read(path: str | Path, *, pixels: int, labelled: bool = False, part: int = 1024) -> Iterator[Rows]:
-    """Rows in parts of ``part``, in the file's order.
+def read(path: str | Path, *, pixels: int, labeled: bool = False, chunk_size: int = 1024) -> Iterator[Rows]:
+    """Read a file in chunks, in its own order.
 
     Args:
-        path: a CSV with a header; a column ``label`` may stand anywhere, the other columns are the pixels in order.
-        pixels: how many pixel columns there must be.
-        labelled: whether the column ``label`` must be there.
-        part: rows held in memory at a time.
+        path: a CSV with a header. A column ``label`` may be anywhere; all other columns are the pixels in order.
+        pixels: number of pixel columns that there must be.
+        labeled: whether the column ``label`` is required.
+        chunk_size: number of rows in memory at a time.
 
     Raises:
-        ValueError: ``label`` missing, a wrong number of columns, or a value that is no whole number from 0 to 255;
+        FileNotFoundError: there is no such file.
+        ValueError: ``label`` is missing, the number of columns is wrong, or a value is not an integer in [0, 255];
             the message names the file and the line.
     """
+    # Check the columns.
     names = header(path)
     has_label = "label" in names
-    if labelled and not has_label:
+    if labeled and not has_label:
         raise ValueError(f"{path}: no column 'label' (the first columns are {', '.join(names[:3])})")
     if len(names) - has_label != pixels:
         raise ValueError(f"{path}: {len(names) - has_label} pixel columns, expected {pixels}")
+
+    # Read chunk by chunk below the header. Lines are counted from 1, as in an editor.
     with Path(path).open(encoding="utf-8-sig") as file:
         next(file)
-        first = 2  # as an editor counts
-        while lines := list(islice(file, part)):
+        first = 2
+        while lines := list(islice(file, chunk_size)):
             table = _parse(path, lines, first, columns=len(names))
+            # Separate the labels from the pixels.
             labels = None
             if has_label:
                 column = names.index("label")
-                labels, table = torch.from_numpy(table[:, column].copy()), np.delete(table, column, axis=1)
+                labels = torch.from_numpy(table[:, column].copy())
+                table = np.delete(table, column, axis=1)
+            # Check the range before the values become bytes, which would wrap around.
             wrong = np.argwhere((table < 0) | (table > 255))
             if len(wrong):
                 row, column = wrong[0]
-                raise ValueError(
-                    f"{path}, line {first + row}: pixel {column} is {table[row, column]}, not within 0 to 255"
-                )
+                value = table[row, column]
+                raise ValueError(f"{path}, line {first + row}: pixel {column} is {value}, must be in [0, 255]")
             yield Rows(torch.from_numpy(table.astype(np.uint8)), labels)
             first += len(lines)
 
 
-def _parse(path: str | Path, lines: list[str], first: int, *, columns: int) -> np.ndarray:
+def _parse(path: str | Path, lines: list[str], first: int, *, columns: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Lines of text -> rows x columns integers; ``first`` is the number of the first line."""
+    # NumPy's messages do not name the line, so the number of values is checked here.
     for number, line in enumerate(lines, start=first):
-        found = line.count(",") + 1
-        if found != columns or not line.strip():
-            found = found if line.strip() else 0
+        found = line.count(",") + 1 if line.strip() else 0
+        if found != columns:
             raise ValueError(f"{path}, line {number}: {found} values, but the header has {columns}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # by which older versions of NumPy read 3.5 as 3
+            warnings.simplefilter("error", DeprecationWarning)  # older versions of NumPy would read 3.5 as 3
             return np.loadtxt(lines, delimiter=",", dtype=np.int64, ndmin=2, comments=None)
     except (ValueError, DeprecationWarning) as error:
-        for number, line in enumerate(lines, start=first):  # find the line to blame
+        # Find the value that is to blame.
+        for number, line in enumerate(lines, start=first):
             for value in line.strip().split(","):
                 try:
                     int(value)
                 except ValueError:
-                    raise ValueError(f"{path}, line {number}: {value!r} is not a whole number") from None
+                    raise ValueError(f"{path}, line {number}: {value!r} is not an integer") from None
         raise ValueError(f"{path}, line {first} or below: {error}") from error

@@ -1,6 +1,6 @@
-"""From raw values to what a net takes: the same steps in training, evaluation and prediction.
+"""From raw values to the input of a net: the same steps in training, evaluation, prediction and export.
 
-They are kept in every checkpoint. Imports torch, and Pillow when it is handed a picture.
+Every checkpoint stores its `Preprocess`. Imports torch, and Pillow when it is called with an image.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from zoo.data.splits import shape_text
 
+# Number of examples whose moments are summed at a time.
+CHUNK = 8192
+
 
 @dataclass(frozen=True)
 class Preprocess:
@@ -20,11 +23,12 @@ class Preprocess:
 
     Attributes:
         shape: of one input: (channels, height, width) or (features,).
-        scale: 255 for bytes, so that pixels lie in [0, 1]; 1 for real values.
-        mean, std: one for each channel or feature, after scaling.
-        side: the shorter side of a picture is brought to this, then the centre of ``shape`` is cut out; None: the
-            picture is stretched to ``shape``.
-        interpolation: how a picture is resized, one of `zoo.data.images.FILTERS`.
+        scale: 255 for bytes, so that pixels are in [0, 1]; 1 for real values.
+        mean: one value for each channel or feature, after scaling; or one for all.
+        std: likewise.
+        side: images are resized so that their shorter side has this many pixels, then the center of ``shape`` is cut
+            out; None: images are stretched to ``shape``.
+        interpolation: how images are resized, one of `zoo.data.images.FILTERS`.
     """
 
     shape: tuple[int, ...]
@@ -35,62 +39,83 @@ class Preprocess:
     interpolation: str = "bilinear"
 
     @classmethod
-    def fit(cls, x: Tensor, *, standardize: bool) -> "Preprocess":
-        """From the raw training inputs, N x shape.
+    def from_data(cls, x: Tensor, *, standardize: bool) -> "Preprocess":
+        """The preprocessing for these raw training inputs.
 
-        With ``standardize`` every channel (or feature) gets mean 0 and standard deviation 1; a constant one is only
-        centred. Without, bytes go to [0, 1] and real values stay as they are.
+        Args:
+            x: N x shape, raw.
+            standardize: give every channel (or feature) mean 0 and std 1. A constant channel is only centered.
+                Without it bytes are scaled to [0, 1] and real values stay as they are.
         """
-        shape, scale = tuple(x.shape[1:]), 255.0 if x.dtype == torch.uint8 else 1.0
+        shape = tuple(x.shape[1:])
+        scale = 255.0 if x.dtype == torch.uint8 else 1.0
         if not standardize:
             return cls(shape, scale)
-        rest = [0, *range(2, x.dim())]  # all dimensions but the channel
-        chunks = x.split(8192)  # in parts: a float64 copy of everything may not fit
-        count = x.numel() / x.shape[1]
-        mean = sum(part.double().sum(rest) for part in chunks) / count
-        variance = sum((part.double() - _spread(mean, x.dim())).square().sum(rest) for part in chunks) / count
+
+        # Mean and variance over everything but the channels, in float64. Chunk by chunk, since a float64 copy of a
+        # large dataset may not fit in memory.
+        all_but_channels = [0, *range(2, x.dim())]
+        chunks = torch.split(x, CHUNK)
+        count = x.numel() / x.shape[1]  # values in each channel
+        mean = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
+        for chunk in chunks:
+            mean += chunk.double().sum(all_but_channels)
+        mean /= count  # C
+        centers = mean.view(1, -1, *[1] * (x.dim() - 2))  # 1 x C x 1 x 1, or 1 x features
+        variance = torch.zeros_like(mean)
+        for chunk in chunks:
+            variance += (chunk.double() - centers).square().sum(all_but_channels)
+        variance /= count
+
+        # A constant channel would be divided by 0: divide by ``scale`` only.
         std = torch.where(variance > 0, variance.sqrt(), scale)
         return cls(shape, scale, tuple((mean / scale).tolist()), tuple((std / scale).tolist()))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Preprocess":
-        """Of `to_dict`; checkpoints from before there were ``side`` and ``interpolation`` have neither."""
+        """The inverse of `to_dict`. Old checkpoints have no ``side`` and ``interpolation``: they get the defaults."""
         known: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
         return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def __call__(self, x: "Tensor | Any") -> Tensor:
-        """A batch (N x shape), a single input (shape) or a Pillow image, raw -> the same in float32, ready for the net.
+        """Raw values -> the input of the net, in float32.
 
-        A picture of another size or mode is converted. Batches of images come out in channels-last memory order,
-        in which convolutions run fastest.
+        Args:
+            x: a raw batch (N x shape), one raw input (shape), or a Pillow image of any size and mode.
+
+        Returns:
+            The same shape; of an image, ``shape``. Batches of images are channels-last in memory, in which
+            convolutions run fastest.
         """
+        # An image of any size and mode becomes uint8 of ``shape``.
         if not isinstance(x, Tensor):
             from zoo.data.images import to_tensor
 
             x = to_tensor(x, self.shape, resize=True, side=self.side, interpolation=self.interpolation)
-        offset, factor = _constants(self, x.device)
+        # (x / scale - mean) / std as one subtraction and one multiplication.
+        offset, factor = _offset_and_factor(self, x.device)
         x = (x - offset).mul_(factor)  # bytes become float32 in the same pass
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
     def check(self, shape: Sequence[int], *, where: str) -> None:
-        """Raise ValueError where one raw input has another shape than the net takes; ``where`` names it."""
+        """Raise ValueError if one raw input has another shape than the net takes; ``where`` names the input."""
         if tuple(shape) != self.shape:
             raise ValueError(f"{where} is {shape_text(shape)}, the checkpoint takes {shape_text(self.shape)}")
 
 
 @cache
-def _constants(preprocess: Preprocess, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What to subtract from raw values, and by what to multiply then: C x 1 x 1, or one for each feature."""
-    mean, std = (
-        torch.tensor(v).view(-1, *[1] * (len(preprocess.shape) - 1)) for v in (preprocess.mean, preprocess.std)
-    )
-    return (mean * preprocess.scale).to(device), (1 / (std * preprocess.scale)).to(device)
-
-
-def _spread(values: Tensor, dims: int) -> Tensor:
-    return values.view(1, -1, *[1] * (dims - 2))
+def _offset_and_factor(preprocess: Preprocess, device: torch.device) -> tuple[Tensor, Tensor]:
+    """What to subtract from raw values, and what to multiply them by after that: C x 1 x 1, or features."""
+    # One value for each channel, broadcast over height and width.
+    per_channel = [-1] + [1] * (len(preprocess.shape) - 1)
+    mean = torch.tensor(preprocess.mean).view(per_channel)
+    std = torch.tensor(preprocess.std).view(per_channel)
+    offset = mean * preprocess.scale
+    factor = 1 / (std * preprocess.scale)
+    return offset.to(device), factor.to(device)

@@ -1,40 +1,77 @@
-"""A dataset in memory, and how it is cut into training, validation and test parts.
+"""A dataset cut into training, validation and test splits.
 
-Imports torch only.
+`Examples` is what every source of data offers, `InMemory` the source that holds tensors, `Splits` three of them with
+what is known about the data. Imports torch only.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from zoo.data.augment import Augment
+    from zoo.data.preprocess import Preprocess
+
 AnyExamples = TypeVar("AnyExamples", bound="Examples")
 
 
-class Examples(Protocol):
-    """What the loader needs of a part: its length, and a finished batch for a list of indices."""
+class AugmentedExamples(Protocol):
+    """Examples that are augmented where they are read, not as a batch on the device.
+
+    What is read depends on the epoch, so a batch is asked for by (index, epoch) pairs.
+    """
 
     def __len__(self) -> int: ...
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]: ...
+    def __getitems__(self, indices: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]: ...
 
-    def labels(self) -> Tensor: ...
-
-    def take(self: AnyExamples, indices: Sequence[int]) -> AnyExamples:
-        """The part that holds these examples only, in this order."""
+    @property
+    def remaining(self) -> "Augment":
+        """The part of the augmentation that is still to be applied to the batch on its device."""
         ...
 
 
+class Examples(Protocol):
+    """What `zoo.data.datamodule.DataModule` needs to know about the examples of one split.
+
+    A class that inherits from this one gets the two last methods: no image files to decode, all augmentation on the
+    device.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """A finished batch: raw inputs, N x shape, and their N class numbers or N x num_targets values."""
+        ...
+
+    def labels(self) -> Tensor:
+        """The class numbers (or target values) of all examples."""
+        ...
+
+    def take(self: AnyExamples, indices: Sequence[int]) -> AnyExamples:
+        """Only these examples, in this order."""
+        ...
+
+    def with_preprocess(self: AnyExamples, preprocess: "Preprocess") -> AnyExamples:
+        """The same examples, decoded as ``preprocess`` wants them. Examples that need no decoding stay the same."""
+        return self
+
+    def augmented(self, augment: "Augment", seed: int) -> AugmentedExamples | None:
+        """The examples augmented where they are read; None where all of ``augment`` can wait for the device."""
+        return None
+
+
 @dataclass(frozen=True)
-class InMemory:
+class InMemory(Examples):
     """Examples held as two tensors, so that a batch is one gather and no Python runs per example.
 
     Attributes:
         x: N x shape; uint8 for pixels (0 to 255), float32 for anything else.
-        y: N class numbers (int64), or N x targets real values (float32).
+        y: N class numbers (int64), or N x num_targets real values (float32).
     """
 
     x: Tensor
@@ -47,8 +84,8 @@ class InMemory:
         return self.x[index], self.y[index]
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        picked = torch.as_tensor(indices, device=self.x.device)
-        return self.x[picked], self.y[picked]
+        chosen = torch.as_tensor(indices, device=self.x.device)
+        return self.x[chosen], self.y[chosen]
 
     def labels(self) -> Tensor:
         return self.y
@@ -62,13 +99,15 @@ class InMemory:
 
 @dataclass(frozen=True)
 class Splits:
-    """What a source gives.
+    """A dataset: what the ``load`` of a source returns.
 
     Attributes:
-        train, validation, test: the parts; None where there is none.
+        train: the training split.
+        validation: the validation split, or None.
+        test: the test split, or None.
         shape: of one input.
-        classes: their names in the order of their numbers; empty for real-valued targets.
-        num_outputs: what a net for these data puts out: number of classes, or of target values.
+        classes: names of the classes, in the order of their numbers; empty for real-valued targets.
+        num_targets: number of real values that are to be predicted for each input; 0 for classes.
         notes: what a user should know about the data, one line each.
     """
 
@@ -77,33 +116,55 @@ class Splits:
     test: Examples | None
     shape: tuple[int, ...]
     classes: tuple[str, ...] = ()
-    targets: int = 0
+    num_targets: int = 0
     notes: tuple[str, ...] = ()
 
     @property
     def num_outputs(self) -> int:
-        return len(self.classes) or self.targets
+        """Number of outputs that a net for these data has: number of classes, or of target values."""
+        return len(self.classes) or self.num_targets
 
-    def keep_labels(self, count: int, *, seed: int) -> "Splits":
-        """The same with ``count`` training examples, every class in proportion: those that keep their labels.
+    def with_preprocess(self, preprocess: "Preprocess") -> "Splits":
+        """The same splits, read as the net with this ``preprocess`` wants them.
 
         Raises:
-            ValueError: the training part is too small, or a class of it.
+            ValueError: ``preprocess.interpolation`` is unknown.
         """
+        # Ask each split; one that does not exist stays None.
+        train = self.train.with_preprocess(preprocess)
+        validation = None if self.validation is None else self.validation.with_preprocess(preprocess)
+        test = None if self.test is None else self.test.with_preprocess(preprocess)
+        return replace(self, train=train, validation=validation, test=test)
+
+    def keep_labels(self, count: int, *, seed: int) -> "Splits":
+        """The same splits with only ``count`` training examples, all classes in proportion.
+
+        Args:
+            count: number of training examples that keep their labels.
+            seed: another seed keeps the labels of other examples.
+
+        Raises:
+            ValueError: the training split, or one of its classes, is too small.
+        """
+        option = "dataset.labeled_examples"
         if count < 1:
-            raise ValueError(f"dataset.labels={count}: at least 1 is needed")
-        _, part = hold_out(self.train, count, what="labels", draw=seed, names=self.classes)
-        assert part is not None
-        return replace(self, train=part)
+            raise ValueError(f"{option}={count}: must be >= 1")
+        # The name "labels" only seeds the draw; past results depend on it.
+        _, kept = hold_out(self.train, count, split="labels", seed=seed, names=self.classes, option=option)
+        assert kept is not None
+        return replace(self, train=kept)
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """(1, 28, 28) -> "1x28x28"."""
+    """(1, 28, 28) -> "1x28x28".
+
+    For data and everything above. `zoo.models.shapes.text` is the same for models, which do not import data.
+    """
     return "x".join(map(str, shape))
 
 
 def seed_from(*parts: object) -> int:
-    """One 63-bit seed from several numbers or names, so that neighbouring seeds share no stream."""
+    """One 63-bit seed from several numbers or names. Neighboring seeds give unrelated streams, since it is a hash."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
@@ -111,71 +172,98 @@ def hold_out(
     examples: AnyExamples,
     size: float,
     *,
-    what: str = "validation",
-    draw: int | None = None,
+    split: str = "validation",
+    seed: int | None = None,
     names: Sequence[str] = (),
+    option: str | None = None,
 ) -> tuple[AnyExamples, AnyExamples | None]:
-    """Cut a part off, stratified by class: the same examples at every call and, without ``draw``, in every run.
+    """Cut a split off, stratified by class.
+
+    The same examples are cut off at every call and in every run: the draw depends on ``split`` and ``seed`` alone.
 
     Args:
-        examples: what to cut; real-valued targets are cut without strata.
-        size: a fraction below 1, or a number of examples; 0 cuts nothing.
-        what: the part's name, for the error and the draw: parts of different names are different draws.
-        draw: a number for another draw.
-        names: of the classes, for the error; without them it gives their numbers.
+        examples: what to cut. Real-valued targets are not stratified.
+        size: a fraction below 1, or a number of examples; 0 cuts nothing off.
+        split: name of the split; splits of different names are different draws.
+        seed: another seed is another draw.
+        names: names of the classes, for the error message; without them it has their numbers.
+        option: the config key that sets ``size``, for the error message; by default ``dataset.`` and the split.
 
     Returns:
-        The rest, and the part (None where ``size`` is 0).
+        The rest, and the split (None if ``size`` is 0).
 
     Raises:
-        ValueError: fewer examples than asked for, or a class that would be left empty on either side.
+        ValueError: there are fewer examples than asked for, or a class would be empty on either side.
     """
     if size == 0:
         return examples, None
+    # Real-valued targets count as one class.
     labels = examples.labels()
-    strata = labels if not labels.is_floating_point() else torch.zeros(len(examples), dtype=torch.int64)
-    rest, part = stratify(strata.tolist(), size, what=what, draw=draw, names=names)
-    return examples.take(rest), examples.take(part)
+    if labels.is_floating_point():
+        labels = torch.zeros(len(examples), dtype=torch.int64)
+    # Cut by index, then take the examples.
+    rest, held_out = stratify(labels.tolist(), size, split=split, seed=seed, names=names, option=option)
+    return examples.take(rest), examples.take(held_out)
 
 
 def stratify(
-    labels: Sequence[int], size: float, *, what: str, draw: int | None = None, names: Sequence[str] = ()
+    labels: Sequence[int],
+    size: float,
+    *,
+    split: str,
+    seed: int | None = None,
+    names: Sequence[str] = (),
+    option: str | None = None,
 ) -> tuple[list[int], list[int]]:
-    """Indices of the rest and of a part of ``size``, every class in proportion. See `hold_out`."""
+    """Indices of the rest and of a split of ``size``, all classes in proportion. Arguments as for `hold_out`."""
+    # Turn the size into a number of examples.
+    option = option or f"dataset.{split}"
     if not 0 < size < float("inf"):
-        raise ValueError(f"{what}={size:g}: a fraction below 1 or a number of examples is needed")
+        raise ValueError(f"{option}={size:g}: must be a fraction in (0, 1) or a number of examples >= 1")
     total = round(size * len(labels)) if size < 1 else int(size)
     if not 0 < total < len(labels):
-        raise ValueError(f"{what} of {size:g} does not fit {len(labels)} examples; set a smaller dataset.{what}")
+        raise ValueError(
+            f"{option}={size:g}: takes {total} of {len(labels)} examples; must take and leave at least one"
+        )
+
+    # Share it out: each class gets its exact share rounded down, and the classes with the largest remainders get one
+    # example more until the total is reached.
     by_class: dict[int, list[int]] = {}
     for index, label in enumerate(labels):
         by_class.setdefault(label, []).append(index)
-    # Largest remainder: whole numbers for each class that add up to the total.
     exact = {label: total * len(members) / len(labels) for label, members in by_class.items()}
     counts = {label: int(share) for label, share in exact.items()}
-    for label in sorted(exact, key=lambda label: (counts[label] - exact[label], label))[: total - sum(counts.values())]:
+    largest_remainder_first = sorted(exact, key=lambda label: (counts[label] - exact[label], label))
+    for label in largest_remainder_first[: total - sum(counts.values())]:
         counts[label] += 1
-    rest, part = [], []
+
+    # Draw the examples of each class with a generator of its own.
+    rest: list[int] = []
+    held_out: list[int] = []
     for label, members in sorted(by_class.items()):
-        if not 0 < counts[label] < len(members):
-            needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))  # one on either side
+        count = counts[label]
+        if not 0 < count < len(members):
+            needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))  # for one on either side
+            name = names[label] if names else label
             raise ValueError(
-                f"class {names[label] if names else label} has {len(members)} examples, too few for a {what} part of "
-                f"{size:g}, which needs {needed} of each class: add examples or change dataset.{what}"
+                f"class {name} has {len(members)} examples, too few for {option}={size:g}, which needs {needed} of "
+                f"each class: add examples or change {option}"
             )
-        place = (what, label) if draw is None else (what, label, draw)
-        order = torch.randperm(len(members), generator=torch.Generator().manual_seed(seed_from(*place))).tolist()
-        part += [members[i] for i in order[: counts[label]]]
-        rest += [members[i] for i in order[counts[label] :]]
-    return sorted(rest), sorted(part)
+        key = (split, label) if seed is None else (split, label, seed)
+        generator = torch.Generator().manual_seed(seed_from(*key))
+        order = torch.randperm(len(members), generator=generator).tolist()
+        held_out += [members[i] for i in order[:count]]
+        rest += [members[i] for i in order[count:]]
+    return sorted(rest), sorted(held_out)
 
 
 def check_labels(labels: Tensor, num_classes: int, *, where: str) -> None:
-    """Raise ValueError where a class number is not 0 … num_classes - 1; ``where`` names the file."""
+    """Raise ValueError if a class number is not in [0, num_classes); ``where`` names the file in the message."""
+    # Report the first wrong label only.
     wrong = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
     if len(wrong):
         first = int(wrong[0])
         raise ValueError(
-            f"{where}: example {first} (counted from 0) has label {int(labels[first])}, but labels go from 0 to "
-            f"{num_classes - 1} ({num_classes} classes); set dataset.num_classes if there are more"
+            f"{where}: example {first} (counted from 0) has label {int(labels[first])}; labels must be in "
+            f"[0, {num_classes - 1}] ({num_classes} classes); set dataset.num_classes if there are more"
         )

@@ -1,1 +1,5 @@
-"""Figures: plain values in, image files or matplotlib figures out."""
+"""Plots of data, nets and runs, as matplotlib figures.
+
+A notebook shows the figure that a function returns; ``path=`` also writes it as a PNG. matplotlib is imported when
+something is drawn, and needs no display.
+"""

@@ -1,74 +1,125 @@
-"""The pictures by which a net that codes or generates is judged, drawn when a stage without labels is through."""
+"""The plots by which a net that encodes or generates is judged, drawn after each stage that needs no labels."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
-from zoo.plots import images as pictures
-from zoo.protocols import eval_mode
+from zoo.models import DBN, RBM
+from zoo.plots import images, latent
+from zoo.protocols import Generative, Net, Reconstructing, eval_mode, layers_of
 
-FILTERS = 100
-MAPPED = 2000  # examples on the map of codes
-CHAIN = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # Gibbs steps after which a chain is shown
-SAMPLE_STEPS = 500
+MAX_FILTERS = 100  # hidden units whose weights are drawn
+MAX_POINTS = 2000  # examples on the map of latent codes
+MAX_RECONSTRUCTIONS = 30  # examples that are drawn above their reconstructions
+COLUMNS = 10  # images in a row
+CHAINS = 10  # Gibbs chains
+CHAIN_STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # number of Gibbs steps after which the chains are drawn
+SAMPLES = 100  # of a net without classes
+SAMPLES_PER_CLASS = 10
+SAMPLE_STEPS = 500  # number of Gibbs steps of a sample
 
 
 @torch.no_grad()
-def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *, prefix: str, codes: str) -> None:
-    """Write ``PREFIX-filters.png``, ``-reconstructions``, ``-codes`` and, if it generates, ``-chains``, ``-samples``.
+def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *, prefix: str, latent_map: str) -> None:
+    """Write the plots that suit the net, as PNG files.
 
-    Examples are of the validation part, or of the training part where there is none. Chance is the pictures' own.
+    ``PREFIX-filters.png`` (weights of the first layer), ``-reconstructions`` (if the net reconstructs), ``-latent`` (a
+    map of latent codes) and, if it generates, ``-chains`` (Gibbs chains from examples) and ``-samples``. Examples are
+    of the validation split, or of the training split if there is none. The random number generator and the mode of
+    the net are restored afterwards.
 
     Args:
-        net: with ``reconstruct``, and ``sample`` where it is generative.
-        splits, preprocess: the data, and what the net takes of them.
+        net: the net.
+        splits: the data.
+        preprocess: from raw values to the input of the net.
         folder: the run folder.
-        prefix: of the files' names.
-        codes: pca or tsne.
+        prefix: first part of the file names.
+        latent_map: one of `zoo.plots.latent.LATENT_MAPS`.
     """
+    # Take the first examples, as the net sees them.
     device = next(net.parameters()).device
     examples = splits.train if splits.validation is None else splits.validation
-    raw, y = examples.__getitems__(range(min(MAPPED, len(examples))))
-    x: Tensor = preprocess(raw.to(device))
-    model: Any = net
-    layers = getattr(model, "layers", [model])
-    kinds = ("filters", "reconstructions", "codes", "chains", "samples")
-    path = {kind: folder / f"{prefix}-{kind}.png" for kind in kinds}
+    raw, y = examples.__getitems__(range(min(MAX_POINTS, len(examples))))
+    x = preprocess(raw.to(device))  # N x in_shape
+    classes = splits.classes
+
+    # Draw with a seed of their own, so that the plots do not depend on the state of the run, nor the run on them.
     with eval_mode(net), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        first = layers[0].weight[:FILTERS, : x[0].numel()]  # one row a hidden unit, labels left out
-        pictures.grid(first.unflatten(1, model.in_shape), path["filters"], signed=True)
-        _reconstructions(model, x, path["reconstructions"])
-        classes = splits.classes
-        pictures.codes(model.encode(x), y.tolist() if classes else [], classes, path["codes"], method=codes)
-        if hasattr(model, "sample"):
-            _chains(model, layers, x[:10], y[:10], path["chains"])
-            numbers = torch.arange(len(classes)).repeat_interleave(10) if getattr(model, "label_units", 0) else None
-            drawn = model.sample(100 if numbers is None else len(numbers), SAMPLE_STEPS, labels=numbers)
-            rows = None if numbers is None else [classes[int(k)] for k in numbers]
-            pictures.grid(drawn, path["samples"], names=rows)
+        _filters(net, tuple(x.shape[1:]), folder / f"{prefix}-filters.png")
+        if isinstance(net, Reconstructing):
+            _reconstructions(net, x, folder / f"{prefix}-reconstructions.png")
+        if isinstance(net, Net):
+            labels = y.tolist() if classes else []
+            latent.latent_map(net.encode(x), labels, classes, folder / f"{prefix}-latent.png", method=latent_map)
+        top = _top_rbm(net)
+        if isinstance(net, Generative) and top is not None:
+            _chains(net, top, x[:CHAINS], y[:CHAINS], folder / f"{prefix}-chains.png")
+            _samples(net, classes if top.label_units else (), folder / f"{prefix}-samples.png")
 
 
-def _reconstructions(model: Any, x: Tensor, path: Path) -> None:
-    """Rows of ten examples, each above what the net makes of them."""
-    rows, names = [], []
-    for originals in x[: len(x) // 10 * 10 or len(x)][:30].split(10):  # whole rows
-        rows += [originals, model.reconstruct(originals)]
+def _top_rbm(net: nn.Module) -> RBM | None:
+    """The RBM in which the Gibbs chains of a generative net run: an RBM itself, or the top one of a DBN."""
+    top = net.top if isinstance(net, DBN) else net
+    return top if isinstance(top, RBM) else None
+
+
+def _filters(net: nn.Module, shape: tuple[int, ...], path: Path) -> None:
+    """The weights of the first layer: an image for each hidden unit, without the weights of label units."""
+    # One row of the weight matrix is what one hidden unit responds to.
+    first_layer = next(iter(layers_of(net).values()))
+    weight = first_layer.get_parameter("weight")  # hidden x inputs
+    inputs = torch.Size(shape).numel()
+    images.grid(weight[:MAX_FILTERS, :inputs].reshape(-1, *shape), path, signed=True)
+
+
+def _reconstructions(net: Reconstructing, x: Tensor, path: Path) -> None:
+    """Rows of examples, each row above its reconstructions."""
+    # Whole rows only, unless there are fewer examples than one row holds.
+    count = len(x) // COLUMNS * COLUMNS or len(x)
+    # Each row of originals is followed by its reconstructions, and every tile has a name.
+    tiles: list[Tensor] = []
+    names: list[str] = []
+    for originals in torch.split(x[: min(count, MAX_RECONSTRUCTIONS)], COLUMNS):
+        tiles += [originals, net.reconstruct(originals)]
         names += ["original"] * len(originals) + ["reconstructed"] * len(originals)
-    pictures.grid(torch.cat(rows), path, columns=min(10, len(x)), names=names)
+    images.grid(torch.cat(tiles), path, columns=min(COLUMNS, len(x)), names=names)
 
 
-def _chains(model: Any, layers: Any, x: Tensor, y: Tensor, path: Path) -> None:
-    """Gibbs chains in the (top) RBM that begin at examples: a row for each number of steps."""
-    top = getattr(model, "top", model)
-    v = top.with_labels(model.encode(x, len(layers) - 1), y)
-    shown = []
-    for before, steps in zip((0, *CHAIN), CHAIN, strict=False):
-        v = top.gibbs(v, steps - before)
-        shown.append(model.generate(v))
-    names = [str(steps) for steps in CHAIN for _ in x]
-    pictures.grid(torch.cat(shown), path, columns=len(x), names=names)
+def _chains(net: nn.Module, top: RBM, x: Tensor, y: Tensor, path: Path) -> None:
+    """Gibbs chains that start at examples: a row for each number of steps.
+
+    Args:
+        net: a generative net.
+        top: the RBM in which the chains run.
+        x: the examples, N x in_shape.
+        y: their N class numbers, for an RBM with label units.
+        path: the PNG to write.
+    """
+    assert isinstance(net, Net)
+    assert isinstance(net, Generative)
+    # The visible units of the top RBM are the features of the layers below it.
+    v = top.with_labels(net.encode(x, len(layers_of(net)) - 1), y)  # N x V
+    # Draw the state of all chains at each of the steps, as means of the pixels.
+    tiles = []
+    steps_done = 0
+    for steps in CHAIN_STEPS:
+        v = top.gibbs(v, steps - steps_done)
+        steps_done = steps
+        tiles.append(net.generate(v))  # N x in_shape
+    names = [str(steps) for steps in CHAIN_STEPS for _ in x]
+    images.grid(torch.cat(tiles), path, columns=len(x), names=names)
+
+
+def _samples(net: Generative, classes: tuple[str, ...], path: Path) -> None:
+    """Samples from noise: a row for each class, or of a net without classes a hundred."""
+    if not classes:
+        images.grid(net.sample(SAMPLES, SAMPLE_STEPS), path)
+        return
+    # The labels are clamped, so that a row shows one class.
+    labels = torch.arange(len(classes)).repeat_interleave(SAMPLES_PER_CLASS)
+    samples = net.sample(len(labels), SAMPLE_STEPS, labels=labels)
+    images.grid(samples, path, names=[classes[k] for k in labels.tolist()])

@@ -46,5 +46,5 @@ def encoded(
             return None
         train = encode(splits.train)
         validation = None if splits.validation is None else encode(splits.validation)
-    ready = Preprocess.fit(train.x[:1], standardize=False)
-    return Splits(train, validation, None, (width,), splits.classes, splits.targets), ready
+    ready = Preprocess.from_data(train.x[:1], standardize=False)
+    return Splits(train, validation, None, (width,), splits.classes, splits.num_targets), ready

@@ -29,10 +29,8 @@ from zoo.config import compose, hardware, schemas
 from zoo.data.augment import Augment
 from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
-from zoo.data.sources.image_folder import read_like
 from zoo.data.splits import InMemory, Splits, seed_from, shape_text
-from zoo.plots import images as pictures
-from zoo.plots import stage_plots as gallery
+from zoo.plots import curves, stage_plots
 from zoo.tasks import Classification, Task
 from zoo.training import checks as prepare
 from zoo.training import stages
@@ -79,7 +77,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     place = hardware.place(cfg.accelerator)
     splits = prepare.dataset(cfg.dataset)
     augment = config.build(cfg.dataset.augment, where="dataset.augment")
-    if augment and len(splits.shape) != 3:
+    if augment.active and len(splits.shape) != 3:
         raise ValueError(f"dataset.augment is for pictures; dataset {cfg.dataset.name} is {shape_text(splits.shape)}")
     if augment.mixes and not splits.classes:
         raise ValueError(f"mixup and cutmix mix classes; dataset {cfg.dataset.name} has none")
@@ -92,7 +90,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         notes += [note] if known and (note := known.note(net)) else []
     else:
         preprocess = Preprocess.from_dict(json.loads((folder / "preprocess.json").read_text()))
-    splits = read_like(splits, preprocess)
+    splits = splits.with_preprocess(preprocess)
     planned = stages.plan(cfg, splits, net)
     plans = stages.rehearse(cfg, planned, net, splits, preprocess)
     history = History(folder / "metrics.csv")
@@ -131,7 +129,7 @@ def _fit_stages(run: Run, resume: dict[str, Any] | None, request: Request) -> No
             seed_everything(seed % 2**32, verbose=False)
             run.history.start(name, step=resume["global_step"] if resume else 0)
             codes = None
-            if not run.augment:
+            if not run.augment.active:
                 codes = stage.codes(task, run.preprocess, hardware.device(run.place), workers=workers)
             examples, prepared = codes or (stage.splits, run.preprocess)
             data = DataModule(
@@ -166,13 +164,13 @@ def _fit_stages(run: Run, resume: dict[str, Any] | None, request: Request) -> No
 
 @rank_zero_only
 def _draw(run: Run, prefix: str) -> None:
-    gallery.draw(run.net, run.splits, run.preprocess, run.folder, prefix=prefix, codes=run.cfg.codes)
+    stage_plots.draw(run.net, run.splits, run.preprocess, run.folder, prefix=prefix, latent_map=run.cfg.codes)
 
 
 def _preparation(cfg: DictConfig, known: Pretrained | None, splits: Splits) -> Preprocess:
     """From raw values to the net's inputs: as its pretrained weights had it, where that is known, or by the data."""
     if known is None or known.preprocess is None:
-        return Preprocess.fit(prepare.sample(splits), standardize=cfg.model.inputs == "standardized")
+        return Preprocess.from_data(prepare.sample(splits), standardize=cfg.model.inputs == "standardized")
     real = isinstance(splits.train, InMemory) and splits.train.x.is_floating_point()
     return weights.for_data(known.preprocess, splits.shape, scale=1.0 if real else 255.0)
 
@@ -263,9 +261,9 @@ def _write(run: Run, about: CheckpointInfo, task: Task) -> None:
         for title, names in panels.items()
     }
     logged = {title: found for title, found in lines.items() if found}  # without a validation part, less than asked for
-    pictures.curves(logged or lines, folder / "curves.png")
+    curves.curves(logged or lines, folder / "curves.png")
     if isinstance(task, Classification) and task.confusion:
-        pictures.confusion(task.confusion, about.classes, folder / "confusion.png")
+        curves.confusion(task.confusion, about.classes, folder / "confusion.png")
     with files.replacing(folder / "metrics.json") as temporary:  # last: a run that has it is finished
         temporary.write_text(json.dumps(about.metrics, indent=2) + "\n")
     table = Table(title=f"{about.name} on {about.dataset}: {about.num_params:,} parameters", title_justify="left")

@@ -16,7 +16,7 @@ from zoo.config import build as config
 from zoo.data.datamodule import batches
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
-from zoo.plots import images as pictures
+from zoo.plots.latent import LATENT_MAPS
 from zoo.tasks import Classification, Regression, Task
 from zoo.tasks.encoded import Encoded
 from zoo.tasks.optimization import Optimization
@@ -133,8 +133,8 @@ def rehearse(cfg: DictConfig, stages: list[Stage], net: nn.Module, splits: Split
     """
     net, plans = deepcopy(net), []
     raw: Tensor | None = None  # read once, if a task asks for it
-    if cfg.codes not in pictures.CODE_MAPS:
-        raise ValueError(f"codes={cfg.codes}: choose {' or '.join(pictures.CODE_MAPS)}")
+    if cfg.codes not in LATENT_MAPS:
+        raise ValueError(f"codes={cfg.codes}: choose {' or '.join(LATENT_MAPS)}")
     for stage in stages:
         prepare.refuse_precision(stage.config, cfg.accelerator.precision)
         for _, task in stage.fits(net):

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from zoo.plots import images as pictures
+from zoo.plots import curves
 from zoo.training.csv_logger import History
 
 Rows = list[dict[str, Any]]
@@ -113,7 +113,7 @@ def _draw(jobs: Sequence[Path], settings: Sequence[dict[str, str]], varied: set[
         for fit, series in History(job / "metrics.csv").series("val/loss").items():
             lines[name if fit == "fit" else f"{name} {fit}"] = series
     if lines:
-        pictures.curves({"validation loss": lines}, path)
+        curves.curves({"validation loss": lines}, path)
 
 
 def _settings(job: Path) -> dict[str, str]:

@@ -1,1 +1,1 @@
-"""Datasets, one a file: each module's ``load(...)`` returns `zoo.data.splits.Splits`."""
+"""Datasets, one a file: the ``load(...)`` of each module returns `zoo.data.splits.Splits`."""

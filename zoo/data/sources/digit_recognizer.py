@@ -1,7 +1,7 @@
 """Kaggle's Digit Recognizer: ``train.csv`` with a label and 784 pixel columns, ``test.csv`` without labels.
 
-The competition's own test labels are secret, so the test part is cut from ``train.csv``; ``zoo predict
-input=…/test.csv`` writes the submission.
+The labels of the competition's test set are secret, so the test split is cut from ``train.csv``. ``zoo predict
+input=…/test.csv`` writes a submission.
 """
 
 from pathlib import Path
@@ -13,11 +13,17 @@ from zoo.data.splits import InMemory, Splits, check_labels, hold_out
 
 
 def load(*, root: str, validation: float = 0.1, test: float = 0.1, num_classes: int = 10) -> Splits:
-    """1 x 28 x 28 bytes from ``root/train.csv``.
+    """1 x 28 x 28 uint8 images from ``root/train.csv``.
+
+    Args:
+        root: the folder of ``train.csv``.
+        validation: a fraction below 1, or a number of examples.
+        test: likewise.
+        num_classes: number of classes; labels must be below it.
 
     Raises:
-        FileNotFoundError: no ``train.csv`` there; the message says where to get it.
-        ValueError: as `zoo.data.pixel_csv.read`, or a label that is no class.
+        FileNotFoundError: there is no ``train.csv``; the message says where to get it.
+        ValueError: as `zoo.data.pixel_csv.read`, or a label is not in [0, num_classes).
     """
     path = Path(root) / "train.csv"
     if not path.is_file():
@@ -25,13 +31,17 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.1, num_classes: 
             f"{path} is missing: download train.csv from kaggle.com/c/digit-recognizer/data and name its folder "
             f"with dataset.root=…"
         )
-    parts = list(pixel_csv.read(path, pixels=784, labelled=True))
-    if not parts:
+
+    # Read the whole file, chunk by chunk.
+    chunks = list(pixel_csv.read(path, pixels=784, labeled=True))
+    if not chunks:
         raise ValueError(f"{path}: no rows below the header")
-    labels = torch.cat([part.labels for part in parts if part.labels is not None])
-    check_labels(labels, num_classes, where=str(path))
-    examples = InMemory(torch.cat([part.pixels for part in parts]).view(-1, 1, 28, 28), labels)
+    x = torch.cat([chunk.pixels for chunk in chunks]).view(-1, 1, 28, 28)
+    y = torch.cat([chunk.labels for chunk in chunks if chunk.labels is not None])
+    check_labels(y, num_classes, where=str(path))
+
+    # The test split is cut off first: it does not depend on the size of the validation split.
     classes = tuple(map(str, range(num_classes)))
-    rest, held_out = hold_out(examples, test, what="test", names=classes)
-    train, val = hold_out(rest, validation, names=classes)
-    return Splits(train, val, held_out, shape=(1, 28, 28), classes=classes)
+    rest, test_split = hold_out(InMemory(x, y), test, split="test", names=classes)
+    train, validation_split = hold_out(rest, validation, names=classes)
+    return Splits(train, validation_split, test_split, shape=(1, 28, 28), classes=classes)

@@ -1,8 +1,8 @@
-"""The embedded default: 1,797 real handwritten digits that come with scikit-learn, so nothing is downloaded.
+"""The default dataset: 1,797 real handwritten digits that come with scikit-learn, so nothing is downloaded.
 
-E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998 (CC BY 4.0). The
-8x8 images of 17 grey levels are enlarged to 20x20 and framed to 28x28, the format of MNIST, so that every model
-runs on them unchanged.
+E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI repository, 1998 (CC BY 4.0). The 8x8 images
+of 17 gray levels are enlarged to 20x20 and padded to 28x28, the format of MNIST, so that every model runs on them
+unchanged.
 """
 
 import torch
@@ -12,13 +12,22 @@ from zoo.data.splits import InMemory, Splits, hold_out
 
 
 def load(*, validation: float = 0.1, test: float = 360) -> Splits:
-    """1 x 28 x 28 bytes, ten classes. The test part is always the same; validation is cut from the rest."""
+    """1 x 28 x 28 uint8 images of ten classes.
+
+    Args:
+        validation: a fraction below 1, or a number of examples.
+        test: likewise. The test split is cut off first, so it does not depend on ``validation``.
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
+    # Enlarge to 20x20, then add a border of 4 pixels, as MNIST has it.
     small = torch.from_numpy(bunch.images).float()[:, None]  # N x 1 x 8 x 8, 0 to 16
     large = F.interpolate(small, size=(20, 20), mode="bicubic", align_corners=False)
-    x = F.pad(large * (255 / 16), [4] * 4).round().clamp(0, 255).to(torch.uint8)
-    rest, held_out = hold_out(InMemory(x, torch.from_numpy(bunch.target).long()), test, what="test")
-    train, val = hold_out(rest, validation)
-    return Splits(train, val, held_out, shape=(1, 28, 28), classes=tuple("0123456789"))
+    x = F.pad(large * (255 / 16), [4] * 4).round().clamp(0, 255).to(torch.uint8)  # N x 1 x 28 x 28
+    y = torch.from_numpy(bunch.target).long()
+
+    # The test split first: it does not depend on the size of the validation split.
+    rest, test_split = hold_out(InMemory(x, y), test, split="test")
+    train, validation_split = hold_out(rest, validation)
+    return Splits(train, validation_split, test_split, shape=(1, 28, 28), classes=tuple("0123456789"))

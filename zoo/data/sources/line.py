@@ -1,4 +1,4 @@
-"""Points on y = x: the smallest regression, for seeing how a start near the answer shortens the way."""
+"""Points on y = x: the smallest regression. It shows how a start near the solution shortens training."""
 
 import torch
 
@@ -6,11 +6,16 @@ from zoo.data.splits import InMemory, Splits
 
 
 def load(*, points: int = 64) -> Splits:
-    """x evenly spaced over [-1, 1] with y = x; validation and test lie between the training points."""
+    """x evenly spaced over [-1, 1] with y = x. Validation and test points lie between the training points.
+
+    Args:
+        points: number of training points.
+    """
 
     def on_line(x: torch.Tensor) -> InMemory:
         return InMemory(x[:, None], x[:, None])
 
+    # Every other midpoint is a validation point, the rest are test points.
     train = torch.linspace(-1, 1, points)
     between = (train[1:] + train[:-1]) / 2
-    return Splits(on_line(train), on_line(between[::2]), on_line(between[1::2]), shape=(1,), targets=1)
+    return Splits(on_line(train), on_line(between[::2]), on_line(between[1::2]), shape=(1,), num_targets=1)

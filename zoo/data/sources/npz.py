@@ -1,6 +1,10 @@
-"""A user's own arrays: ``x_train, y_train, x_test, y_test`` (and ``x_val, y_val``), or ``x, y`` to be cut here."""
+"""A user's own arrays in an ``.npz``.
+
+Either ``x_train, y_train, x_test, y_test`` (and ``x_val, y_val``), or ``x, y``, which are cut into splits here.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,48 +12,62 @@ from torch import Tensor
 
 from zoo.data.splits import InMemory, Splits, check_labels, hold_out
 
+Array = np.ndarray[Any, Any]
+
 
 def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: int | None = None) -> Splits:
-    """Integer y are class numbers, real y are target values.
+    """Integers in y are class numbers, real numbers are target values.
 
     Args:
-        root: the ``.npz`` file. x: N x features, N x H x W, N x C x H x W or N x H x W x C (C 1 or 3).
-        validation, test: a fraction below 1, or a number of examples, where the file has no such part.
-        num_classes: how many classes; None takes the greatest label.
+        root: the ``.npz`` file. x: N x features, N x H x W, N x C x H x W or N x H x W x C (C is 1 or 3).
+        validation: a fraction below 1, or a number of examples; used if the file has no such split.
+        test: likewise.
+        num_classes: number of classes; None: the largest label + 1.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not an archive of plain arrays, an array missing, unequal lengths, a value that is not finite, or
-            a label that is no class.
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not an archive of plain arrays, an array is missing, lengths differ, a value is not
+            finite, or a label is not in [0, num_classes).
     """
+    # The training arrays decide whether there are classes, and how many.
     arrays = read(root)
-    whole = "x_train" not in arrays
-    train = _part(root, arrays, "" if whole else "_train")
+    suffix = "_train" if "x_train" in arrays else ""
+    train = _examples(root, arrays, suffix)
     if train.y.is_floating_point():
         classes: tuple[str, ...] = ()
+        num_targets = train.y.shape[1]
     else:
         count = num_classes or int(train.y.max()) + 1
         classes = tuple(map(str, range(count)))
-        check_labels(train.y, count, where=f"{root}, y{'' if whole else '_train'}")
-    held_out = _part(root, arrays, "_test") if "x_test" in arrays else None
-    val = _part(root, arrays, "_val") if "x_val" in arrays else None
-    for name, part in (("test", held_out), ("val", val)):
-        if part is None:
+        num_targets = 0
+        check_labels(train.y, count, where=f"{root}, y{suffix}")
+
+    # The other splits must match them.
+    test_split = _examples(root, arrays, "_test") if "x_test" in arrays else None
+    validation_split = _examples(root, arrays, "_val") if "x_val" in arrays else None
+    for name, split in (("test", test_split), ("val", validation_split)):
+        if split is None:
             continue
-        if (part.x.shape[1:], part.y.shape[1:]) != (train.x.shape[1:], train.y.shape[1:]):
-            raise ValueError(f"{root}: x_{name} and y_{name} differ in kind or shape from the training part's")
+        if (split.x.shape[1:], split.y.shape[1:]) != (train.x.shape[1:], train.y.shape[1:]):
+            raise ValueError(f"{root}: x_{name} and y_{name} differ in kind or shape from the training split")
         if classes:
-            check_labels(part.y, len(classes), where=f"{root}, y_{name}")
-    if held_out is None:
-        train, held_out = hold_out(train, test, what="test", names=classes)
-    if val is None:
-        train, val = hold_out(train, validation, names=classes)
-    targets = 0 if classes else train.y.shape[1]
-    return Splits(train, val, held_out, tuple(train.x.shape[1:]), classes, targets)
+            check_labels(split.y, len(classes), where=f"{root}, y_{name}")
+
+    # Cut off those that the file does not have.
+    if test_split is None:
+        train, test_split = hold_out(train, test, split="test", names=classes)
+    if validation_split is None:
+        train, validation_split = hold_out(train, validation, names=classes)
+    return Splits(train, validation_split, test_split, tuple(train.x.shape[1:]), classes, num_targets)
 
 
-def read(path: str | Path) -> dict[str, np.ndarray]:
-    """All arrays of an archive. Pickled objects are refused, so loading runs no code."""
+def read(path: str | Path) -> dict[str, Array]:
+    """All arrays of an archive. Pickled objects are refused, so loading runs no code.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not an archive of plain arrays.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"{path}: no such file; dataset.root names an .npz with x_train, y_train, x_test, y_test"
@@ -61,19 +79,25 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: not a readable .npz archive of plain arrays ({error})") from error
 
 
-def inputs(array: np.ndarray, *, where: str) -> Tensor:
-    """x of an archive -> N x features or N x C x H x W, bytes or float32."""
-    x = torch.from_numpy(array if array.dtype == np.uint8 else _real(array, where=where))
+def inputs(array: Array, *, where: str) -> Tensor:
+    """The array x of an archive -> N x features or N x C x H x W, uint8 or float32.
+
+    Raises:
+        ValueError: another shape, values that are not numbers or not finite; the message begins with ``where``.
+    """
+    x = torch.from_numpy(array if array.dtype == np.uint8 else _as_float32(array, where=where))
+    # Add the dimension that is missing, or move the channels to the front.
     if x.dim() in (1, 3):
         x = x[:, None]  # one feature; one channel
     elif x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
-        x = x.permute(0, 3, 1, 2).contiguous()
+        x = x.permute(0, 3, 1, 2).contiguous()  # channels last -> channels first
     if x.dim() not in (2, 4) or not x.numel():
         raise ValueError(f"{where}: shape {tuple(array.shape)}, expected N x features or N x channels x height x width")
     return x
 
 
-def _part(path: str, arrays: dict[str, np.ndarray], suffix: str) -> InMemory:
+def _examples(path: str, arrays: dict[str, Array], suffix: str) -> InMemory:
+    """The examples in the arrays x and y with this suffix."""
     for name in (f"x{suffix}", f"y{suffix}"):
         if name not in arrays:
             raise ValueError(f"{path}: no array {name}; it has {', '.join(sorted(arrays)) or 'none'}")
@@ -84,20 +108,21 @@ def _part(path: str, arrays: dict[str, np.ndarray], suffix: str) -> InMemory:
     return InMemory(x, y)
 
 
-def _targets(array: np.ndarray, *, where: str) -> Tensor:
-    """y of an archive -> N class numbers, or N x targets real values."""
-    whole = array.dtype.kind in "iub"
-    if not array.ndim or (whole and array.size != len(array)):
+def _targets(array: Array, *, where: str) -> Tensor:
+    """The array y of an archive -> N class numbers, or N x num_targets real values."""
+    # Integers and booleans are classes, one for each example; the rest are values to predict.
+    integers = array.dtype.kind in "iub"
+    if not array.ndim or (integers and array.size != len(array)):
         raise ValueError(f"{where}: shape {array.shape}, expected N class numbers or N x targets real values")
-    if whole:
+    if integers:
         return torch.from_numpy(array.astype(np.int64)).flatten()
-    return torch.from_numpy(_real(array, where=where)).view(len(array), -1)
+    return torch.from_numpy(_as_float32(array, where=where)).view(len(array), -1)
 
 
-def _real(array: np.ndarray, *, where: str) -> np.ndarray:
+def _as_float32(array: Array, *, where: str) -> Array:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{where}: values of type {array.dtype}, expected numbers")
     array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        raise ValueError(f"{where}: a value is not finite")
+        raise ValueError(f"{where}: contains NaN or Inf")
     return array

@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from zoo.config import compose
 from zoo.config import build as config
+from zoo.config import compose
 from zoo.data.sources import faces
 
 skimage_data = pytest.importorskip("skimage.data")
@@ -56,7 +56,7 @@ def test_without_scikit_image_the_extra_is_named(tmp_path, monkeypatch):
 
 def test_another_folder_is_not_written_into(tmp_path):
     (tmp_path / "holiday.txt").write_text("mine")
-    with pytest.raises(ValueError, match="not the pictures of dataset=faces"):
+    with pytest.raises(ValueError, match="not the images of dataset=faces"):
         faces.load(root=str(tmp_path), shape=(1, 25, 25))
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.txt"]
 

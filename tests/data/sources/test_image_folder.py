@@ -1,0 +1,180 @@
+"""Image folders: which splits they have, which files are refused or skipped."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from support import image_folder_at, load_images, solid_image, split_sizes, truncate, write_noise
+
+from zoo.data.sources import image_folder
+
+
+def test_one_folder_is_cut_into_splits(pictures):
+    splits = image_folder.load(root=str(pictures), shape=(1, 28, 28))
+    assert split_sizes(splits) == [14, 2, 4]
+    assert splits.classes == ("above", "below")
+    assert splits.shape == (1, 28, 28)
+    files = [Path(file) for split in (splits.train, splits.validation, splits.test) for file in split.files]
+    assert sorted(files) == sorted(pictures.rglob("*.png"))
+    for split in (splits.train, splits.validation, splits.test):
+        x, y = split.__getitems__(range(len(split)))
+        assert torch.equal(y, split.labels())
+        assert x.dtype == torch.uint8
+        brighter_below = x[:, 0, 14:].float().mean((1, 2)) > x[:, 0, :14].float().mean((1, 2))
+        assert torch.equal(brighter_below.long(), y)
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"train": 10, "val": 3, "test": 4}, [20, 6, 8]),
+        ({"train": 10, "test": 4}, [18, 2, 8]),
+        ({"train": 10, "val": 3}, [16, 6, 4]),
+        ({"train": 10}, [14, 2, 4]),
+        ({"train": 10, "valid": 3}, [16, 6, 4]),
+        ({"train": 10, "validation": 3, "test": 4}, [20, 6, 8]),
+    ],
+)
+def test_split_folders_are_used_and_missing_ones_cut_from_train(tmp_path, counts, expected):
+    for split, count in counts.items():
+        for name in ("cat", "dog"):
+            for i in range(count):
+                solid_image(tmp_path / split / name / f"{i}.png")
+    splits = image_folder.load(root=str(tmp_path), shape=(1, 4, 4))
+    assert split_sizes(splits) == expected
+    validation = next((name for name in counts if name.startswith("val")), "train")
+    for name, split in ((validation, splits.validation), ("test", splits.test)):
+        assert {Path(file).parts[-3] for file in split.files} == {name if name in counts else "train"}
+
+
+def test_fractions_of_0_give_no_split(pictures):
+    assert split_sizes(image_folder.load(root=str(pictures), shape=(1, 4, 4), validation=0, test=0)) == [20, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["cat/1.png", "cat/2.png"], r"only one class \(cat\)"),
+        (["cat/1.png", "dog/notes.txt"], "dog: no images .*png"),
+        (["1.png"], "no subfolders; make one for each class"),
+        (["train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/emu/1.png"], "test: class 'emu' is not among"),
+        (["train/cat/1.png", "train/dog/1.png", "val/cat/1.png", "val/emu/1.png"], "val: class 'emu' is not among"),
+        (["train/cat/1.png", "train/dog/1.png", "test/cat/1.png"], "dog: no images"),
+        (["train/cat/1.png"], r"train: only one class \(cat\)"),
+        (["train/cat/1.png", "train/dog/1.png", "val/cat/1.png", "valid/cat/1.png"], "has both val/ and valid/"),
+    ],
+)
+def test_an_unusable_folder_says_why(tmp_path, files, message):
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("") if file.endswith("txt") else solid_image(tmp_path / file)
+    with pytest.raises(ValueError, match=message) as refusal:
+        image_folder.load(root=str(tmp_path), shape=(1, 4, 4))
+    assert str(refusal.value).startswith(str(tmp_path))
+
+
+def test_a_missing_folder_says_what_it_should_hold(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no such folder; dataset\.root names one that holds a subfolder"):
+        image_folder.load(root=str(tmp_path / "none"), shape=(1, 4, 4))
+
+
+@pytest.mark.parametrize("hidden", [".cache", "train/.cache", "test/.cache", "cat/.cache", "train/cat/.cache"])
+def test_hidden_folders_and_other_files_are_ignored(tmp_path, hidden):
+    folders = ("train", "test") if "/" in hidden else ("",)
+    for split in folders:
+        for name in ("cat", "dog"):
+            for i in range(10):
+                solid_image(tmp_path / split / name / f"{i}.png")
+            (tmp_path / split / name / "notes.txt").write_text("")
+    solid_image(tmp_path / hidden / "1.png")
+    (tmp_path / hidden).with_name("._1.png").write_text("macOS")
+    splits = image_folder.load(root=str(tmp_path), shape=(1, 4, 4))
+    assert splits.classes == ("cat", "dog")
+    assert sum(split_sizes(splits)) == 20 * len(folders)
+
+
+def test_unreadable_files_are_refused_with_the_fix(tmp_path):
+    image_folder_at(tmp_path)
+    for i in range(4):
+        truncate(tmp_path / "cat" / f"{i}.png")
+    Image.new("L", (1, 90)).save(tmp_path / "dog" / "7.png")
+    with pytest.raises(ValueError, match=r"5 of 20 images cannot be read: .*dataset\.on_bad_image=skip") as refusal:
+        load_images(tmp_path)
+    message = str(refusal.value)
+    assert len(message.splitlines()) == 1
+    assert "cat/0.png: not a readable image" in message
+    assert message.count(".png") == 3  # the first few
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "narrow"])
+@pytest.mark.parametrize("ending", ["jpg", "png", "gif", "webp", "bmp", "tif"])
+def test_bad_files_are_skipped_and_noted(tmp_path, damage, ending):
+    image_folder_at(tmp_path, count=5)
+    bad = write_noise(tmp_path / "cat" / f"bad.{ending}", size=(200, 1) if damage == "narrow" else (200, 200))
+    if damage == "truncated":
+        truncate(bad)
+    elif damage != "narrow":
+        bad.write_text("" if damage == "empty" else "hello, I am not an image")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own words about broken TIFFs
+        splits = load_images(tmp_path, on_bad_image="skip", test=2, validation=2)
+    files = [file for split in (splits.train, splits.validation, splits.test) for file in split.files]
+    assert sorted(files) == sorted(str(path) for path in tmp_path.rglob("*.png") if path != bad)
+    assert len(splits.notes) == 1
+    assert splits.notes[0].startswith("1 of 11 images cannot be read and is skipped: ")
+    assert str(bad) in splits.notes[0]
+
+
+def test_the_check_of_a_drafted_jpeg_notices_truncation(tmp_path, photograph):
+    image_folder_at(tmp_path)
+    for progressive in (False, True):
+        photograph.save(tmp_path / "cat" / "big.jpg", progressive=progressive)
+        truncate(tmp_path / "cat" / "big.jpg")
+        with pytest.raises(ValueError, match=r"1 of 21 images cannot be read: .*big\.jpg"):
+            load_images(tmp_path)
+
+
+def test_a_class_that_loses_all_its_images_is_refused(tmp_path):
+    image_folder_at(tmp_path, count=3)
+    for path in (tmp_path / "dog").iterdir():
+        truncate(path)
+    with pytest.raises(ValueError, match="dog: no images are left"):
+        load_images(tmp_path, on_bad_image="skip")
+
+
+def test_without_the_check_a_bad_image_raises_when_read(tmp_path):
+    bad = truncate(image_folder_at(tmp_path) / "cat" / "3.png")
+    split = load_images(tmp_path, check=False, validation=0, test=0).train
+    assert split.__getitems__([0, 1])[0].shape == (2, 3, 8, 8)
+    with pytest.raises(ValueError, match="not a readable image") as refusal:
+        split.__getitems__([2, 3])
+    assert str(refusal.value).startswith(str(bad))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"on_bad_image": "drop"}, "on_bad_image=drop: choose refuse or skip"),
+        ({"on_bad_image": "skip", "check": False}, r"on_bad_image=skip needs dataset\.check=true"),
+    ],
+)
+def test_on_bad_image_is_checked(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        load_images(image_folder_at(tmp_path), **options)
+
+
+def test_a_class_with_too_few_images_is_named_with_what_it_needs(tmp_path):
+    image_folder_at(tmp_path, count=20)
+    write_noise(tmp_path / "emu" / "1.png", 999)
+    with pytest.raises(ValueError, match=r"class emu has 1 examples.* which needs 6 of each class.*dataset\.test"):
+        load_images(tmp_path)
+
+
+def test_the_cut_is_always_the_same(tmp_path):
+    image_folder_at(tmp_path, count=20)
+    one, other = load_images(tmp_path), load_images(tmp_path)
+    for split in ("train", "validation", "test"):
+        assert getattr(one, split).files.tolist() == getattr(other, split).files.tolist()
+        assert torch.equal(getattr(one, split).targets, getattr(other, split).targets)

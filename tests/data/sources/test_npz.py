@@ -1,0 +1,129 @@
+"""A user's own arrays: every layout that is read, and what is wrong with which array."""
+
+import numpy as np
+import pytest
+import torch
+from support import split_sizes
+
+from zoo.data.sources import npz
+
+
+def write_npz(folder, **arrays):
+    np.savez(folder / "data.npz", **{name: array for name, array in arrays.items() if array is not None})
+    return str(folder / "data.npz")
+
+
+PARTS = {f"{kind}_{split}": None for split in ("train", "test", "val") for kind in "xy"}
+
+
+X, Y = np.arange(60, dtype=np.float64).reshape(20, 3), np.arange(20) % 2
+
+
+@pytest.mark.parametrize(
+    ("array", "shape"),
+    [
+        (np.zeros((20, 5)), (5,)),
+        (np.zeros(20), (1,)),
+        (np.zeros((20, 6, 4), np.uint8), (1, 6, 4)),
+        (np.zeros((20, 1, 6, 4), np.uint8), (1, 6, 4)),
+        (np.zeros((20, 3, 6, 4), np.uint8), (3, 6, 4)),
+        (np.zeros((20, 6, 4, 3), np.uint8), (3, 6, 4)),
+        (np.zeros((20, 6, 4, 1), np.uint8), (1, 6, 4)),
+        (np.zeros((20, 3, 6, 3), np.uint8), (3, 6, 3)),
+    ],
+)
+def test_npz_takes_features_and_images_in_every_layout(tmp_path, array, shape):
+    splits = npz.load(root=write_npz(tmp_path, x=array, y=Y))
+    assert splits.shape == shape
+    assert splits.train.x.shape[1:] == shape
+    assert splits.train.x.dtype == (torch.uint8 if array.dtype == np.uint8 else torch.float32)
+    assert split_sizes(splits) == [14, 2, 4]
+
+
+def test_npz_permutes_channels_last_images(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (20, 6, 4, 3), dtype=np.uint8)
+    splits = npz.load(root=write_npz(tmp_path, x_train=x, y_train=Y), validation=0, test=0)
+    assert np.array_equal(splits.train.x, x.transpose(0, 3, 1, 2))
+    assert split_sizes(splits) == [20, 0, 0]
+
+
+def test_npz_splits_are_taken_as_they_are(tmp_path):
+    arrays = {"x_train": X, "y_train": Y, "x_test": X + 100, "y_test": Y, "x_val": X[:9] - 100, "y_val": Y[:9]}
+    splits = npz.load(root=write_npz(tmp_path, **arrays))
+    assert split_sizes(splits) == [20, 9, 20]
+    assert np.array_equal(splits.train.x, X)
+    assert np.array_equal(splits.validation.x, X[:9] - 100)
+    assert np.array_equal(splits.test.x, X + 100)
+    assert splits.classes == ("0", "1")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, ">i4", np.uint64, bool])
+@pytest.mark.parametrize("shape", [(20,), (20, 1)])
+def test_npz_integers_are_classes(tmp_path, dtype, shape):
+    splits = npz.load(root=write_npz(tmp_path, x=X, y=Y.astype(dtype).reshape(shape)), validation=0, test=0)
+    assert splits.train.y.dtype == torch.int64
+    assert np.array_equal(splits.train.y, Y)
+    assert splits.num_outputs == 2
+    assert npz.load(root=write_npz(tmp_path, x=X, y=Y), num_classes=5).num_outputs == 5
+
+
+@pytest.mark.parametrize(("y", "targets"), [(X[:, 0], 1), (X[:, :1], 1), (X.astype(np.float32), 3)])
+def test_npz_real_numbers_are_target_values(tmp_path, y, targets):
+    splits = npz.load(root=write_npz(tmp_path, x=X, y=y))
+    assert splits.classes == ()
+    assert splits.num_outputs == targets
+    assert splits.train.y.dtype == torch.float32
+    assert torch.equal(splits.train.y[:, 0], splits.train.x[:, 0])
+
+
+def edited(array, value):
+    array = array.copy()
+    array[3] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": X}, "no array y; it has x"),
+        ({"x_train": X, "z": Y}, "no array y_train; it has x_train, z"),
+        ({}, "no array x; it has none"),
+        ({"x_train": X, "y_train": Y, "x_test": X}, "no array y_test"),
+        ({"x": X, "y": Y[:19]}, "20 inputs in x but 19 targets in y"),
+        ({"x": edited(X, np.nan), "y": Y}, "x: contains NaN or Inf"),
+        ({"x": edited(X, np.inf), "y": Y}, "x: contains NaN or Inf"),
+        ({"x": X, "y": edited(X, np.nan)}, "y: contains NaN or Inf"),
+        ({"x": X.astype(object), "y": Y}, "not a readable .npz archive of plain arrays"),
+        ({"x": X, "y": Y.astype(object)}, "not a readable .npz archive of plain arrays"),
+        ({"x": X.astype(str), "y": Y}, "x: values of type .*, expected numbers"),
+        ({"x": X, "y": Y.astype(str)}, "y: values of type .*, expected numbers"),
+        ({"x": X, "y": np.eye(20, dtype=int)}, r"y: shape \(20, 20\), expected N class numbers or N x targets"),
+        ({"x": X, "y": np.array(1)}, r"y: shape \(\), expected"),
+        ({"x": X.reshape(20, 1, 1, 1, 3), "y": Y}, r"x: shape \(20, 1, 1, 1, 3\), expected"),
+        ({"x": X[:0], "y": Y[:0]}, r"x: shape \(0, 3\), expected"),
+        ({"x": X, "y": edited(Y, 2), "num_classes": 2}, "y: example 3 .* has label 2; labels must be in .0, 1."),
+        ({"x": X, "y": edited(Y, -1)}, "y: example 3 .* has label -1"),
+        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": edited(Y, 2)}, "y_test: example 3 .* has label 2"),
+        ({"x_train": X, "y_train": Y, "x_val": X, "y_val": edited(Y, 7)}, "y_val: example 3 .* has label 7"),
+        ({"x_train": X, "y_train": Y, "x_test": X[:, :2], "y_test": Y}, "x_test and y_test differ in kind or shape"),
+        ({"x_train": X, "y_train": Y, "x_val": X, "y_val": X}, "x_val and y_val differ in kind or shape"),
+    ],
+)
+def test_npz_says_what_is_wrong_with_which_array(tmp_path, arrays, message):
+    num_classes = arrays.get("num_classes")
+    path = write_npz(tmp_path, **{name: array for name, array in arrays.items() if name != "num_classes"})
+    with pytest.raises(ValueError, match=message) as refusal:
+        npz.load(root=path, num_classes=num_classes)
+    assert str(refusal.value).startswith(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut short"])
+def test_a_file_that_is_not_an_npz_is_refused(tmp_path, content):
+    (tmp_path / "data.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"data\.npz: not a readable"):
+        npz.load(root=str(tmp_path / "data.npz"))
+
+
+def test_a_missing_npz_says_what_it_should_hold(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no such file; dataset\.root names an \.npz with x_train"):
+        npz.load(root=str(tmp_path / "data.npz"))

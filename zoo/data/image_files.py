@@ -1,0 +1,116 @@
+"""Examples that are image files: decoded when a batch is read, so a dataset may be larger than memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.data import images
+from zoo.data.augment import Augment
+from zoo.data.crop import crop_boxes
+from zoo.data.preprocess import Preprocess
+from zoo.data.splits import AugmentedExamples, Examples, seed_from
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles(Examples):
+    """Image files and their class numbers; decoded and resized to ``shape`` batch by batch.
+
+    Attributes:
+        files: N paths, as a NumPy array of text: of a Python list, every worker process would in time copy all memory
+            pages, as counting references writes to them.
+        targets: N class numbers.
+        shape: channels, height, width.
+        side: as in `zoo.data.preprocess.Preprocess`.
+        interpolation: likewise.
+    """
+
+    files: np.ndarray[Any, np.dtype[np.str_]]
+    targets: Tensor
+    shape: tuple[int, ...]
+    side: int | None = None
+    interpolation: str = "bilinear"
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return torch.stack([self.read(index) for index in indices]), self.targets[torch.as_tensor(indices)]
+
+    def read(self, index: int) -> Tensor:
+        """One image: uint8 of ``shape``."""
+        return images.read(self.files[index], self.shape, resize=True, side=self.side, interpolation=self.interpolation)
+
+    def labels(self) -> Tensor:
+        return self.targets
+
+    def take(self, indices: Sequence[int]) -> "ImageFiles":
+        # The same indices select from the NumPy array and from the tensor.
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        return replace(self, files=self.files[chosen.numpy()], targets=self.targets[chosen])
+
+    def with_preprocess(self, preprocess: Preprocess) -> "ImageFiles":
+        """The same files, resized as ``preprocess`` says. Raises ValueError if its interpolation is unknown."""
+        # Refuse an unknown filter now, not when the first image is read.
+        images.resampling(preprocess.interpolation)
+        return replace(self, side=preprocess.side, interpolation=preprocess.interpolation)
+
+    def augmented(self, augment: Augment, seed: int) -> "AugmentedImages | None":
+        """Random crops and RandAugment are applied here: crops at full resolution, RandAugment by the workers."""
+        # Everything else is as good, and faster, on a finished batch on the device.
+        if augment.crop == 1 and not augment.randaugment:
+            return None
+        return AugmentedImages(self, augment, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class AugmentedImages(AugmentedExamples):
+    """Image files, each read as a random crop and perhaps changed by RandAugment.
+
+    The randomness is a function of (seed, epoch, index), whichever process reads the image and when.
+    """
+
+    source: ImageFiles
+    augment: Augment
+    seed: int
+
+    @property
+    def remaining(self) -> Augment:
+        return replace(self.augment, crop=1.0, randaugment=0)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitems__(self, indices: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """A batch for (index, epoch) pairs."""
+        # Read the images one by one, and put them into one batch.
+        x = torch.stack([self._read(index, epoch) for index, epoch in indices])
+        return x, self.source.targets[torch.tensor([index for index, _ in indices])]
+
+    def _read(self, index: int, epoch: int) -> Tensor:
+        """One augmented image: uint8, channels x height x width."""
+        # A generator for this image in this epoch. Its seed contains the word "view", so it differs from all others.
+        generator = torch.Generator().manual_seed(seed_from(self.seed, epoch, "view", index))
+
+        def draw(width: int, height: int) -> images.Box:
+            boxes = crop_boxes(1, height, width, min_area=self.augment.crop, generator=generator)
+            left, top, box_width, box_height = boxes[0].tolist()
+            return left, top, min(left + box_width, width), min(top + box_height, height)
+
+        # Cut the crop out of the file at its full resolution, or read the whole image.
+        source = self.source
+        if self.augment.crop < 1:
+            x = images.read_crop(source.files[index], source.shape, draw, interpolation=source.interpolation)
+        else:
+            x = source.read(index)
+        if not self.augment.randaugment:
+            return x
+
+        from zoo.data.torchvision_transforms import rand_augment
+
+        # torchvision works on batches: make it one of a single image.
+        operations, magnitude = self.augment.randaugment, self.augment.magnitude
+        return rand_augment(x[None], generator, operations=operations, magnitude=magnitude)[0]

@@ -1,0 +1,77 @@
+"""A map of latent codes: each example as a point in the plane, colored by its class."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.plots.figure import write_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+LATENT_MAPS = ("pca", "tsne")
+MAX_CLASSES_IN_LEGEND = 20
+# With fewer points, neither method has anything to work with.
+MIN_POINTS = 5
+
+
+def latent_map(
+    features: "Tensor",
+    labels: Sequence[int],
+    classes: Sequence[str],
+    path: str | Path | None = None,
+    *,
+    method: str = "pca",
+) -> "Figure":
+    """Draw latent codes in the plane. Codes of one or two units are drawn as they are.
+
+    Args:
+        features: N x H.
+        labels: N class numbers; empty if there are no classes.
+        classes: names of the classes.
+        path: the PNG to write.
+        method: "pca", or "tsne" (van der Maaten & Hinton 2008), which takes seconds for each thousand points.
+
+    Raises:
+        ValueError: an unknown method.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    if method not in LATENT_MAPS:
+        raise ValueError(f"latent_map={method}: choose {' or '.join(LATENT_MAPS)}")
+    points = _to_plane(features.detach().float().cpu().numpy(), method)  # N x 2
+
+    # One cloud for each class, or one for all.
+    figure = Figure(figsize=(7, 6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    numbers = np.asarray(labels)
+    for k, name in enumerate(classes or [""]):
+        chosen = numbers == k if len(numbers) else slice(None)
+        axes.scatter(points[chosen, 0], points[chosen, 1], s=6, alpha=0.7, label=name, color=f"C{k % 10}")
+    if 0 < len(classes) <= MAX_CLASSES_IN_LEGEND:
+        axes.legend(markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+    suffix = f", by {method}" if features.shape[1] > 2 else ""
+    axes.set_title(f"latent codes of {len(points):,} examples{suffix}")
+    axes.set(xticks=[], yticks=[])
+    return write_png(figure, path)
+
+
+def _to_plane(x: Any, method: str) -> Any:
+    """N x H features -> N x 2 coordinates, as NumPy arrays."""
+    import numpy as np
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    # One unit: a line.
+    if x.shape[1] == 1:
+        return np.hstack([x, np.zeros_like(x)])
+    # Few points, or points that are all alike, are drawn by their first two units.
+    if x.shape[1] == 2 or len(x) < MIN_POINTS or not x.std(axis=0).any():
+        return x
+    # More units: project them.
+    if method == "pca":
+        return PCA(2).fit_transform(x)
+    perplexity = min(30.0, (len(x) - 1) / 3)  # must be below the number of points
+    return TSNE(random_state=0, perplexity=perplexity).fit_transform(x)
