@@ -48,7 +48,7 @@ SHORTER = {
     r"\bepochs=[1-9]\d*": "epochs=1",
     r"\b(experiment=(finetune|linear_probe))\b": r"\1 weights=null dataset.shape=[3,32,32] dataset.workers=0",
     r"\bdataset=image_folder\b": "dataset=image_folder dataset.workers=0",
-    r"^zoo train\b": "zoo train progress=false",
+    r"^(zoo train\b.*)$": r"\1 progress=false",
     r"^zoo evaluate (checkpoint=\S+-mnist)": r"zoo evaluate \1 dataset=digits",
     r"^zoo evaluate\b": "zoo evaluate chains=4 temperatures=20",
     r"^zoo sample (.*)$": r"zoo sample \1 n=10 steps=10",
@@ -104,10 +104,9 @@ def without_code(page: Path) -> str:
 
 def overrides(command: str) -> tuple[str, list[str]]:
     """The name of a zoo command and its KEY=VALUE arguments; of several values of a sweep, the first."""
-    words = shlex.split(command)[1:]
-    sweep = "-m" in words
-    name, *arguments = [word for word in words if word != "-m"]
-    if sweep:
+    name, *words = shlex.split(command)[1:]
+    arguments = [word for word in words if "=" in word or word.startswith("~")]  # leaves out flags and their values
+    if "-m" in words:
         arguments = [re.sub(r"^([\w./@]+=[^,\[]+),.*", r"\1", argument) for argument in arguments]
     return name, arguments
 
@@ -117,7 +116,7 @@ def shortened(command: str) -> str:
     for pattern, replacement in SHORTER.items():
         command = re.sub(pattern, replacement, command)
     name, arguments = overrides(command)
-    if name != "train" or "--config-dir" in arguments or any(word.startswith("resume=") for word in arguments):
+    if name != "train" or "--config-dir" in command or "resume=" in command:
         return command
     model = compose("train", arguments).model
     extra = [f"model.stages.{stage}.epochs=1" for stage, config in model.stages.items() if config.epochs > 1]
@@ -125,7 +124,7 @@ def shortened(command: str) -> str:
     if not any(word.startswith("model.net.hidden=") for word in arguments):
         if isinstance(hidden, int):
             extra.append("model.net.hidden=16")
-        elif hidden is not None and max(hidden, default=0) > 100:
+        elif hidden is not None and max(hidden, default=0) > 400:
             extra.append(f"model.net.hidden={[16] * len(hidden)}".replace(" ", ""))
     return shlex.join([*shlex.split(command), *extra])
 
@@ -212,7 +211,7 @@ def refresh(page: Path) -> None:
             elif block.language == "console":
                 shown = []
                 for command in block.commands():
-                    quiet = command.replace("zoo train", "zoo train progress=false")
+                    quiet = f"{command} progress=false" if command.startswith("zoo train") else command
                     lines = [line.rstrip() for line in session.command(quiet).splitlines()]
                     shown += [f"$ {command}", *lines]
                 text = text.replace(f"```console\n{block.text}```", "```console\n" + "\n".join(shown) + "\n```")

@@ -1,5 +1,6 @@
 """The documentation is true: its commands and code run, its keys, links and folders exist."""
 
+import logging
 import re
 import shlex
 from pathlib import Path
@@ -40,7 +41,7 @@ def zoo_command(command: str) -> str:
 
 def check_composes(command: str) -> None:
     name, arguments = overrides(command)
-    if name in HYDRA and "--config-dir" not in arguments:
+    if name in HYDRA and "--config-dir" not in command:
         own = [argument for argument in arguments if not argument.startswith("hydra/launcher=submitit")]
         OmegaConf.to_container(compose(name, [a for a in own if not a.startswith("hydra.launcher.")]))
 
@@ -68,7 +69,16 @@ def comparable(output: str) -> list[str]:
     return [re.sub(r" +", " ", line).strip() for line in output.strip().splitlines()]
 
 
+@pytest.fixture
+def quiet_logs():
+    """torch.export logs each of its steps, and pytest would keep all of them."""
+    logging.disable(logging.DEBUG)
+    yield
+    logging.disable(logging.NOTSET)
+
+
 @each_page
+@pytest.mark.usefixtures("quiet_logs")
 def test_a_page_runs_from_top_to_bottom(page, tmp_path):
     session = Session(tmp_path)
     if not any("images" in block.text for block in blocks(page) if block.language == "python"):
@@ -121,7 +131,7 @@ def test_every_key_of_a_table_exists(page):
             named = re.fullmatch(r"## zoo (\w+)", line)
             command = named[1] if named and named[1] in HYDRA else "train"
             context = []
-        if header := re.match(r"\| key(?: of `(.+?)`)? \|", line):
+        if header := re.match(r"\| (?:key|override)(?: of `(.+?)`)? \|", line):
             context = [header[1]] if header[1] else []
         for key in re.findall(r"`([\w./@]+)=`", line.split("|")[1]) if line.startswith("| `") else ():
             if key.startswith("hydra.") or (CONF / key).is_dir():
@@ -129,7 +139,7 @@ def test_every_key_of_a_table_exists(page):
             config = compose(command, context)
             parent, _, last = key.rpartition(".")
             assert last in (OmegaConf.select(config, parent) if parent else config), f"{page.name}: no key {key}"
-        for override in re.findall(r"`([\w./@]+=\w+)`", line.split("|")[1]) if line.startswith("| `") else ():
+        for override in re.findall(r"`(~[\w.]+|[\w./@]+=\w+)`", line.split("|")[1]) if line.startswith("| `") else ():
             compose(command, [*context, override])
 
 
