@@ -123,7 +123,7 @@ def shortened(command: str) -> str:
     hidden = model.net.get("hidden")
     if not any(word.startswith("model.net.hidden=") for word in arguments):
         if isinstance(hidden, int):
-            extra.append("model.net.hidden=16")
+            extra.append("model.net.hidden=32")  # too many for an exact log Z
         elif hidden is not None and max(hidden, default=0) > 400:
             extra.append(f"model.net.hidden={[16] * len(hidden)}".replace(" ", ""))
     return shlex.join([*shlex.split(command), *extra])
@@ -147,10 +147,14 @@ class Session:
         self.folder = folder
         self.names: dict[str, Any] = {"__name__": "__main__"}
 
-    def write_inputs(self) -> None:
-        """The files of a user that the pages speak of."""
+    def write_inputs(self, page: Path) -> None:
+        """The user's files that a page speaks of and does not write itself."""
         rng = np.random.default_rng(0)
-        for folder, shape in (("photos", (48, 48, 3)), ("new_photos", (48, 48, 3)), ("images", (28, 28))):
+        shapes = {"photos": (48, 48, 3), "new_photos": (48, 48, 3), "images": (28, 28)}
+        written = "".join(block.text for block in blocks(page) if block.language == "python")
+        for folder, shape in shapes.items():
+            if f'"{folder}"' in written:
+                continue
             for name in ("0", "1"):
                 (self.folder / folder / name).mkdir(parents=True)
                 for k in range(12):

@@ -81,8 +81,7 @@ def quiet_logs():
 @pytest.mark.usefixtures("quiet_logs")
 def test_a_page_runs_from_top_to_bottom(page, tmp_path):
     session = Session(tmp_path)
-    if not any("images" in block.text for block in blocks(page) if block.language == "python"):
-        session.write_inputs()
+    session.write_inputs(page)
     for block in blocks(page):
         if block.file:
             session.write(block)
