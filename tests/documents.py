@@ -163,7 +163,7 @@ class Session:
         (self.folder / "kaggle").mkdir()
         header = ",".join(f"pixel{k}" for k in range(784))
         for file, label in (("train.csv", "label,"), ("test.csv", "")):
-            rows = [(f"{k % 10}," if label else "") + ",".join(["0"] * 784) for k in range(100)]
+            rows = [(f"{k % 10}," if label else "") + ",".join(["0"] * 784) for k in range(400)]
             (self.folder / "kaggle" / file).write_text("\n".join([label + header, *rows]) + "\n")
 
     def write(self, block: Block) -> None:
