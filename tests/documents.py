@@ -92,7 +92,8 @@ def blocks(page: Path) -> list[Block]:
     for fence in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         before = text[: fence.start()].rstrip()
         names = re.findall(r"`([\w./]+\.(?:py|yaml))`", before.rpartition("\n\n")[2])
-        file = names[-1] if names and before.endswith(":") else ""
+        named = bool(names) and before.endswith(":") and fence[1] in ("python", "yaml")
+        file = names[-1] if named else ""
         found.append(Block(page, before.count("\n") + 3, fence[1], fence[2], file))
     return found
 
