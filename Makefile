@@ -1,16 +1,22 @@
-# make train    the environment, then lenet5 on the embedded digits
-# make test     the environment, then the tests
-# make lint     format, lint and type checks
-# make lowest   the fast tests on the lowest versions that pyproject.toml declares
-# make audit    known vulnerabilities of the pinned versions; asks the Python package index
+# make train      create the environment, train lenet5 on the embedded digits
+# make test       create the environment, run the fast tests
+# make test-all   all tests: also processes, kills, whole recipes, notebooks
+# make lint       formatter, linter, type checker
+# make docs       run the commands in docs/ again and write their output
+# make lowest     the fast tests with the lowest versions that pyproject.toml declares
+# make audit      known vulnerabilities of the pinned versions; asks the Python package index
 PYTHON ?= python3
 BIN := .venv/bin
+FAST := not slow and not notebooks
 
-.PHONY: train test lint lowest audit clean
+.PHONY: train test test-all lint docs lowest audit clean
 train: $(BIN)/.installed
 	$(BIN)/zoo train
 
 test: $(BIN)/.installed
+	$(BIN)/pytest -m "$(FAST)"
+
+test-all: $(BIN)/.installed
 	$(BIN)/pytest
 
 lint: $(BIN)/.installed
@@ -18,11 +24,14 @@ lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Warnings are no errors here: old libraries give many.
+docs: $(BIN)/.installed
+	$(BIN)/python tests/documents.py
+
+# Warnings are not errors here: old libraries give many.
 lowest: $(BIN)/.installed
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[dev]'
-	.venv-lowest/bin/pytest -m "not slow and not notebooks and not mnist and not gpu" -o filterwarnings=default
+	.venv-lowest/bin/pytest -m "$(FAST) and not mnist and not gpu" -o filterwarnings=default
 
 audit: $(BIN)/.installed
 	$(BIN)/uv tool run pip-audit --requirement constraints.txt --no-deps --disable-pip

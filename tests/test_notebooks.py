@@ -1,12 +1,13 @@
-"""Every notebook runs from top to bottom in a clean kernel and an empty folder; its own assertions are the test."""
+"""Every notebook runs from top to bottom in a new kernel and an empty folder; its own assertions are the test."""
 
-from pathlib import Path
+import re
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from support import ROOT
 
-FOLDER = Path(__file__).parents[1] / "notebooks"
+FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
 
@@ -15,20 +16,33 @@ def code(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_there_are_nine_in_order():
+def test_there_are_nine_notebooks_in_order():
     assert [name[:2] for name in NAMES] == [f"0{k}" for k in range(9)]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
-def test_a_notebook_is_committed_without_outputs_and_has_one_picture_in_the_gallery(path):
+def test_a_notebook_has_no_outputs_and_one_figure_in_the_gallery(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     assert not any(cell.outputs or cell.execution_count for cell in code(notebook))
     assert sum("gallery" in cell.metadata.get("tags", []) for cell in code(notebook)) == 1
     assert (FOLDER / "gallery" / f"{path.stem}.png").is_file()
-    readme = (FOLDER.parent / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     assert f"notebooks/{path.name}" in readme
     assert f"notebooks/gallery/{path.stem}.png" in readme
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_long_cells_say_what_they_do_and_links_lead_somewhere(path):
+    """A code cell of nine lines or more has a comment of its own line; the first cell and magics are exempt."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in code(notebook)[1:]:
+        lines = cell.source.splitlines()
+        if len(lines) >= 9 and not lines[0].startswith("%"):
+            assert any(line.lstrip().startswith("#") for line in lines), cell.source
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for target in re.findall(r"\]\(([^)\s#]+)\)", text):
+        assert target.startswith("http") or (FOLDER / target).is_file(), target
 
 
 @pytest.mark.notebooks

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zoo.config.catalogue import list_checkpoints as list_checkpoints
     from zoo.config.catalogue import list_models as list_models
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "list_models": "zoo.config.catalogue",

@@ -1,0 +1,200 @@
+"""The documentation is true: its commands and code run, its keys, links and folders exist."""
+
+import logging
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from documents import (
+    HYDRA,
+    LANGUAGES,
+    NOT_RUN,
+    PAGES,
+    PRINTING,
+    ROOT,
+    Session,
+    blocks,
+    overrides,
+    shortened,
+    without_code,
+)
+from omegaconf import OmegaConf
+
+from zoo.config.catalogue import CONF
+from zoo.config.compose import compose
+
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+each_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
+MARKDOWN = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "RESULTS.md"))]
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+COMMANDS = [command for block in BLOCKS if block.language in ("bash", "console") for command in block.commands()]
+EXTRAS = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+
+
+def zoo_command(command: str) -> str:
+    """The part of a command that begins with zoo, or ""; such as behind srun, or started by torchrun."""
+    command = re.sub(r"^(srun|\.venv/bin/\S*)\s+", "", command)
+    command = re.sub(r"^torchrun .*-m zoo\.cli\b", "zoo", command)
+    return command if command.startswith("zoo ") else ""
+
+
+def check_composes(command: str) -> None:
+    name, arguments = overrides(command)
+    if name in HYDRA and "--config-dir" not in command:
+        own = [argument for argument in arguments if not argument.startswith("hydra/launcher=submitit")]
+        OmegaConf.to_container(compose(name, [a for a in own if not a.startswith("hydra.launcher.")]))
+
+
+def check_other(command: str) -> None:
+    """A command of another program: what it names must exist."""
+    program, *words = shlex.split(command)
+    if program == "make":
+        assert set(words) <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)), command
+    elif program == "pip":
+        extras = set(",".join(re.findall(r"\[([\w,]+)\]", command)).split(",")) - {""}
+        assert extras <= set(EXTRAS), command
+    elif program == "python":
+        assert (ROOT / words[0]).is_file(), command
+    elif program == "jupyter":
+        assert (ROOT / words[-1]).is_dir(), command
+    else:
+        raise AssertionError(f"{command}: the tests know no {program}")
+
+
+def comparable(output: str) -> list[str]:
+    """Lines without numbers, and without the widths that depend on them."""
+    output = re.sub(r"-?\d[\d.,:_-]*(e-\d+)?", "#", output)
+    output = re.sub(r"[━─]+", "─", output)
+    return [re.sub(r" +", " ", line).strip() for line in output.strip().splitlines()]
+
+
+@pytest.fixture
+def quiet_logs():
+    """torch.export logs each of its steps, and pytest would keep all of them."""
+    logging.disable(logging.DEBUG)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@each_page
+@pytest.mark.usefixtures("quiet_logs")
+def test_a_page_runs_from_top_to_bottom(page, tmp_path):
+    session = Session(tmp_path)
+    session.write_inputs(page)
+    for block in blocks(page):
+        if block.file:
+            session.write(block)
+        elif block.language == "python":
+            if block.text.splitlines()[0] in NOT_RUN:
+                compile(block.text, str(block), "exec")
+            else:
+                session.python(block)
+        elif block.language in ("bash", "console"):
+            shown = block.outputs() if block.language == "console" else [None] * len(block.commands())
+            for command, output in zip(block.commands(), shown, strict=True):
+                if command in NOT_RUN or not command.startswith(("zoo ", *PRINTING)):
+                    continue
+                try:
+                    printed = session.command(shortened(command) if command.startswith("zoo ") else command)
+                except SystemExit as stop:
+                    pytest.fail(f"{block}: {command} ended with status {stop.code}")
+                if output is not None:
+                    assert comparable(printed) == comparable(output), f"{block}: run make docs"
+
+
+@each_page
+def test_every_zoo_command_composes_and_every_other_one_names_what_exists(page):
+    for block in blocks(page):
+        assert block.language in LANGUAGES, f"{block}: name the language of the block"
+        if block.language in ("bash", "console"):
+            for command in block.commands():
+                if zoo_command(command):
+                    check_composes(zoo_command(command))
+                elif not command.startswith(PRINTING):
+                    check_other(command)
+
+
+@each_page
+def test_every_command_within_a_sentence_composes(page):
+    for command in re.findall(r"`(zoo [a-z]+ [^`]+)`", without_code(page)):
+        if not re.search(r"…|\b[A-Z]{2,}\b", command.replace("$", "")):  # no placeholder, such as RUN
+            check_composes(command)
+
+
+@each_page
+def test_every_key_of_a_table_exists(page):
+    command, context = "train", []
+    for line in without_code(page).splitlines():
+        if line.startswith("## "):
+            named = re.fullmatch(r"## zoo (\w+)", line)
+            command = named[1] if named and named[1] in HYDRA else "train"
+            context = []
+        if header := re.match(r"\| (?:key|override)(?: of `(.+?)`)? \|", line):
+            context = [header[1]] if header[1] else []
+        for key in re.findall(r"`([\w./@]+)=`", line.split("|")[1]) if line.startswith("| `") else ():
+            if key.startswith("hydra.") or (CONF / key).is_dir():
+                continue
+            config = compose(command, context)
+            parent, _, last = key.rpartition(".")
+            assert last in (OmegaConf.select(config, parent) if parent else config), f"{page.name}: no key {key}"
+        for override in re.findall(r"`(~[\w.]+|[\w./@]+=\w+)`", line.split("|")[1]) if line.startswith("| `") else ():
+            compose(command, [*context, override])
+
+
+def test_what_is_not_run_stands_on_a_page_and_the_table_only_shrinks():
+    first_lines = {block.text.splitlines()[0] for block in BLOCKS if block.language == "python"}
+    assert set(NOT_RUN) <= {*COMMANDS, *first_lines}
+    assert len(NOT_RUN) <= 8
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=[str(page.relative_to(ROOT)) for page in MARKDOWN])
+def test_links_lead_somewhere(page):
+    text = without_code(page)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    for target in targets:
+        if target.startswith(("http", "mailto:")):
+            continue
+        file, _, anchor = target.partition("#")
+        path = (page.parent / file).resolve() if file else page
+        assert path.exists(), f"{page.name}: {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{page.name}: {target}"
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert all(f"]({page.name})" in index for page in (ROOT / "docs").glob("*.md") if page.name != "index.md")
+
+
+def test_the_layout_in_the_readme_names_every_folder():
+    (layout,) = (block.text for block in blocks(ROOT / "README.md") if block.language == "text")
+    named = [(len(line) - len(line.lstrip()), line.split()[0].rstrip("/")) for line in layout.splitlines()]
+    inside = {name for indent, name in named if indent}
+    top = {name for indent, name in named if not indent}
+    assert inside == {path.parent.name for path in (ROOT / "zoo").glob("*/__init__.py")}
+    assert all((ROOT / name).is_dir() for name in top)
+    assert {"zoo", "conf", "checkpoints", "docs", "notebooks", "benchmarks", "tests"} == top
+
+
+def test_every_guarantee_names_its_tests():
+    readme = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| \*\*.+\| (.+) \|$", readme.partition("## Guarantees")[2], re.MULTILINE)
+    assert len(rows) >= 10
+    for row in rows:
+        files = re.findall(r"`(tests/\S+\.py)`", row)
+        assert files, row
+        assert all((ROOT / file).is_file() for file in files), row
+
+
+def test_every_shown_model_exists():
+    readme = (ROOT / "README.md").read_text()
+    table = readme.partition("## Models")[2].partition("## ")[0]
+    assert set(re.findall(r"`(\w+)`", table)) >= {path.stem for path in (CONF / "model").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.png")), ids=lambda path: Path(path).name)
+def test_every_figure_is_shown(path):
+    assert any(str(path.relative_to(ROOT)) in page.read_text() for page in PAGES)
