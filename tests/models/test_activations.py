@@ -22,7 +22,7 @@ FORMULAS = {
     "scaled_tanh": lambda x: 1.7159 * np.tanh(2 * x / 3),
     "relu": lambda x: np.maximum(x, 0),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
-    "prelu": lambda x: np.where(x > 0, x, 0.25 * x),  # the slope where learning starts
+    "prelu": lambda x: np.where(x > 0, x, 0.25 * x),  # the slope where training starts
     "rrelu": lambda x: np.where(x > 0, x, (1 / 8 + 1 / 3) / 2 * x),  # the mean slope once trained
     "elu": lambda x: np.where(x > 0, x, np.exp(x) - 1),
     "silu": lambda x: x / (1 + np.exp(-x)),
@@ -53,6 +53,15 @@ def test_step_is_exactly_zero_or_one_at_any_scale(name, dtype):
     torch.manual_seed(0)
     x = torch.randn(1000, dtype=dtype) * torch.logspace(-12, 12, 1000, dtype=dtype)
     assert torch.equal(activation(name)(x), (x > 0).to(dtype))
+
+
+@pytest.mark.parametrize(("name", "slope"), [("step", 0.0), ("straight_through_step", 1.0)])
+def test_step_of_infinity_is_zero_or_one_and_has_a_finite_gradient(name, slope):
+    x = torch.tensor([-torch.inf, torch.inf], requires_grad=True)
+    y = activation(name)(x)
+    assert y.tolist() == [0, 1]
+    y.sum().backward()
+    assert x.grad.tolist() == [slope, slope]
 
 
 @pytest.mark.parametrize(("name", "slope"), [("step", 0.0), ("straight_through_step", 1.0)])
