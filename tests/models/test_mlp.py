@@ -178,10 +178,10 @@ def test_batch_normalization_stands_between_matrix_and_activation():
 
 
 def test_negative_noise_is_refused():
-    with pytest.raises(ValueError, match="noise=-0.1 must be >= 0"):
+    with pytest.raises(ValueError, match=r"noise=-0\.1 must be >= 0"):
         MLP(noise=-0.1)
     for stack in (DBN, StackedAutoencoder):
-        with pytest.raises(ValueError, match="^input_noise=-0.1 must be >= 0"):
+        with pytest.raises(ValueError, match=r"^input_noise=-0\.1 must be >= 0"):
             stack(input_noise=-0.1)
 
 
