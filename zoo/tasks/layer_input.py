@@ -1,19 +1,23 @@
-"""The input of layer k: the features of layer k - 1, computed batch by batch or once for the whole fit."""
+"""The input of layer k: the output of layer k - 1, computed on the fly or once for the whole fit. Torch only."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
 class LayerInput:
-    """The inputs of a layer: N x in_shape -> N x V, the features of the layers below it.
+    """Computes the inputs of a layer: N x in_shape -> N x V.
+
+    A plain object, so that the net is registered once only, in the task that trains it.
 
     Args:
-        net: whose `encode` gives the features.
-        layer: number of the layer, from the input; None or 0 for the flat input itself.
+        net: the stack of layers.
+        layer: index of the layer, counted from the input; None and 0: the flat inputs of the net.
 
     Attributes:
         depth: number of layers below.
-        ready: whether the batches hold the features already, computed once for the whole fit
+        ready: whether the batches hold the outputs of the layers below already, computed once for the whole fit
             (`zoo.training.feature_cache`).
     """
 
@@ -24,4 +28,8 @@ class LayerInput:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        return x.flatten(1) if self.ready or not self.depth else self.net.encode(x, self.depth)  # type: ignore[operator]
+        if self.ready or not self.depth:
+            return x.flatten(1)
+        net: Any = self.net  # a `zoo.protocols.Net`; not checked, since this runs in every batch
+        features: Tensor = net.encode(x, self.depth)
+        return features

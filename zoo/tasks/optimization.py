@@ -15,6 +15,9 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+# What a config may name as a learning-rate schedule.
+__all__ = ["Constant", "Cosine", "OneCycle", "Plateau"]
+
 
 class LRSchedule(Protocol):
     """A learning-rate schedule."""
