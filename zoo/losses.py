@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# The losses by name, as configs have them.
 CLASSIFICATION = ("cross_entropy", "quadratic", "binary_cross_entropy")
 REGRESSION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": F.mse_loss,
@@ -39,6 +40,7 @@ def classification_loss(
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing} must be in [0, 1]")
+    # Class weights are for cross-entropy only, the one loss of torch that takes them.
     if name == "cross_entropy":
         return partial(F.cross_entropy, label_smoothing=label_smoothing, weight=class_weights)
     if class_weights is not None:
@@ -72,6 +74,7 @@ def probabilities(outputs: Tensor, loss: str) -> Tensor:
         outputs: of the net.
         loss: the name of the loss that the net was trained with.
     """
+    # The loss that the net was trained with decides what its outputs mean.
     if loss == "binary_cross_entropy":
         positive = torch.sigmoid(_binary_logit(outputs))  # N
         return torch.stack([1 - positive, positive], dim=1)  # N x 2
@@ -99,8 +102,9 @@ def _binary_cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: 
 
 def _binary_logit(outputs: Tensor) -> Tensor:
     """N x 1, or N x 2 -> N: the logit of the second class."""
+    # One output is the logit itself; of two, the softmax is the sigmoid of their difference.
     if outputs.shape[1] > 2:
         raise ValueError(f"binary_cross_entropy needs two classes, the net has {outputs.shape[1]} outputs")
     if outputs.shape[1] == 1:
         return outputs[:, 0]
-    return outputs[:, -1] - outputs[:, 0]  # softmax over two = sigmoid of the difference
+    return outputs[:, -1] - outputs[:, 0]

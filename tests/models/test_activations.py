@@ -107,7 +107,7 @@ def test_unknown_activation_lists_the_choices():
     assert all(name in str(error.value) for name in ACTIVATIONS)
 
 
-def test_gradient_of_the_straight_through_step_under_quadratic_cost_is_the_perceptron_rule():
+def test_straight_through_gradient_of_quadratic_cost_is_the_perceptron_rule():
     torch.manual_seed(0)
     net = MLP(in_shape=(3,), num_classes=1, hidden=(), output_activation="straight_through_step").double()
     seen = set()
@@ -121,7 +121,7 @@ def test_gradient_of_the_straight_through_step_under_quadratic_cost_is_the_perce
     assert len(seen) == 4  # each target met with each output
 
 
-def test_gradient_descent_on_the_straight_through_step_retraces_rosenblatt_and_learns_or():
+def test_straight_through_gradient_descent_repeats_rosenblatt_and_finds_or():
     net = MLP(in_shape=(2,), num_classes=1, hidden=(), output_activation="straight_through_step")
     torch.nn.init.zeros_(net.head.weight)
     torch.nn.init.zeros_(net.head.bias)

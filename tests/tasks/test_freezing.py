@@ -1,4 +1,4 @@
-"""What learns, when and how fast: the parts of a net, and runs in which everything else stays put to the last bit."""
+"""Freezing: the layer groups of a net, and runs in which everything that is frozen stays the same to the last bit."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ from zoo.training.trainer import fit, measure
 
 CPU = {"accelerator": "cpu", "devices": 1}
 DATA = ("dataset=digits", "dataset.validation=20", "dataset.test=20", "dataset.labels=60", "progress=false")
-# Four batch-normalised blocks: the smallest net of the zoo with all that freezing must hold fast.
+# Four batch-normalized blocks: the smallest net of the zoo with all that freezing must hold fast.
 NET = (*DATA, "model=inception_small", "model.net.stem=8", "model.net.width=0.25", "model.net.dropout=0")
 STAGE = "model.stages.fit"
 HEAD = {"head.weight", "head.bias"}
@@ -38,7 +38,7 @@ HEAD = {"head.weight", "head.bias"}
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """No pictures."""
+    """No plots."""
     monkeypatch.setattr("zoo.training.run.pictures.curves", lambda *args, **options: None)
     monkeypatch.setattr("zoo.training.run.pictures.confusion", lambda *args, **options: None)
 
@@ -162,7 +162,7 @@ def test_parts_go_from_the_head_down_to_the_input(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "layer", "normalisation"),
+    ("name", "layer", "normalization"),
     [
         ("densenet121", "features.denseblock4", "features.norm5"),
         ("densenet121", "features.conv0", "features.norm0"),
@@ -171,15 +171,15 @@ def test_parts_go_from_the_head_down_to_the_input(name):
         ("resnet18", "stem", None),
     ],
 )
-def test_a_normalisation_goes_with_the_layer_in_front_of_it(name, layer, normalisation):
+def test_a_normalization_goes_with_the_layer_in_front_of_it(name, layer, normalization):
     net = NETS[name]()
     part = next(part for part in layer_groups(net) if part.name == layer)
-    body = net.layers if normalisation is None else net.layers.body
-    scale = (body.stem.bn1 if normalisation is None else body.get_submodule(normalisation)).weight
+    body = net.layers if normalization is None else net.layers.body
+    scale = (body.stem.bn1 if normalization is None else body.get_submodule(normalization)).weight
     assert any(scale is p for p in part.parameters)
 
 
-def test_a_class_token_and_position_embeddings_learn_with_the_first_layer():
+def test_a_class_token_and_position_embeddings_train_with_the_first_layer():
     net = NETS["vit_b_16"]()
     *_, last = layer_groups(net)
     body = net.layers.body
@@ -187,7 +187,7 @@ def test_a_class_token_and_position_embeddings_learn_with_the_first_layer():
     assert set(last.parameters) == set(loose)
 
 
-def test_auxiliary_heads_are_a_part_that_never_learns_where_no_layer_does():
+def test_auxiliary_heads_never_train_where_no_layer_does():
     with torch.device("meta"):
         net = NETS["googlenet"]()
     head, auxiliaries, *below = layer_groups(net)
@@ -299,7 +299,7 @@ STEADY = words_of("", "optimizer.weight_decay=0.1", "gradient_clip=0.1")
     ],
     ids=" ".join,
 )
-def test_where_the_head_alone_learns_nothing_else_moves_by_a_bit(words, train, watched):
+def test_where_the_head_alone_trains_nothing_else_moves_by_a_bit(words, train, watched):
     """No weight, no running mean or variance, and no count of batches."""
     special = {"augment": "dataset.augment.shift=1", "head_lr_factor": f"{STAGE}.task.head_lr_factor=3"}
     given = [special.get(word, f"{STAGE}.{word}") for word in words]
@@ -307,7 +307,7 @@ def test_where_the_head_alone_learns_nothing_else_moves_by_a_bit(words, train, w
     assert moved(watched[0].state, watched[1].state) == HEAD
     assert moved(watched[0].state, weights(run)) == HEAD
     assert watched[0].wanted == HEAD
-    assert len(watched[0].width) == (1 if "encode_once=true" in words else 3), "codes, or pictures"
+    assert len(watched[0].width) == (1 if "encode_once=true" in words else 3), "features, or images"
 
 
 def test_a_head_on_codes_computed_once_is_the_head_on_codes_of_every_batch(train):
@@ -334,7 +334,7 @@ def test_a_head_on_codes_computed_once_is_the_head_on_codes_of_every_batch(train
         "model=mlp model.net.hidden=[8] model.net.input_dropout=0.5",
     ],
 )
-def test_dropout_of_what_does_not_learn_is_off(words, train):
+def test_dropout_of_frozen_layers_is_off(words, train):
     """Or codes computed once would lead elsewhere."""
     words = (*DATA, *words.split(), f"{STAGE}.task.policy=head", "epochs=2", "batch_size=20")
     once, always = weights(train("once", *words)), weights(train("always", *words, f"{STAGE}.encode_once=false"))
@@ -342,7 +342,7 @@ def test_dropout_of_what_does_not_learn_is_off(words, train):
         torch.testing.assert_close(once[name], always[name], rtol=1e-4, atol=1e-6)
 
 
-def test_where_all_learns_everything_moves(train, watched):
+def test_where_all_trains_everything_moves(train, watched):
     run = train("run", *NET, *STEADY, "epochs=2", "batch_size=20", f"{STAGE}.lr_schedule.warmup=0")
     assert moved(watched[0].state, weights(run)) == watched[0].state.keys()
     assert watched[0].groups == {}
@@ -351,7 +351,7 @@ def test_where_all_learns_everything_moves(train, watched):
 
 
 @pytest.mark.parametrize(("policy", "heads"), [("head", ("head.",)), ("gradual", ("head.", "auxiliaries."))])
-def test_auxiliary_heads_learn_where_they_help_a_layer(policy, heads):
+def test_auxiliary_heads_train_where_they_help_a_layer(policy, heads):
     torch.manual_seed(0)
     net = GoogLeNet(in_shape=(1, 79, 79), num_classes=3, dropout=0.0)
     task = Classification(net, policy=policy)
@@ -375,12 +375,12 @@ BEGIN = {"head": 0, "layers.d": 1, "layers.c": 3, "layers.b": 3, "layers.a": 3, 
 FACTOR = {"head": 4, "d": 0.5, "c": 0.25, "b": 0.125, "a": 0.0625, "stem": 0.03125}
 
 
-def learning(epoch: int, names) -> set[str]:
+def training_at(epoch: int, names) -> set[str]:
     prefixes = tuple(f"{part}." for part, begin in BEGIN.items() if epoch >= begin)
     return {name for name in names if name.startswith(prefixes)}
 
 
-def course(step: int, total: int = 12, warmup: float = 0.5) -> float:
+def one_cycle(step: int, total: int = 12, warmup: float = 0.5) -> float:
     """One cycle of the rate: half a cosine up from 1/25 and half a cosine down."""
     peak = warmup * total
     if step < peak:
@@ -402,23 +402,23 @@ def four(cli, tmp_path_factory, watched, _kept={}):  # noqa: B006 - one run for 
 def test_layer_after_layer_begins_to_move_at_its_epoch(four):
     states = [four.seen[epoch].state for epoch in range(4)] + [weights(four.run)]
     for epoch in range(4):
-        assert moved(states[epoch], states[epoch + 1]) == learning(epoch, states[0]), f"in epoch {epoch}"
+        assert moved(states[epoch], states[epoch + 1]) == training_at(epoch, states[0]), f"in epoch {epoch}"
 
 
 def test_what_does_not_move_wants_no_gradient_and_is_in_evaluation_mode(four):
     net = InceptionSmall(stem=8, width=0.25)
-    normalisations = {f"{name}." for name, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
-    assert len(normalisations) > 20
+    normalizations = {f"{name}." for name, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    assert len(normalizations) > 20
     for epoch in range(4):
-        assert four.seen[epoch].wanted == learning(epoch, dict(net.named_parameters()))
-        training = {f"{name}." for name in four.seen[epoch].training} & normalisations
-        assert training == learning(epoch, normalisations)
+        assert four.seen[epoch].wanted == training_at(epoch, dict(net.named_parameters()))
+        training = {f"{name}." for name in four.seen[epoch].training} & normalizations
+        assert training == training_at(epoch, normalizations)
 
 
-def test_rates_are_factors_of_the_course_and_nothing_for_what_is_frozen(four):
+def test_rates_are_factors_of_the_schedule_and_0_for_what_is_frozen(four):
     """The groups are all there from the start, and have the rates that are logged."""
     for epoch in range(4):
-        rates = {name: factor * 0.01 * course(3 * epoch) for name, factor in FACTOR.items()}
+        rates = {name: factor * 0.01 * one_cycle(3 * epoch) for name, factor in FACTOR.items()}
         assert four.seen[epoch].groups == pytest.approx(rates, rel=1e-9)
         assert four.seen[epoch].sizes == four.seen[0].sizes
         (row,) = [row for row in rows(four.run) if row["epoch"] == str(epoch) and row["lr/head"]]
@@ -528,7 +528,7 @@ def test_a_regression_of_the_whole_net_keeps_the_order_of_its_parameters():
     assert [id(p) for p in Regression(net).parameter_groups()] == [id(p) for p in net.parameters()]
 
 
-# Several processes, in which every parameter that ever learns has its gradient
+# Several processes, in which every parameter that is ever trained has its gradient
 
 
 def begin(task: Classification, epoch: int, world_size: int = 1) -> None:
@@ -640,7 +640,7 @@ def test_weights_of_classes_are_put_where_the_trainer_computes():
 
 
 class Lopsided(nn.Module):
-    """Reads the left column of a picture."""
+    """Reads the left column of an image."""
 
     def __init__(self):
         super().__init__()

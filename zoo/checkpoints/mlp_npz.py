@@ -1,4 +1,4 @@
-"""Weights of a multi-layer perceptron from a NumPy archive, as a course or a notebook of one's own may have left them.
+"""Weights of a multi-layer perceptron from a NumPy archive, such as a net written in plain NumPy leaves.
 
 May import models. NumPy is imported when a file is read.
 """

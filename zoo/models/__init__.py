@@ -31,6 +31,7 @@ from zoo.models.mlp import MLP
 from zoo.models.rbm import RBM
 from zoo.models.torchvision_net import TorchvisionNet, resnet
 
+# By name, for type checkers and editors.
 __all__ = [
     "ACTIVATIONS",
     "DBN",
@@ -58,6 +59,7 @@ def find_models(package: ModuleType) -> dict[str, type[nn.Module]]:
     A model is a public ``nn.Module`` class that takes ``in_shape`` and can be built without arguments; this leaves out
     layers, heads and base classes.
     """
+    # Import every module of the folder, and look at every class in it.
     found: dict[str, type[nn.Module]] = {}
     for info in iter_modules(package.__path__):
         module = import_module(f"{package.__name__}.{info.name}")
@@ -71,6 +73,7 @@ def find_models(package: ModuleType) -> dict[str, type[nn.Module]]:
 
 
 def _is_model(kind: type[nn.Module]) -> bool:
+    # A layer takes no ``in_shape``; a base class has no default for it.
     arguments = signature(kind).parameters
     return "in_shape" in arguments and all(argument.default is not Parameter.empty for argument in arguments.values())
 

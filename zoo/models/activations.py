@@ -61,6 +61,7 @@ class Maxout(nn.Module):
         self.pieces = pieces
 
     def forward(self, x: Tensor) -> Tensor:
+        # Neighboring channels are the pieces of one unit.
         by_unit = torch.unflatten(x, 1, (-1, self.pieces))  # N x units x pieces x …
         return by_unit.amax(dim=2)  # N x units x …
 
@@ -75,6 +76,7 @@ class ScaledTanh(nn.Module):
         return 1.7159 * torch.tanh(2 / 3 * x)
 
 
+# What makes each activation, by the name that a config has for it.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "identity": nn.Identity,
     "step": Step,
@@ -104,6 +106,7 @@ def activation(name: str) -> nn.Module:
     Raises:
         ValueError: no activation has that name; the message lists the choices.
     """
+    # Modules may have state (PReLU has a weight), so each call makes a new one.
     if name not in ACTIVATIONS:
         raise ValueError(f"unknown activation {name!r}; choose one of: {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]()

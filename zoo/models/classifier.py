@@ -35,11 +35,13 @@ class LayeredClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x num_classes logits (or target values, for regression)."""
+        # Everything below the head, then the head.
         features = self.encode(x)
         return self.forward_head(features)
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """The output of the first ``depth`` layers. None: of all layers, the features; 0: the input itself."""
+        # islice stops after ``depth`` layers; with None it goes through all of them.
         for layer in islice(self.layers, depth):
             x = layer(x)
         return x
@@ -52,6 +54,7 @@ class LayeredClassifier(nn.Module):
     def reset_head(self, num_classes: int) -> None:
         """Replace the head by a new one, with fresh weights, for ``num_classes`` classes."""
         self.num_classes = num_classes
+        # The layers below stay as they are, so a pretrained net keeps its features.
         self.head = self.new_head(num_classes)
 
     def new_head(self, num_classes: int) -> nn.Module:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# A sum, a second derivative, a sharpened image, two first derivatives and a weighted mean.
 KERNELS: dict[str, list[list[float]]] = {
     "box": [[1, 1, 1], [1, 1, 1], [1, 1, 1]],
     "laplace": [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
@@ -49,6 +50,7 @@ class FixedConv(nn.Module):
             if kernel not in KERNELS:
                 raise ValueError(f"unknown kernel {kernel!r}; choose one of: {', '.join(KERNELS)}")
             kernel = torch.tensor(KERNELS[kernel])
+        # A buffer moves with the module to another device, but no optimizer sees it.
         self.register_buffer("kernel", kernel)
         self.stride = stride
         self.padding = padding

@@ -31,6 +31,7 @@ def _conv(
     in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, batch_norm: bool = False
 ) -> nn.Sequential:
     """Convolution that keeps the size (at stride 1), batch normalization if asked for, ReLU."""
+    # Batch normalization subtracts the mean, so a bias before it would have no effect.
     conv = nn.Conv2d(
         in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=not batch_norm
     )
@@ -68,6 +69,7 @@ class InceptionBlock(nn.Module):
         batch_norm: bool = False,
     ):
         super().__init__()
+        # All branches read the same input; padding keeps its height and width.
         self.branch_1x1 = _conv(in_channels, width_1x1, 1, batch_norm=batch_norm)  # N x width_1x1 x H x W
         self.branch_3x3 = nn.Sequential(
             _conv(in_channels, reduce_3x3, 1, batch_norm=batch_norm),  # N x reduce_3x3 x H x W
@@ -85,6 +87,7 @@ class InceptionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_channels x H x W -> N x out_channels x H x W."""
+        # Stack the maps of the four branches as channels.
         return torch.cat([self.branch_1x1(x), self.branch_3x3(x), self.branch_5x5(x), self.branch_pool(x)], dim=1)
 
 
@@ -99,6 +102,7 @@ class Widths(NamedTuple):
     pool_proj: int
 
 
+# The nine blocks of GoogLeNet.
 TABLE_1 = {  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
     "3a": Widths(64, 96, 128, 16, 32, 32),
     "3b": Widths(128, 128, 192, 32, 96, 64),
@@ -170,6 +174,7 @@ class GoogLeNet(LayeredClassifier):
         auxiliary: bool = True,
     ):
         super().__init__(in_shape, num_classes)
+        # Check the options before anything is built.
         channels, height, width = image(in_shape, minimum=79 if auxiliary else 17)
         check_widths(num_classes=num_classes)
 
@@ -205,6 +210,7 @@ class GoogLeNet(LayeredClassifier):
 
     def forward_with_auxiliaries(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """N x in_shape -> logits of the head, and of each auxiliary head, all N x num_classes."""
+        # An auxiliary head reads the maps of the block whose name it has.
         auxiliary_logits = []
         for name, layer in self.layers.named_children():
             x = layer(x)
@@ -214,6 +220,7 @@ class GoogLeNet(LayeredClassifier):
 
     def reset_head(self, num_classes: int) -> None:
         """Replace the head and the auxiliary heads by new ones, with fresh weights, for ``num_classes`` classes."""
+        # The head first, then the last layer of each auxiliary head; their other layers stay.
         super().reset_head(num_classes)
         for auxiliary in self.auxiliaries.values():
             assert isinstance(auxiliary, AuxiliaryHead)

@@ -24,6 +24,7 @@ from zoo.models.activations import pieces
 from zoo.models.classifier import LayeredClassifier
 from zoo.models.shapes import check_widths, image, per_layer, shape_after
 
+# The pooling layers, by the name that a config has for them.
 POOLS: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
 
@@ -114,6 +115,7 @@ class LeNet(LayeredClassifier):
             linear = nn.Linear(width, units * k)  # N x (units · k)
             self.layers.append(nn.Sequential(nn.Flatten(), linear, named_activation(activation), nn.Dropout(dropout)))
             width = units  # N x units
+        # Without hidden layers the head reads the flattened maps.
         self.head = nn.Linear(width, num_classes)  # N x num_classes
 
     def forward_head(self, features: Tensor) -> Tensor:

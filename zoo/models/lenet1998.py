@@ -51,6 +51,7 @@ class Subsampling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x maps x H x W -> N x maps x H/2 x W/2."""
+        # The sum over a window is four times its average.
         total = 4 * F.avg_pool2d(x, 2)  # N x maps x H/2 x W/2
         return total * self.coefficient[:, None, None] + self.bias[:, None, None]
 
@@ -62,6 +63,7 @@ class TableConv(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        # One kernel for each pair of maps that table I connects.
         pairs = [(out, seen) for out, maps in enumerate(TABLE_I) for seen in maps]
         self.register_buffer("pairs", torch.tensor(pairs).T, persistent=False)
         self.kernels = nn.Parameter(torch.empty(len(pairs), 5, 5).uniform_(-1, 1) / (4 * 25) ** 0.5)

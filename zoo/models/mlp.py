@@ -99,6 +99,7 @@ class MLP(LayeredClassifier):
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """N x in_shape -> N x width of hidden layer ``depth`` (None: the last; 0: the flat input)."""
+        # Images are flattened; training may add noise to the inputs and drop some.
         flat = self.input_corruption(x.flatten(1))  # N x inputs
         return super().encode(flat, depth)
 
@@ -116,6 +117,7 @@ class MLP(LayeredClassifier):
     def _linear(self, fan_in: int, fan_out: int) -> nn.Linear:
         """A linear layer initialized as ``init`` says."""
         linear = nn.Linear(fan_in, fan_out)
+        # torch has initialized it already; the other choices overwrite that.
         if self.init == "torch":
             return linear
         if self.init == "xavier":

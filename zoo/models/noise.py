@@ -22,8 +22,10 @@ class GaussianNoise(nn.Module):
         self.std = std
 
     def forward(self, x: Tensor) -> Tensor:
+        # Without noise no random numbers are drawn, so the other draws of a run do not depend on this layer.
         if not self.training or not self.std:
             return x
+        # Fresh noise for every element, with the dtype and device of x.
         return x + self.std * torch.randn_like(x)
 
     def extra_repr(self) -> str:

@@ -21,6 +21,7 @@ def image(in_shape: Sequence[int], *, minimum: int = 1) -> tuple[int, int, int]:
     Raises:
         ValueError: ``in_shape`` is not the shape of an image, or the image is too small.
     """
+    # Anything but three positive numbers is no image.
     if len(in_shape) != 3 or min(in_shape) < 1:
         raise ValueError(f"this net takes images (channels x height x width), in_shape is {text(in_shape)}")
     channels, height, width = in_shape
@@ -32,6 +33,7 @@ def image(in_shape: Sequence[int], *, minimum: int = 1) -> tuple[int, int, int]:
 def check_widths(**named: int | Sequence[int]) -> None:
     """Raise ValueError if a number of units, maps or classes is below 1; the message names it."""
     for name, value in named.items():
+        # A single width, or a list of them.
         widths = [value] if isinstance(value, int) else value
         if any(width < 1 for width in widths):
             raise ValueError(f"{name}={value} must be >= 1")
@@ -49,6 +51,7 @@ def per_layer(name: str, option: int | Sequence[int], layers: int, *, minimum: i
     Raises:
         ValueError: the list has another length, or a value is not an integer >= ``minimum``.
     """
+    # One value for all layers, or a list with one for each.
     values = [option] * layers if isinstance(option, int) else list(option)
     if not all(isinstance(value, int) and value >= minimum for value in values):
         raise ValueError(f"{name}={option} must be an integer >= {minimum}, or a list of them")
@@ -64,6 +67,7 @@ def shape_after(layer: nn.Module, shape: Sequence[int]) -> torch.Size:
         ValueError: the layer cannot take such an input: nothing is left of the map, or its channels do not divide into
             the groups.
     """
+    # Pass an empty input through the layer; the message of torch says what does not fit.
     try:
         with torch.no_grad():
             y = layer(torch.zeros(1, *shape))

@@ -5,7 +5,7 @@ May import torch; torchvision is imported when a net is made.
 
 The figure in words: a block adds what its two 3x3 convolutions compute (three, 1x1-3x3-1x1, from ResNet-50 on) to its
 own input, so that a hundred layers only have to represent differences from the identity. Four stages of blocks halve
-the maps and double the channels; the mean over the last maps are the features, and one linear layer is the classifier.
+the maps and double the channels; the means of the last maps are the features, and one linear layer is the classifier.
 
 The blocks are torchvision's own, so with the same weights the outputs are the same to the last bit.
 
@@ -99,6 +99,7 @@ class TorchvisionNet(LayeredClassifier):
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """The output of layer ``depth`` (None: the features, N x 512 for ResNet-18; 0: the image itself)."""
+        # Depth 0 is the image as it was given, before anything is done to it.
         if depth == 0:
             return x
         if self.size != self.in_shape[1:]:
@@ -117,6 +118,7 @@ def _torchvision(architecture: str, num_classes: int) -> nn.Module:
     """torchvision's own net, with random weights; ValueError if it has none of that name."""
     from torchvision import models
 
+    # The classifiers only: torchvision keeps detectors, segmenters and video nets in other modules.
     known = [name for name in models.list_models(module=models) if name not in WITHOUT_KNOWN_HEAD]
     if architecture not in known:
         near = get_close_matches(architecture, known, 5) or ["resnet18", "efficientnet_b0", "vit_b_16"]
@@ -129,6 +131,7 @@ def _layers(net: nn.Module) -> nn.Sequential:
     """torchvision's net without its head, as a chain of named layers."""
     from torchvision.models import ResNet
 
+    # Only ResNets have names for their layers here; any other net stays in one piece.
     if not isinstance(net, ResNet):
         return nn.Sequential(OrderedDict(body=net))
     stem = OrderedDict(conv1=net.conv1, bn1=net.bn1, relu=net.relu, maxpool=net.maxpool)
@@ -146,6 +149,7 @@ def _layers(net: nn.Module) -> nn.Sequential:
 
 def _sum_first_kernels(net: nn.Module) -> None:
     """Replace the first convolution, for three channels, by one for one channel, with its kernels added up."""
+    # Find the first convolution, and build one like it for one channel.
     path, first = next((path, module) for path, module in net.named_modules() if isinstance(module, nn.Conv2d))
     options: dict[str, Any] = {
         "kernel_size": first.kernel_size,
@@ -155,6 +159,7 @@ def _sum_first_kernels(net: nn.Module) -> None:
         "padding_mode": first.padding_mode,
     }
     summed = nn.Conv2d(1, first.out_channels, bias=first.bias is not None, **options)
+    # Sum its kernels over the color channels, and put it in the place of the old one.
     weight = first.weight.detach().sum(dim=1, keepdim=True)  # out_channels x 1 x kh x kw
     summed.load_state_dict({**first.state_dict(), "weight": weight})
     net.set_submodule(path, summed)

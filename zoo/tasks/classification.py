@@ -132,6 +132,7 @@ class Classification(SupervisedTask):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
+        # The loss of the head, plus those of the auxiliary heads with their weight.
         if self.has_auxiliaries:
             outputs, auxiliary_outputs = cast(HasAuxiliaryHeads, self.net).forward_with_auxiliaries(x)
             auxiliary = sum(self.training_loss(aux, y) for aux in auxiliary_outputs)
@@ -146,6 +147,7 @@ class Classification(SupervisedTask):
         self._measure(batch, "val", self.val_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        # A test also counts how often each class is predicted for each true class.
         predicted = self._measure(batch, "test", self.test_metrics)
         self._confusion.update(predicted, batch[1])
 
@@ -165,6 +167,7 @@ class Classification(SupervisedTask):
             mirrored = probabilities(self.net(x.flip(-1)).float(), self.loss_name)  # N x K
             predicted = (predicted + mirrored) / 2
 
+        # The loss is that of the image as it is, even where probabilities are averaged.
         metrics.update(predicted, y)
         self.log_mean(f"{split}/loss", self.loss(outputs, y), len(y))
         self.log_dict(metrics, prog_bar=split == "val", batch_size=len(y))

@@ -113,6 +113,7 @@ def _check_options(
         raise ValueError(f"layer_decay={layer_decay} must be in (0, 1]")
     if not head_lr_factor > 0:
         raise ValueError(f"head_lr_factor={head_lr_factor} must be > 0")
+    # Layers are unfrozen from the top down, so the epochs must not decrease.
     epochs = list(unfreeze_at)
     if policy == "gradual" and (not epochs or epochs[0] < 0 or epochs != sorted(epochs)):
         raise ValueError(f"unfreeze_at={epochs} must be a list of epochs, non-negative and non-decreasing")
@@ -127,6 +128,7 @@ def trainable_layers(net: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, ...
     normalizes belongs to the layer before it.
     """
     children = dict(net.named_children())
+    # Without ``layers`` there is nothing to divide; where ``body`` is the only one, look into it.
     inside = dict(children["layers"].named_children()) if "layers" in children else {}
     named = dict(_unpacked(inside["body"])) if set(inside) == {"body"} else inside
 
@@ -148,6 +150,7 @@ def trainable_layers(net: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, ...
 
 def _only_normalizes(module: nn.Module) -> bool:
     """Whether all parameters of a module, if it has any, are those of normalization layers."""
+    # Only modules with parameters of their own count; containers have none.
     with_parameters = [part for part in module.modules() if list(part.parameters(recurse=False))]
     return all(isinstance(part, NORMALIZATIONS) for part in with_parameters)
 

@@ -54,6 +54,7 @@ class Optimization:
         # Give every group its own learning rate. The schedule then scales all of them alike.
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor", 1)
+        # An empty entry means a constant learning rate: Lightning then needs the optimizer alone.
         entry = self.lr_schedule(optimizer, self.total_steps)
         if not entry:
             return optimizer
@@ -62,6 +63,7 @@ class Optimization:
 
 def is_logging_step(task: LightningModule) -> bool:
     """Whether the trainer logs this step. Calling `log` at all other steps would cost a tenth of a small net's time."""
+    # With 50, the 50th, 100th, 150th step is logged, and so on.
     every: int = cast(Any, task.trainer).log_every_n_steps  # which Lightning sets, but does not declare
     return bool(every) and (task.global_step + 1) % every == 0
 
@@ -92,6 +94,7 @@ class OneCycle:
         peak = self.warmup * total_steps  # the step with the maximum learning rate
 
         def factor(step: int) -> float:
+            # Half a cosine up from 1/25, then half a cosine down to 0.
             if step < peak:
                 return 1 / 25 + (1 - 1 / 25) * _half_cosine(1 - step / peak)
             return _half_cosine((step - peak) / max(1, total_steps - peak))
@@ -115,6 +118,7 @@ class Cosine:
         peak = self.warmup * total_steps  # the step with the maximum learning rate
 
         def factor(step: int) -> float:
+            # A straight line up, of which the first step is already above 0; then half a cosine down to 0.
             if step < peak:
                 return (step + 1) / (peak + 1)
             return _half_cosine((step - peak) / max(1, total_steps - peak))
@@ -137,6 +141,7 @@ class Plateau:
     needs_validation: ClassVar[bool] = True
 
     def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+        # Lightning calls it with the monitored value at the end of every epoch.
         scheduler = ReduceLROnPlateau(optimizer, factor=self.factor, patience=self.patience)
         return {"scheduler": scheduler, "interval": "epoch", "monitor": "val/loss"}
 

@@ -58,8 +58,10 @@ class Regression(SupervisedTask):
             head_lr_factor=head_lr_factor,
             layer_decay=layer_decay,
         )
+        # The loss that is trained and measured.
         self.loss_name = loss
         self.loss = regression_loss(loss)
+        # Two errors that can be compared between losses. Each split has metrics of its own.
         metrics = MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()})
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
@@ -71,6 +73,7 @@ class Regression(SupervisedTask):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
+        # The mean over the batch.
         loss = self.loss(self.outputs(x), y)
         if is_logging_step(self):
             self.log("train/loss", loss, prog_bar=True)
@@ -86,6 +89,7 @@ class Regression(SupervisedTask):
         """Update and log the metrics of a split ("val" or "test")."""
         x, y = batch
         outputs = self.outputs(x)  # N x targets
+        # torchmetrics reshapes its inputs by `view`, which needs contiguous memory.
         metrics.update(outputs.contiguous(), y)
         self.log_mean(f"{split}/loss", self.loss(outputs, y), len(y))
         self.log_dict(metrics, prog_bar=split == "val", batch_size=len(y))

@@ -73,6 +73,7 @@ class SupervisedTask(Task):
 
     def outputs(self, x: Tensor) -> Tensor:
         """N x in_shape, or N x features where those were computed beforehand -> N x outputs."""
+        # If the batches hold features, the layers below the head have done their work already.
         if self.layer_input.ready:
             return cast(HasHead, self.net).forward_head(x)
         outputs: Tensor = self.net(x)
@@ -100,6 +101,7 @@ class SupervisedTask(Task):
 
     def train(self, mode: bool = True) -> "SupervisedTask":
         """Training mode for all but the frozen groups, whose normalization and dropout stay in evaluation mode."""
+        # Lightning calls this after every validation, so frozen groups must be put back each time.
         super().train(mode)
         for group in self.frozen:
             for module in group.modules:

@@ -79,6 +79,7 @@ class Task(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Ask for the gradients of the trainable parameters only."""
+        # Evaluation needs no gradients.
         if stage != "fit":
             return
         trainable = set(self.trainable_parameters())
@@ -116,6 +117,7 @@ class Task(LightningModule):
             count: number of examples.
             prog_bar: whether the progress bar shows it.
         """
+        # One metric for each name; it adds up over batches and, when the epoch ends, over processes.
         if name not in self.means:
             self.means[name] = MeanMetric().to(self.device)
         mean = cast(MeanMetric, self.means[name])
