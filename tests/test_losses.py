@@ -73,9 +73,9 @@ def test_gradient_of_a_loss_is_its_numerical_one(name):
 
 def test_binary_cross_entropy_refuses_three_outputs():
     outputs, y = (torch.from_numpy(array) for array in batch(3))
-    with pytest.raises(ValueError, match="two classes, the net puts out 3"):
+    with pytest.raises(ValueError, match="two classes, the net has 3 outputs"):
         classification_loss("binary_cross_entropy")(outputs, y)
-    with pytest.raises(ValueError, match="two classes, the net puts out 3"):
+    with pytest.raises(ValueError, match="two classes, the net has 3 outputs"):
         probabilities(outputs, "binary_cross_entropy")
 
 
@@ -134,7 +134,7 @@ def test_an_unknown_loss_lists_the_choices(make, names):
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.1, float("nan")])
 def test_label_smoothing_is_a_fraction(smoothing):
-    with pytest.raises(ValueError, match=f"label_smoothing={smoothing}: between 0 and 1"):
+    with pytest.raises(ValueError, match=rf"label_smoothing={smoothing} must be in \[0, 1\]"):
         classification_loss("cross_entropy", label_smoothing=smoothing)
 
 

@@ -1,6 +1,6 @@
-"""What a loss compares, and what it makes of a net's outputs: pure functions, torch only.
+"""Losses by name, and how they read a net's outputs: pure functions. May import torch only.
 
-A loss decides how outputs are read. Cross-entropy takes them for logits; quadratic cost for the answer itself.
+A loss decides what outputs mean: cross-entropy reads them as logits, quadratic cost as the answer itself.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# The losses by name, as configs have them.
 CLASSIFICATION = ("cross_entropy", "quadratic", "binary_cross_entropy")
 REGRESSION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": F.mse_loss,
@@ -21,21 +22,25 @@ REGRESSION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def classification_loss(
     name: str, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of outputs (N x classes) and class numbers (N), or class probabilities (N x classes), that gives the
-    mean loss.
+    """A function of outputs and targets that gives the mean loss, a scalar.
+
+    Outputs are N x K. Targets are N class numbers, or N x K class probabilities.
 
     - ``cross_entropy``: minus the log of the softmax at the class.
     - ``quadratic``: half the squared distance to the one-hot target, summed over classes.
     - ``binary_cross_entropy``: for two classes, from one logit (N x 1) or from two, whose difference is the logit.
 
-    ``label_smoothing`` s mixes the target with the uniform distribution: (1 - s) · target + s / classes.
-    ``class_weights`` (classes) make a class count for more in the mean; for cross_entropy.
+    Args:
+        name: one of the three above.
+        label_smoothing: s in [0, 1] mixes the target with the uniform distribution: (1 - s) · target + s / K.
+        class_weights: K weights of the classes in the mean; for cross_entropy only.
 
     Raises:
-        ValueError: no loss has that name, ``label_smoothing`` is not within 0 to 1, or weights for another loss.
+        ValueError: no loss has that name, ``label_smoothing`` is out of range, or another loss is given weights.
     """
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing={label_smoothing}: between 0 and 1 is needed")
+        raise ValueError(f"label_smoothing={label_smoothing} must be in [0, 1]")
+    # Class weights are for cross-entropy only, the one loss of torch that takes them.
     if name == "cross_entropy":
         return partial(F.cross_entropy, label_smoothing=label_smoothing, weight=class_weights)
     if class_weights is not None:
@@ -48,7 +53,7 @@ def classification_loss(
 
 
 def regression_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of outputs and targets (both N x targets) that gives the mean loss: mse, mae or smooth_l1.
+    """A function of outputs and targets, both N x targets, that gives the mean loss: mse, mae or smooth_l1.
 
     Raises:
         ValueError: no loss has that name.
@@ -59,35 +64,47 @@ def regression_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def probabilities(outputs: Tensor, loss: str) -> Tensor:
-    """A net's outputs as class probabilities, N x classes, rows that sum to 1, by the loss it was trained with.
+    """A net's outputs, N x K, as class probabilities, N x K, whose rows sum to 1.
 
-    Quadratic cost leaves outputs near the one-hot target rather than logits: they are cut at 0 and divided by
-    their sum; where none is above 0, all classes are equally likely.
+    Quadratic cost leaves outputs near the one-hot target, not logits: negative ones are set to 0, and the rest divided
+    by their sum. Where no output is above 0, all classes are equally likely. One logit for two classes, N x 1, becomes
+    N x 2.
+
+    Args:
+        outputs: of the net.
+        loss: the name of the loss that the net was trained with.
     """
+    # The loss that the net was trained with decides what its outputs mean.
     if loss == "binary_cross_entropy":
-        positive = torch.sigmoid(_binary_logit(outputs))
-        return torch.stack([1 - positive, positive], dim=1)
+        positive = torch.sigmoid(_binary_logit(outputs))  # N
+        return torch.stack([1 - positive, positive], dim=1)  # N x 2
     if loss == "quadratic":
-        scores = outputs.clamp(min=0)
-        total = scores.sum(dim=1, keepdim=True)
-        return torch.where(total > 0, scores / total.clamp(min=1e-30), 1 / outputs.shape[1])
-    return outputs.softmax(dim=1)
+        scores = outputs.clamp(min=0)  # N x K
+        total = scores.sum(dim=1, keepdim=True)  # N x 1
+        return torch.where(total > 0, scores / total.clamp(min=1e-30), 1 / outputs.shape[1])  # N x K
+    return outputs.softmax(dim=1)  # N x K
 
 
-def _quadratic(outputs: Tensor, classes: Tensor, *, label_smoothing: float) -> Tensor:
+def _quadratic(outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
+    # Class numbers become one-hot vectors; class probabilities are vectors already.
     count = outputs.shape[1]
-    target = classes if classes.is_floating_point() else F.one_hot(classes, count)
-    target = target.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / count
+    target = targets if targets.is_floating_point() else F.one_hot(targets, count)  # N x K
+    target = target.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / count  # N x K
     return 0.5 * (outputs - target).square().sum(dim=1).mean()
 
 
-def _binary_cross_entropy(outputs: Tensor, classes: Tensor, *, label_smoothing: float) -> Tensor:
-    target = classes[:, 1] if classes.is_floating_point() else classes  # the probability of the second class
-    target = target.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / 2
+def _binary_cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
+    # The target is the probability of the second class.
+    target = targets[:, 1] if targets.is_floating_point() else targets  # N
+    target = target.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / 2  # N
     return F.binary_cross_entropy_with_logits(_binary_logit(outputs), target)
 
 
 def _binary_logit(outputs: Tensor) -> Tensor:
+    """N x 1, or N x 2 -> N: the logit of the second class."""
+    # One output is the logit itself; of two, the softmax is the sigmoid of their difference.
     if outputs.shape[1] > 2:
-        raise ValueError(f"binary_cross_entropy is for two classes, the net puts out {outputs.shape[1]}")
-    return outputs[:, -1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]  # softmax over two = sigmoid
+        raise ValueError(f"binary_cross_entropy needs two classes, the net has {outputs.shape[1]} outputs")
+    if outputs.shape[1] == 1:
+        return outputs[:, 0]
+    return outputs[:, -1] - outputs[:, 0]

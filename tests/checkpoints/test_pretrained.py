@@ -176,8 +176,8 @@ def test_names_of_before_2018_are_understood(tmp_path):
 
 def test_colour_kernels_are_summed_for_grey_images(official, tmp_path):
     file, x = save(official.state_dict(), tmp_path / "file.pth"), images(2, 1, 32, 32)
-    for grey in ("repeat", "sum"):
-        net = TorchvisionNet(architecture=SMALL, in_shape=(1, 32, 32), num_classes=7, grey=grey).eval()
+    for gray in ("repeat", "sum"):
+        net = TorchvisionNet(architecture=SMALL, in_shape=(1, 32, 32), num_classes=7, gray=gray).eval()
         load(net, file, head="load")
         torch.testing.assert_close(net(x), official(x.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-4)
     assert torch.equal(
@@ -224,7 +224,7 @@ def test_weights_of_a_run_are_loaded_but_for_the_head(what, trained, tmp_path, m
 @pytest.fixture
 def enlarged(tmp_path) -> str:
     """A file of the zoo whose net saw 28x28 pixels enlarged to 64x64."""
-    node = {"architecture": SMALL, "in_shape": [1, 28, 28], "num_classes": 10, "grey": "repeat", "enlarge": 64}
+    node = {"architecture": SMALL, "in_shape": [1, 28, 28], "num_classes": 10, "gray": "repeat", "enlarge": 64}
     prepared = Preprocess((1, 28, 28), 255.0, (0.1,), (0.3,))
     node["_target_"] = "zoo.models.TorchvisionNet"
     about = checkpoints.CheckpointInfo(name="torchvision", net=node, task={}, preprocess=prepared.to_dict())

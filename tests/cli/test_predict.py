@@ -346,7 +346,7 @@ def test_flips_average_the_probabilities_of_a_picture_and_its_mirror_image(cli, 
 @pytest.mark.parametrize(("word", "flipped"), [("flips=null", True), ("flips=false", False)])
 def test_flips_are_what_the_task_says_unless_told_otherwise(word, flipped, cli, folder, trained, pixels):
     net, about = checkpoints.open_checkpoint(trained)
-    checkpoints.save(net, "flips.safetensors", replace(about, task={**about.task, "flips": True}))
+    checkpoints.save(net, "flips.safetensors", replace(about, task={**about.task, "mirror_average": True}))
     np.savez("inputs.npz", x=pixels[:20].numpy())
     cli("predict", "checkpoint=flips.safetensors", "input=inputs.npz", word)
     cli("predict", f"checkpoint={trained}", "input=inputs.npz", f"flips={flipped}", "output=expected.csv")

@@ -22,7 +22,7 @@ FORMULAS = {
     "scaled_tanh": lambda x: 1.7159 * np.tanh(2 * x / 3),
     "relu": lambda x: np.maximum(x, 0),
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
-    "prelu": lambda x: np.where(x > 0, x, 0.25 * x),  # the slope where learning starts
+    "prelu": lambda x: np.where(x > 0, x, 0.25 * x),  # the slope where training starts
     "rrelu": lambda x: np.where(x > 0, x, (1 / 8 + 1 / 3) / 2 * x),  # the mean slope once trained
     "elu": lambda x: np.where(x > 0, x, np.exp(x) - 1),
     "silu": lambda x: x / (1 + np.exp(-x)),
@@ -53,6 +53,15 @@ def test_step_is_exactly_zero_or_one_at_any_scale(name, dtype):
     torch.manual_seed(0)
     x = torch.randn(1000, dtype=dtype) * torch.logspace(-12, 12, 1000, dtype=dtype)
     assert torch.equal(activation(name)(x), (x > 0).to(dtype))
+
+
+@pytest.mark.parametrize(("name", "slope"), [("step", 0.0), ("straight_through_step", 1.0)])
+def test_step_of_infinity_is_zero_or_one_and_has_a_finite_gradient(name, slope):
+    x = torch.tensor([-torch.inf, torch.inf], requires_grad=True)
+    y = activation(name)(x)
+    assert y.tolist() == [0, 1]
+    y.sum().backward()
+    assert x.grad.tolist() == [slope, slope]
 
 
 @pytest.mark.parametrize(("name", "slope"), [("step", 0.0), ("straight_through_step", 1.0)])
@@ -98,7 +107,7 @@ def test_unknown_activation_lists_the_choices():
     assert all(name in str(error.value) for name in ACTIVATIONS)
 
 
-def test_gradient_of_the_straight_through_step_under_quadratic_cost_is_the_perceptron_rule():
+def test_straight_through_gradient_of_quadratic_cost_is_the_perceptron_rule():
     torch.manual_seed(0)
     net = MLP(in_shape=(3,), num_classes=1, hidden=(), output_activation="straight_through_step").double()
     seen = set()
@@ -112,7 +121,7 @@ def test_gradient_of_the_straight_through_step_under_quadratic_cost_is_the_perce
     assert len(seen) == 4  # each target met with each output
 
 
-def test_gradient_descent_on_the_straight_through_step_retraces_rosenblatt_and_learns_or():
+def test_straight_through_gradient_descent_repeats_rosenblatt_and_finds_or():
     net = MLP(in_shape=(2,), num_classes=1, hidden=(), output_activation="straight_through_step")
     torch.nn.init.zeros_(net.head.weight)
     torch.nn.init.zeros_(net.head.bias)

@@ -274,9 +274,9 @@ def test_the_state_goes_into_another_net_of_the_same_making(options):
     ("options", "says"),
     [
         ({"hidden": []}, "at least one hidden layer"),
-        ({"hidden": [3, 0]}, "hidden=.*at least 1"),
-        ({"in_shape": [1, 0]}, "in_shape=.*at least 1"),
-        ({"num_classes": 0}, "num_classes=0: at least 1"),
+        ({"hidden": [3, 0]}, "hidden=.*must be >= 1"),
+        ({"in_shape": [1, 0]}, "in_shape=.*must be >= 1"),
+        ({"num_classes": 0}, "num_classes=0 must be >= 1"),
         ({"activation": "maxout"}, "maxout has several pieces"),
         ({"code_activation": "maxout"}, "maxout has several pieces"),
         ({"output_activation": "maxout"}, "maxout has several pieces"),
@@ -291,7 +291,7 @@ def test_a_stack_that_cannot_be_is_refused(options, says):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"hidden": 0}, "hidden=0: at least 1"),
+        ({"hidden": 0}, "hidden=0 must be >= 1"),
         ({"activation": "maxout"}, "maxout"),
         ({"output_activation": "maxout"}, "maxout"),
     ],

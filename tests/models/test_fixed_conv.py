@@ -97,7 +97,7 @@ def test_kernels_do_what_their_names_say():
     assert (FixedConv("laplace")(bowl) == 4).all()  # the sum of both second derivatives
 
 
-def test_nothing_is_learned_but_gradients_pass():
+def test_it_has_no_parameters_but_gradients_pass():
     conv = FixedConv("gaussian")
     x = image(1, 1, 3, 3).requires_grad_()
     conv(x).sum().backward()

@@ -107,7 +107,7 @@ def test_the_5x5_branch_has_true_5x5_kernels():
     assert InceptionBlock(**BLOCK_3A).branch_5x5[1][0].weight.shape == (32, 16, 5, 5)
 
 
-def test_batch_normalised_block_has_no_biases_and_normalises_before_the_relu():
+def test_batch_norm_block_has_no_biases_and_normalizes_before_the_relu():
     torch.manual_seed(0)
     block = InceptionBlock(**TINY, batch_norm=True)
     assert all(conv.bias is None for conv in block.modules() if isinstance(conv, nn.Conv2d))

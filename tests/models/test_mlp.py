@@ -166,7 +166,7 @@ def test_noise_is_added_in_training_only_to_the_input_and_before_each_activation
     assert (net.encode(x, 1) - whole).std().item() == pytest.approx(received.item(), rel=0.03)
 
 
-def test_batch_normalisation_stands_between_matrix_and_activation():
+def test_batch_normalization_stands_between_matrix_and_activation():
     torch.manual_seed(0)
     net = MLP(in_shape=(5,), num_classes=3, hidden=(6, 4), activation="relu", batch_norm=True)
     x = 3 + 2 * torch.randn(200, 5)
@@ -178,10 +178,10 @@ def test_batch_normalisation_stands_between_matrix_and_activation():
 
 
 def test_negative_noise_is_refused():
-    with pytest.raises(ValueError, match=r"noise=-0.1: a deviation from 0 on is needed"):
+    with pytest.raises(ValueError, match=r"noise=-0\.1 must be >= 0"):
         MLP(noise=-0.1)
     for stack in (DBN, StackedAutoencoder):
-        with pytest.raises(ValueError, match=r"^input_noise=-0.1: a deviation from 0 on is needed"):
+        with pytest.raises(ValueError, match=r"^input_noise=-0\.1 must be >= 0"):
             stack(input_noise=-0.1)
 
 
@@ -206,9 +206,9 @@ def test_a_number_is_what_every_weight_begins_with(init):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": (5, 0)}, "at least 1"),
-        ({"num_classes": 0}, "at least 1"),
-        ({"in_shape": (0,)}, "at least 1"),
+        ({"hidden": (5, 0)}, r"hidden=\(5, 0\) must be >= 1"),
+        ({"num_classes": 0}, "num_classes=0 must be >= 1"),
+        ({"in_shape": (0,)}, r"in_shape=\(0,\) must be >= 1"),
         ({"init": "zeros"}, "unknown init 'zeros'"),
         ({"init": "nan"}, "unknown init 'nan'"),
         ({"init": "inf"}, "unknown init 'inf'"),
@@ -220,62 +220,3 @@ def test_a_number_is_what_every_weight_begins_with(init):
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         MLP(**options)
-
-
-def arrays(dtype):
-    rng = np.random.default_rng(0)
-    shapes = {"W1": (5, 6), "b1": (6,), "W2": (6, 3), "b2": (3,), "W3": (3, 4), "b3": (4,)}
-    return {name: rng.normal(size=shape).astype(dtype) for name, shape in shapes.items()}
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-6), (np.float64, 1e-12)])
-def test_from_npz_predicts_what_numpy_does(tmp_path, dtype, tolerance):
-    w = arrays(dtype)
-    np.savez(tmp_path / "net.npz", **w)
-    x = np.random.default_rng(1).normal(size=(7, 5)).astype(dtype)
-    a = x
-    for k in "12":
-        a = 1 / (1 + np.exp(-(a @ w[f"W{k}"] + w[f"b{k}"])))
-    y = MLP.from_npz(tmp_path / "net.npz")(torch.from_numpy(x)).detach().numpy()
-    assert y.dtype == dtype
-    np.testing.assert_allclose(y, a @ w["W3"] + w["b3"], rtol=tolerance, atol=tolerance)
-
-
-def test_from_npz_takes_other_activations_and_a_linear_model(tmp_path):
-    w = {"W1": np.array([[1.0, -2.0], [3.0, 4.0]]), "b1": np.array([0.5, -0.5])}
-    np.savez(tmp_path / "net.npz", **w)
-    net = MLP.from_npz(tmp_path / "net.npz", activation="tanh", output_activation="relu")
-    assert not net.training
-    assert net(torch.tensor([[1.0, -1.0]]).double()).tolist() == [[0.0, 0.0]]
-    assert net(torch.tensor([[1.0, 1.0]]).double()).tolist() == [[4.5, 1.5]]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"b2": None}, "W1, b1, W2, b2.*found W1, W2, W3, b1, b3"),
-        ({"W2": None}, "found W1, W3, b1, b2, b3"),
-        ({"extra": np.zeros(3)}, "found W1, W2, W3, b1, b2, b3, extra"),
-        ({"W2": np.zeros((7, 3))}, r"W2 \(7, 3\) and b2 do not follow 6 inputs"),
-        ({"b3": np.zeros(5)}, r"W3 \(3, 4\) and b3 do not follow 3 inputs"),
-        ({"W1": np.zeros((5, 6)).astype(object)}, "pickle"),
-    ],
-    ids=["missing bias", "missing matrix", "extra array", "unchained", "bias of another width", "pickled objects"],
-)
-def test_from_npz_refuses_what_is_not_a_net(tmp_path, changes, message):
-    w = {name: array for name, array in (arrays(np.float32) | changes).items() if array is not None}
-    np.savez(tmp_path / "net.npz", **w)
-    with pytest.raises(ValueError, match=message):
-        MLP.from_npz(tmp_path / "net.npz")
-
-
-@pytest.mark.parametrize("content", ["text", "one array", "nothing"])
-def test_from_npz_refuses_a_file_that_is_no_archive(tmp_path, content):
-    path = tmp_path / "net.npz"
-    with path.open("wb") as file:
-        if content == "text":
-            file.write(b"W1 = [[1, 2], [3, 4]]")
-        elif content == "one array":
-            np.save(file, np.zeros((2, 2)))
-    with pytest.raises(ValueError, match=r"net\.npz"):
-        MLP.from_npz(path)

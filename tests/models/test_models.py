@@ -1,7 +1,8 @@
-"""Every model of conf/model through the same tests. A new model is one row of TABLE."""
+"""Every model of conf/model through the same tests. They read its YAML, so a new model needs no edit here."""
 
 import inspect
-from pathlib import Path
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -10,80 +11,115 @@ from torch import nn
 import zoo
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli.export import export_net
-from zoo.config.build import TARGETS
 from zoo.config.catalogue import CONF, list_models, model_config
+from zoo.models import MLP, find_models
+from zoo.models.classifier import LayeredClassifier
+from zoo.protocols import Classifier, HasAuxiliaryHeads, HasHead, Net, PartlyGenerative, head_of, layers_of
 
-# name: (shape of one input, parameters for it and for the classes of the config's default)
-TABLE = {
-    "dbn": ((1, 28, 28), 1_666_794),
-    "dbn_1000": ((1, 28, 28), 2_799_794),
-    "dbn_generative": ((1, 28, 28), 1_666_794),
-    "deep_autoencoder": ((1, 28, 28), 2_837_314),
-    "googlenet": ((3, 224, 224), 13_378_280),
-    "inception_small": ((1, 28, 28), 214_818),
-    "lenet": ((1, 28, 28), 431_080),
-    "lenet5": ((1, 28, 28), 61_706),
-    "lenet5_1998": ((1, 28, 28), 60_000),
-    "lenet_4_10": ((1, 28, 28), 2_724),
-    "linear": ((1,), 2),
-    "logistic": ((1, 28, 28), 7_850),
-    "mlp": ((1, 28, 28), 669_706),
-    "mlp_16_16": ((1, 28, 28), 13_002),
-    "mlp_2_3_2_2": ((2,), 23),
-    "mlp_50_100": ((1, 28, 28), 45_360),
-    "perceptron": ((1, 28, 28), 7_850),
-    "rbm": ((1, 28, 28), 393_284),
-    "resnet18": ((3, 224, 224), 11_689_512),
-    "resnet34": ((3, 224, 224), 21_797_672),
-    "resnet50": ((3, 224, 224), 25_557_032),
-    "resnet101": ((3, 224, 224), 44_549_160),
-    "resnet152": ((3, 224, 224), 60_192_808),
-    "sae": ((1, 28, 28), 2_799_794),
-    "torchvision": ((3, 224, 224), 2_542_856),
-}
-CODERS = {"deep_autoencoder", "rbm"}  # without classes: forward gives the code
-DEEPER = {"resnet34", "resnet50", "resnet101", "resnet152"}  # of resnet18's class, and slow: only their claims
-each_classifier = pytest.mark.parametrize("name", sorted(TABLE.keys() - CODERS - DEEPER))
-# Where the paper's own size would be slow; below 64 pixels a ResNet's last maps are one pixel, which no batch
-# normalisation of a single image can take.
-SMALLER = {"googlenet": (3, 96, 96), "resnet18": (3, 64, 64), "torchvision": (3, 64, 64)}
-each_model = pytest.mark.parametrize("name", [name for name in TABLE if name not in DEEPER])
+CONFIGS = {name: model_config(name) for name in list_models()}
+LARGE = 20_000_000  # parameters; of larger nets only the claims are tested
+SIDE = 96  # pixels; larger images would be slow
+
+
+def class_name(name: str) -> str:
+    return CONFIGS[name]["net"]["_target_"].removeprefix("zoo.models.")
+
+
+def in_shape(name: str) -> tuple[int, ...]:
+    """The input that ``about`` speaks of: that of the YAML, or the constructor's default if it is the dataset's."""
+    stated = CONFIGS[name]["about"].get("in_shape", CONFIGS[name]["net"]["in_shape"])
+    default = inspect.signature(getattr(zoo.models, class_name(name))).parameters["in_shape"].default
+    return tuple(default if isinstance(stated, str) else stated)
+
+
+ALL = list(CONFIGS)
+SMALL = [name for name in ALL if CONFIGS[name]["about"]["parameters"] < LARGE]
+# Without classes, forward gives the latent code.
+CODERS = {name for name in ALL if CONFIGS[name]["net"].get("num_classes") is None}
+each_model = pytest.mark.parametrize("name", SMALL)
+each_classifier = pytest.mark.parametrize("name", [name for name in SMALL if name not in CODERS])
 
 
 def make(name: str, **overrides) -> nn.Module:
     torch.manual_seed(0)
     if name in CODERS:
         overrides.pop("num_classes", None)
-    return zoo.create(name, **{"in_shape": SMALLER.get(name, TABLE[name][0]), **overrides})
+    small = tuple(min(side, SIDE) if len(in_shape(name)) == 3 else side for side in in_shape(name))
+    return zoo.create(name, **{"in_shape": small, **overrides})
 
 
 def batch(net, size: int) -> torch.Tensor:
     return torch.rand(size, *net.in_shape, generator=torch.Generator().manual_seed(1))
 
 
-def test_every_model_has_a_row_a_config_and_a_file():
-    assert sorted(TABLE) == list_models()
-    configured = {model_config(name)["net"]["_target_"] for name in TABLE}
-    parts = {"__init__", "activations", "fixed_conv", "noise", "shapes"}  # no models
-    files = {path.stem for path in Path(inspect.getfile(zoo.models)).parent.glob("*.py")} - parts
-    assert configured == {target for target in TARGETS if target.startswith("zoo.models.")}
-    homes = {inspect.getmodule(getattr(zoo.models, target.rpartition(".")[2])) for target in configured}
-    assert {home.__name__.rpartition(".")[2] for home in homes} == files
-    assert all("\n\nThe figure in words" in home.__doc__ for home in homes), "a card begins with it"
+# Completeness
+
+PARTS = {"Autoencoder"}  # models by themselves, but no YAML's: a layer of StackedAutoencoder
 
 
-@pytest.mark.parametrize("name", TABLE)
+def test_every_model_class_has_a_yaml_and_every_yaml_a_class():
+    assert {class_name(name) for name in ALL} == find_models(zoo.models).keys() - PARTS
+
+
+def test_every_model_class_is_exported_once():
+    assert find_models(zoo.models).keys() <= set(zoo.models.__all__)
+    assert len(zoo.models.__all__) == len(set(zoo.models.__all__))
+    for name, kind in find_models(zoo.models).items():
+        assert getattr(zoo.models, name) is kind
+
+
+@pytest.mark.parametrize("name", sorted({class_name(name) for name in ALL}))
+def test_the_module_of_a_model_tells_its_figure_and_its_deviations(name):
+    docstring = inspect.getmodule(getattr(zoo.models, name)).__doc__
+    assert "\n\nThe figure in words" in docstring, "a card begins with it"
+    assert "\n\nDeviations from the paper" in docstring
+
+
+def test_a_model_is_found_without_being_registered(tmp_path, monkeypatch):
+    """A file that defines a layer, a base class, a private class and a model."""
+    (tmp_path / "garden").mkdir()
+    (tmp_path / "garden" / "tulip.py").write_text(
+        "from torch import nn\n"
+        "from zoo.models import LeNet5\n"
+        "class Petal(nn.Module): ...\n"
+        "class Flower(nn.Module):\n    def __init__(self, in_shape): super().__init__()\n"
+        "class Tulip(Flower):\n    def __init__(self, *, in_shape=(1, 2)): super().__init__(in_shape)\n"
+        "class _Bulb(Tulip): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    garden = ModuleType("garden")
+    garden.__path__ = [str(tmp_path / "garden")]
+    monkeypatch.setitem(sys.modules, "garden", garden)
+    assert [*find_models(garden)] == ["Tulip"]
+    monkeypatch.delitem(sys.modules, "garden.tulip")
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_the_config_claims_what_is_true(name):
-    config = model_config(name)
-    in_shape, parameters = TABLE[name]
-    outputs = {"num_classes": 1} if name == "linear" else {}
-    with torch.device("meta" if name in DEEPER else "cpu"):  # no numbers are needed to count them
-        net = zoo.create(name, in_shape=in_shape, **outputs)
-    assert config["name"] == name
-    assert sum(p.numel() for p in net.parameters()) == config["about"]["parameters"] == parameters
-    assert set(config["about"]) == {"title", "paper", "layers", "parameters", "deviations"}
+    about, node = CONFIGS[name]["about"], CONFIGS[name]["net"]
+    outputs = {"num_classes": about["num_classes"]} if "num_classes" in about else {}
+    with torch.device("cpu" if name in SMALL else "meta"):  # no numbers are needed to count them
+        net = zoo.create(name, in_shape=in_shape(name), **outputs)
+    assert CONFIGS[name]["name"] == name
+    assert sum(p.numel() for p in net.parameters()) == about["parameters"]
+    assert set(about) - {"in_shape", "num_classes"} == {"title", "paper", "layers", "parameters", "deviations"}
     arguments = set(inspect.signature(type(net)).parameters)
-    assert set(config["net"]) - {"_target_"} == arguments, "every argument stands in the YAML, so that it can be set"
+    assert set(node) - {"_target_"} == arguments, "every argument stands in the YAML, so that it can be set"
+
+
+# Behavior
+
+
+@each_classifier
+def test_a_classifier_offers_what_the_protocols_say(name):
+    net = make(name)
+    assert isinstance(net, Net)
+    assert isinstance(net, Classifier)
+    assert isinstance(net, HasAuxiliaryHeads) == (name == "googlenet")
+    if isinstance(net, LayeredClassifier):
+        assert isinstance(net, HasHead)
+        assert head_of(net) is net.head
+        assert list(layers_of(net).values()) == list(net.layers)
 
 
 @each_model
@@ -108,20 +144,20 @@ def test_any_number_of_classes(name):
 def test_every_parameter_gets_a_gradient(name):
     net = make(name, num_classes=7).train()
     x = batch(net, 8)
-    if hasattr(net, "forward_with_auxiliaries"):
+    if isinstance(net, HasAuxiliaryHeads):
         logits, auxiliary = net.forward_with_auxiliaries(x)
         outputs = torch.stack([logits, *auxiliary])
     else:
         outputs = net(x)
     (outputs * torch.randn_like(outputs)).sum().backward()
-    generative = set(getattr(net, "generative_parameters", tuple)())  # those that forward has no use for
+    generative = set(net.generative_parameters() if isinstance(net, PartlyGenerative) else ())  # unused by forward
     names = {key for key, p in net.named_parameters() if p not in generative}
     moved = {key for key, p in net.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     assert moved == names
 
 
 @each_model
-def test_evaluation_is_repeatable_and_takes_no_notice_of_the_batch(name):
+def test_evaluation_is_repeatable_and_does_not_depend_on_the_batch(name):
     net = make(name).eval()
     x = batch(net, 4)
     first = net(x)
@@ -134,25 +170,29 @@ def test_encode_stops_where_it_is_told(name):
     net = make(name).eval()
     x = batch(net, 2)
     assert torch.equal(net.encode(x, depth=0).flatten(), x.flatten())
-    assert torch.equal(net.encode(x), net.encode(x, depth=len(getattr(net, "layers", [net]))))
-    if getattr(net, "head", None) is None:
+    assert torch.equal(net.encode(x), net.encode(x, depth=len(layers_of(net))))
+    if head_of(net) is None:
         return
-    after_encoding = nn.Sequential(net.head, getattr(net, "output_activation", nn.Identity()))
-    torch.testing.assert_close(after_encoding(net.encode(x).flatten(1)), net(x))
+    features = net.encode(x)
+    assert isinstance(net, HasHead)
+    torch.testing.assert_close(net.forward_head(features), net(x))
+    torch.testing.assert_close(net.forward_head(features.flatten(1)), net(x))  # as features are cached
+    by_hand = nn.Sequential(nn.Flatten(), net.head, net.output_activation if isinstance(net, MLP) else nn.Identity())
+    torch.testing.assert_close(by_hand(features), net(x))
 
 
 @each_model
 def test_saved_and_loaded_it_computes_the_same(name, tmp_path):
     net = make(name, num_classes=7).eval()
     arguments = {"in_shape": list(net.in_shape)} | ({} if name in CODERS else {"num_classes": 7})
-    fixed = {key: value for key, value in model_config(name)["net"].items() if not str(value).startswith("${")}
+    fixed = {key: value for key, value in CONFIGS[name]["net"].items() if not str(value).startswith("${")}
     about = zoo.CheckpointInfo(name=name, net={**fixed, **arguments}, task={}, preprocess={})
     checkpoints.save(net, tmp_path / "model.safetensors", about)
     x = batch(net, 3)
     assert torch.equal(zoo.load(tmp_path / "model.safetensors")(x), net(x))
 
 
-@pytest.mark.parametrize("name", [name for name in TABLE if name not in DEEPER | {"torchvision"}])  # resnet18's class
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "torchvision"])  # of resnet18's class, and slow
 def test_onnx_gives_the_same_within_1e_4(name, tmp_path):
     net = make(name, num_classes=7).eval()
     assert export_net(net, net.in_shape, tmp_path / "net.onnx", format="onnx", tolerance=1e-4) <= 1e-4

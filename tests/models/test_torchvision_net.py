@@ -131,35 +131,35 @@ def test_every_tensor_has_torchvisions_name(architecture):
     assert {"head.weight", "head.bias"} <= own.keys()
 
 
-# Grey images
+# Gray images
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "mobilenet_v3_small"])
-def test_grey_images_repeated_or_kernels_summed_compute_the_same(architecture):
+def test_gray_images_repeated_or_kernels_summed_compute_the_same(architecture):
     x = images(2, 1, 64, 64)
-    repeated, colours = ours(architecture, in_shape=(1, 64, 64)).eval(), ours(architecture).eval()
+    repeated, colors = ours(architecture, in_shape=(1, 64, 64)).eval(), ours(architecture).eval()
     state = repeated.state_dict()
     first = next(name for name, value in state.items() if value.dim() == 4)
-    summed = TorchvisionNet(architecture=architecture, in_shape=(1, 64, 64), num_classes=5, grey="sum").eval()
+    summed = TorchvisionNet(architecture=architecture, in_shape=(1, 64, 64), num_classes=5, gray="sum").eval()
     summed.load_state_dict({**state, first: state[first].sum(dim=1, keepdim=True)})
     assert summed.torchvision_names == repeated.torchvision_names
     with torch.no_grad():
         expected = repeated(x)
         assert expected.std() > 0.1
-        torch.testing.assert_close(expected, colours(x.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(expected, colors(x.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(summed(x), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_kernels_that_are_summed_are_those_it_would_have_had():
     kernels = []
-    for grey in ("repeat", "sum"):
+    for gray in ("repeat", "sum"):
         torch.manual_seed(0)
-        kernels.append(TorchvisionNet(in_shape=(1, 64, 64), num_classes=5, grey=grey).layers.stem.conv1.weight)
+        kernels.append(TorchvisionNet(in_shape=(1, 64, 64), num_classes=5, gray=gray).layers.stem.conv1.weight)
     assert torch.equal(kernels[0].sum(dim=1, keepdim=True), kernels[1])
 
 
-def test_colour_images_are_not_summed():
-    net = TorchvisionNet(in_shape=(3, 64, 64), num_classes=2, grey="sum")
+def test_color_images_are_not_summed():
+    net = TorchvisionNet(in_shape=(3, 64, 64), num_classes=2, gray="sum")
     assert net.layers.stem.conv1.weight.shape == (64, 3, 7, 7)
 
 
@@ -214,10 +214,10 @@ def test_small_images_are_enlarged_to_their_shorter_side(shape, enlarge, size, m
         ({"architecture": "inception_v3"}, "architecture=inception_v3: no such"),
         ({"architecture": "squeezenet1_0"}, "architecture=squeezenet1_0: no such"),
         ({"architecture": "fcn_resnet50"}, "architecture=fcn_resnet50: no such"),
-        ({"grey": "x"}, "grey=x: choose repeat or sum"),
+        ({"gray": "x"}, "gray=x: choose repeat or sum"),
         ({"enlarge": 0}, "enlarge=0"),
         ({"enlarge": -3}, "enlarge=-3"),
-        ({"num_classes": 0}, "num_classes=0: at least 1"),
+        ({"num_classes": 0}, "num_classes=0 must be >= 1"),
     ],
 )
 def test_what_cannot_be_built_is_one_line(options, message):

@@ -18,7 +18,7 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
 from zoo.models import DBN, RBM, StackedAutoencoder
 from zoo.tasks import ContrastiveDivergence
-from zoo.tasks.optimization import Optimization, constant
+from zoo.tasks.optimization import Constant, Optimization
 from zoo.training import checks as prepare
 from zoo.training.csv_logger import History
 from zoo.training.trainer import fit
@@ -29,7 +29,7 @@ SILENT = SimpleNamespace(log_every_n_steps=0, world_size=1)  # a trainer that wa
 
 def sgd(*, lr=0.1, momentum=0.0, weight_decay=0.0) -> Optimization:
     return Optimization(
-        lambda groups: torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay), constant, 1
+        lambda groups: torch.optim.SGD(groups, lr=lr, momentum=momentum, weight_decay=weight_decay), Constant(), 1
     )
 
 
@@ -180,7 +180,7 @@ def test_weight_decay_is_for_weights_and_not_for_biases():
 
 def test_an_initial_momentum_is_refused_where_the_optimizer_has_none():
     """Adam has none to go back to: without this, a run ends with a KeyError after ``initial_momentum_epochs``."""
-    optimization = Optimization(lambda groups: torch.optim.Adam(groups, lr=0.1), constant, 1)
+    optimization = Optimization(lambda groups: torch.optim.Adam(groups, lr=0.1), Constant(), 1)
     task = ContrastiveDivergence(machine(), initial_momentum=0.5, optimization=optimization)
     with pytest.raises(ValueError, match="initial_momentum"):
         task.configure_optimizers()
@@ -189,7 +189,7 @@ def test_an_initial_momentum_is_refused_where_the_optimizer_has_none():
 def test_adam_fits_without_an_initial_momentum(tmp_path):
     rbm = machine()
     before = rbm.weight.clone()
-    optimization = Optimization(lambda groups: torch.optim.Adam(groups, lr=0.1), constant, 1)
+    optimization = Optimization(lambda groups: torch.optim.Adam(groups, lr=0.1), Constant(), 1)
     fit_on(
         ContrastiveDivergence(rbm, initial_momentum_epochs=1, optimization=optimization), binary(), tmp_path, epochs=2
     )
@@ -626,9 +626,9 @@ def test_bernoulli_units_take_no_values_outside_the_unit_interval(value):
     x = binary()
     x[3, 2] = value
     with pytest.raises(ValueError, match=r"within 0 to 1, these go from .*model.inputs=unit.*visible_units"):
-        ContrastiveDivergence(machine()).check(x)
-    ContrastiveDivergence(machine(visible_units="gaussian")).check(x)
-    ContrastiveDivergence(machine()).check(binary())
+        ContrastiveDivergence(machine()).check_inputs(x)
+    ContrastiveDivergence(machine(visible_units="gaussian")).check_inputs(x)
+    ContrastiveDivergence(machine()).check_inputs(binary())
 
 
 @pytest.fixture

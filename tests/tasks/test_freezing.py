@@ -1,4 +1,4 @@
-"""What learns, when and how fast: the parts of a net, and runs in which everything else stays put to the last bit."""
+"""Freezing: the layer groups of a net, and runs in which everything that is frozen stays the same to the last bit."""
 
 import csv
 import json
@@ -21,16 +21,16 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.sources import digits
 from zoo.data.splits import InMemory, Splits
 from zoo.models import DBN, MLP, GoogLeNet, InceptionSmall, LeNet5, TorchvisionNet
-from zoo.tasks import Classification
-from zoo.tasks.freezing import parts, stages
-from zoo.tasks.optimization import Optimization, constant
+from zoo.tasks import Classification, Regression
+from zoo.tasks.freezing import layer_groups, trainable_layers
+from zoo.tasks.optimization import Constant, Optimization
 from zoo.training.callbacks import Average, Resumable
 from zoo.training.csv_logger import History
 from zoo.training.trainer import fit, measure
 
 CPU = {"accelerator": "cpu", "devices": 1}
 DATA = ("dataset=digits", "dataset.validation=20", "dataset.test=20", "dataset.labels=60", "progress=false")
-# Four batch-normalised blocks: the smallest net of the zoo with all that freezing must hold fast.
+# Four batch-normalized blocks: the smallest net of the zoo with all that freezing must hold fast.
 NET = (*DATA, "model=inception_small", "model.net.stem=8", "model.net.width=0.25", "model.net.dropout=0")
 STAGE = "model.stages.fit"
 HEAD = {"head.weight", "head.bias"}
@@ -38,7 +38,7 @@ HEAD = {"head.weight", "head.bias"}
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """No pictures."""
+    """No plots."""
     monkeypatch.setattr("zoo.plots.curves.curves", lambda *args, **options: None)
     monkeypatch.setattr("zoo.plots.curves.confusion", lambda *args, **options: None)
 
@@ -108,7 +108,7 @@ def words_of(prefix: str, *words: str) -> list[str]:
 
 
 def names(net: nn.Module, **options) -> list[str]:
-    return [part.name for part in parts(net, **options)]
+    return [part.name for part in layer_groups(net, **options)]
 
 
 def architecture(name: str) -> TorchvisionNet:
@@ -145,10 +145,10 @@ ORDER = {
 def test_every_parameter_is_in_exactly_one_part(name):
     with torch.device("meta"):
         net = NETS[name]()
-    found = [p for part in parts(net) for p in part.parameters]
+    found = [p for part in layer_groups(net) for p in part.parameters]
     assert len(found) == len(set(found)), "none twice"
     assert set(found) == set(net.parameters())
-    for part in parts(net)[1:]:
+    for part in layer_groups(net)[1:]:
         inside = {p for module in part.modules for p in module.parameters()}
         assert inside <= set(part.parameters), "what is held in evaluation mode is what does not move"
 
@@ -158,11 +158,11 @@ def test_parts_go_from_the_head_down_to_the_input(name):
     with torch.device("meta"):
         net = NETS[name]()
     assert names(net) == ORDER[name]
-    assert [stage for stage, *_ in stages(net)] == ORDER[name][:0:-1]
+    assert [stage for stage, *_ in trainable_layers(net)] == ORDER[name][:0:-1]
 
 
 @pytest.mark.parametrize(
-    ("name", "layer", "normalisation"),
+    ("name", "layer", "normalization"),
     [
         ("densenet121", "features.denseblock4", "features.norm5"),
         ("densenet121", "features.conv0", "features.norm0"),
@@ -171,30 +171,30 @@ def test_parts_go_from_the_head_down_to_the_input(name):
         ("resnet18", "stem", None),
     ],
 )
-def test_a_normalisation_goes_with_the_layer_in_front_of_it(name, layer, normalisation):
+def test_a_normalization_goes_with_the_layer_in_front_of_it(name, layer, normalization):
     net = NETS[name]()
-    part = next(part for part in parts(net) if part.name == layer)
-    body = net.layers if normalisation is None else net.layers.body
-    scale = (body.stem.bn1 if normalisation is None else body.get_submodule(normalisation)).weight
+    part = next(part for part in layer_groups(net) if part.name == layer)
+    body = net.layers if normalization is None else net.layers.body
+    scale = (body.stem.bn1 if normalization is None else body.get_submodule(normalization)).weight
     assert any(scale is p for p in part.parameters)
 
 
-def test_a_class_token_and_position_embeddings_learn_with_the_first_layer():
+def test_a_class_token_and_position_embeddings_train_with_the_first_layer():
     net = NETS["vit_b_16"]()
-    *_, last = parts(net)
+    *_, last = layer_groups(net)
     body = net.layers.body
     loose = [body.class_token, body.encoder.pos_embedding, body.conv_proj.weight, body.conv_proj.bias]
     assert set(last.parameters) == set(loose)
 
 
-def test_auxiliary_heads_are_a_part_that_never_learns_where_no_layer_does():
+def test_auxiliary_heads_never_train_where_no_layer_does():
     with torch.device("meta"):
         net = NETS["googlenet"]()
-    head, auxiliaries, *below = parts(net)
+    head, auxiliaries, *below = layer_groups(net)
     assert set(head.parameters) == set(net.head.parameters())
     assert set(auxiliaries.parameters) == set(net.auxiliaries.parameters())
-    assert [part.begin for part in parts(net, policy="gradual")[:3]] == [0, 0, 1]
-    assert [part.begin for part in parts(net, policy="head")[:3]] == [0, None, None]
+    assert [part.begin for part in layer_groups(net, policy="gradual")[:3]] == [0, 0, 1]
+    assert [part.begin for part in layer_groups(net, policy="head")[:3]] == [0, None, None]
     assert not any(part.name.startswith(("average", "pool")) for part in below)
 
 
@@ -202,14 +202,14 @@ def test_auxiliary_heads_are_a_part_that_never_learns_where_no_layer_does():
 def test_parameters_of_another_task_are_in_no_part(as_given):
     net = DBN(in_shape=[6], num_classes=3, hidden=[5, 4])
     left_out = list(net.generative_parameters())
-    found = {p for part in parts(net, leave_out=as_given(left_out)) for p in part.parameters}
+    found = {p for part in layer_groups(net, leave_out=as_given(left_out)) for p in part.parameters}
     assert found == set(net.parameters()) - set(left_out)
 
 
 def test_recognition_weights_of_their_own_are_no_part_of_the_head():
     net = DBN(in_shape=[6], num_classes=3, hidden=[5, 4])
     net.untie()
-    head, *below = parts(net, leave_out=list(net.generative_parameters()))
+    head, *below = layer_groups(net, leave_out=list(net.generative_parameters()))
     assert set(head.parameters) == set(net.head.parameters())
     assert set(net.recognition.parameters()) <= {p for part in below for p in part.parameters}
 
@@ -225,14 +225,14 @@ def test_recognition_weights_of_their_own_are_no_part_of_the_head():
     ],
 )
 def test_each_part_begins_at_its_epoch(policy, unfreeze_at, begins):
-    found = parts(LeNet5(), policy=policy, unfreeze_at=unfreeze_at)
+    found = layer_groups(LeNet5(), policy=policy, unfreeze_at=unfreeze_at)
     assert [part.begin for part in found] == begins
     for part, begin in zip(found, begins, strict=True):
-        assert [part.learns(epoch) for epoch in range(10)] == [begin is not None and e >= begin for e in range(10)]
+        assert [part.trains(epoch) for epoch in range(10)] == [begin is not None and e >= begin for e in range(10)]
 
 
 def test_rates_fall_by_the_decay_from_the_head_down():
-    found = parts(LeNet5(), head_lr_factor=10.0, layer_decay=0.5)
+    found = layer_groups(LeNet5(), head_lr_factor=10.0, layer_decay=0.5)
     assert [part.lr_factor for part in found] == [10, 0.5, 0.25, 0.125, 0.0625]
 
 
@@ -240,9 +240,9 @@ def test_rates_fall_by_the_decay_from_the_head_down():
     ("options", "message"),
     [
         ({"policy": "haed"}, "policy=haed: choose one of full, head, gradual"),
-        ({"policy": "gradual", "unfreeze_at": []}, r"unfreeze_at=\[\]: epochs"),
-        ({"policy": "gradual", "unfreeze_at": [3, 1]}, r"unfreeze_at=\[3, 1\]: epochs"),
-        ({"policy": "gradual", "unfreeze_at": [-1]}, r"unfreeze_at=\[-1\]: epochs"),
+        ({"policy": "gradual", "unfreeze_at": []}, r"unfreeze_at=\[\] must be a list"),
+        ({"policy": "gradual", "unfreeze_at": [3, 1]}, r"unfreeze_at=\[3, 1\] must be .* non-decreasing"),
+        ({"policy": "gradual", "unfreeze_at": [-1]}, r"unfreeze_at=\[-1\] must be .* non-negative"),
         ({"layer_decay": 0.0}, "layer_decay=0.0"),
         ({"layer_decay": 1.1}, "layer_decay=1.1"),
         ({"head_lr_factor": 0.0}, "head_lr_factor=0.0"),
@@ -251,14 +251,14 @@ def test_rates_fall_by_the_decay_from_the_head_down():
 )
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        parts(LeNet5(), **options)
+        layer_groups(LeNet5(), **options)
 
 
 @pytest.mark.parametrize("policy", ["head", "gradual"])
 def test_a_net_without_a_head_has_none_to_begin_with(policy):
     net = DBN(in_shape=[6], num_classes=3, hidden=[5], label_units=True)
     with pytest.raises(ValueError, match=f"policy={policy}: this DBN has no head; use policy=full"):
-        parts(net, policy=policy)
+        layer_groups(net, policy=policy)
     assert names(net) == ["layer0"]
 
 
@@ -299,7 +299,7 @@ STEADY = words_of("", "optimizer.weight_decay=0.1", "gradient_clip=0.1")
     ],
     ids=" ".join,
 )
-def test_where_the_head_alone_learns_nothing_else_moves_by_a_bit(words, train, watched):
+def test_where_the_head_alone_trains_nothing_else_moves_by_a_bit(words, train, watched):
     """No weight, no running mean or variance, and no count of batches."""
     special = {"augment": "dataset.augment.shift=1", "head_lr_factor": f"{STAGE}.task.head_lr_factor=3"}
     given = [special.get(word, f"{STAGE}.{word}") for word in words]
@@ -307,7 +307,7 @@ def test_where_the_head_alone_learns_nothing_else_moves_by_a_bit(words, train, w
     assert moved(watched[0].state, watched[1].state) == HEAD
     assert moved(watched[0].state, weights(run)) == HEAD
     assert watched[0].wanted == HEAD
-    assert len(watched[0].width) == (1 if "encode_once=true" in words else 3), "codes, or pictures"
+    assert len(watched[0].width) == (1 if "encode_once=true" in words else 3), "features, or images"
 
 
 def test_a_head_on_codes_computed_once_is_the_head_on_codes_of_every_batch(train):
@@ -334,7 +334,7 @@ def test_a_head_on_codes_computed_once_is_the_head_on_codes_of_every_batch(train
         "model=mlp model.net.hidden=[8] model.net.input_dropout=0.5",
     ],
 )
-def test_dropout_of_what_does_not_learn_is_off(words, train):
+def test_dropout_of_frozen_layers_is_off(words, train):
     """Or codes computed once would lead elsewhere."""
     words = (*DATA, *words.split(), f"{STAGE}.task.policy=head", "epochs=2", "batch_size=20")
     once, always = weights(train("once", *words)), weights(train("always", *words, f"{STAGE}.encode_once=false"))
@@ -342,7 +342,7 @@ def test_dropout_of_what_does_not_learn_is_off(words, train):
         torch.testing.assert_close(once[name], always[name], rtol=1e-4, atol=1e-6)
 
 
-def test_where_all_learns_everything_moves(train, watched):
+def test_where_all_trains_everything_moves(train, watched):
     run = train("run", *NET, *STEADY, "epochs=2", "batch_size=20", f"{STAGE}.lr_schedule.warmup=0")
     assert moved(watched[0].state, weights(run)) == watched[0].state.keys()
     assert watched[0].groups == {}
@@ -351,7 +351,7 @@ def test_where_all_learns_everything_moves(train, watched):
 
 
 @pytest.mark.parametrize(("policy", "heads"), [("head", ("head.",)), ("gradual", ("head.", "auxiliaries."))])
-def test_auxiliary_heads_learn_where_they_help_a_layer(policy, heads):
+def test_auxiliary_heads_train_where_they_help_a_layer(policy, heads):
     torch.manual_seed(0)
     net = GoogLeNet(in_shape=(1, 79, 79), num_classes=3, dropout=0.0)
     task = Classification(net, policy=policy)
@@ -375,12 +375,12 @@ BEGIN = {"head": 0, "layers.d": 1, "layers.c": 3, "layers.b": 3, "layers.a": 3, 
 FACTOR = {"head": 4, "d": 0.5, "c": 0.25, "b": 0.125, "a": 0.0625, "stem": 0.03125}
 
 
-def learning(epoch: int, names) -> set[str]:
+def training_at(epoch: int, names) -> set[str]:
     prefixes = tuple(f"{part}." for part, begin in BEGIN.items() if epoch >= begin)
     return {name for name in names if name.startswith(prefixes)}
 
 
-def course(step: int, total: int = 12, warmup: float = 0.5) -> float:
+def one_cycle(step: int, total: int = 12, warmup: float = 0.5) -> float:
     """One cycle of the rate: half a cosine up from 1/25 and half a cosine down."""
     peak = warmup * total
     if step < peak:
@@ -402,23 +402,23 @@ def four(cli, tmp_path_factory, watched, _kept={}):  # noqa: B006 - one run for 
 def test_layer_after_layer_begins_to_move_at_its_epoch(four):
     states = [four.seen[epoch].state for epoch in range(4)] + [weights(four.run)]
     for epoch in range(4):
-        assert moved(states[epoch], states[epoch + 1]) == learning(epoch, states[0]), f"in epoch {epoch}"
+        assert moved(states[epoch], states[epoch + 1]) == training_at(epoch, states[0]), f"in epoch {epoch}"
 
 
 def test_what_does_not_move_wants_no_gradient_and_is_in_evaluation_mode(four):
     net = InceptionSmall(stem=8, width=0.25)
-    normalisations = {f"{name}." for name, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
-    assert len(normalisations) > 20
+    normalizations = {f"{name}." for name, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    assert len(normalizations) > 20
     for epoch in range(4):
-        assert four.seen[epoch].wanted == learning(epoch, dict(net.named_parameters()))
-        training = {f"{name}." for name in four.seen[epoch].training} & normalisations
-        assert training == learning(epoch, normalisations)
+        assert four.seen[epoch].wanted == training_at(epoch, dict(net.named_parameters()))
+        training = {f"{name}." for name in four.seen[epoch].training} & normalizations
+        assert training == training_at(epoch, normalizations)
 
 
-def test_rates_are_factors_of_the_course_and_nothing_for_what_is_frozen(four):
+def test_rates_are_factors_of_the_schedule_and_0_for_what_is_frozen(four):
     """The groups are all there from the start, and have the rates that are logged."""
     for epoch in range(4):
-        rates = {name: factor * 0.01 * course(3 * epoch) for name, factor in FACTOR.items()}
+        rates = {name: factor * 0.01 * one_cycle(3 * epoch) for name, factor in FACTOR.items()}
         assert four.seen[epoch].groups == pytest.approx(rates, rel=1e-9)
         assert four.seen[epoch].sizes == four.seen[0].sizes
         (row,) = [row for row in rows(four.run) if row["epoch"] == str(epoch) and row["lr/head"]]
@@ -495,15 +495,52 @@ def test_early_stopping_goes_with_layers_that_begin_later(train, watched):
     checkpoints.load(run)
 
 
-# Several processes, in which every parameter that ever learns has its gradient
+# Regression
+
+PLANE = (
+    *("dataset=line", "model=mlp", "stage@model.stages.fit=regress", "model.net.hidden=[5,4]", "progress=false"),
+    *words_of("optimizer.", "momentum=0.9", "weight_decay=0.1", "lr=0.01"),
+)
+LAYERS = {k: {f"layers.{k}.0.weight", f"layers.{k}.0.bias"} for k in (0, 1)}
+
+
+def test_a_gradual_regression_moves_nothing_frozen_by_a_bit(train, watched):
+    gradual = words_of("task.", "policy=gradual", "unfreeze_at=[1,2]", "head_lr_factor=4", "layer_decay=0.5")
+    run = train("run", *PLANE, *gradual, "epochs=3")
+    states = [watched[epoch].state for epoch in range(3)] + [weights(run)]
+    expected = [HEAD, HEAD | LAYERS[1], HEAD | LAYERS[1] | LAYERS[0]]
+    for epoch in range(3):
+        assert watched[epoch].wanted == expected[epoch]
+        assert moved(states[epoch], states[epoch + 1]) == expected[epoch], f"in epoch {epoch}"
+        assert watched[epoch].groups == pytest.approx({"head": 0.04, "layer1": 0.005, "layer0": 0.0025})
+
+
+@pytest.mark.parametrize("encode_once", ["true", "false"])
+def test_a_linear_probe_of_regression_moves_the_head_alone(encode_once, train, watched):
+    run = train("run", *PLANE, *words_of("", "task.policy=head", f"encode_once={encode_once}"), "epochs=2")
+    assert moved(watched[0].state, weights(run)) == HEAD
+    assert watched[0].width == ((4,) if encode_once == "true" else (1,)), "features, or inputs"
+
+
+def test_a_regression_of_the_whole_net_keeps_the_order_of_its_parameters():
+    """Optimizer states in the checkpoints of earlier runs go by position."""
+    net = MLP(in_shape=(3,), num_classes=2, hidden=(5, 4))
+    assert [id(p) for p in Regression(net).parameter_groups()] == [id(p) for p in net.parameters()]
+
+
+# Several processes, in which every parameter that is ever trained has its gradient
 
 
 def begin(task: Classification, epoch: int, world_size: int = 1) -> None:
     """What a trainer does up to an epoch's first batch."""
+    no_groups = SimpleNamespace(param_groups=[])
     task.trainer = SimpleNamespace(
-        world_size=world_size, current_epoch=epoch, log_every_n_steps=0, strategy=SimpleNamespace()
+        world_size=world_size,
+        current_epoch=epoch,
+        log_every_n_steps=0,
+        strategy=SimpleNamespace(),
+        optimizers=[no_groups],
     )
-    task.optimizers = lambda: SimpleNamespace(param_groups=[])
     task.setup("fit")
     task.on_train_epoch_start()
 
@@ -515,7 +552,7 @@ def training_loss(task: Classification, batch) -> torch.Tensor:
 def test_with_several_processes_momentum_and_decay_do_not_move_what_is_frozen():
     torch.manual_seed(0)
     net = InceptionSmall(in_shape=(1, 8, 8), num_classes=3, stem=8, width=0.25)
-    optimization = Optimization(lambda g: torch.optim.SGD(g, lr=0.1, momentum=0.9, weight_decay=0.1), constant, 10)
+    optimization = Optimization(lambda g: torch.optim.SGD(g, lr=0.1, momentum=0.9, weight_decay=0.1), Constant(), 10)
     task = Classification(net, policy="gradual", unfreeze_at=[1, 2], optimization=optimization)
     optimizer = task.configure_optimizers()
     x, y = torch.randn(6, 1, 8, 8), torch.arange(6) % 3
@@ -551,7 +588,7 @@ def linear_fit(folder: Path, part: InMemory, *, epochs: int = 1, lr: float = 0.1
     """All examples in one batch, so that the order does not matter: the task, its weights before and after."""
     torch.manual_seed(1)
     net = MLP(in_shape=part.x.shape[1:], num_classes=3, hidden=())
-    optimization = Optimization(lambda groups: torch.optim.SGD(groups, lr=lr), constant, epochs)
+    optimization = Optimization(lambda groups: torch.optim.SGD(groups, lr=lr), Constant(), epochs)
     task, before = Classification(net, optimization=optimization, **options), state(net)
     config = OmegaConf.merge(OmegaConf.load(CONF / "stage" / "classify.yaml"), {"epochs": epochs})
     data = module(part, batch_size=len(part))
@@ -603,7 +640,7 @@ def test_weights_of_classes_are_put_where_the_trainer_computes():
 
 
 class Lopsided(nn.Module):
-    """Reads the left column of a picture."""
+    """Reads the left column of an image."""
 
     def __init__(self):
         super().__init__()
@@ -633,7 +670,10 @@ def test_probabilities_may_be_the_mean_over_the_image_and_its_mirror_image(loss)
     right = (mean.argmax(1) == y).float().mean().item()
     assert 0.2 < right < 0.95, "the mirror image changes some answers"
     data = module(InMemory(x, y), batch_size=8)
-    found = {flips: measure(Classification(net, loss=loss, flips=flips), data, place=CPU) for flips in (True, False)}
+    found = {
+        averaged: measure(Classification(net, loss=loss, mirror_average=averaged), data, place=CPU)
+        for averaged in (True, False)
+    }
     for part in ("val", "test"):
         assert found[False][f"{part}/accuracy"] == 1
         assert found[True][f"{part}/accuracy"] == pytest.approx(right)
@@ -649,7 +689,7 @@ def test_probabilities_may_be_the_mean_over_the_image_and_its_mirror_image(loss)
 
 def test_evaluate_mirrors_as_training_did(train, cli):
     words = (*DATA, "dataset.test=200", "model=logistic", "epochs=1", "lr=0.003")
-    plain, run = train("plain", *words), train("run", *words, f"{STAGE}.task.flips=true")
+    plain, run = train("plain", *words), train("run", *words, f"{STAGE}.task.mirror_average=true")
     assert cli("evaluate", f"checkpoint={run}", f"output={run / 'again.json'}").status == 0
     again = json.loads((run / "again.json").read_text())
     kept = metrics(run)

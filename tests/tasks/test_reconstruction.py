@@ -16,7 +16,7 @@ from zoo.data.splits import InMemory, Splits
 from zoo.models import StackedAutoencoder
 from zoo.models.autoencoder import Autoencoder
 from zoo.tasks import Reconstruction
-from zoo.tasks.optimization import Optimization, constant
+from zoo.tasks.optimization import Constant, Optimization
 from zoo.training.csv_logger import History
 from zoo.training.trainer import fit, measure
 
@@ -25,7 +25,7 @@ SILENT = SimpleNamespace(log_every_n_steps=0)  # a trainer that wants nothing lo
 
 
 def adam(lr=0.02) -> Optimization:
-    return Optimization(lambda parameters: torch.optim.Adam(parameters, lr=lr), constant, 1)
+    return Optimization(lambda parameters: torch.optim.Adam(parameters, lr=lr), Constant(), 1)
 
 
 def drawn(net: nn.Module) -> nn.Module:
@@ -264,7 +264,7 @@ def test_what_there_is_not_is_refused_at_once(options, says):
 )
 def test_a_net_that_does_not_fit_the_task_is_refused(net, layer, options, says):
     with pytest.raises(ValueError, match=says):
-        Reconstruction(stack(**net), layer, **options).check(inputs())
+        Reconstruction(stack(**net), layer, **options).check_inputs(inputs())
 
 
 @pytest.mark.parametrize("value", [-0.2, 1.2])
@@ -272,21 +272,21 @@ def test_values_outside_the_unit_interval_are_refused_by_cross_entropy_only(valu
     x = inputs()
     x[3, 0, 1, 1] = value
     with pytest.raises(ValueError, match=r"loss=cross_entropy needs values within 0 to 1.*or loss=squared_error"):
-        Reconstruction(stack(), 0).check(x)
-    Reconstruction(stack(), 0, loss="squared_error").check(x)
-    Reconstruction(stack(), 1).check(x)  # whose inputs are codes
+        Reconstruction(stack(), 0).check_inputs(x)
+    Reconstruction(stack(), 0, loss="squared_error").check_inputs(x)
+    Reconstruction(stack(), 1).check_inputs(x)  # whose inputs are codes
 
 
 def test_what_fits_passes_the_check():
-    Reconstruction(stack(), None, sparsity_cost=0.1).check(inputs())
-    Reconstruction(stack(), 1, contractive=0.1, sparsity_cost=0.1).check(inputs())
-    Reconstruction(stack(activation="relu"), 1, loss="squared_error").check(inputs())
+    Reconstruction(stack(), None, sparsity_cost=0.1).check_inputs(inputs())
+    Reconstruction(stack(), 1, contractive=0.1, sparsity_cost=0.1).check_inputs(inputs())
+    Reconstruction(stack(activation="relu"), 1, loss="squared_error").check_inputs(inputs())
 
 
 def test_the_check_moves_nothing_and_draws_no_chance():
     net = stack()
     before, state = {name: value.clone() for name, value in net.state_dict().items()}, torch.get_rng_state()
-    Reconstruction(net, 0, corruption="masking", sparsity_cost=1.0).check(inputs())
+    Reconstruction(net, 0, corruption="masking", sparsity_cost=1.0).check_inputs(inputs())
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 

@@ -1,6 +1,7 @@
-"""Tasks and their optimization: what is minimised, what is measured, and how the weights and the rate move."""
+"""Tasks and their optimization: what is minimized, what is measured, how weights and learning rate change."""
 
 import math
+from dataclasses import FrozenInstanceError
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +21,7 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
 from zoo.losses import classification_loss
 from zoo.tasks import Classification, Regression
-from zoo.tasks.optimization import Optimization, constant, cosine, one_cycle, plateau
+from zoo.tasks.optimization import Constant, Cosine, OneCycle, Optimization, Plateau
 from zoo.training.csv_logger import History
 from zoo.training.trainer import fit, measure
 
@@ -184,8 +185,30 @@ def test_regression_metrics_equal_those_computed_by_hand(monkeypatch):
 
 @pytest.mark.parametrize("task", [Classification, Regression])
 def test_one_layer_alone_is_refused(task):
-    with pytest.raises(ValueError, match="fits the whole net; use the schedule joint"):
+    with pytest.raises(ValueError, match=f"{task.__name__} trains the whole net; set order=joint"):
         task(Given(2), layer=0)
+
+
+def test_classification_needs_outputs():
+    with pytest.raises(ValueError, match="Classification needs outputs; set num_classes of this Given"):
+        Classification(Given(None))
+
+
+@pytest.mark.parametrize("num_outputs", [1, 3])
+def test_binary_cross_entropy_needs_two_classes(num_outputs):
+    task = Classification(Given(2), loss="binary_cross_entropy")
+    with pytest.raises(ValueError, match=f"needs two classes, the data have {num_outputs}"):
+        task.check_targets(num_outputs)
+    task.check_targets(2)
+    Classification(Given(3)).check_targets(3)
+    Regression(Given(num_outputs)).check_targets(num_outputs)
+
+
+def test_class_weights_need_the_labels_of_a_data_module():
+    task = Classification(Given(2), class_weights=True)
+    task.trainer = SimpleNamespace(datamodule=None)
+    with pytest.raises(ValueError, match="class_weights=true counts the labels"):
+        task.setup("fit")
 
 
 @pytest.mark.parametrize("task", [Classification, Regression])
@@ -245,13 +268,13 @@ def test_optimizers_from_a_config_move_as_their_formulas_say(name, arguments, by
     np.testing.assert_allclose(w.detach(), by_hand(start), rtol=1e-7)
 
 
-# Courses of the learning rate
+# Learning-rate schedules
 
 
-def rates(course, steps, **options):
-    """The rate at each of ``steps`` steps, and the one that would follow."""
+def rates(schedule, steps):
+    """The learning rate at each of ``steps`` steps, and the one that would follow."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    entry = course(optimizer, steps, **options)
+    entry = schedule(optimizer, steps)
     found = []
     for _ in range(steps + 1):
         found.append(optimizer.param_groups[0]["lr"])
@@ -263,12 +286,12 @@ def rates(course, steps, **options):
 
 
 def test_constant_keeps_the_rate():
-    assert (rates(constant, 10) == 2).all()
+    assert (rates(Constant(), 10) == 2).all()
 
 
 @pytest.mark.parametrize("warmup", [0.25, 0.5])
-def test_one_cycle_rises_from_a_25th_to_the_rate_and_falls_to_nothing(warmup):
-    lr, peak = rates(one_cycle, 100, warmup=warmup), int(100 * warmup)
+def test_one_cycle_rises_from_a_25th_to_the_rate_and_falls_to_0(warmup):
+    lr, peak = rates(OneCycle(warmup=warmup), 100), int(100 * warmup)
     assert lr[0] == pytest.approx(2 / 25)
     assert lr.argmax() == peak
     assert lr[peak] == pytest.approx(2)
@@ -283,44 +306,54 @@ def test_one_cycle_rises_from_a_25th_to_the_rate_and_falls_to_nothing(warmup):
 
 
 def test_one_cycle_rises_by_a_quarter_of_the_steps_unless_told():
-    np.testing.assert_array_equal(rates(one_cycle, 40), rates(one_cycle, 40, warmup=0.25))
+    np.testing.assert_array_equal(rates(OneCycle(), 40), rates(OneCycle(warmup=0.25), 40))
 
 
 def test_cosine_falls_along_half_a_cosine():
     k = np.arange(101)
-    np.testing.assert_allclose(rates(cosine, 100), 1 + np.cos(np.pi * k / 100), atol=1e-12)
+    np.testing.assert_allclose(rates(Cosine(), 100), 1 + np.cos(np.pi * k / 100), atol=1e-12)
 
 
 def test_cosine_may_warm_up_in_a_straight_line():
-    lr = rates(cosine, 100, warmup=0.2)
+    lr = rates(Cosine(warmup=0.2), 100)
     assert 0 < lr[0] < 0.1
     np.testing.assert_allclose(np.diff(lr[:21]), lr[0], rtol=1e-9)
     assert lr[20] == pytest.approx(2)
     np.testing.assert_allclose(lr[20:], 1 + np.cos(np.pi * np.arange(81) / 80), atol=1e-12)
 
 
-@pytest.mark.parametrize("course", [one_cycle, cosine])
+@pytest.mark.parametrize("schedule", [OneCycle, Cosine])
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_courses_of_a_few_steps_are_finite_and_never_negative(course, steps):
+def test_schedules_of_a_few_steps_are_finite_and_never_negative(schedule, steps):
     for warmup in (0.0, 0.5, 1.0):
-        lr = rates(course, steps, warmup=warmup)
+        lr = rates(schedule(warmup=warmup), steps)
         assert np.isfinite(lr).all()
         assert lr.min() >= 0
         assert 0 < lr[:steps].max() <= 2
 
 
-def test_steps_beyond_the_course_stay_at_nothing():
+def test_steps_beyond_the_schedule_stay_at_0():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    scheduler = one_cycle(optimizer, 4)["scheduler"]
+    scheduler = OneCycle()(optimizer, 4)["scheduler"]
     for _ in range(9):
         optimizer.step()
         scheduler.step()
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-12)
 
 
+def test_only_plateau_needs_a_validation_split():
+    needs = {schedule: schedule.needs_validation for schedule in (Constant, OneCycle, Cosine, Plateau)}
+    assert needs == {Constant: False, OneCycle: False, Cosine: False, Plateau: True}
+
+
+def test_schedules_are_frozen():
+    with pytest.raises(FrozenInstanceError):
+        OneCycle().warmup = 0.5
+
+
 def test_plateau_falls_when_the_loss_has_not_fallen_for_its_patience():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
-    entry = plateau(optimizer, 100, factor=0.5, patience=2)
+    entry = Plateau(factor=0.5, patience=2)(optimizer, 100)
     assert (entry["interval"], entry["monitor"]) == ("epoch", "val/loss")
     lr = []
     for loss in [5, 4, 4, 4, 4, 3, 3, 3, 3]:
@@ -339,13 +372,11 @@ def regression_data():
     return x, x @ np.array([[1.0], [-2.0], [3.0]])
 
 
-def linear_task(course=constant, *, lr=0.1, total_steps=6, **options):
+def linear_task(schedule=None, *, lr=0.1, total_steps=6):
     net = nn.Linear(3, 1, bias=False)
     nn.init.zeros_(net.weight)
     optimization = Optimization(
-        lambda parameters: torch.optim.SGD(parameters, lr=lr),
-        lambda optimizer, steps: course(optimizer, steps, **options),
-        total_steps,
+        lambda parameters: torch.optim.SGD(parameters, lr=lr), schedule or Constant(), total_steps
     )
     return Regression(net, optimization=optimization)
 
@@ -391,10 +422,8 @@ def test_with_ema_a_fit_ends_with_the_moving_average_of_the_weights(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
-@pytest.mark.parametrize(
-    ("course", "options"), [(constant, {}), (one_cycle, {"warmup": 0.5}), (cosine, {}), (cosine, {"warmup": 0.3})]
-)
-def test_the_rate_logged_by_a_fit_follows_the_course(tmp_path, course, options):
+@pytest.mark.parametrize("schedule", [Constant(), OneCycle(warmup=0.5), Cosine(), Cosine(warmup=0.3)], ids=str)
+def test_the_rate_logged_by_a_fit_follows_the_schedule(tmp_path, schedule):
     x, y = (torch.tensor(array, dtype=torch.float32) for array in regression_data())
     history = History(tmp_path / "metrics.csv")
     history.start("fit")
@@ -408,10 +437,10 @@ def test_the_rate_logged_by_a_fit_follows_the_course(tmp_path, course, options):
         enable_model_summary=False,
         num_sanity_val_steps=0,
         log_every_n_steps=1,
-    ).fit(linear_task(course, lr=2.0e-3, total_steps=20, **options), datamodule=module(x, y, batch_size=2))
+    ).fit(linear_task(schedule, lr=2.0e-3, total_steps=20), datamodule=module(x, y, batch_size=2))
     steps, lr = history.series("lr-SGD")["fit"]
     assert steps == list(range(20))
-    np.testing.assert_allclose(lr, rates(course, 20, **options)[:20] / 1000, rtol=1e-9)
+    np.testing.assert_allclose(lr, rates(schedule, 20)[:20] / 1000, rtol=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore:.*many workers", "ignore:.*LeafSpec", "ignore:.*smaller than the logging interval")
@@ -439,7 +468,7 @@ def test_the_training_loss_is_logged_at_the_trainers_logging_steps(tmp_path, eve
 
 
 def test_plateau_follows_the_validation_loss_of_a_fit(tmp_path):
-    task = linear_task(plateau, factor=0.5, patience=0, lr=1e-12)  # moves too little for the loss to fall
+    task = linear_task(Plateau(factor=0.5, patience=0), lr=1e-12)  # moves too little for the loss to fall
     fit_all_points(task, tmp_path, epochs=4)
     last = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert last["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(1e-12 / 8)

@@ -17,7 +17,7 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
 from zoo.models import DBN, RBM, StackedAutoencoder
 from zoo.tasks import ContrastiveDivergence, WakeSleep
-from zoo.tasks.optimization import Optimization, constant
+from zoo.tasks.optimization import Constant, Optimization
 from zoo.training.csv_logger import History
 from zoo.training.trainer import fit
 
@@ -26,7 +26,7 @@ SILENT = SimpleNamespace(log_every_n_steps=0)  # a trainer that wants nothing lo
 
 
 def sgd(lr=0.1) -> Optimization:
-    return Optimization(lambda parameters: torch.optim.SGD(parameters, lr=lr), constant, 1)
+    return Optimization(lambda parameters: torch.optim.SGD(parameters, lr=lr), Constant(), 1)
 
 
 def drawn(net: nn.Module) -> nn.Module:
@@ -359,8 +359,8 @@ def test_data_outside_the_unit_interval_are_refused(value):
     x = binary()
     x[0, 0] = value
     with pytest.raises(ValueError, match=r"within 0 to 1, these go from .*model.inputs=unit"):
-        WakeSleep(belief()).check(x)
-    WakeSleep(belief()).check(binary())
+        WakeSleep(belief()).check_inputs(x)
+    WakeSleep(belief()).check_inputs(binary())
 
 
 # Checkpoints

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from zoo.data.sources import digits
 from zoo.models import DBN, LeNet5, StackedAutoencoder
 from zoo.tasks import Classification
-from zoo.tasks.optimization import Optimization, constant, one_cycle
+from zoo.tasks.optimization import Constant, OneCycle, Optimization
 from zoo.training.callbacks import Resumable
 from zoo.training.trainer import fit as original_fit
 
@@ -430,8 +430,8 @@ def test_a_head_alone_learns_at_first(train, fits, monkeypatch):
     assert changes[2] == {"head.weight", "head.bias", *body}
 
 
-def rates(net, course=constant, **options) -> dict[str, float]:
-    optimization = Optimization(lambda groups: torch.optim.SGD(groups, lr=0.8), course, 10)
+def rates(net, schedule=None, **options) -> dict[str, float]:
+    optimization = Optimization(lambda groups: torch.optim.SGD(groups, lr=0.8), schedule or Constant(), 10)
     made = Classification(net, optimization=optimization, **options).configure_optimizers()
     optimizer = made if isinstance(made, torch.optim.Optimizer) else made["optimizer"]
     of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -458,7 +458,7 @@ def test_without_decay_all_learn_at_one_rate():
 
 def test_a_course_keeps_the_proportions_of_the_rates():
     plain, decayed = (
-        rates(DBN(in_shape=[6], num_classes=3, hidden=[5, 4]), one_cycle, layer_decay=d) for d in (1.0, 0.5)
+        rates(DBN(in_shape=[6], num_classes=3, hidden=[5, 4]), OneCycle(), layer_decay=d) for d in (1.0, 0.5)
     )
     assert plain["head.weight"] == pytest.approx(0.8 / 25)
     assert decayed["head.weight"] == pytest.approx(plain["head.weight"])

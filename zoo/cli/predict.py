@@ -114,7 +114,7 @@ def _answer(net: nn.Module, about: CheckpointInfo, device: torch.device, *, flip
         raise ValueError("flips=true averages the probabilities of classes; this checkpoint has none")
     if flips and len(preprocess.shape) != 3:
         raise ValueError(f"flips=true is for pictures; the checkpoint takes {shape_text(preprocess.shape)}")
-    flipped = about.task.get("flips", False) if flips is None else flips
+    flipped = about.task.get("mirror_average", False) if flips is None else flips
 
     def values(raw: Tensor) -> Tensor:
         return model(preprocess(raw.to(device))).float().cpu()

@@ -34,10 +34,10 @@ TARGETS = frozenset(
         "zoo.tasks.Reconstruction",
         "zoo.tasks.Regression",
         "zoo.tasks.WakeSleep",
-        "zoo.tasks.optimization.constant",
-        "zoo.tasks.optimization.cosine",
-        "zoo.tasks.optimization.one_cycle",
-        "zoo.tasks.optimization.plateau",
+        "zoo.tasks.optimization.Constant",
+        "zoo.tasks.optimization.Cosine",
+        "zoo.tasks.optimization.OneCycle",
+        "zoo.tasks.optimization.Plateau",
         "zoo.training.schedules.joint",
         "zoo.training.schedules.layerwise",
         "zoo.data.sources.digit_recognizer.load",
@@ -61,6 +61,10 @@ MOVED = {  # as older checkpoints have them
         f"zoo.data.{name}.load": f"zoo.data.sources.{name}.load"
         for name in ("digit_recognizer", "digits", "faces", "image_folder", "line", "npz", "torchvision_sets")
     },
+    "zoo.tasks.optimization.constant": "zoo.tasks.optimization.Constant",
+    "zoo.tasks.optimization.cosine": "zoo.tasks.optimization.Cosine",
+    "zoo.tasks.optimization.one_cycle": "zoo.tasks.optimization.OneCycle",
+    "zoo.tasks.optimization.plateau": "zoo.tasks.optimization.Plateau",
 }
 
 

@@ -1,21 +1,37 @@
-"""What is learned: pure ``nn.Module``s, one model a file, torch only (torchvision once a `TorchvisionNet` is made).
+"""Model architectures: pure ``nn.Module``s, one model a file. May import torch, `zoo.protocols` and nothing else.
 
-Every classifier answers to the same verbs: ``forward(x)`` gives logits (or the regression output),
-``encode(x, depth=None)`` the features below the head, ``reset_head(num_classes)`` a new head. Nets that generate or
-code have ``reconstruct(x)``, and ``sample(n)`` where they are a distribution; without classes ``forward`` is the code.
+Every classifier offers the same methods: ``forward(x)`` gives logits (or the regression output), ``encode(x,
+depth=None)`` the features below the head, ``forward_head(features)`` what is above them, ``reset_head(num_classes)`` a
+new head. Nets that generate or reconstruct have ``reconstruct(x)``, and ``sample(n)`` where they are a distribution;
+without classes ``forward`` gives the latent code. `zoo.protocols` says which net offers what.
+
+**Adding a model** takes two files: ``zoo/models/NAME.py`` with its class, and ``conf/model/NAME.yaml``, which names the
+class (``_target_: zoo.models.CLASS``), the arguments and the stages that train it. Nothing has to be registered: every
+class of this folder that takes ``in_shape`` and can be built without arguments is found below and exported. The imports
+by name are for type checkers and editors, which cannot see what is found at run time: a model that ships with the zoo
+gets a line there and in ``__all__`` too.
 """
+
+from importlib import import_module
+from inspect import Parameter, signature
+from pkgutil import iter_modules
+from types import ModuleType
+
+from torch import nn
 
 from zoo.models.activations import ACTIVATIONS, activation
 from zoo.models.autoencoder import Autoencoder, StackedAutoencoder
 from zoo.models.dbn import DBN
 from zoo.models.fixed_conv import KERNELS, FixedConv
 from zoo.models.inception import GoogLeNet, InceptionBlock, InceptionSmall
-from zoo.models.lenet import LeNet, LeNet5
+from zoo.models.lenet import LeNet
+from zoo.models.lenet5 import LeNet5
 from zoo.models.lenet1998 import LeNet1998
 from zoo.models.mlp import MLP
 from zoo.models.rbm import RBM
 from zoo.models.torchvision_net import TorchvisionNet, resnet
 
+# By name, for type checkers and editors.
 __all__ = [
     "ACTIVATIONS",
     "DBN",
@@ -35,3 +51,34 @@ __all__ = [
     "activation",
     "resnet",
 ]
+
+
+def find_models(package: ModuleType) -> dict[str, type[nn.Module]]:
+    """The model classes that the modules of a package define, by name.
+
+    A model is a public ``nn.Module`` class that takes ``in_shape`` and can be built without arguments; this leaves out
+    layers, heads and base classes.
+    """
+    # Import every module of the folder, and look at every class in it.
+    found: dict[str, type[nn.Module]] = {}
+    for info in iter_modules(package.__path__):
+        module = import_module(f"{package.__name__}.{info.name}")
+        for name, member in vars(module).items():
+            # A module also holds the classes that it imports; each counts only where it is defined.
+            if not isinstance(member, type) or member.__module__ != module.__name__ or name.startswith("_"):
+                continue
+            if issubclass(member, nn.Module) and _is_model(member):
+                found[name] = member
+    return found
+
+
+def _is_model(kind: type[nn.Module]) -> bool:
+    # A layer takes no ``in_shape``; a base class has no default for it.
+    arguments = signature(kind).parameters
+    return "in_shape" in arguments and all(argument.default is not Parameter.empty for argument in arguments.values())
+
+
+# Export every model of this folder under its own name, also those that are not imported by name above.
+MODELS = find_models(import_module(__name__))
+globals().update(MODELS)
+__all__ += sorted(MODELS.keys() - set(__all__))

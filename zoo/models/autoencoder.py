@@ -186,6 +186,10 @@ class StackedAutoencoder(nn.Module):
             h = self.dropout(layer.activation(a))  # N x H
         return h if self.head is None else self.head(h)
 
+    def forward_head(self, features: Tensor) -> Tensor:
+        """The output of `encode` -> N x num_classes logits; without a head the features themselves."""
+        return features if self.head is None else self.head(features)
+
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """N x in_shape -> N x H of code ``depth`` (None: the last; 0: the flat input)."""
         h = x.flatten(1)

@@ -106,6 +106,10 @@ class DBN(nn.Module):
             return self.top.class_logits(h)
         return h if self.head is None else self.head(h)
 
+    def forward_head(self, features: Tensor) -> Tensor:
+        """The output of `encode` -> N x num_classes logits; without a head the features themselves."""
+        return features if self.head is None else self.head(features)
+
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """N x in_shape -> N x H_depth, means all the way up (None: the last layer; 0: the flat input)."""
         h = x.flatten(1)

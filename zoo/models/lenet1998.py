@@ -1,33 +1,35 @@
-"""LeNet-5 as the paper has it (LeCun, Bottou, Bengio & Haffner 1998, section II.B, figure 2 and table I).
+"""LeNet-5 as published (LeCun, Bottou, Bengio & Haffner 1998, section II.B, figure 2 and table I).
 
-The figure in words: a 28x28 digit in a 32x32 frame; C1, six maps of 5x5 kernels; S2 sums each 2x2 window,
-multiplies it by a coefficient and adds a bias, both learned; C3, sixteen maps, each of which sees only the maps of S2
-that table I lists; S4 like S2; C5 and F6, 120 and 84 units; an output unit per class measures the squared
-Euclidean distance of F6 to that class's code. Every layer up to F6 squashes by 1.7159 tanh(2x/3).
-Exactly the paper's 60,000 trainable parameters.
+May import torch only.
+
+The figure in words: a 28x28 digit in a 32x32 frame; C1, six maps of 5x5 kernels; S2 sums each 2x2 window, multiplies it
+by a coefficient and adds a bias, both trained; C3, sixteen maps, each of which sees only the maps of S2 that table I
+lists; S4 like S2; C5 and F6, 120 and 84 units; one output unit per class measures the squared Euclidean distance of F6
+to the code of that class. Every layer up to F6 ends in 1.7159 tanh(2x/3). It has exactly the paper's 60,000 trainable
+parameters.
 
 Deviations from the paper:
 
-1. The codes. The paper draws each class as a 7x12 bitmap of ±1; here they are rows of a Hadamard matrix, cut to 84
-   entries: also ±1, and far apart (between any two of ten classes, 40 to 42 of the 84 entries differ).
-2. The loss is left to the task. Cross-entropy on the negative distances is the paper's equation 9 without the
-   extra "rubbish" class (its constant j at infinity).
-3. Weights start from torch's default, not from ±2.4 / fan-in; training uses backpropagation as configured, not
-   the paper's stochastic diagonal Levenberg-Marquardt.
+1. The class codes. The paper draws each class as a 7x12 bitmap of ±1; here they are rows of a Hadamard matrix, cut to
+   84 entries: also ±1, and far apart (any two of ten classes differ in 40 to 42 of the 84 entries).
+2. The loss is left to the task. Cross-entropy on the negative distances is the paper's equation 9 without the extra
+   "rubbish" class (its constant j at infinity).
+3. The initial weights are torch's default, not uniform within ±2.4 / fan-in; the training is the configured
+   optimizer's, not the paper's stochastic diagonal Levenberg-Marquardt method.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.models.activations import ScaledTanh
+from zoo.models.classifier import LayeredClassifier
 from zoo.models.shapes import image
 
-TABLE_I = (  # for each map of C3, the maps of S2 that it sees
+TABLE_I = (  # for each of the 16 maps of C3, the maps of S2 that it sees
     *((i, (i + 1) % 6, (i + 2) % 6) for i in range(6)),
     *((i, (i + 1) % 6, (i + 2) % 6, (i + 3) % 6) for i in range(6)),
     *((i, (i + 1) % 6, (i + 3) % 6, (i + 4) % 6) for i in range(3)),
@@ -36,7 +38,11 @@ TABLE_I = (  # for each map of C3, the maps of S2 that it sees
 
 
 class Subsampling(nn.Module):
-    """Sum over 2x2 windows, times a learned coefficient, plus a learned bias, for each map."""
+    """The sum over each 2x2 window, times a trained coefficient, plus a trained bias, one of each per map.
+
+    Args:
+        maps: number of maps.
+    """
 
     def __init__(self, maps: int):
         super().__init__()
@@ -45,7 +51,8 @@ class Subsampling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x maps x H x W -> N x maps x H/2 x W/2."""
-        total = 4 * F.avg_pool2d(x, 2)
+        # The sum over a window is four times its average.
+        total = 4 * F.avg_pool2d(x, 2)  # N x maps x H/2 x W/2
         return total * self.coefficient[:, None, None] + self.bias[:, None, None]
 
 
@@ -54,8 +61,9 @@ class TableConv(nn.Module):
 
     pairs: Tensor  # 2 x 60: a map of C3, and a map of S2 that it sees
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
+        # One kernel for each pair of maps that table I connects.
         pairs = [(out, seen) for out, maps in enumerate(TABLE_I) for seen in maps]
         self.register_buffer("pairs", torch.tensor(pairs).T, persistent=False)
         self.kernels = nn.Parameter(torch.empty(len(pairs), 5, 5).uniform_(-1, 1) / (4 * 25) ** 0.5)
@@ -63,68 +71,78 @@ class TableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x 6 x H x W -> N x 16 x (H - 4) x (W - 4)."""
+        # Put the 60 kernels into a dense weight; the 36 pairs that are not connected stay zero.
         out, seen = self.pairs.unbind()
-        weight = self.kernels.new_zeros(len(TABLE_I), 6, 5, 5).index_put((out, seen), self.kernels)
+        weight = self.kernels.new_zeros(len(TABLE_I), 6, 5, 5)  # 16 x 6 x 5 x 5
+        weight = weight.index_put((out, seen), self.kernels)
         return F.conv2d(x, weight, self.bias)
 
 
 class DistanceToCodes(nn.Module):
-    """Minus the squared Euclidean distance to a fixed ±1 code per class: N x 84 -> N x classes."""
+    """Minus the squared Euclidean distance to a fixed ±1 code per class: N x features -> N x num_classes.
 
-    codes: Tensor  # classes x 84
+    Args:
+        features: length of the codes.
+        num_classes: number of codes.
+
+    Raises:
+        ValueError: there are not that many different codes.
+    """
+
+    codes: Tensor  # num_classes x features
 
     def __init__(self, features: int, num_classes: int):
         super().__init__()
+        # Sylvester's construction: each step doubles the matrix. Its rows are orthogonal, so any two differ in half of
+        # their entries.
         hadamard = torch.ones(1, 1)
         while len(hadamard) <= features:
-            hadamard = torch.cat([torch.cat([hadamard, hadamard], 1), torch.cat([hadamard, -hadamard], 1)])
+            upper = torch.cat([hadamard, hadamard], dim=1)
+            lower = torch.cat([hadamard, -hadamard], dim=1)
+            hadamard = torch.cat([upper, lower])
         if not 1 <= num_classes < len(hadamard):
-            raise ValueError(f"there are codes for 1 to {len(hadamard) - 1} classes, not for {num_classes}")
-        self.register_buffer("codes", hadamard[1 : num_classes + 1, :features].clone())  # row 0 is constant
+            raise ValueError(f"num_classes={num_classes} must be in [1, {len(hadamard) - 1}]: there are no more codes")
+
+        # Row 0 is constant and is left out.
+        self.register_buffer("codes", hadamard[1 : num_classes + 1, :features].clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        return -(x[:, None, :] - self.codes).square().sum(dim=2)
+        """N x features -> N x num_classes."""
+        differences = x[:, None, :] - self.codes  # N x num_classes x features
+        return -differences.square().sum(dim=2)
 
 
-class LeNet1998(nn.Module):
+class LeNet1998(LayeredClassifier):
     """LeNet-5 with table I, trainable subsampling, scaled tanh and distance outputs: 60,000 parameters.
 
     Args:
-        in_shape: channels, height and width of one image; 28x28 is framed by zeros to 32x32.
-        num_classes: classes, each with a fixed code.
+        in_shape: channels, height and width of one image, at least 12 x 12 pixels; C1 frames it by two rows of zeros.
+        num_classes: number of classes, each with a fixed code.
 
     Raises:
         ValueError: the image is smaller than 12x12 pixels, or there are more classes than codes (127).
     """
 
     def __init__(self, *, in_shape: Sequence[int] = (1, 28, 28), num_classes: int = 10):
-        super().__init__()
-        self.in_shape, self.num_classes = tuple(in_shape), num_classes
-        channels, *sides = image(in_shape, least=12)
-        height, width = ((side // 2 - 4) // 2 for side in sides)  # of S4
+        super().__init__(in_shape, num_classes)
+        channels, image_height, image_width = image(in_shape, minimum=12)
+
+        # The size of the maps of S4: halved by S2, four pixels fewer by the 5x5 kernels of C3, halved by S4.
+        height = (image_height // 2 - 4) // 2
+        width = (image_width // 2 - 4) // 2
+
         self.layers = nn.Sequential(
             OrderedDict(  # N x 1 x 28 x 28
                 c1=nn.Sequential(nn.Conv2d(channels, 6, 5, padding=2), ScaledTanh()),  # N x 6 x 28 x 28
                 s2=nn.Sequential(Subsampling(6), ScaledTanh()),  # N x 6 x 14 x 14
                 c3=nn.Sequential(TableConv(), ScaledTanh()),  # N x 16 x 10 x 10
-                s4=nn.Sequential(Subsampling(16), ScaledTanh(), nn.Flatten()),  # N x 400
+                s4=nn.Sequential(Subsampling(16), ScaledTanh(), nn.Flatten()),  # N x 16 x 5 x 5 -> N x 400
                 c5=nn.Sequential(nn.Linear(16 * height * width, 120), ScaledTanh()),  # N x 120
                 f6=nn.Sequential(nn.Linear(120, 84), ScaledTanh()),  # N x 84
             )
         )
-        self.reset_head(num_classes)
+        self.head = self.new_head(num_classes)  # N x 10
 
-    def forward(self, x: Tensor) -> Tensor:
-        """N x in_shape -> N x num_classes: minus the squared distance to each class's code."""
-        return self.head(self.encode(x))
-
-    def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
-        """The output of layer ``depth`` of C1, S2, C3, S4, C5, F6 (None: F6, N x 84; 0: the image)."""
-        for layer in islice(self.layers, depth):
-            x = layer(x)
-        return x
-
-    def reset_head(self, num_classes: int) -> None:
-        """Codes for ``num_classes`` classes."""
-        self.num_classes = num_classes
-        self.head = DistanceToCodes(84, num_classes)  # N x 10, nothing to learn
+    def new_head(self, num_classes: int) -> DistanceToCodes:
+        """Codes for ``num_classes`` classes: nothing in them is trained."""
+        return DistanceToCodes(84, num_classes)

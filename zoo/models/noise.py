@@ -1,24 +1,32 @@
-"""Noise that regularises a net while it is trained; it has no parameters."""
+"""Noise that regularizes a net during training; it has no parameters. May import torch only."""
 
 import torch
 from torch import Tensor, nn
 
 
 class GaussianNoise(nn.Module):
-    """Adds noise of a given standard deviation in training; any shape -> the same.
+    """Adds Gaussian noise in training mode, nothing in evaluation mode. Any shape -> the same shape.
+
+    Args:
+        std: standard deviation of the noise, >= 0; 0 draws no random numbers.
+        name: of the option that ``std`` came from, for the error message.
 
     Raises:
-        ValueError: a negative deviation; the message calls it ``name``.
+        ValueError: ``std`` is negative.
     """
 
-    def __init__(self, deviation: float, *, name: str = "noise"):
+    def __init__(self, std: float, *, name: str = "noise"):
         super().__init__()
-        if deviation < 0:
-            raise ValueError(f"{name}={deviation}: a deviation from 0 on is needed")
-        self.deviation = deviation
+        if std < 0:
+            raise ValueError(f"{name}={std} must be >= 0")
+        self.std = std
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.deviation * torch.randn_like(x) if self.training and self.deviation else x
+        # Without noise no random numbers are drawn, so the other draws of a run do not depend on this layer.
+        if not self.training or not self.std:
+            return x
+        # Fresh noise for every element, with the dtype and device of x.
+        return x + self.std * torch.randn_like(x)
 
     def extra_repr(self) -> str:
-        return f"deviation={self.deviation}"
+        return f"std={self.std}"

@@ -1,4 +1,4 @@
-"""Shapes of images and maps: what a net is told about its input, checked before anything is built."""
+"""Checks of shapes and widths, made before anything is built. May import torch only."""
 
 from collections.abc import Sequence
 
@@ -11,51 +11,67 @@ def text(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def image(in_shape: Sequence[int], *, least: int = 1) -> tuple[int, int, int]:
-    """Channels, height and width.
+def image(in_shape: Sequence[int], *, minimum: int = 1) -> tuple[int, int, int]:
+    """Channels, height and width of an image.
+
+    Args:
+        in_shape: channels x height x width.
+        minimum: the fewest pixels that height and width may have.
 
     Raises:
-        ValueError: ``in_shape`` is not that of an image, or a side is shorter than ``least`` pixels.
+        ValueError: ``in_shape`` is not the shape of an image, or the image is too small.
     """
+    # Anything but three positive numbers is no image.
     if len(in_shape) != 3 or min(in_shape) < 1:
         raise ValueError(f"this net takes images (channels x height x width), in_shape is {text(in_shape)}")
     channels, height, width = in_shape
-    if min(height, width) < least:
-        raise ValueError(f"this net takes images of at least {least}x{least} pixels, in_shape is {text(in_shape)}")
+    if min(height, width) < minimum:
+        raise ValueError(f"this net takes images of at least {minimum}x{minimum} pixels, in_shape is {text(in_shape)}")
     return channels, height, width
 
 
 def check_widths(**named: int | Sequence[int]) -> None:
-    """Raise ValueError where a number of units, maps or classes is below 1; the message names it."""
+    """Raise ValueError if a number of units, maps or classes is below 1; the message names it."""
     for name, value in named.items():
-        if min([value] if isinstance(value, int) else [*value, 1]) < 1:
-            raise ValueError(f"{name}={value}: at least 1 is needed")
+        # A single width, or a list of them.
+        widths = [value] if isinstance(value, int) else value
+        if any(width < 1 for width in widths):
+            raise ValueError(f"{name}={value} must be >= 1")
 
 
-def per_layer(name: str, option: int | Sequence[int], layers: int, *, least: int = 1) -> list[int]:
-    """One value for each layer, from one for all or from a list that has one for each.
+def per_layer(name: str, option: int | Sequence[int], layers: int, *, minimum: int = 1) -> list[int]:
+    """One value for each layer, from one value for all of them or from a list with one for each.
+
+    Args:
+        name: of the option, for the error message.
+        option: the value, or the list.
+        layers: number of layers.
+        minimum: the smallest value allowed.
 
     Raises:
-        ValueError: a list of another length, or a value that is no whole number from ``least`` on; the message names
-            the option.
+        ValueError: the list has another length, or a value is not an integer >= ``minimum``.
     """
+    # One value for all layers, or a list with one for each.
     values = [option] * layers if isinstance(option, int) else list(option)
-    if not all(isinstance(value, int) and value >= least for value in values):
-        raise ValueError(f"{name}={option}: whole numbers from {least} on are needed")
+    if not all(isinstance(value, int) and value >= minimum for value in values):
+        raise ValueError(f"{name}={option} must be an integer >= {minimum}, or a list of them")
     if len(values) != layers:
         raise ValueError(f"{name} has {len(values)} values for {layers} layers")
     return values
 
 
-def after(layer: nn.Module, shape: Sequence[int]) -> torch.Size:
-    """The shape that ``layer`` makes of ``shape``, neither with the batch.
+def shape_after(layer: nn.Module, shape: Sequence[int]) -> torch.Size:
+    """The output shape of ``layer`` for an input of ``shape``, both without the batch dimension.
 
     Raises:
-        ValueError: nothing is left of the map, or its channels do not divide into the groups.
+        ValueError: the layer cannot take such an input: nothing is left of the map, or its channels do not divide into
+            the groups.
     """
+    # Pass an empty input through the layer; the message of torch says what does not fit.
     try:
         with torch.no_grad():
-            return layer(torch.zeros(1, *shape)).shape[1:]
+            y = layer(torch.zeros(1, *shape))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"a map of {text(shape)} cannot pass this layer: {reason}") from error
+    return torch.Size(y.shape[1:])

@@ -1,48 +1,59 @@
-"""Residual networks (He, Zhang, Ren & Sun 2016, "Deep residual learning for image recognition", table 1), built through
-torchvision - and by the same road every other classifier of torchvision that ends in one linear layer.
+"""Residual networks (He, Zhang, Ren & Sun 2016, "Deep residual learning for image recognition", table 1), built by
+torchvision - and, in the same way, every other classifier of torchvision that ends in one linear layer.
+
+May import torch; torchvision is imported when a net is made.
 
 The figure in words: a block adds what its two 3x3 convolutions compute (three, 1x1-3x3-1x1, from ResNet-50 on) to its
-own input, so that a hundred layers need only learn departures from doing nothing. Four stages of blocks halve the maps
-and double the channels; the mean over the last maps is the code, and one linear layer the classifier.
+own input, so that a hundred layers only have to represent differences from the identity. Four stages of blocks halve
+the maps and double the channels; the means of the last maps are the features, and one linear layer is the classifier.
 
-The blocks are torchvision's own, so with the same weights the outputs are the same to the last bit; torchvision is
-imported when a net is made.
+The blocks are torchvision's own, so with the same weights the outputs are the same to the last bit.
+
+Deviations from the paper:
+
+1. Shortcuts that change size are 1x1 convolutions (the paper's option B).
+2. From ResNet-50 on, a block that halves the maps does so in its 3x3 convolution, not in the 1x1 before it
+   (torchvision's variant, known as v1.5).
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from difflib import get_close_matches
-from itertools import islice
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.models.classifier import LayeredClassifier
 from zoo.models.shapes import check_widths, image, text
+from zoo.protocols import eval_mode
 
 # Auxiliary heads would be left over: `zoo.models.GoogLeNet` is the zoo's own. SqueezeNet's head is a convolution.
 WITHOUT_KNOWN_HEAD = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
 
 
-class TorchvisionNet(nn.Module):
-    """A classifier of torchvision, cut into ``layers`` and ``head``.
+class TorchvisionNet(LayeredClassifier):
+    """A classifier of torchvision, divided into ``layers`` and ``head``.
 
-    A ResNet's layers are stem, layer1 to layer4 and pool; any other net is one layer, ``body``.
+    The layers of a ResNet are stem, layer1 to layer4 and pool; any other net is one layer, ``body``.
 
     Args:
-        architecture: torchvision's name for it, such as resnet18 or efficientnet_b0.
+        architecture: its name in torchvision, such as resnet18 or efficientnet_b0.
         in_shape: channels (1 or 3), height and width of one image.
-        num_classes: outputs of the head.
-        grey: how images of one channel enter a net for three: "repeat" gives each the same; "sum" adds up the first
-            kernels over their channels, which computes the same in a third of the first layer's time.
-        enlarge: smaller images are enlarged on the device until their shorter side has so many pixels; None: never.
+        num_classes: number of outputs of the head.
+        gray: how gray images enter a net for color images: "repeat" gives each of the three channels the same image;
+            "sum" adds up the first kernels over their channels, which computes the same in a third of the first layer's
+            time.
+        enlarge: smaller images are enlarged, on the device, until their shorter side has this many pixels; None: never.
 
     Attributes:
-        torchvision_names: of every tensor in this net's ``state_dict``, its name in torchvision's.
+        torchvision_names: for every tensor in this net's ``state_dict``, its name in torchvision's.
+        size: height and width of what the first layer sees.
+        width: number of features that the head reads.
 
     Raises:
-        ValueError: an unknown architecture, option or number of channels, or an image that it cannot take.
+        ValueError: an unknown architecture, option or number of channels, or an image that the net cannot take.
     """
 
     def __init__(
@@ -51,90 +62,81 @@ class TorchvisionNet(nn.Module):
         architecture: str = "resnet18",
         in_shape: Sequence[int] = (3, 224, 224),
         num_classes: int = 1000,
-        grey: str = "repeat",
+        gray: str = "repeat",
         enlarge: int | None = None,
     ):
-        super().__init__()
-        self.in_shape, self.num_classes, self.architecture = tuple(in_shape), num_classes, architecture
+        super().__init__(in_shape, num_classes)
+        self.architecture = architecture
+        # Check the options before anything is built.
         channels, height, width = image(in_shape)
         check_widths(num_classes=num_classes)
         if channels not in (1, 3):
             raise ValueError(f"{architecture} takes images of 1 or 3 channels, in_shape is {text(in_shape)}")
-        if grey not in ("repeat", "sum"):
-            raise ValueError(f"grey={grey}: choose repeat or sum")
+        if gray not in ("repeat", "sum"):
+            raise ValueError(f"gray={gray}: choose repeat or sum")
         if enlarge is not None and enlarge < 1:
-            raise ValueError(f"enlarge={enlarge}: a number of pixels, or null, is needed")
-        self.repeat = channels == 1 and grey == "repeat"
-        factor = max(1.0, (enlarge or 0) / min(height, width))
-        self.size = (round(height * factor), round(width * factor))  # of what the first layer sees
+            raise ValueError(f"enlarge={enlarge} must be >= 1 pixel, or null")
 
+        # What happens to an image before the first layer: it is enlarged, and its one channel repeated.
+        factor = max(1.0, (enlarge or 0) / min(height, width))
+        self.size = (round(height * factor), round(width * factor))
+        self.repeat = channels == 1 and gray == "repeat"
+
+        # Build torchvision's net, with a first convolution for one channel where that is asked for.
         net = _torchvision(architecture, num_classes)
         if channels == 1 and not self.repeat:
             _sum_first_kernels(net)
-        named = net.state_dict(keep_vars=True)
-        path, self.head = [(path, part) for path, part in net.named_modules() if isinstance(part, nn.Linear)][-1]
-        net.set_submodule(path, nn.Identity())
-        self.layers = _resnet_layers(net) if hasattr(net, "layer4") else nn.Sequential(OrderedDict(body=net))
-        ours = {id(tensor): name for name, tensor in self.state_dict(keep_vars=True).items()}
-        self.torchvision_names = {ours[id(tensor)]: name for name, tensor in named.items()}
-        self.width: int = self.head.in_features  # of the code
-        _try(self, architecture)
+        names = {id(tensor): name for name, tensor in net.state_dict(keep_vars=True).items()}
 
-    def forward(self, x: Tensor) -> Tensor:
-        """N x in_shape -> N x num_classes logits."""
-        return self.head(self.encode(x))
+        # Take its last linear layer out: that is the head, and all the rest are the layers.
+        path, head = [(path, module) for path, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
+        net.set_submodule(path, nn.Identity())
+        self.head = head  # N x num_classes
+        self.width: int = head.in_features
+        self.layers = _layers(net)  # N x width
+        self.torchvision_names = {name: names[id(tensor)] for name, tensor in self.state_dict(keep_vars=True).items()}
+        _try(self)
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
-        """The output of layer ``depth`` (None: the code that the head reads, N x 512 for ResNet-18; 0: the image)."""
+        """The output of layer ``depth`` (None: the features, N x 512 for ResNet-18; 0: the image itself)."""
+        # Depth 0 is the image as it was given, before anything is done to it.
         if depth == 0:
             return x
         if self.size != self.in_shape[1:]:
-            x = F.interpolate(x, size=self.size, mode="bilinear", align_corners=False)
+            x = F.interpolate(x, size=self.size, mode="bilinear", align_corners=False)  # N x C x H x W
         if self.repeat:
             x = x.expand(-1, 3, -1, -1)  # N x 3 x H x W
-        for layer in islice(self.layers, depth):
-            x = layer(x)
-        return x
-
-    def reset_head(self, num_classes: int) -> None:
-        """Replace the head by a fresh one for ``num_classes`` classes."""
-        self.num_classes = num_classes
-        fresh = nn.Linear(self.width, num_classes, bias=self.head.bias is not None)
-        self.head = fresh.to(self.head.weight)  # same device and type
+        return super().encode(x, depth)
 
 
 def resnet(depth: int = 18, **arguments: Any) -> TorchvisionNet:
-    """ResNet-18, 34, 50, 101 or 152; arguments as `TorchvisionNet`'s."""
+    """ResNet-18, 34, 50, 101 or 152; the other arguments are those of `TorchvisionNet`."""
     return TorchvisionNet(architecture=f"resnet{depth}", **arguments)
 
 
-def _torchvision(architecture: str, num_classes: int) -> Any:
+def _torchvision(architecture: str, num_classes: int) -> nn.Module:
+    """torchvision's own net, with random weights; ValueError if it has none of that name."""
     from torchvision import models
 
+    # The classifiers only: torchvision keeps detectors, segmenters and video nets in other modules.
     known = [name for name in models.list_models(module=models) if name not in WITHOUT_KNOWN_HEAD]
     if architecture not in known:
         near = get_close_matches(architecture, known, 5) or ["resnet18", "efficientnet_b0", "vit_b_16"]
         raise ValueError(f"architecture={architecture}: no such classifier of torchvision; near it: {', '.join(near)}")
-    return models.get_model(architecture, weights=None, num_classes=num_classes)
+    net: nn.Module = models.get_model(architecture, weights=None, num_classes=num_classes)
+    return net
 
 
-def _try(net: TorchvisionNet, architecture: str) -> None:
-    """Pass one black image through: ValueError where the maps shrink to nothing or the size is a fixed other one."""
-    weight = net.head.weight
-    net.eval()
-    try:
-        with torch.no_grad():
-            net(torch.zeros(1, *net.in_shape, dtype=weight.dtype, device=weight.device))
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{architecture} cannot take images of {text(net.in_shape)}: {reason}") from error
-    net.train()
+def _layers(net: nn.Module) -> nn.Sequential:
+    """torchvision's net without its head, as a chain of named layers."""
+    from torchvision.models import ResNet
 
-
-def _resnet_layers(net: Any) -> nn.Sequential:
+    # Only ResNets have names for their layers here; any other net stays in one piece.
+    if not isinstance(net, ResNet):
+        return nn.Sequential(OrderedDict(body=net))
     stem = OrderedDict(conv1=net.conv1, bn1=net.bn1, relu=net.relu, maxpool=net.maxpool)
-    return nn.Sequential(  # for ResNet-18 and an image of 224 x 224:
-        OrderedDict(
+    return nn.Sequential(
+        OrderedDict(  # for ResNet-18: N x 3 x 224 x 224
             stem=nn.Sequential(stem),  # N x 64 x 56 x 56
             layer1=net.layer1,  # N x 64 x 56 x 56
             layer2=net.layer2,  # N x 128 x 28 x 28
@@ -146,9 +148,33 @@ def _resnet_layers(net: Any) -> nn.Sequential:
 
 
 def _sum_first_kernels(net: nn.Module) -> None:
-    """Put a first convolution for one channel in place of that for three, with its kernels added up."""
-    path, first = next((path, part) for path, part in net.named_modules() if isinstance(part, nn.Conv2d))
-    options = {name: getattr(first, name) for name in ("kernel_size", "stride", "padding", "dilation", "padding_mode")}
-    alone = nn.Conv2d(1, first.out_channels, bias=first.bias is not None, **options)
-    alone.load_state_dict({**first.state_dict(), "weight": first.weight.detach().sum(dim=1, keepdim=True)})
-    net.set_submodule(path, alone)
+    """Replace the first convolution, for three channels, by one for one channel, with its kernels added up."""
+    # Find the first convolution, and build one like it for one channel.
+    path, first = next((path, module) for path, module in net.named_modules() if isinstance(module, nn.Conv2d))
+    options: dict[str, Any] = {
+        "kernel_size": first.kernel_size,
+        "stride": first.stride,
+        "padding": first.padding,
+        "dilation": first.dilation,
+        "padding_mode": first.padding_mode,
+    }
+    summed = nn.Conv2d(1, first.out_channels, bias=first.bias is not None, **options)
+    # Sum its kernels over the color channels, and put it in the place of the old one.
+    weight = first.weight.detach().sum(dim=1, keepdim=True)  # out_channels x 1 x kh x kw
+    summed.load_state_dict({**first.state_dict(), "weight": weight})
+    net.set_submodule(path, summed)
+
+
+def _try(net: TorchvisionNet) -> None:
+    """Pass one black image through: ValueError if its maps shrink to nothing, or the net takes another size only.
+
+    In evaluation mode it draws no random numbers and leaves the statistics of batch normalization as they are.
+    """
+    weight = next(net.head.parameters())
+    black = torch.zeros(1, *net.in_shape, dtype=weight.dtype, device=weight.device)
+    try:
+        with eval_mode(net), torch.no_grad():
+            net(black)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{net.architecture} cannot take images of {text(net.in_shape)}: {reason}") from error

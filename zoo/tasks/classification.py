@@ -1,7 +1,10 @@
-"""Supervised classification of the whole net."""
+"""Classification: the whole net is trained to tell classes apart.
+
+May import Lightning, torchmetrics, `zoo.protocols`, `zoo.losses`, `zoo.data` and its neighbors in this folder.
+"""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,45 +16,38 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
+from zoo.data.datamodule import DataModule
 from zoo.losses import classification_loss, probabilities
-from zoo.tasks import freezing as finetune
-from zoo.tasks.encoded import Encoded
-from zoo.tasks.fitting import Fitting
+from zoo.protocols import Classifier, HasAuxiliaryHeads
 from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.tasks.supervised import SupervisedTask
 
 
-@runtime_checkable
-class Classifier(Protocol):
-    """What a net needs: N x in_shape -> N x num_classes."""
+class Classification(SupervisedTask):
+    """Trains a classifier by gradient descent; measures accuracy, macro-F1 and expected calibration error.
 
-    num_classes: int
-
-    def __call__(self, x: Tensor) -> Tensor: ...
-
-
-@runtime_checkable
-class AuxiliaryClassifier(Protocol):
-    """What a net with auxiliary heads offers besides."""
-
-    def forward_with_auxiliaries(self, x: Tensor) -> tuple[Tensor, list[Tensor]]: ...
-
-
-class Classification(Fitting):
-    """Fits a classifier by gradient descent; measures accuracy, macro-F1 and expected calibration error.
+    Batches are ``(x, y)``: x is N x in_shape, y is N class numbers, or N x K class probabilities in training.
 
     Args:
-        net: the classifier.
-        layer: None; one layer alone has no classes.
+        net: the classifier: N x in_shape -> N x K.
+        layer: must be None; one layer alone has no classes.
         loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`).
-        label_smoothing: how much of the target is spread over all classes, 0 to 1.
-        class_weights: whether rare classes count for more in the training loss: each as (examples / classes) / its own.
-        auxiliary_weight: weight of each auxiliary head's loss, where the net has any (GoogLeNet: 0.3).
-        policy, unfreeze_at, head_lr_factor, layer_decay: what learns, when, and how fast (`zoo.tasks.freezing.parts`).
-        flips: whether probabilities are measured as the mean of those of the image and of its mirror image.
-        optimization: optimizer and learning-rate course; None for evaluation only.
+        label_smoothing: fraction of the target that is spread over all classes, in [0, 1].
+        class_weights: whether rare classes count for more in the training loss: each class by the mean number of
+            examples per class, divided by its own number. Needs a `zoo.data.datamodule.DataModule`.
+        auxiliary_weight: weight of the loss of each auxiliary head, if the net has any (GoogLeNet: 0.3).
+        policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
+        unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen.
+        head_lr_factor: learning rate of the head, relative to the optimizer's.
+        layer_decay: learning-rate factor from one layer to the next one below.
+        mirror_average: whether to measure the mean of the probabilities of an image and of its mirror image.
+        optimization: optimizer and learning-rate schedule; None for evaluation only.
+
+    Attributes:
+        confusion: after a test, the counts, K x K; a row for each true class.
 
     Raises:
-        ValueError: an unknown loss or policy, a ``layer``, or a number out of range.
+        ValueError: an unknown loss or policy, a ``layer``, a number out of range, or a net without outputs.
     """
 
     targets: ClassVar[str] = "classes"
@@ -71,101 +67,74 @@ class Classification(Fitting):
         unfreeze_at: Sequence[int] = (1,),
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
-        flips: bool = False,
+        mirror_average: bool = False,
         optimization: Optimization | None = None,
     ):
-        super().__init__()
-        if layer is not None:
-            raise ValueError("classification fits the whole net; use the schedule joint")
-        self.net, self.optimization = net, optimization
-        self.loss_name, self.label_smoothing, self.flips = loss, label_smoothing, flips
-        self.class_weights, self.auxiliary_weight = class_weights, auxiliary_weight
-        self.parts = finetune.parts(
+        super().__init__(
             net,
+            layer,
+            optimization=optimization,
             policy=policy,
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,
             layer_decay=layer_decay,
-            leave_out=getattr(net, "generative_parameters", list)(),  # of a deep belief network: no output needs them
         )
-        self.frozen: list[finetune.Part] = []
-        # Where the head alone ever learns, the codes that it reads are constants, which may be computed beforehand.
-        self.inputs = Encoded(net, len(net.layers) if policy == "head" else 0)  # type: ignore[arg-type]
-        self.has_auxiliaries = isinstance(net, AuxiliaryClassifier) and bool(auxiliary_weight) and policy != "head"
-        self.loss = self.training_loss = classification_loss(loss, label_smoothing=label_smoothing)
-        if class_weights:  # refused here, where nothing has begun, for another loss
-            classification_loss(loss, class_weights=torch.ones(1))
-        num_classes = 2 if loss == "binary_cross_entropy" else int(net.num_classes)  # type: ignore[arg-type]
-        self.val_metrics = _metrics(num_classes).clone(prefix="val/")
-        self.test_metrics = _metrics(num_classes).clone(prefix="test/")
-        self._confusion = MulticlassConfusionMatrix(num_classes)
-        self.confusion: list[list[int]] = []  # after a test: counts, classes x classes, rows the true class
+        num_classes = cast(Classifier, net).num_classes
+        if num_classes is None:
+            raise ValueError(f"Classification needs outputs; set num_classes of this {type(net).__name__}")
+        self.num_classes = num_classes
 
-    def fitted(self) -> list[nn.Parameter]:
-        """The parameters of all parts that ever learn."""
-        return [p for part in self.parts if part.begin is not None for p in part.parameters]
+        # The loss that is measured, and the one that is trained: it may have class weights (`setup`).
+        self.loss_name = loss
+        self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
+        self.loss = classification_loss(loss, label_smoothing=label_smoothing)
+        self.training_loss = self.loss
+        if class_weights:
+            classification_loss(loss, class_weights=torch.ones(1))  # raises now if this loss takes none
 
-    def groups(self) -> list[Any]:
-        """One group for each part that ever learns, all there from the start; a plain list where they are alike."""
-        if all(part.begin == 0 and part.lr_factor == 1 for part in self.parts):
-            return self.fitted()
-        return [
-            {"params": list(part.parameters), "lr_factor": part.lr_factor, "name": part.name}
-            for part in self.parts
-            if part.begin is not None
-        ]
+        # Auxiliary heads only help the layers below them, so they count if a layer is trained.
+        self.auxiliary_weight = auxiliary_weight
+        self.has_auxiliaries = isinstance(net, HasAuxiliaryHeads) and bool(auxiliary_weight) and policy != "head"
+
+        # What is measured. Binary cross-entropy reads even a single output as two classes.
+        self.mirror_average = mirror_average
+        metrics = _metrics(2 if loss == "binary_cross_entropy" else num_classes)
+        self.val_metrics = metrics.clone(prefix="val/")
+        self.test_metrics = metrics.clone(prefix="test/")
+        self._confusion = MulticlassConfusionMatrix(2 if loss == "binary_cross_entropy" else num_classes)
+        self.confusion: list[list[int]] = []
+
+    def check_targets(self, num_outputs: int) -> None:
+        """Raise ValueError if the loss cannot tell that number of classes apart."""
+        if self.loss_name == "binary_cross_entropy" and num_outputs != 2:
+            raise ValueError(f"binary_cross_entropy needs two classes, the data have {num_outputs}")
 
     def setup(self, stage: str) -> None:
+        """Weight the classes by the labels of the training split, if asked to."""
         super().setup(stage)
-        if stage == "fit" and self.class_weights:
-            labels = self.trainer.datamodule.splits.train.labels()  # type: ignore[attr-defined]
-            counts = torch.bincount(labels.cpu(), minlength=int(self.net.num_classes))  # type: ignore[arg-type]
-            weights = len(labels) / (len(counts) * counts.clamp(min=1))
-            self.training_loss = classification_loss(
-                self.loss_name,
-                label_smoothing=self.label_smoothing,
-                class_weights=weights.to(self.trainer.strategy.root_device),  # where the module is not yet
-            )
+        if stage != "fit" or not self.class_weights:
+            return
+        data = cast(Any, self.trainer).datamodule  # which Lightning sets, but does not declare
+        if not isinstance(data, DataModule):
+            raise ValueError("class_weights=true counts the labels of a zoo.data.datamodule.DataModule; fit with one")
 
-    def train(self, mode: bool = True) -> "Classification":
-        super().train(mode)
-        for part in self.frozen:  # a fixed function: also its normalisation and dropout
-            for module in part.modules:
-                module.eval()
-        return self
+        # Each class by the mean number of examples per class, divided by its own number.
+        labels = data.splits.train.labels()
+        counts = torch.bincount(labels.cpu(), minlength=self.num_classes)  # K
+        weights = len(labels) / (len(counts) * counts.clamp(min=1))  # K
 
-    def begin_epoch(self) -> None:
-        self.frozen = [part for part in self.parts if not part.learns(self.current_epoch)]
-        self.train()
-        if self.trainer.world_size == 1:  # several processes wait for a gradient of all that had one at first
-            for part in self.parts:
-                for parameter in part.parameters:
-                    parameter.requires_grad_(part not in self.frozen)
-
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        rates = {group["name"]: group["lr"] for group in self.optimizers().param_groups if "name" in group}  # type: ignore[union-attr]
-        if rates:
-            frozen = {part.name: 0.0 for part in self.frozen}
-            row = {f"lr/{name}": rate for name, rate in (rates | frozen).items()} | {"epoch": self.current_epoch}
-            for logger in self.loggers:  # at once: what `log` keeps until the epoch's end, a stop would lose
-                logger.log_metrics(row, step=self.global_step)
-
-    def on_before_optimizer_step(self, optimizer: Any) -> None:
-        for part in self.frozen:
-            for parameter in part.parameters:
-                parameter.grad = None  # which optimizers pass over, momentum and decay included
-
-    def teardown(self, stage: str) -> None:
-        super().teardown(stage)
-        if self.frozen:
-            self.frozen = []
-            self.train()  # or a later stage would find them in evaluation mode
+        # The net itself is moved to the trainer's device only after this.
+        weights = weights.to(self.trainer.strategy.root_device)
+        self.training_loss = classification_loss(
+            self.loss_name, label_smoothing=self.label_smoothing, class_weights=weights
+        )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
+        # The loss of the head, plus those of the auxiliary heads with their weight.
         if self.has_auxiliaries:
-            outputs, auxiliary_outputs = cast(AuxiliaryClassifier, self.net).forward_with_auxiliaries(x)
+            outputs, auxiliary_outputs = cast(HasAuxiliaryHeads, self.net).forward_with_auxiliaries(x)
             auxiliary = sum(self.training_loss(aux, y) for aux in auxiliary_outputs)
             loss = self.training_loss(outputs, y) + self.auxiliary_weight * auxiliary
         else:
@@ -174,32 +143,34 @@ class Classification(Fitting):
             self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def outputs(self, x: Tensor) -> Tensor:
-        """Of images, or of their codes where those were computed beforehand: N x classes."""
-        if not self.inputs.ready:
-            return self.net(x)
-        return getattr(self.net, "output_activation", nn.Identity())(self.net.head(x))  # type: ignore[operator]
-
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._measure(batch, "val", self.val_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        # A test also counts how often each class is predicted for each true class.
         predicted = self._measure(batch, "test", self.test_metrics)
         self._confusion.update(predicted, batch[1])
 
     def on_test_epoch_end(self) -> None:
-        self.confusion = self._confusion.compute().tolist()  # over all processes
+        # `compute` adds up the counts of all processes.
+        self.confusion = self._confusion.compute().tolist()
         self._confusion.reset()
 
-    def _measure(self, batch: tuple[Tensor, Tensor], part: str, metrics: MetricCollection) -> Tensor:
+    def _measure(self, batch: tuple[Tensor, Tensor], split: str, metrics: MetricCollection) -> Tensor:
+        """Update and log the metrics of a split ("val" or "test"). Returns the class probabilities, N x K."""
         x, y = batch
-        outputs = self.outputs(x)
-        predicted = probabilities(outputs.float(), self.loss_name)  # N x classes
-        if self.flips and not self.inputs.ready:
-            predicted = (predicted + probabilities(self.net(x.flip(-1)).float(), self.loss_name)) / 2
+        outputs = self.outputs(x)  # N x K
+        predicted = probabilities(outputs.float(), self.loss_name)  # N x K
+
+        # Features that were computed beforehand have no mirror image.
+        if self.mirror_average and not self.layer_input.ready:
+            mirrored = probabilities(self.net(x.flip(-1)).float(), self.loss_name)  # N x K
+            predicted = (predicted + mirrored) / 2
+
+        # The loss is that of the image as it is, even where probabilities are averaged.
         metrics.update(predicted, y)
-        self.log_mean(f"{part}/loss", self.loss(outputs, y), len(y))
-        self.log_dict(metrics, prog_bar=part == "val", batch_size=len(y))
+        self.log_mean(f"{split}/loss", self.loss(outputs, y), len(y))
+        self.log_dict(metrics, prog_bar=split == "val", batch_size=len(y))
         return predicted
 
 

@@ -1,7 +1,7 @@
-"""Fine-tuning: which parts of a net learn, from which epoch on, and how fast.
+"""Fine-tuning: which layers of a net are trained, from which epoch on, and with which learning rate.
 
-Imports torch only. A net is seen as its head and, below it, its layers; a layer that does not learn is a fixed
-function, so its batch normalisation and dropout are held in evaluation mode too.
+`layer_groups` divides a net into the groups that `zoo.tasks.supervised` freezes and unfreezes. May import torch and
+`zoo.protocols` only.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,23 +9,23 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from zoo.protocols import HEADS
+from zoo.protocols import HEADS, head_of
 
 POLICIES = ("full", "head", "gradual")
-NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
+NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 CONTAINERS = ("body", "features", "encoder", "layers", "trunk_output", "blocks")  # where torchvision keeps layers
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a net that begins to learn as one.
+class LayerGroup:
+    """Layers of a net that are unfrozen together.
 
     Attributes:
         name: such as head or layer4.
-        modules: those held in evaluation mode until then.
-        parameters: those that move from then on.
-        begin: the epoch, counted from 0; None: never.
-        lr_factor: of the optimizer's learning rate.
+        modules: those that are held in evaluation mode while the group is frozen.
+        parameters: those that are trained from then on.
+        begin: the first epoch in which it is trained, counted from 0; None: never.
+        lr_factor: its learning rate, relative to the optimizer's.
     """
 
     name: str
@@ -34,11 +34,12 @@ class Part:
     begin: int | None
     lr_factor: float
 
-    def learns(self, epoch: int) -> bool:
+    def trains(self, epoch: int) -> bool:
+        """Whether it is trained in that epoch."""
         return self.begin is not None and epoch >= self.begin
 
 
-def parts(
+def layer_groups(
     net: nn.Module,
     *,
     policy: str = "full",
@@ -46,94 +47,119 @@ def parts(
     head_lr_factor: float = 1.0,
     layer_decay: float = 1.0,
     leave_out: Iterable[nn.Parameter] = (),
-) -> list[Part]:
-    """The parts of a net from the head down to the input.
+) -> list[LayerGroup]:
+    """The groups of a net, from the head down to the input.
 
     Args:
-        net: with ``layers`` and a ``head``; what is in neither, but for auxiliary heads, counts to the lowest layer.
-        policy: full: all learn from the start; head: the head alone, ever (a linear probe); gradual: the head first,
-            then one layer after the other (Howard & Ruder 2018).
-        unfreeze_at: for gradual, the epochs at which the layers below the head begin, from the top down; all that
-            remain begin with the last.
-        head_lr_factor: the head's learning rate is that of the optimizer times this.
-        layer_decay: the topmost layer's is that of the optimizer times this, that of each below again times this.
-        leave_out: parameters that another task fits.
+        net: with ``layers`` and a ``head``; what is in neither belongs to the lowest layer, except auxiliary heads.
+        policy: "full": everything is trained from the start. "head": the head alone, always (a linear probe).
+            "gradual": the head first, then one layer after the other (Howard & Ruder 2018).
+        unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen, from the top down; the
+            last one is for all that remain.
+        head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
+        layer_decay: learning-rate factor from one layer to the next one below, in (0, 1]; the topmost layer has the
+            optimizer's learning rate times this.
+        leave_out: parameters that another task trains.
 
     Raises:
-        ValueError: an unknown policy, a factor or epoch out of range, or a head that is missing or cannot learn.
+        ValueError: an unknown policy, a factor or epoch out of range, or a head that is missing or has no parameters.
     """
+    _check_options(net, policy, unfreeze_at, head_lr_factor=head_lr_factor, layer_decay=layer_decay)
+
+    # The epochs in which the layers below the head begin, from the top down.
+    begins_of: dict[str, Sequence[int | None]] = {"full": [0], "head": [None], "gradual": list(unfreeze_at)}
+    begins = begins_of[policy]
+
+    # The heads. Auxiliary heads only help the layers below them, so they are trained if a layer is.
+    groups = []
+    children = dict(net.named_children())
+    for name in HEADS:
+        if name in children:
+            begin = None if policy == "head" and name != "head" else 0
+            parameters = tuple(children[name].parameters())
+            groups.append(LayerGroup(name, (children[name],), parameters, begin, head_lr_factor))
+
+    # The layers, from the top down; each has its epoch and its learning rate.
+    for above, (name, modules) in enumerate(reversed(list(trainable_layers(net)))):
+        begin = begins[min(above, len(begins) - 1)]
+        parameters = tuple(parameter for module in modules for parameter in module.parameters())
+        groups.append(LayerGroup(name, modules, parameters, begin, layer_decay ** (above + 1)))
+
+    # Everything else belongs to the lowest layer, such as a class token; or is a group, in a net without layers.
+    taken = {parameter for group in groups for parameter in group.parameters}
+    rest = tuple(parameter for parameter in net.parameters() if parameter not in taken)
+    aside = tuple(child for name, child in children.items() if name not in (*HEADS, "layers"))
+    if groups and groups[-1].name not in HEADS:
+        lowest = groups.pop()
+        groups.append(replace(lowest, modules=(*aside, *lowest.modules), parameters=(*rest, *lowest.parameters)))
+    else:
+        groups.append(LayerGroup("net", aside, rest, begins[0], 1.0))
+
+    # Take out the parameters of other tasks, and then the groups that have none left.
+    left_out = set(leave_out)
+    groups = [replace(group, parameters=tuple(p for p in group.parameters if p not in left_out)) for group in groups]
+    if policy != "full" and not any(group.begin == 0 and group.parameters for group in groups):
+        raise ValueError(f"policy={policy}: the head of this {type(net).__name__} has no parameters; use policy=full")
+    return [group for group in groups if group.parameters]
+
+
+def _check_options(
+    net: nn.Module, policy: str, unfreeze_at: Sequence[int], *, head_lr_factor: float, layer_decay: float
+) -> None:
+    """Raise ValueError as `layer_groups` says."""
     if policy not in POLICIES:
         raise ValueError(f"policy={policy}: choose one of {', '.join(POLICIES)}")
-    if not 0 < layer_decay <= 1 or head_lr_factor <= 0:
-        raise ValueError(
-            f"layer_decay={layer_decay}, head_lr_factor={head_lr_factor}: above 0 (layer_decay up to 1) is needed"
-        )
+    if not 0 < layer_decay <= 1:
+        raise ValueError(f"layer_decay={layer_decay} must be in (0, 1]")
+    if not head_lr_factor > 0:
+        raise ValueError(f"head_lr_factor={head_lr_factor} must be > 0")
+    # Layers are unfrozen from the top down, so the epochs must not decrease.
     epochs = list(unfreeze_at)
     if policy == "gradual" and (not epochs or epochs[0] < 0 or epochs != sorted(epochs)):
-        raise ValueError(f"unfreeze_at={epochs}: epochs from 0 on, none before the one in front of it, are needed")
-    if policy != "full" and getattr(net, "head", None) is None:
+        raise ValueError(f"unfreeze_at={epochs} must be a list of epochs, non-negative and non-decreasing")
+    if policy != "full" and head_of(net) is None:
         raise ValueError(f"policy={policy}: this {type(net).__name__} has no head; use policy=full")
-    courses: dict[str, Sequence[int | None]] = {"full": [0], "head": [None], "gradual": epochs}
-    begins = courses[policy]
-    found = []
-    for name in HEADS:
-        module = getattr(net, name, None)
-        if isinstance(module, nn.Module):
-            begin = None if policy == "head" and name != "head" else 0  # auxiliary heads only help the layers
-            found.append(Part(name, (module,), tuple(module.parameters()), begin, head_lr_factor))
-    for above, (name, modules) in enumerate(reversed(list(stages(net)))):
-        begin, factor = begins[min(above, len(begins) - 1)], layer_decay ** (above + 1)
-        found.append(Part(name, modules, tuple(_parameters(modules)), begin, factor))
-    taken = {parameter for part in found for parameter in part.parameters}
-    rest = tuple(parameter for parameter in net.parameters() if parameter not in taken)
-    aside = tuple(child for name, child in net.named_children() if name not in (*HEADS, "layers"))
-    if found and found[-1].name not in HEADS:
-        lowest = found.pop()
-        found.append(replace(lowest, modules=(*aside, *lowest.modules), parameters=(*rest, *lowest.parameters)))
-    else:
-        found.append(Part("net", aside, rest, begins[0], 1.0))
-    left_out = set(leave_out)
-    found = [replace(part, parameters=tuple(p for p in part.parameters if p not in left_out)) for part in found]
-    if policy != "full" and not any(part.begin == 0 and part.parameters for part in found):
-        raise ValueError(
-            f"policy={policy}: the head of this {type(net).__name__} has nothing to learn; use policy=full"
-        )
-    return [part for part in found if part.parameters]
 
 
-def stages(net: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, ...]]]:
+def trainable_layers(net: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, ...]]]:
     """(name, modules) of the layers that have parameters, from the input up.
 
-    torchvision's nets that are one layer are taken apart further. What has no parameters or only normalises belongs to
-    the layer in front of it.
+    A net of torchvision that is one layer, ``body``, is divided further. A module that has no parameters or that only
+    normalizes belongs to the layer before it.
     """
-    inside = dict(getattr(net, "layers", nn.Module()).named_children())
-    grouped: list[tuple[str, list[nn.Module]]] = []
-    before: list[nn.Module] = []  # the first layer
-    for name, module in _unpacked(inside["body"]) if set(inside) == {"body"} else inside.items():
-        if not _only_normalises(module):
-            grouped.append((name, [*before, module]))
+    children = dict(net.named_children())
+    # Without ``layers`` there is nothing to divide; where ``body`` is the only one, look into it.
+    inside = dict(children["layers"].named_children()) if "layers" in children else {}
+    named = dict(_unpacked(inside["body"])) if set(inside) == {"body"} else inside
+
+    # Collect the modules of each layer. Those before the first layer belong to the first.
+    layers: list[tuple[str, list[nn.Module]]] = []
+    before: list[nn.Module] = []
+    for name, module in named.items():
+        if not _only_normalizes(module):
+            layers.append((name, [*before, module]))
             before = []
+        elif layers:
+            layers[-1][1].append(module)
         else:
-            (grouped[-1][1] if grouped else before).append(module)
-    for name, modules in grouped:
-        yield name if not name.isdecimal() else f"layer{name}", tuple(modules)
+            before.append(module)
+
+    for name, modules in layers:
+        yield (f"layer{name}" if name.isdecimal() else name), tuple(modules)
 
 
-def _only_normalises(module: nn.Module) -> bool:
-    """Or does not learn at all."""
-    learning = [part for part in module.modules() if list(part.parameters(recurse=False))]
-    return all(isinstance(part, NORMALISATIONS) for part in learning)
+def _only_normalizes(module: nn.Module) -> bool:
+    """Whether all parameters of a module, if it has any, are those of normalization layers."""
+    # Only modules with parameters of their own count; containers have none.
+    with_parameters = [part for part in module.modules() if list(part.parameters(recurse=False))]
+    return all(isinstance(part, NORMALIZATIONS) for part in with_parameters)
 
 
 def _unpacked(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The children of a module by name, containers replaced by their own children."""
     for name, child in module.named_children():
         if name in CONTAINERS:
-            yield from ((f"{name}.{inner}", part) for inner, part in _unpacked(child))
+            for inner, part in _unpacked(child):
+                yield f"{name}.{inner}", part
         else:
             yield name, child
-
-
-def _parameters(modules: Sequence[nn.Module]) -> Iterator[nn.Parameter]:
-    for module in modules:
-        yield from module.parameters()

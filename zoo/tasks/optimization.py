@@ -1,19 +1,32 @@
-"""How a task's parameters move: an optimizer, and the course of its learning rate.
+"""How a task's parameters are updated: an optimizer, and a schedule of its learning rate.
 
-Every course is a function of the step counted from the config, not from the trainer, so a resumed run follows it on.
+A schedule is a function of the step and of the total number of steps, both counted over the whole fit, so a resumed run
+continues on the same curve. May import torch and Lightning.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Any
+from typing import Any, ClassVar, Protocol, cast
 
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-Course = Callable[[Optimizer, int], dict[str, Any]]
+# What a config may name as a learning-rate schedule.
+__all__ = ["Constant", "Cosine", "OneCycle", "Plateau"]
+
+
+class LRSchedule(Protocol):
+    """A learning-rate schedule."""
+
+    needs_validation: ClassVar[bool]  # whether it reads "val/loss"
+
+    def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+        """Lightning's scheduler entry for ``optimizer``; an empty one leaves the learning rate as it is."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -21,66 +34,118 @@ class Optimization:
     """What `configure_optimizers` needs.
 
     Attributes:
-        optimizer: makes one from parameters.
-        lr_schedule: makes Lightning's scheduler entry from an optimizer and the total number of steps.
-        total_steps: batches of the whole fit.
+        optimizer: makes an optimizer from parameters or groups of parameters.
+        lr_schedule: a schedule of this module, or a function with the same arguments.
+        total_steps: number of batches of the whole fit.
     """
 
     optimizer: Callable[[Iterable[Parameter] | list[dict[str, Any]]], Optimizer]
-    lr_schedule: Course
+    lr_schedule: Callable[[Optimizer, int], dict[str, Any]]
     total_steps: int
 
-    def __call__(self, parameters: Iterable[Parameter] | list[dict[str, Any]]) -> Any:
-        """What `configure_optimizers` returns. A group of parameters may have an ``lr_factor`` for its rate."""
+    def __call__(self, parameters: Iterable[Parameter] | list[dict[str, Any]]) -> OptimizerLRScheduler:
+        """What `configure_optimizers` returns.
+
+        Args:
+            parameters: a list, or groups; a group may have an ``lr_factor``, which multiplies its learning rate.
+        """
         optimizer = self.optimizer(parameters)
+
+        # Give every group its own learning rate. The schedule then scales all of them alike.
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor", 1)
+        # An empty entry means a constant learning rate: Lightning then needs the optimizer alone.
         entry = self.lr_schedule(optimizer, self.total_steps)
-        return {"optimizer": optimizer, "lr_scheduler": entry} if entry else optimizer
+        if not entry:
+            return optimizer
+        return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": entry})
 
 
 def is_logging_step(task: LightningModule) -> bool:
-    """Whether the trainer writes this step down; `log` on all the others would take a tenth of a small net's time."""
-    every = task.trainer.log_every_n_steps  # type: ignore[attr-defined]
+    """Whether the trainer logs this step. Calling `log` at all other steps would cost a tenth of a small net's time."""
+    # With 50, the 50th, 100th, 150th step is logged, and so on.
+    every: int = cast(Any, task.trainer).log_every_n_steps  # which Lightning sets, but does not declare
     return bool(every) and (task.global_step + 1) % every == 0
 
 
-def constant(optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
-    """The optimizer's own rate throughout."""
-    return {}
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """The optimizer's own learning rate throughout."""
+
+    needs_validation: ClassVar[bool] = False
+
+    def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+        return {}
 
 
-def one_cycle(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.25) -> dict[str, Any]:
-    """From 1/25 of the rate up to it over the fraction ``warmup`` of the steps, then down to nothing, both along
-    half a cosine (Smith & Topin 2018)."""
+@dataclass(frozen=True, kw_only=True)
+class OneCycle:
+    """From 1/25 of the learning rate up to it, then down to 0, both along half a cosine (Smith & Topin 2018).
 
-    def factor(step: int) -> float:
-        peak = warmup * total_steps
-        if step < peak:
-            return 1 / 25 + (1 - 1 / 25) * _half_cosine(1 - step / peak)
-        return _half_cosine((step - peak) / max(1, total_steps - peak))
+    Args:
+        warmup: fraction of the steps in which the learning rate rises, in [0, 1].
+    """
 
-    return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+    warmup: float = 0.25
 
+    needs_validation: ClassVar[bool] = False
 
-def cosine(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0) -> dict[str, Any]:
-    """Up from 0 in a straight line over the fraction ``warmup`` of the steps, then down along half a cosine
-    (Loshchilov & Hutter 2017)."""
+    def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+        peak = self.warmup * total_steps  # the step with the maximum learning rate
 
-    def factor(step: int) -> float:
-        peak = warmup * total_steps
-        if step < peak:
-            return (step + 1) / (peak + 1)
-        return _half_cosine((step - peak) / max(1, total_steps - peak))
+        def factor(step: int) -> float:
+            # Half a cosine up from 1/25, then half a cosine down to 0.
+            if step < peak:
+                return 1 / 25 + (1 - 1 / 25) * _half_cosine(1 - step / peak)
+            return _half_cosine((step - peak) / max(1, total_steps - peak))
 
-    return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+        return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
 
 
-def plateau(optimizer: Optimizer, total_steps: int, *, factor: float = 0.1, patience: int = 3) -> dict[str, Any]:
-    """Times ``factor`` whenever the validation loss has not fallen for ``patience`` epochs."""
-    scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
-    return {"scheduler": scheduler, "interval": "epoch", "monitor": "val/loss"}
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Up from 0 in a straight line, then down to 0 along half a cosine (Loshchilov & Hutter 2017).
+
+    Args:
+        warmup: fraction of the steps in which the learning rate rises, in [0, 1].
+    """
+
+    warmup: float = 0.0
+
+    needs_validation: ClassVar[bool] = False
+
+    def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+        peak = self.warmup * total_steps  # the step with the maximum learning rate
+
+        def factor(step: int) -> float:
+            # A straight line up, of which the first step is already above 0; then half a cosine down to 0.
+            if step < peak:
+                return (step + 1) / (peak + 1)
+            return _half_cosine((step - peak) / max(1, total_steps - peak))
+
+        return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plateau:
+    """Multiplies the learning rate whenever the validation loss has stopped falling.
+
+    Args:
+        factor: that it is multiplied by, in (0, 1).
+        patience: number of epochs without a lower validation loss before that.
+    """
+
+    factor: float = 0.1
+    patience: int = 3
+
+    needs_validation: ClassVar[bool] = True
+
+    def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+        # Lightning calls it with the monitored value at the end of every epoch.
+        scheduler = ReduceLROnPlateau(optimizer, factor=self.factor, patience=self.patience)
+        return {"scheduler": scheduler, "interval": "epoch", "monitor": "val/loss"}
 
 
 def _half_cosine(fraction: float) -> float:
-    return (1 + cos(pi * min(1.0, fraction))) / 2  # 1 at 0, 0 at 1
+    """1 at 0, 0 at 1 and beyond."""
+    return (1 + cos(pi * min(1.0, fraction))) / 2

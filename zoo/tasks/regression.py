@@ -1,26 +1,36 @@
-"""Supervised regression of the whole net."""
+"""Regression: the whole net is trained to predict real numbers.
 
+May import Lightning, torchmetrics, `zoo.losses` and its neighbors in this folder.
+"""
+
+from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from zoo.losses import regression_loss
-from zoo.tasks.fitting import Fitting
 from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.tasks.supervised import SupervisedTask
 
 
-class Regression(Fitting):
-    """Fits real-valued targets by gradient descent; measures mean squared and mean absolute error.
+class Regression(SupervisedTask):
+    """Trains a net on real-valued targets by gradient descent; measures mean squared and mean absolute error.
+
+    Batches are ``(x, y)``: x is N x in_shape, y is N x targets.
 
     Args:
         net: N x in_shape -> N x targets.
-        layer: None; one layer alone has no targets.
+        layer: must be None; one layer alone has no targets.
         loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`).
-        optimization: optimizer and learning-rate course; None for evaluation only.
+        policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
+        unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen.
+        head_lr_factor: learning rate of the head, relative to the optimizer's.
+        layer_decay: learning-rate factor from one layer to the next one below.
+        optimization: optimizer and learning-rate schedule; None for evaluation only.
 
     Raises:
-        ValueError: an unknown loss, or a ``layer``.
+        ValueError: an unknown loss or policy, a ``layer``, or a number out of range.
     """
 
     targets: ClassVar[str] = "values"
@@ -33,19 +43,38 @@ class Regression(Fitting):
         layer: int | None = None,
         *,
         loss: str = "mse",
+        policy: str = "full",
+        unfreeze_at: Sequence[int] = (1,),
+        head_lr_factor: float = 1.0,
+        layer_decay: float = 1.0,
         optimization: Optimization | None = None,
     ):
-        super().__init__()
-        if layer is not None:
-            raise ValueError("regression fits the whole net; use the schedule joint")
-        self.net, self.optimization = net, optimization
-        self.loss_name, self.loss = loss, regression_loss(loss)
+        super().__init__(
+            net,
+            layer,
+            optimization=optimization,
+            policy=policy,
+            unfreeze_at=unfreeze_at,
+            head_lr_factor=head_lr_factor,
+            layer_decay=layer_decay,
+        )
+        # The loss that is trained and measured.
+        self.loss_name = loss
+        self.loss = regression_loss(loss)
+        # Two errors that can be compared between losses. Each split has metrics of its own.
         metrics = MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()})
-        self.val_metrics, self.test_metrics = metrics.clone(prefix="val/"), metrics.clone(prefix="test/")
+        self.val_metrics = metrics.clone(prefix="val/")
+        self.test_metrics = metrics.clone(prefix="test/")
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """In the order of the net: optimizer states in the checkpoints of earlier runs go by position."""
+        trainable = set(super().trainable_parameters())
+        return [parameter for parameter in self.net.parameters() if parameter in trainable]
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        loss = self.loss(self.net(x), y)
+        # The mean over the batch.
+        loss = self.loss(self.outputs(x), y)
         if is_logging_step(self):
             self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -56,9 +85,11 @@ class Regression(Fitting):
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._measure(batch, "test", self.test_metrics)
 
-    def _measure(self, batch: tuple[Tensor, Tensor], part: str, metrics: MetricCollection) -> None:
+    def _measure(self, batch: tuple[Tensor, Tensor], split: str, metrics: MetricCollection) -> None:
+        """Update and log the metrics of a split ("val" or "test")."""
         x, y = batch
-        outputs = self.net(x)
+        outputs = self.outputs(x)  # N x targets
+        # torchmetrics reshapes its inputs by `view`, which needs contiguous memory.
         metrics.update(outputs.contiguous(), y)
-        self.log_mean(f"{part}/loss", self.loss(outputs, y), len(y))
-        self.log_dict(metrics, prog_bar=part == "val", batch_size=len(y))
+        self.log_mean(f"{split}/loss", self.loss(outputs, y), len(y))
+        self.log_dict(metrics, prog_bar=split == "val", batch_size=len(y))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from zoo.tasks.fitting import Fitting
+from zoo.tasks.task import Task
 
 NO_TARGETS = "none"
 FP16 = {"16-mixed": "free energies and their differences leave float16's range; use bf16-mixed or 32-true"}
@@ -45,7 +45,7 @@ def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
     return (x.flatten(1) - reconstruction.flatten(1)).square().sum(dim=1)
 
 
-def log_generative(task: Fitting, net: nn.Module, x: Tensor, y: Tensor, *, part: str) -> None:
+def log_generative(task: Task, net: nn.Module, x: Tensor, y: Tensor, *, part: str) -> None:
     """Log what a net (or one machine of a stack, x being its inputs) is measured by, when it has no loss.
 
     - ``reconstruction_error``: squared error of `net.reconstruct`, summed over pixels.

@@ -56,21 +56,21 @@ def net(node: DictConfig, splits: Splits, *, dataset: str) -> nn.Module:
         for key in ("patience", "stop_below"):
             if stage[key] is not None and splits.validation is None:
                 raise ValueError(f"{key} needs a validation part: set dataset.validation, or {key} to null")
-        if stage.lr_schedule._target_.endswith(".plateau") and splits.validation is None:
+        if stage.lr_schedule._target_.endswith(".Plateau") and splits.validation is None:
             raise ValueError(
                 "lr_schedule plateau needs a validation part: set dataset.validation, or another lr_schedule"
             )
         target, arguments = config.check(stage.task, where="task")
         task = cast("type[Task]", target)
-        if not getattr(task, "validation_loss", True):
+        if not task.has_validation_loss:
             if stage.stop_below is not None:
                 raise ValueError(f"stop_below: {task.__name__} has no loss to go by; set it to null")
-            if stage.lr_schedule._target_.endswith(".plateau"):
+            if stage.lr_schedule._target_.endswith(".Plateau"):
                 raise ValueError(
                     f"lr_schedule plateau: {task.__name__} has no loss to go by; choose another lr_schedule"
                 )
-        if arguments.get("flips") and len(splits.shape) != 3:
-            raise ValueError(f"{pair}: flips are for pictures, the data are {shape_text(splits.shape)}")
+        if arguments.get("mirror_average") and len(splits.shape) != 3:
+            raise ValueError(f"{pair}: mirror_average is for images, the data are {shape_text(splits.shape)}")
         kind = "classes" if splits.classes else "values"
         if task.targets not in ("none", kind):
             words = {"classes": "class labels", "values": "real target values"}
@@ -97,6 +97,6 @@ def net(node: DictConfig, splits: Splits, *, dataset: str) -> nn.Module:
 def refuse_precision(stage: DictConfig, precision: str) -> None:
     """Raise ValueError where a stage's task cannot work at the accelerator's precision."""
     task, _ = config.check(stage.task, where="task")
-    reason = getattr(task, "refused_precisions", {}).get(precision)
+    reason = task.refused_precisions.get(precision)
     if reason:
         raise ValueError(f"accelerator.precision={precision}: {reason} ({task.__name__})")

@@ -18,7 +18,7 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
 from zoo.plots.latent import LATENT_MAPS
 from zoo.tasks import Classification, Regression, Task
-from zoo.tasks.encoded import Encoded
+from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import Optimization
 from zoo.training import checks as prepare
 from zoo.training.feature_cache import encoded
@@ -41,7 +41,7 @@ class Stage:
         where = f"model.stages.{self.name}"
         optimization = Optimization(
             optimizer=partial(config.build, self.config.optimizer, where=f"{where}.optimizer"),
-            lr_schedule=partial(config.build, self.config.lr_schedule),
+            lr_schedule=config.build(self.config.lr_schedule),
             total_steps=self.config.epochs
             * batches(len(self.splits.train), self.config.batch_size, drop_single=self.drop_single),
         )
@@ -53,8 +53,8 @@ class Stage:
         self, task: Task, preprocess: Preprocess, device: torch.device, *, workers: int
     ) -> tuple[Splits, Preprocess] | None:
         """What a task about a layer learns from, the codes of those below, where they are to be computed beforehand."""
-        inputs = getattr(task, "inputs", None)
-        if not isinstance(inputs, Encoded) or not inputs.depth or not self.config.encode_once:
+        inputs = task.layer_input
+        if not isinstance(inputs, LayerInput) or not inputs.depth or not self.config.encode_once:
             return None
         codes = encoded(task.net, self.splits, preprocess, depth=inputs.depth, device=device, workers=workers)
         inputs.ready = codes is not None
@@ -139,7 +139,7 @@ def rehearse(cfg: DictConfig, stages: list[Stage], net: nn.Module, splits: Split
         prepare.refuse_precision(stage.config, cfg.accelerator.precision)
         for _, task in stage.fits(net):
             task.configure_optimizers()
-            begins = {part.name: part.begin for part in getattr(task, "parts", ())}
+            begins = task.training_plan()
             if set(begins.values()) > {0}:
                 plan = ", ".join(f"{n} {'never' if e is None else f'from epoch {e}'}" for n, e in begins.items())
                 plans.append(f"{stage.name}: {plan}")
@@ -147,7 +147,7 @@ def rehearse(cfg: DictConfig, stages: list[Stage], net: nn.Module, splits: Split
                 continue
             raw = prepare.sample(splits) if raw is None else raw
             try:
-                task.check(preprocess(raw[:CHECKED] if raw.dtype == torch.uint8 else raw))
+                task.check_inputs(preprocess(raw[:CHECKED] if raw.dtype == torch.uint8 else raw))
             except ValueError as error:
                 raise ValueError(f"model {cfg.model.name} with dataset {cfg.dataset.name}: {error}") from error
     return plans

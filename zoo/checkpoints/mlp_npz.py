@@ -1,0 +1,88 @@
+"""Weights of a multi-layer perceptron from a NumPy archive, such as a net written in plain NumPy leaves.
+
+May import models. NumPy is imported when a file is read.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from zoo.models.mlp import MLP
+
+
+def load_mlp(path: str | Path, *, activation: str = "sigmoid", output_activation: str = "identity") -> MLP:
+    """An MLP, in evaluation mode, with the weights ``W1, b1, W2, b2, …`` of a NumPy archive.
+
+    It computes ``activation(x @ W1 + b1) @ W2 + b2`` (and so on), as NumPy does.
+
+    Args:
+        path: a ``.npz`` file; each W is a matrix inputs x outputs, each b a vector of its outputs.
+        activation: after each hidden layer, by name (`zoo.models.ACTIVATIONS`), without maxout.
+        output_activation: after the head, without maxout.
+
+    Raises:
+        ValueError: the file is not such an archive, a matrix or bias is missing, the shapes do not fit each other, or
+            maxout is asked for, whose pieces these names leave open; the message names the array.
+    """
+    if "maxout" in (activation, output_activation):
+        raise ValueError("weights of maxout units are not stored as W1, b1, …")
+    arrays = _read(path)
+    _check(arrays, path)
+
+    # Build a net of the same widths.
+    depth = len(arrays) // 2
+    weights = [arrays[f"W{k}"] for k in range(1, depth + 1)]
+    net = MLP(
+        in_shape=weights[0].shape[:1],
+        num_classes=weights[-1].shape[1],
+        hidden=[weight.shape[1] for weight in weights[:-1]],
+        activation=activation,
+        output_activation=output_activation,
+    )
+    net = net.to(weights[0].dtype)
+
+    # Copy the arrays into it. torch keeps matrices as outputs x inputs.
+    linears = [module for module in net.modules() if isinstance(module, nn.Linear)]
+    with torch.no_grad():
+        for k, linear in enumerate(linears, start=1):
+            linear.weight.copy_(arrays[f"W{k}"].T)
+            linear.bias.copy_(arrays[f"b{k}"])
+    return net.eval()
+
+
+def _read(path: str | Path) -> dict[str, Tensor]:
+    """The arrays of an archive by name; pickled objects are refused."""
+    from zipfile import BadZipFile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: torch.from_numpy(archive[name]) for name in archive.files}
+    except (ValueError, TypeError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path}: not a readable .npz archive of plain arrays ({error})") from error
+
+
+def _check(arrays: dict[str, Tensor], path: str | Path) -> None:
+    """Raise ValueError unless the arrays are W1, b1, W2, b2, … with shapes that fit each other."""
+    # The names: as many biases as matrices, numbered from 1.
+    depth = sum(name.startswith("W") for name in arrays)
+    expected = [f"{kind}{k}" for k in range(1, depth + 1) for kind in "Wb"]
+    if not expected or sorted(arrays) != sorted(expected):
+        raise ValueError(f"{path}: expected the arrays W1, b1, W2, b2, …, found {', '.join(sorted(arrays))}")
+
+    # The kinds: matrices and vectors of real numbers.
+    for name, array in arrays.items():
+        dimensions = 2 if name.startswith("W") else 1
+        if not array.is_floating_point() or array.dim() != dimensions:
+            raise ValueError(f"{path}: every W must be a matrix and every b a vector, of real numbers")
+
+    # The shapes: each matrix takes what the one before it gives.
+    inputs = arrays["W1"].shape[0]
+    for k in range(1, depth + 1):
+        weight = arrays[f"W{k}"]
+        bias = arrays[f"b{k}"]
+        if weight.shape[0] != inputs or bias.shape != weight.shape[1:]:
+            raise ValueError(f"{path}: W{k} {tuple(weight.shape)} and b{k} do not fit {inputs} inputs")
+        inputs = weight.shape[1]
