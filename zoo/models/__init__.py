@@ -6,7 +6,7 @@ code have ``reconstruct(x)``, and ``sample(n)`` where they are a distribution; w
 """
 
 from zoo.models.activations import ACTIVATIONS, activation
-from zoo.models.autoencoder import Autoencoder, StackedAutoencoder
+from zoo.models.autoencoder import Autoencoder
 from zoo.models.dbn import DBN
 from zoo.models.fixed_conv import KERNELS, FixedConv
 from zoo.models.inception import GoogLeNet, InceptionBlock, InceptionSmall
@@ -14,6 +14,7 @@ from zoo.models.lenet import LeNet, LeNet5
 from zoo.models.lenet1998 import LeNet1998
 from zoo.models.mlp import MLP
 from zoo.models.rbm import RBM
+from zoo.models.stacked_autoencoder import StackedAutoencoder
 from zoo.models.torchvision_net import TorchvisionNet, resnet
 
 __all__ = [

@@ -15,9 +15,9 @@ from torchmetrics.classification import (
 
 from zoo.losses import classification_loss, probabilities
 from zoo.tasks import freezing as finetune
-from zoo.tasks.encoded import Encoded
-from zoo.tasks.fitting import Fitting
+from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.tasks.task import Task
 
 
 @runtime_checkable
@@ -36,7 +36,7 @@ class AuxiliaryClassifier(Protocol):
     def forward_with_auxiliaries(self, x: Tensor) -> tuple[Tensor, list[Tensor]]: ...
 
 
-class Classification(Fitting):
+class Classification(Task):
     """Fits a classifier by gradient descent; measures accuracy, macro-F1 and expected calibration error.
 
     Args:
@@ -57,6 +57,7 @@ class Classification(Fitting):
     targets: ClassVar[str] = "classes"
     monitor: ClassVar[str] = "val/accuracy"
     mode: ClassVar[str] = "max"
+    layer_input: LayerInput
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class Classification(Fitting):
         )
         self.frozen: list[finetune.Part] = []
         # Where the head alone ever learns, the codes that it reads are constants, which may be computed beforehand.
-        self.inputs = Encoded(net, len(net.layers) if policy == "head" else 0)  # type: ignore[arg-type]
+        self.layer_input = LayerInput(net, len(net.layers) if policy == "head" else 0)  # type: ignore[arg-type]
         self.has_auxiliaries = isinstance(net, AuxiliaryClassifier) and bool(auxiliary_weight) and policy != "head"
         self.loss = self.training_loss = classification_loss(loss, label_smoothing=label_smoothing)
         if class_weights:  # refused here, where nothing has begun, for another loss
@@ -101,14 +102,14 @@ class Classification(Fitting):
         self._confusion = MulticlassConfusionMatrix(num_classes)
         self.confusion: list[list[int]] = []  # after a test: counts, classes x classes, rows the true class
 
-    def fitted(self) -> list[nn.Parameter]:
+    def trainable_parameters(self) -> list[nn.Parameter]:
         """The parameters of all parts that ever learn."""
         return [p for part in self.parts if part.begin is not None for p in part.parameters]
 
-    def groups(self) -> list[Any]:
+    def parameter_groups(self) -> list[Any]:
         """One group for each part that ever learns, all there from the start; a plain list where they are alike."""
         if all(part.begin == 0 and part.lr_factor == 1 for part in self.parts):
-            return self.fitted()
+            return self.trainable_parameters()
         return [
             {"params": list(part.parameters), "lr_factor": part.lr_factor, "name": part.name}
             for part in self.parts
@@ -176,7 +177,7 @@ class Classification(Fitting):
 
     def outputs(self, x: Tensor) -> Tensor:
         """Of images, or of their codes where those were computed beforehand: N x classes."""
-        if not self.inputs.ready:
+        if not self.layer_input.ready:
             return self.net(x)
         return getattr(self.net, "output_activation", nn.Identity())(self.net.head(x))  # type: ignore[operator]
 
@@ -195,7 +196,7 @@ class Classification(Fitting):
         x, y = batch
         outputs = self.outputs(x)
         predicted = probabilities(outputs.float(), self.loss_name)  # N x classes
-        if self.flips and not self.inputs.ready:
+        if self.flips and not self.layer_input.ready:
             predicted = (predicted + probabilities(self.net(x.flip(-1)).float(), self.loss_name)) / 2
         metrics.update(predicted, y)
         self.log_mean(f"{part}/loss", self.loss(outputs, y), len(y))

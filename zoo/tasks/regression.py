@@ -6,11 +6,11 @@ from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from zoo.losses import regression_loss
-from zoo.tasks.fitting import Fitting
 from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.tasks.task import Task
 
 
-class Regression(Fitting):
+class Regression(Task):
     """Fits real-valued targets by gradient descent; measures mean squared and mean absolute error.
 
     Args:

@@ -62,7 +62,7 @@ def net(node: DictConfig, splits: Splits, *, dataset: str) -> nn.Module:
             )
         target, arguments = config.check(stage.task, where="task")
         task = cast("type[Task]", target)
-        if not getattr(task, "validation_loss", True):
+        if not task.has_validation_loss:
             if stage.stop_below is not None:
                 raise ValueError(f"stop_below: {task.__name__} has no loss to go by; set it to null")
             if stage.lr_schedule._target_.endswith(".plateau"):

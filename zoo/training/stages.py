@@ -18,7 +18,6 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
 from zoo.plots import images as pictures
 from zoo.tasks import Classification, Regression, Task
-from zoo.tasks.encoded import Encoded
 from zoo.tasks.optimization import Optimization
 from zoo.training import checks as prepare
 from zoo.training.feature_cache import encoded
@@ -53,8 +52,8 @@ class Stage:
         self, task: Task, preprocess: Preprocess, device: torch.device, *, workers: int
     ) -> tuple[Splits, Preprocess] | None:
         """What a task about a layer learns from, the codes of those below, where they are to be computed beforehand."""
-        inputs = getattr(task, "inputs", None)
-        if not isinstance(inputs, Encoded) or not inputs.depth or not self.config.encode_once:
+        inputs = task.layer_input
+        if inputs is None or not inputs.depth or not self.config.encode_once:
             return None
         codes = encoded(task.net, self.splits, preprocess, depth=inputs.depth, device=device, workers=workers)
         inputs.ready = codes is not None
@@ -147,7 +146,7 @@ def rehearse(cfg: DictConfig, stages: list[Stage], net: nn.Module, splits: Split
                 continue
             raw = prepare.sample(splits) if raw is None else raw
             try:
-                task.check(preprocess(raw[:CHECKED] if raw.dtype == torch.uint8 else raw))
+                task.check_inputs(preprocess(raw[:CHECKED] if raw.dtype == torch.uint8 else raw))
             except ValueError as error:
                 raise ValueError(f"model {cfg.model.name} with dataset {cfg.dataset.name}: {error}") from error
     return plans
