@@ -9,10 +9,12 @@ Shapes: N examples, K classes, V visible and H hidden units of a layer.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from zoo.models.units import Units
 
 HEADS = ("head", "auxiliaries")  # the submodules of a net that depend on its classes
 
@@ -139,45 +141,6 @@ class ChangesConfig(Protocol):
         ...
 
 
-class Units(Protocol):
-    """One layer of units of an RBM: the distribution of their states u, given their inputs a.
-
-    The distribution is p(u | a) = exp(signal(u)·(a - bias) - energy(u, bias)) / Σ_u exp(…), where a is the bias plus
-    what the other layer sends. ``binary``: whether states are zeros and ones, and means lie in [0, 1].
-    """
-
-    @property
-    def binary(self) -> bool: ...
-
-    def mean(self, a: Tensor) -> Tensor:
-        """E[u | a], N x U."""
-        ...
-
-    def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """u ~ p(u | a), N x U."""
-        ...
-
-    def signal(self, u: Tensor) -> Tensor:
-        """What the units send through the weights to the other layer, N x U."""
-        ...
-
-    def energy(self, u: Tensor, bias: Tensor) -> Tensor:
-        """The term of the energy that concerns these units alone, N."""
-        ...
-
-    def log_sum(self, a: Tensor, bias: Tensor) -> Tensor:
-        """log Σ_u exp(signal(u)·(a - bias) - energy(u, bias)): one value for each independent unit or group, N x G."""
-        ...
-
-    def log_prob(self, u: Tensor, a: Tensor) -> Tensor:
-        """log p(u | a), N."""
-        ...
-
-    def noise(self, n: int, bias: Tensor) -> Tensor:
-        """States to start Gibbs chains from, n x U."""
-        ...
-
-
 @runtime_checkable
 class RBMLayer(Protocol):
     """An RBM, by itself or as one layer of a stack: all that contrastive divergence needs.
@@ -185,8 +148,8 @@ class RBMLayer(Protocol):
     v is N x V: an RBM over images receives them flattened. h is N x ``hidden_shape``.
     """
 
-    visible: Units
-    hidden: Units
+    visible: "Units"
+    hidden: "Units"
 
     @property
     def visible_shape(self) -> tuple[int, ...]:
@@ -244,7 +207,7 @@ class Centering(Protocol):
 class HasPseudoLikelihood(Protocol):
     """An RBM that can estimate the pseudo-likelihood, provided its visible units are binary and none is a label."""
 
-    visible: Units
+    visible: "Units"
     label_units: int
 
     def pseudo_log_likelihood(self, v: Tensor, flips: Tensor) -> Tensor: ...

@@ -195,7 +195,11 @@ def test_a_stack_gives_the_machine_of_each_layer():
         rbm = net.rbm(k)
         assert rbm.weight is layer.weight
         assert rbm.hidden.binary == (k < 2)
-        assert [id(p) for p in rbm.energy_parameters()] == [id(layer.weight), id(layer.visible_bias), id(layer.hidden_bias)]
+        assert [id(p) for p in rbm.energy_parameters()] == [
+            id(layer.weight),
+            id(layer.visible_bias),
+            id(layer.hidden_bias),
+        ]
 
 
 @pytest.mark.parametrize("options", [{"activation": "relu"}, {"output_activation": "tanh"}])

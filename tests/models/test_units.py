@@ -29,7 +29,7 @@ def binary(n):
 
 def states(kind):
     """All states of the units, S x U, and the logarithm of the weight of each in a sum or an integral."""
-    units, n = KINDS[kind]
+    _, n = KINDS[kind]
     if kind == "bernoulli":
         return binary(n), 0.0
     if kind == "softmax":
@@ -78,7 +78,7 @@ def test_mean_is_the_mean_of_all_states(kind):
 
 @EVERY_KIND
 def test_log_prob_is_the_term_of_the_state_less_the_sum(kind):
-    units, a, bias = given(kind)
+    units, a, _ = given(kind)
     u, terms = exponents(kind)
     _, log_weight = states(kind)
     picked = np.random.default_rng(0).permutation(len(u))[:3]

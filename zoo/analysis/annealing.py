@@ -63,6 +63,7 @@ def log_weights(
         paths.append(_Path(rbm, visible, hidden, generator))
     shares = [(chains + k) // len(paths) for k in range(len(paths))]
 
+    # Where the chains start, and in which direction they go.
     if down:
         betas = _betas(temperatures)[::-1]
         starts = _samples(paths, shares, burn_in, data)
@@ -72,6 +73,7 @@ def log_weights(
         starts = [path.base_samples(share) for path, share in zip(paths, shares, strict=True)]
         sign = 1
 
+    # Collect the weights, each times the partition function of its base-rate model.
     weights = []
     for path, v in zip(paths, starts, strict=True):
         _, collected = path.run(v, betas)
@@ -98,6 +100,7 @@ def _rates(rbm: RBM, data: Tensor | None) -> tuple[Tensor, Tensor]:
         """Of the mean of p, N x U, smoothed so that no unit is certainly on or off."""
         return torch.logit((p.mean(dim=0) * len(p) + 1) / (len(p) + 2))
 
+    # Bernoulli units: the logits of the rates; Gaussian units: the means.
     v = data.flatten(1).to(rbm.weight)  # N x pixels
     visible = logits(v) if rbm.visible.binary else v.mean(dim=0)
     if rbm.label_units:
@@ -114,6 +117,7 @@ def _samples(paths: list["_Path"], shares: list[int], burn_in: int, data: Tensor
     They are the ends of chains that go up, or data in place of those of the first path, drawn by their weights and
     moved by ``burn_in`` Gibbs steps.
     """
+    # Chains from every base-rate model up to the RBM; their weights say how much each end counts.
     first = paths[0]
     total = sum(shares)
     ends = []

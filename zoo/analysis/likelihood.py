@@ -40,6 +40,7 @@ class Estimate:
     def interval(self) -> tuple[float, float]:
         """Three standard errors of the mean weight to either side, carried through the logarithm: open where the
         error is a third of the mean weight or more."""
+        # log(mean ± 3 errors of it); below 0 the logarithm is minus infinity.
         value = float(self.value.detach())
         spread = 3 * self.standard_error
         small = log(1 - spread) if spread < 1 else -inf
@@ -76,6 +77,7 @@ def log_partition(
         ValueError: an unknown method, exact for too large an RBM, annealing of Gaussian hidden units, or too few chains
             or temperatures.
     """
+    # Refuse what the method cannot do; the exact sum has no further options.
     if method not in METHODS:
         raise ValueError(f"method={method}: choose one of: {', '.join(METHODS)}")
     if method == "exact":
@@ -127,6 +129,7 @@ def log_likelihood(
     Raises:
         ValueError: values other than 0 and 1 for Bernoulli units; or as `log_partition` where ``log_z`` is None.
     """
+    # The lowest RBM sees the data, the top one has the partition function.
     if isinstance(model, DBN):
         lowest, top = model.rbm(0), model.top
     else:
@@ -172,6 +175,7 @@ def _unnormalized(rbm: RBM, v: Tensor) -> Tensor:
     """log Σ_h [Σ_labels] exp(-E), N. v is N x pixels."""
     if not rbm.label_units:
         return -rbm.free_energy(v)
+    # log Σ_y exp(-F([v, y])), with the free energy of no label taken out of the sum.
     no_label = F.pad(v, (0, rbm.label_units))  # N x V
     return rbm.class_logits(v).logsumexp(dim=1) - rbm.free_energy(no_label)
 

@@ -63,6 +63,7 @@ class Autoencoder(nn.Module):
         check_widths(in_shape=in_shape, hidden=hidden)
         if pieces(activation) > 1 or pieces(output_activation) > 1:
             raise ValueError("maxout has several pieces per unit, which a decoder cannot invert; choose another")
+        # What the arguments say, for those who ask the net later.
         self.in_shape = tuple(in_shape)
         self.num_classes: int | None = None
         self.activation_name = activation
@@ -94,6 +95,7 @@ class Autoencoder(nn.Module):
 
     def decode(self, h: Tensor, *, activate: bool = True) -> Tensor:
         """N x H -> N x V; without ``activate`` the pre-activations of the output (of a sigmoid: logits)."""
+        # The transposed encoder, or a matrix of its own.
         weight = self.weight.t() if self.decoder_weight is None else self.decoder_weight  # V x H
         a = F.linear(h, weight, self.visible_bias)  # N x V
         return self.output_activation(a) if activate else a
@@ -148,11 +150,13 @@ class AutoencoderRBM(BoltzmannEquations):
     """
 
     def __init__(self, layer: Autoencoder):
+        # Sigmoid and identity are the means of the two kinds of units; no other activation is.
         names = (layer.output_activation_name, layer.activation_name)
         if any(name not in ("sigmoid", "identity") for name in names):
             raise ValueError(f"activations {' and '.join(names)}: an RBM has sigmoid (or identity) units")
         if names == ("identity", "identity"):
             raise ValueError("gaussian visible units go with bernoulli hidden units: one activation must be sigmoid")
+        # The parameters are the autoencoder's own, not copies.
         self.in_shape = layer.in_shape
         self.weight = layer.weight
         self.visible_bias = layer.visible_bias

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.protocols import Units
+from zoo.models.units import Units
 
 
 class BoltzmannEquations:
@@ -87,6 +87,7 @@ class BoltzmannEquations:
 
         ``labels``, N class numbers, are what the label units are held at.
         """
+        # The labels are held from the first step on.
         v = self._clamp_labels(v, labels)
         for _ in range(steps):
             v = self._clamp_labels(self.sample_visible(self.sample_hidden(v)), labels)
@@ -100,16 +101,19 @@ class BoltzmannEquations:
 
     def energy(self, v: Tensor, h: Tensor) -> Tensor:
         """E(v, h), N."""
+        # The joint term, h·W signal(v), and the terms of either layer by itself.
         joint = (h * F.linear(self.visible.signal(v), self.weight)).sum(dim=1)
         return self.visible.energy(v, self.visible_bias) + self.hidden.energy(h, self.hidden_bias) - joint
 
     def free_energy(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
         """F(v) = -log Σ_h exp(-E(v, h)), N. ``hidden_input`` saves computing it again."""
+        # Given v the hidden units are independent, so that the sum over their states is a product over units.
         a = self.hidden_input(v) if hidden_input is None else hidden_input
         return self.visible.energy(v, self.visible_bias) - self.hidden.log_sum(a, self.hidden_bias).sum(dim=1)
 
     def free_energy_of_hidden(self, h: Tensor) -> Tensor:
         """-log Σ_v exp(-E(v, h)), N: the free energy with the two layers exchanged."""
+        # The same, with the visible units independent given h.
         a = self.visible_input(h)  # N x V
         return self.hidden.energy(h, self.hidden_bias) - self.visible.log_sum(a, self.visible_bias).sum(dim=1)
 
@@ -146,6 +150,7 @@ class BoltzmannEquations:
         assert weight is not None
         assert visible is not None
         assert hidden is not None
+        # The weights first: their centered gradient is part of that of the biases.
         weight -= torch.outer(hidden_offset, visible) + torch.outer(hidden, mu)
         visible -= hidden_offset @ weight
         hidden -= weight @ mu

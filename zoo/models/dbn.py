@@ -74,6 +74,7 @@ class DBN(nn.Module):
         init: str = "normal",
     ):
         super().__init__()
+        # Check what the RBMs below do not check, and keep what others ask the net for.
         check_widths(in_shape=in_shape, hidden=hidden, num_classes=1 if num_classes is None else num_classes)
         if not hidden:
             raise ValueError("hidden=[] must name at least one hidden layer")
@@ -96,9 +97,11 @@ class DBN(nn.Module):
             )
             self.layers.append(rbm)
 
-        # For supervised fine-tuning: regularization and the head.
+        # Nothing is untied yet; the head below comes first, so that untying does not change its random weights.
         self.untied = False
         self.recognition = nn.ModuleList()
+
+        # For supervised fine-tuning: regularization and the head.
         self.input_dropout = nn.Dropout(input_dropout)
         self.dropout = nn.Dropout(dropout)
         self.input_noise = GaussianNoise(input_noise, name="input_noise")
@@ -128,6 +131,7 @@ class DBN(nn.Module):
         for k in range(depth):
             a = self.noise(self.recognition_input(h, k))
             h = self.dropout(torch.sigmoid(a))  # N x H_k
+        # The classes: by free energy, or by the head.
         return self.top.class_logits(h) if self.label_units else self.forward_head(h)
 
     def forward_head(self, features: Tensor) -> Tensor:
@@ -143,6 +147,7 @@ class DBN(nn.Module):
 
     def up(self, h: Tensor, layer: int) -> Tensor:
         """E[h_{k+1} | h_k] by the recognition weights, N x H; unknown labels contribute nothing."""
+        # A directed layer that was untied has its own weights; any other layer uses those of its RBM.
         if layer < len(self.recognition):
             return torch.sigmoid(self.recognition_input(h, layer))
         return self.rbm(layer).encode(h)
@@ -175,12 +180,14 @@ class DBN(nn.Module):
 
         Lower layers are sampled; the pixels are their means. ``labels``: n class numbers to sample for.
         """
+        # A single RBM generates in its last Gibbs step. A deeper net first finishes the chain at its top.
         if len(self.layers) == 1:
             return self.top.sample(n, steps, labels=labels)
         return self.generate(self.top.gibbs(self.top.noise(n), steps, labels=labels))
 
     def generate(self, v: Tensor) -> Tensor:
         """From states of the top RBM's visible units down to the means of the pixels, N x in_shape."""
+        # Draw the states of each layer below; of the pixels give the means.
         h, _ = self.top.split_labels(v)
         for k in reversed(range(len(self.layers) - 1)):
             mean = self.down(h, k)
@@ -202,6 +209,7 @@ class DBN(nn.Module):
         directed = [self.rbm(k) for k in range(len(self.layers) - 1)]
         if not all(rbm.visible.binary for rbm in directed):
             raise ValueError("the up-down algorithm is for bernoulli units in every layer")
+        # Copy weights and hidden biases of each directed layer into a linear map of its own.
         for rbm in directed:
             hidden, visible = rbm.weight.shape
             linear = nn.Linear(visible, hidden).to(rbm.weight)
@@ -218,6 +226,7 @@ class DBN(nn.Module):
     def reset_head(self, num_classes: int) -> None:
         """Replace the classes: a new head, or new label units."""
         self.num_classes = num_classes
+        # The classes are inside the top RBM, or above it.
         if self.label_units:
             self.top.reset_head(num_classes)
         else:
@@ -225,6 +234,7 @@ class DBN(nn.Module):
 
     def generative_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that `forward` does not use: visible biases and, once untied, all weights of the way down."""
+        # With label units, the free energy of the top RBM uses all of its parameters.
         depth = len(self.layers) - 1 if self.label_units else len(self.layers)
         for k in range(depth):
             if k < len(self.recognition):

@@ -60,7 +60,7 @@ class RBM(BoltzmannEquations, nn.Module):
         visible_bias: V.
         hidden_bias: H.
         log_variance: V, with Gaussian visible units only.
-        visible, hidden: the kinds of units, as `zoo.protocols.Units`.
+        visible, hidden: the kinds of units, as `zoo.models.units.Units`.
 
     Raises:
         ValueError: an unknown kind of unit or init, kinds that do not go together, or a width below 1.
@@ -80,6 +80,7 @@ class RBM(BoltzmannEquations, nn.Module):
         init: str = "normal",
     ):
         super().__init__()
+        # What the arguments say, for those who ask the net later.
         _check(in_shape, hidden, visible_units, hidden_units, learn_variance, label_units, init)
         self.in_shape = tuple(in_shape)
         self.num_classes = label_units or None
@@ -114,6 +115,7 @@ class RBM(BoltzmannEquations, nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x H, the hidden means; with label units N x K, logits of the classes."""
+        # With label units the net is a classifier, otherwise an encoder.
         return self.class_logits(x.flatten(1)) if self.label_units else self.encode(x)
 
     @torch.no_grad()
@@ -122,7 +124,9 @@ class RBM(BoltzmannEquations, nn.Module):
 
         The last step gives p(v = 1 | h) rather than zeros and ones. ``labels``: n class numbers to sample for.
         """
-        return self.generate(self.gibbs(self.noise(n), steps - 1, labels=labels))
+        # All steps but one are Gibbs sampling; the last ends in means.
+        v = self.gibbs(self.noise(n), steps - 1, labels=labels)  # n x V
+        return self.generate(v)
 
     def generate(self, v: Tensor) -> Tensor:
         """One more step, from states of the visible units to means of the pixels: N x V -> N x in_shape."""
@@ -136,6 +140,7 @@ class RBM(BoltzmannEquations, nn.Module):
         """
         if not self.label_units:
             raise ValueError("this RBM has no label units, and so no classes to replace")
+        # The new number of classes, also for the units that know it.
         self.num_classes = num_classes
         self.label_units = num_classes
         self.visible = WithLabels(num_classes)
@@ -167,15 +172,17 @@ def _check(
     init: str,
 ) -> None:
     """Raise ValueError for arguments of `RBM` that cannot work, alone or together."""
+    # Each argument alone.
     check_widths(in_shape=in_shape, hidden=hidden)
     for name, kind in {"visible_units": visible_units, "hidden_units": hidden_units}.items():
         if kind not in KINDS:
             raise ValueError(f"{name}={kind}: choose one of: {', '.join(KINDS)}")
     if label_units < 0:
         raise ValueError(f"label_units={label_units} must be 0 (none) or the number of classes")
-    if visible_units == "gaussian" and (hidden_units == "gaussian" or label_units):
-        raise ValueError("gaussian visible units go with bernoulli hidden units and without label units")
     if init not in INITS:
         raise ValueError(f"unknown init {init!r}; choose normal or xavier")
+    # Arguments together.
+    if visible_units == "gaussian" and (hidden_units == "gaussian" or label_units):
+        raise ValueError("gaussian visible units go with bernoulli hidden units and without label units")
     if learn_variance and visible_units != "gaussian":
         raise ValueError("learn_variance is for gaussian visible units")

@@ -94,6 +94,7 @@ class StackedAutoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x num_classes logits; without a head the last hidden layer, N x H_L."""
+        # Dropout and noise act in training only, where the head is trained; `encode` never has them.
         h = self.input_noise(self.input_dropout(x.flatten(1)))  # N x V
         for k in range(len(self.layers)):
             layer = self.autoencoder(k)
@@ -107,6 +108,7 @@ class StackedAutoencoder(nn.Module):
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """N x in_shape -> N x H_depth, the output of layer ``depth`` (None: the last; 0: the flat input)."""
+        # Up through the first ``depth`` layers.
         h = x.flatten(1)
         for layer in islice(self.layers, depth):
             h = layer(h)
@@ -114,6 +116,7 @@ class StackedAutoencoder(nn.Module):
 
     def decode(self, h: Tensor, depth: int | None = None, *, activate: bool = True) -> Tensor:
         """N x H_depth, the output of layer ``depth`` (None: the last) -> N x V, as `Autoencoder.decode`."""
+        # Down from layer ``depth``.
         top = len(self.layers) if depth is None else depth
         for k in reversed(range(top)):
             # Only the lowest layer, whose output is the reconstruction, may leave its activation out.

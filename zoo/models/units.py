@@ -1,6 +1,6 @@
 """The kinds of units of an RBM: how the units of one layer behave, given the inputs that they receive.
 
-Each kind is a small object without parameters that answers the questions of `zoo.protocols.Units`. An RBM asks its two
+Each kind is a small object without parameters that answers the questions of `Units`. An RBM asks its two
 layers and never what kind they are. `boltzmann.py` shows how the answers combine. Imports torch only.
 
     kind              states              energy(u, bias)        p(u | a)
@@ -19,6 +19,45 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+class Units(Protocol):
+    """One layer of units of an RBM: the distribution of their states u, given their inputs a.
+
+    The distribution is p(u | a) = exp(signal(u)·(a - bias) - energy(u, bias)) / Σ_u exp(…), where a is the bias plus
+    what the other layer sends. ``binary``: whether states are zeros and ones, and means lie in [0, 1].
+    """
+
+    @property
+    def binary(self) -> bool: ...
+
+    def mean(self, a: Tensor) -> Tensor:
+        """E[u | a], N x U."""
+        ...
+
+    def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """u ~ p(u | a), N x U."""
+        ...
+
+    def signal(self, u: Tensor) -> Tensor:
+        """What the units send through the weights to the other layer, N x U."""
+        ...
+
+    def energy(self, u: Tensor, bias: Tensor) -> Tensor:
+        """The term of the energy that concerns these units alone, N."""
+        ...
+
+    def log_sum(self, a: Tensor, bias: Tensor) -> Tensor:
+        """log Σ_u exp(signal(u)·(a - bias) - energy(u, bias)): one value for each independent unit or group, N x G."""
+        ...
+
+    def log_prob(self, u: Tensor, a: Tensor) -> Tensor:
+        """log p(u | a), N."""
+        ...
+
+    def noise(self, n: int, bias: Tensor) -> Tensor:
+        """States to start Gibbs chains from, n x U."""
+        ...
 
 
 class Bernoulli:

@@ -76,6 +76,7 @@ class ContrastiveDivergence(GenerativeTask):
             raise ValueError(f"chains={chains} must be >= 1")
         if not 0 < sparsity_target < 1:
             raise ValueError(f"sparsity_target={sparsity_target} must be in (0, 1)")
+        # What is trained, and the options.
         self.net = net
         self.layer = layer
         self.optimization = optimization
@@ -131,6 +132,7 @@ class ContrastiveDivergence(GenerativeTask):
 
     def parameter_groups(self) -> list[Any]:
         """Weights with weight decay, biases without; the learning rate is smaller for Gaussian units."""
+        # Biases are vectors; Gaussian units have no bound, so that a large step could diverge.
         weights = [p for p in self.trainable_parameters() if p.dim() > 1]
         biases = [p for p in self.trainable_parameters() if p.dim() == 1]
         bounded = self.rbm.visible.binary and self.rbm.hidden.binary
@@ -143,6 +145,7 @@ class ContrastiveDivergence(GenerativeTask):
     def configure_optimizers(self) -> Any:
         if not self.has_rbm:
             raise ValueError("contrastive divergence trains one RBM at a time; use order=layerwise")
+        # An initial momentum needs an optimizer that has a momentum to return to.
         configured = super().configure_optimizers()
         optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
         if self.initial_momentum is not None and "momentum" not in optimizer.defaults:
@@ -235,6 +238,7 @@ class ContrastiveDivergence(GenerativeTask):
     @torch.no_grad()
     def _chain_end(self, v0: Tensor, a0: Tensor) -> Tensor:
         """The end of k Gibbs steps that start at the data, N x V; a0 are the hidden inputs of v0."""
+        # Up from the data, then k - 1 times down and up, then down.
         rbm = self.rbm
         h = rbm.sample_hidden(v0, hidden_input=a0)
         for _ in range(self.k - 1):
@@ -244,6 +248,7 @@ class ContrastiveDivergence(GenerativeTask):
     @torch.no_grad()
     def _persistent_end(self) -> Tensor:
         """The persistent chains, k Gibbs steps further, num_chains x V."""
+        # The chains start at noise, once; then each update moves them on.
         rbm = self.rbm
         if self.chains is None:
             self.chains = rbm.noise(self.num_chains)
@@ -263,13 +268,15 @@ class ContrastiveDivergence(GenerativeTask):
         the unit's input a is about q (1 - q): together q - p for each unit (Hinton 2010, section 11). So the term
         is (q - p)·a, with q - p held constant.
         """
-        now = self.rbm.hidden.mean(a0.detach()).mean(dim=0)
+        # q is an exponential moving average over batches.
+        now = self.rbm.hidden.mean(a0.detach()).mean(dim=0)  # H
         self.activation = 0.9 * self.activation + 0.1 * self._mean_of_all(now)
         return self.sparsity_cost * ((self.activation - self.sparsity_target) * a0.mean(dim=0)).sum()
 
     @torch.no_grad()
     def _move_offsets(self, v0: Tensor, vk: Tensor, a0: Tensor) -> None:
         """Move the offsets towards the mean of data and model, with which no flip of a unit changes the gradient."""
+        # The mean of both expectations, then an exponential moving average of it.
         rbm = self.rbm
         visible = (v0.mean(dim=0) + vk.mean(dim=0)) / 2
         hidden = (rbm.hidden_mean(v0, hidden_input=a0).mean(dim=0) + rbm.hidden_mean(vk).mean(dim=0)) / 2

@@ -62,6 +62,7 @@ class Reconstruction(Task):
             raise ValueError(f"corruption={corruption}: choose one of: {', '.join(CORRUPTIONS)}")
         if not 0 < sparsity_target < 1:
             raise ValueError(f"sparsity_target={sparsity_target} must be in (0, 1)")
+        # What is trained, and the options.
         self.net = net
         self.layer = layer
         self.optimization = optimization
@@ -157,12 +158,14 @@ class Reconstruction(Task):
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """All but those of a head."""
+        # The head is trained by classification, later.
         head = head_of(self.net)
         others = set() if head is None else set(head.parameters())
         return [p for p in self.trained_module.parameters() if p not in others]
 
     def _loss(self, h: Tensor, v: Tensor) -> Tensor:
         """Of the input v decoded from the hidden units h: summed over inputs, the mean over the batch."""
+        # Cross-entropy takes logits, which is more precise than taking the sigmoid first.
         if self.loss_name == "squared_error":
             return squared_error(v, self.autoencoder.decode(h)).mean()
         logits = self.autoencoder.decode(h, activate=False)  # N x V
@@ -170,6 +173,7 @@ class Reconstruction(Task):
 
     def _divergence(self, h: Tensor) -> Tensor:
         """Σ_j KL(p || q_j) between Bernoulli distributions with the target p and the batch's mean q_j."""
+        # The mean is kept off 0 and 1, where the logarithms are infinite.
         p = self.sparsity_target
         q = h.mean(dim=0).clamp(1e-6, 1 - 1e-6)  # H
         return (p * torch.log(p / q) + (1 - p) * torch.log((1 - p) / (1 - q))).sum()
@@ -182,6 +186,7 @@ class Reconstruction(Task):
 
     def _measure(self, batch: tuple[Tensor, Tensor], split: str) -> None:
         """Log the loss and the reconstruction error, without corruption and penalties."""
+        # The clean inputs, encoded and decoded; the error is that of the activated outputs, whatever the loss.
         x, _ = batch
         v = self.layer_input(x)  # N x V
         h = self.autoencoder.encode(v)  # N x H
@@ -192,10 +197,12 @@ class Reconstruction(Task):
 
 def _level(level: float | list[float], layer: int | None, corruption: str) -> float:
     """The level of this layer; ValueError where it has none, or one out of range."""
+    # One value for each layer, or one for all.
     if isinstance(level, list):
         if (layer or 0) >= len(level):
             raise ValueError(f"level={level} must have a value for layer {layer}")
         level = level[layer or 0]
+    # A std of noise has no maximum; a fraction of the inputs has.
     if level < 0 or (level > 1 and corruption != "gaussian"):
         raise ValueError(f"level={level} must be in [0, 1] (with corruption=gaussian, a std: >= 0)")
     return level

@@ -44,6 +44,7 @@ class GenerativeTask(Task):
         self.k = k
         self.persistent = persistent
         self.restart = restart
+        # No chain has started yet.
         self.chains: Tensor | None = None  # N x V, the states of the persistent chains
 
     def continued_chains(self, rbm: RBMLayer, *, like: Tensor) -> Tensor:

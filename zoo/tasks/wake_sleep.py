@@ -62,6 +62,7 @@ class WakeSleep(GenerativeTask):
             raise ValueError(f"label_weight={label_weight} must be >= 0")
         if label_weight and not net.label_units:
             raise ValueError(f"label_weight={label_weight}: the net has no label units, set model.net.label_units=true")
+        # Untie the recognition weights: from here on the two directions are trained apart.
         self.net = net
         self.optimization = optimization
         self.label_weight = label_weight
@@ -77,6 +78,7 @@ class WakeSleep(GenerativeTask):
 
     def rbms(self) -> tuple[list[RBMLayer], RBMLayer]:
         """The RBMs of the directed layers, from the input up, and that of the top."""
+        # The top one stays an undirected RBM.
         net = self.belief_net
         *directed, top = [net.rbm(k) for k in range(len(layers_of(self.net)))]
         return directed, top
@@ -117,6 +119,7 @@ class WakeSleep(GenerativeTask):
             sleep = sleep + _cross_entropy(net.recognition_input(asleep[k], k), asleep[k + 1])
         divergence = top.free_energy(v0).mean() - top.free_energy(vk).mean()
         loss = wake + divergence + sleep
+        # The hybrid: log p(label | image), by the free energies of the top RBM.
         if self.label_weight:
             loss = loss + self.label_weight * F.cross_entropy(net(x), y)
 
