@@ -9,9 +9,12 @@ Shapes: N examples, K classes, V visible and H hidden units of a layer.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from zoo.models.units import Units
 
 HEADS = ("head", "auxiliaries")  # the submodules of a net that depend on its classes
 
@@ -59,6 +62,9 @@ class HasAuxiliaryHeads(Protocol):
     def forward_with_auxiliaries(self, x: Tensor) -> tuple[Tensor, list[Tensor]]: ...
 
 
+# Nets without targets: autoencoders, RBMs and stacks of them.
+
+
 @runtime_checkable
 class Reconstructing(Protocol):
     """A net that gives its input back."""
@@ -80,6 +86,22 @@ class Decoding(Protocol):
 
 
 @runtime_checkable
+class HasJacobian(Protocol):
+    """An encoder of one layer, whose Jacobian has a closed form."""
+
+    def squared_jacobian(self, x: Tensor) -> Tensor:
+        """The squared Frobenius norm of dh/dx for each example, N."""
+        ...
+
+
+@runtime_checkable
+class Unrollable(Protocol):
+    """An autoencoder whose decoder can be set to the transposed encoder."""
+
+    def unroll(self) -> None: ...
+
+
+@runtime_checkable
 class Generative(Protocol):
     """A net that is a distribution over inputs, held by an RBM (`top`) and, in a DBN, directed layers below it."""
 
@@ -97,6 +119,128 @@ class PartlyGenerative(Protocol):
     """A net with parameters that ``forward`` does not use, such as the visible biases of a stack of RBMs."""
 
     def generative_parameters(self) -> Iterator[nn.Parameter]: ...
+
+
+@runtime_checkable
+class HasLabelUnits(Protocol):
+    """A net that can hold the classes as visible units; ``label_units`` is 0 or False where it does not."""
+
+    label_units: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """With label units: N x in_shape -> N x K, logits of the classes."""
+        ...
+
+
+@runtime_checkable
+class ChangesConfig(Protocol):
+    """A net whose constructor arguments training may change."""
+
+    def config_changes(self) -> dict[str, Any]:
+        """The arguments that differ from those it was built with, and the values that build it as it is now."""
+        ...
+
+
+@runtime_checkable
+class RBMLayer(Protocol):
+    """An RBM, by itself or as one layer of a stack: all that contrastive divergence needs.
+
+    v is N x V: an RBM over images receives them flattened. h is N x ``hidden_shape``.
+    """
+
+    visible: "Units"
+    hidden: "Units"
+
+    @property
+    def visible_shape(self) -> tuple[int, ...]:
+        """The shape of v without the batch."""
+        ...
+
+    @property
+    def hidden_shape(self) -> tuple[int, ...]:
+        """The shape of h without the batch."""
+        ...
+
+    def energy_parameters(self) -> list[nn.Parameter]:
+        """The parameters of E(v, h), always in the same order."""
+        ...
+
+    def hidden_input(self, v: Tensor) -> Tensor: ...
+
+    def hidden_mean(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor: ...
+
+    def sample_hidden(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor: ...
+
+    def visible_input(self, h: Tensor) -> Tensor: ...
+
+    def visible_mean(self, h: Tensor) -> Tensor: ...
+
+    def sample_visible(self, h: Tensor) -> Tensor: ...
+
+    def gibbs(self, v: Tensor, steps: int = 1, *, labels: Tensor | None = None) -> Tensor: ...
+
+    def free_energy(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
+        """F(v) = -log Σ_h exp(-E(v, h)), N."""
+        ...
+
+    def reconstruct(self, x: Tensor) -> Tensor: ...
+
+    def with_labels(self, v: Tensor, labels: Tensor) -> Tensor:
+        """N x pixels and N class numbers -> N x V; without label units the pixels themselves."""
+        ...
+
+    def noise(self, n: int) -> Tensor:
+        """States to start Gibbs chains from, n x V."""
+        ...
+
+
+@runtime_checkable
+class Centering(Protocol):
+    """An RBM that knows its centered gradient."""
+
+    def center_gradients(self, visible_offset: Tensor, hidden_offset: Tensor) -> None:
+        """Turn the gradients of the parameters into those of the centered RBM, in place."""
+        ...
+
+
+@runtime_checkable
+class HasPseudoLikelihood(Protocol):
+    """An RBM that can estimate the pseudo-likelihood, provided its visible units are binary and none is a label."""
+
+    visible: "Units"
+    label_units: int
+
+    def pseudo_log_likelihood(self, v: Tensor, flips: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class StackOfRBMs(Protocol):
+    """A net whose layers are RBMs, or share their parameters with RBMs."""
+
+    def rbm(self, layer: int) -> RBMLayer:
+        """The RBM of layer number ``layer``, counted from the input."""
+        ...
+
+
+@runtime_checkable
+class BeliefNet(StackOfRBMs, Protocol):
+    """A stack of RBMs of which all but the top one can become directed layers, with recognition weights."""
+
+    label_units: int
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def untie(self) -> None:
+        """Give the directed layers recognition weights of their own."""
+        ...
+
+    def recognition_input(self, h: Tensor, layer: int) -> Tensor:
+        """The logits of layer ``layer`` + 1, given states h of layer ``layer``."""
+        ...
+
+    def unused_parameters(self) -> Iterator[nn.Parameter]:
+        """Those that neither direction uses."""
+        ...
 
 
 def head_of(net: nn.Module) -> nn.Module | None:

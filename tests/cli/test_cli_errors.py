@@ -253,26 +253,26 @@ CASES = {
     # learning without labels
     "rbm outside 0 to 1": Case(
         QUIET + "model=rbm dataset=npz dataset.root=outside.npz",
-        ("model rbm with dataset npz", "Bernoulli visible units", "model.inputs=unit", "visible_units"),
+        ("model rbm with dataset npz", "Bernoulli visible units", "model.input_scaling=unit", "visible_units"),
         outside,
     ),
     "dbn_generative outside 0 to 1": Case(
         QUIET + "model=dbn_generative model.stages.pretrain.epochs=0 dataset=npz dataset.root=outside.npz",
-        ("model dbn_generative with dataset npz", "within 0 to 1"),
+        ("model dbn_generative with dataset npz", "must be in [0, 1]"),
         outside,
     ),
     "sae outside 0 to 1": Case(
         QUIET + "model=sae dataset=npz dataset.root=outside.npz",
-        ("model sae with dataset npz", "loss=cross_entropy needs values within 0 to 1", "or loss=squared_error"),
+        ("model sae with dataset npz", "loss=cross_entropy needs values in [0, 1]", "or loss=squared_error"),
         outside,
     ),
     "deep_autoencoder outside 0 to 1": Case(
         QUIET + "model=deep_autoencoder model.stages.pretrain.epochs=0 dataset=npz dataset.root=outside.npz",
-        ("loss=cross_entropy needs values within 0 to 1",),
+        ("loss=cross_entropy needs values in [0, 1]",),
         outside,
     ),
     "standardized inputs of an rbm": Case(
-        QUIET + "model=rbm model.inputs=standardized", ("model rbm with dataset digits", "set model.inputs=unit")
+        QUIET + "model=rbm model.inputs=standardized", ("model rbm with dataset digits", "set model.input_scaling=unit")
     ),
     "label units without labels": Case(
         QUIET + "model=dbn_generative dataset=line",
@@ -354,8 +354,8 @@ CASES = {
         ("loss=quadratic", "cross_entropy, squared_error"),
     ),
     "level": Case(QUIET + "model=sae model.stages.pretrain.task.level=2", ("level=2", "from 0 to 1")),
-    "k=0": Case(QUIET + "model=rbm model.stages.fit.task.k=0", ("k=0", "at least 1")),
-    "k=0 of wake-sleep": Case(QUIET + "model=dbn_generative model.stages.updown.task.k=0", ("k=0: at least 1",)),
+    "k=0": Case(QUIET + "model=rbm model.stages.fit.task.k=0", ("k=0", "must be >= 1")),
+    "k=0 of wake-sleep": Case(QUIET + "model=dbn_generative model.stages.updown.task.k=0", ("k=0 must be >= 1",)),
     "momentum of Adam": Case(
         QUIET + "model=rbm optimizer@model.stages.fit.optimizer=adam",
         ("initial_momentum is not for Adam", "null", "SGD"),
@@ -364,7 +364,7 @@ CASES = {
     "epochs=-1 in one stage": Case(QUIET + "model=dbn model.stages.pretrain.epochs=-1", ("epochs=-1",)),
     "min_steps=0": Case(QUIET + "model=dbn model.stages.finetune.min_steps=0", ("min_steps=0: at least 1",)),
     "denoise a belief network": Case(
-        QUIET + "model=dbn stage@model.stages.pretrain=denoise", ("reconstruction is for autoencoders",)
+        QUIET + "model=dbn stage@model.stages.pretrain=denoise", ("reconstruction needs an autoencoder, got RBM",)
     ),
     "contrastive divergence on mlp": Case(
         QUIET + "model=mlp stage@model.stages.fit=contrastive_divergence", ("contrastive divergence is for RBMs", "MLP")

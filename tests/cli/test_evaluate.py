@@ -145,7 +145,7 @@ def measured_alike(metrics: dict[str, float], run: Path) -> bool:
 
 def test_the_likelihood_of_a_small_rbm_is_exact(evaluated, run_of):
     metrics, printed = evaluated("rbm")
-    net, x = checkpoints.load(run_of("rbm")), likelihood.binarise(inputs(run_of("rbm")))
+    net, x = checkpoints.load(run_of("rbm")), likelihood.binarize(inputs(run_of("rbm")))
     expected = likelihood.log_likelihood(net, x).mean().item()
     assert metrics["test/log_likelihood"] == pytest.approx(expected, abs=0.01)
     assert [name for name in metrics if "log_" in name.replace("pseudo_log_", "")] == ["test/log_likelihood"]
@@ -161,7 +161,7 @@ def test_the_likelihood_of_a_large_rbm_is_bracketed(evaluated, run_of):
     assert "test/log_likelihood" not in metrics
     assert all(0 < error < 0.3 for error in errors), errors
     assert above == pytest.approx(below, abs=1)
-    net, x = checkpoints.load(run_of("wide_rbm")), likelihood.binarise(inputs(run_of("wide_rbm")))
+    net, x = checkpoints.load(run_of("wide_rbm")), likelihood.binarize(inputs(run_of("wide_rbm")))
     log_z = likelihood.log_partition(net, "ais", generator=torch.Generator().manual_seed(1)).value
     assert above == pytest.approx(likelihood.log_likelihood(net, x, log_z=float(log_z)).mean().item(), abs=0.5)
 
@@ -174,7 +174,7 @@ def test_the_likelihood_can_be_left_out(evaluated):
 @pytest.mark.parametrize("kind", ["dbn", "dbn_generative"])
 def test_the_likelihood_of_a_belief_network_is_the_bound(kind, evaluated, run_of):
     metrics, _ = evaluated(kind)
-    net, x = checkpoints.load(run_of(kind)), likelihood.binarise(inputs(run_of(kind)))
+    net, x = checkpoints.load(run_of(kind)), likelihood.binarize(inputs(run_of(kind)))
     bound = likelihood.log_likelihood(net, x, generator=torch.Generator().manual_seed(0)).mean().item()
     assert metrics["test/log_likelihood"] == pytest.approx(bound, abs=0.05)
     assert bound < 0

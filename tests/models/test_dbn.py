@@ -11,7 +11,8 @@ from scipy.special import expit, log_expit, logsumexp
 from scipy.stats import chisquare
 
 from zoo.models import DBN, MLP
-from zoo.models.rbm import bernoulli
+from zoo.models.units import bernoulli
+from zoo.protocols import ChangesConfig
 
 OPTIONS = {
     "no classes": {"num_classes": None},
@@ -325,15 +326,16 @@ def test_a_second_untie_does_nothing():
 
 
 @BERNOULLI
-def test_the_state_of_an_untied_net_loads_into_a_new_one(kind):
-    net, fresh = stack(kind, hidden=(4, 3, 2)), stack(kind, hidden=(4, 3, 2), seed=5)
+def test_the_state_of_an_untied_net_loads_into_a_new_one_constructed_untied(kind):
+    net = stack(kind, hidden=(4, 3, 2))
     net.untie()
+    fresh = stack(kind, hidden=(4, 3, 2), seed=5, **net.config_changes())
     scramble(net.recognition.parameters())
     fresh.load_state_dict(net.state_dict())
     x = torch.rand(6, 4, dtype=torch.double)
     for outputs in (lambda net: net(x), lambda net: net.encode(x), lambda net: net.reconstruct(x)):
         assert torch.equal(outputs(fresh), outputs(net))
-    inside = torch.nn.Sequential(stack(kind, hidden=(4, 3, 2), seed=5))
+    inside = torch.nn.Sequential(stack(kind, hidden=(4, 3, 2), seed=5, untied=True))
     inside.load_state_dict(torch.nn.Sequential(net).state_dict())
     assert torch.equal(inside(x), net(x))
 
@@ -346,11 +348,55 @@ def test_the_state_of_a_tied_net_leaves_a_new_one_tied():
     assert torch.equal(fresh(x), net(x))
 
 
+def test_a_tied_net_refuses_the_state_of_an_untied_one():
+    """No module is built while a state dict loads: whether a net is untied is decided by its constructor."""
+    net, fresh = stack("head"), stack("head", seed=5)
+    net.untie()
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*recognition\.0\.weight"):
+        fresh.load_state_dict(net.state_dict())
+    assert len(fresh.recognition) == 0
+
+
+@BERNOULLI
+@pytest.mark.parametrize("hidden", [(3,), (4, 3, 2)], ids=str)
+def test_a_net_constructed_untied_is_one_that_was_untied(kind, hidden):
+    torch.manual_seed(0)
+    constructed = DBN(in_shape=(4,), hidden=hidden, **OPTIONS[kind], untied=True)
+    torch.manual_seed(0)
+    other = DBN(in_shape=(4,), hidden=hidden, **OPTIONS[kind])
+    assert not other.untied
+    other.untie()
+    assert constructed.untied
+    assert other.untied
+    assert constructed.state_dict().keys() == other.state_dict().keys()
+    for name, value in constructed.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_only_an_untied_net_changes_its_config():
+    net = stack(hidden=(4, 3, 2))
+    assert isinstance(net, ChangesConfig)
+    assert net.config_changes() == {}
+    net.untie()
+    assert net.config_changes() == {"untied": True}
+    assert stack(hidden=(4, 3, 2), **net.config_changes()).config_changes() == {"untied": True}
+
+
 def test_untie_of_gaussian_units_is_refused():
     net = stack("gaussian")
     with pytest.raises(ValueError, match="up-down algorithm is for bernoulli units"):
         net.untie()
     assert len(net.recognition) == 0
+    assert not net.untied
+    with pytest.raises(ValueError, match="up-down algorithm is for bernoulli units"):
+        stack("gaussian", untied=True)
+
+
+def test_unused_parameters_are_the_hidden_biases_that_recognition_has_replaced():
+    net = stack("label units", hidden=(4, 3, 2))
+    assert not list(net.unused_parameters())
+    net.untie()
+    assert [id(p) for p in net.unused_parameters()] == [id(net.rbm(k).hidden_bias) for k in range(2)]
 
 
 # What is learned by whom
@@ -461,10 +507,10 @@ def test_a_machine_by_itself_fits_its_own_slot():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden": ()}, "at least one hidden layer is needed"),
+        ({"hidden": ()}, "at least one hidden layer"),
         ({"hidden": (3, 0)}, "hidden"),
         ({"num_classes": 0}, "num_classes=0"),
-        ({"label_units": True, "num_classes": None}, "label_units: the number of classes is needed"),
+        ({"label_units": True, "num_classes": None}, "label_units=true needs num_classes"),
         ({"visible_units": "binary"}, "visible_units=binary: choose one of"),
         ({"init": "he"}, "unknown init 'he'"),
         ({"visible_units": "gaussian", "hidden": (3,), "label_units": True}, "without label units"),

@@ -10,7 +10,7 @@ from scipy.stats import chisquare
 from sklearn.neural_network import BernoulliRBM
 
 from zoo.models import RBM
-from zoo.models.rbm import bernoulli
+from zoo.models.units import bernoulli
 
 GRID = np.arange(-14, 14, 0.25)  # what integrals over one Gaussian unit are sums over
 SIZES = {  # pixels, hidden units and the kinds of them

@@ -16,7 +16,9 @@ from zoo.config.schemas import Stage
 from zoo.data.datamodule import DataModule, Shuffle
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
-from zoo.models import DBN, RBM, StackedAutoencoder
+from zoo.models import DBN, MLP, RBM, Autoencoder, StackedAutoencoder
+from zoo.models.units import Bernoulli, bernoulli
+from zoo.protocols import RBMLayer
 from zoo.tasks import ContrastiveDivergence
 from zoo.tasks.optimization import Constant, Optimization
 from zoo.training import checks as prepare
@@ -330,11 +332,13 @@ def stacks():
 
 @pytest.mark.parametrize("net", stacks(), ids=["dbn", "tied", "free"])
 @pytest.mark.parametrize("layer", [0, 1, 2])
-def test_a_layer_is_fitted_on_the_codes_of_those_below(net, layer, tmp_path):
+def test_a_layer_is_fitted_on_the_codes_of_those_below(net, layer, tmp_path, monkeypatch):
     drawn(net)
     before = {name: p.clone() for name, p in net.named_parameters()}
     task, x = ContrastiveDivergence(net, layer, optimization=sgd()), binary()
-    up, _ = recorded(task.rbm)
+    rbm, rbm_of = net.rbm(layer), net.rbm  # an autoencoder gives another object every time, which is not recorded
+    monkeypatch.setattr(net, "rbm", lambda k: rbm if k == layer else rbm_of(k))
+    up, _ = recorded(rbm)
     expected = sorted_rows(net.encode(x, layer))
     fit_on(task, x, tmp_path)
     np.testing.assert_allclose(sorted_rows(up[0][0]), expected, rtol=1e-6)
@@ -357,7 +361,7 @@ def test_a_top_layer_with_label_units_learns_the_labels(tmp_path):
 
 @pytest.mark.parametrize("net", stacks()[:2], ids=["dbn", "sae"])
 def test_a_whole_stack_at_once_is_refused(net):
-    with pytest.raises(ValueError, match="one RBM at a time; use the schedule layerwise"):
+    with pytest.raises(ValueError, match="one RBM at a time; use order=layerwise"):
         ContrastiveDivergence(net, optimization=sgd()).configure_optimizers()
 
 
@@ -611,6 +615,100 @@ def test_options_out_of_range_are_refused(options):
         ContrastiveDivergence(machine(), **options)
 
 
+def test_a_net_without_an_rbm_is_refused():
+    with pytest.raises(ValueError, match="needs an RBM or a stack of RBMs, got MLP"):
+        ContrastiveDivergence(MLP(in_shape=[6], num_classes=3, hidden=[4]))
+    with pytest.raises(ValueError, match="needs an RBM or a stack of RBMs, got RBM"):
+        ContrastiveDivergence(machine(), layer=0)
+
+
+def test_sparsity_of_gaussian_hidden_units_is_refused():
+    """Their mean is no probability: the cross-entropy with the target would be undefined."""
+    with pytest.raises(ValueError, match=r"sparsity_cost=0\.5 needs Bernoulli hidden units"):
+        ContrastiveDivergence(machine(hidden_units="gaussian"), sparsity_cost=0.5)
+
+
+def test_a_single_autoencoder_is_a_stack_of_one(tmp_path):
+    net = drawn(Autoencoder(in_shape=[6], hidden=4, tied=False))
+    weight = net.weight.clone()
+    fit_on(ContrastiveDivergence(net, 0, optimization=sgd()), binary(), tmp_path)
+    assert not torch.equal(net.weight, weight)
+    assert torch.equal(net.decoder_weight, net.weight.t())
+
+
+class FullyVisible(nn.Module):
+    """The least that an RBM needs to be trained: its own equations, on images, with one hidden unit for each pixel.
+
+    Not the zoo's class, and no weight matrix: w and c are one number for each pixel.
+    """
+
+    visible = hidden = Bernoulli()
+    visible_shape = (6,)
+    hidden_shape = (2, 3)
+
+    def __init__(self):
+        super().__init__()
+        self.w, self.b, self.c = (nn.Parameter(torch.randn(2, 3)) for _ in range(3))
+
+    def energy_parameters(self):
+        return [self.w, self.b, self.c]
+
+    def hidden_input(self, v):
+        return v.unflatten(1, (2, 3)) * self.w + self.c
+
+    def hidden_mean(self, v, *, hidden_input=None):
+        return torch.sigmoid(self.hidden_input(v) if hidden_input is None else hidden_input)
+
+    def sample_hidden(self, v, *, hidden_input=None):
+        return bernoulli(self.hidden_mean(v, hidden_input=hidden_input))
+
+    def visible_input(self, h):
+        return (h * self.w + self.b).flatten(1)
+
+    def visible_mean(self, h):
+        return torch.sigmoid(self.visible_input(h))
+
+    def sample_visible(self, h):
+        return bernoulli(self.visible_mean(h))
+
+    def gibbs(self, v, steps=1, *, labels=None):
+        for _ in range(steps):
+            v = self.sample_visible(self.sample_hidden(v))
+        return v
+
+    def free_energy(self, v, *, hidden_input=None):
+        a = self.hidden_input(v) if hidden_input is None else hidden_input
+        return -v @ self.b.flatten() - nn.functional.softplus(a).flatten(1).sum(dim=1)
+
+    def reconstruct(self, x):
+        return self.visible_mean(self.hidden_mean(x.flatten(1))).unflatten(1, (2, 3))
+
+    def with_labels(self, v, labels):
+        return v
+
+    def noise(self, n):
+        return torch.randint(2, (n, 6)).float()
+
+
+@pytest.mark.parametrize("options", [{}, {"persistent": True, "restart": 0.1}, {"sparsity_cost": 0.1, "k": 2}])
+def test_an_rbm_of_one_s_own_needs_the_methods_of_the_protocol_only(options, tmp_path):
+    torch.manual_seed(0)
+    net = FullyVisible()
+    assert isinstance(net, RBMLayer)
+    task = ContrastiveDivergence(net, optimization=sgd(), **options)
+    x = (torch.rand(200, 2, 3) < torch.tensor([0.05, 0.9, 0.5])).float()
+    history = fit_on(task, x, tmp_path, validation=x, batch_size=20, epochs=10)
+    assert history.series("val/free_energy_gap")["fit"][1]
+    assert all(np.isfinite(history.series("val/reconstruction_error")["fit"][1]))
+    samples = net.gibbs(net.noise(2000), 100).unflatten(1, (2, 3)).mean(dim=(0, 1))
+    torch.testing.assert_close(samples, torch.tensor([0.05, 0.9, 0.5]), rtol=0, atol=0.12)
+
+
+def test_centering_is_refused_where_the_rbm_has_no_centered_gradient():
+    with pytest.raises(ValueError, match="centered=true: FullyVisible has no centered gradient"):
+        ContrastiveDivergence(FullyVisible(), centered=True)
+
+
 def test_a_restart_of_chains_that_do_not_persist_is_refused():
     with pytest.raises(ValueError, match=r"restart=0\.1 is for persistent chains; set persistent=true"):
         ContrastiveDivergence(machine(), restart=0.1)
@@ -625,7 +723,7 @@ def test_a_task_without_optimization_does_not_train():
 def test_bernoulli_units_take_no_values_outside_the_unit_interval(value):
     x = binary()
     x[3, 2] = value
-    with pytest.raises(ValueError, match=r"within 0 to 1, these go from .*model.inputs=unit.*visible_units"):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\], got \[.*model.input_scaling=unit.*visible_units"):
         ContrastiveDivergence(machine()).check_inputs(x)
     ContrastiveDivergence(machine(visible_units="gaussian")).check_inputs(x)
     ContrastiveDivergence(machine()).check_inputs(binary())
@@ -650,7 +748,7 @@ def test_real_data_are_refused_in_one_message_and_fit_gaussian_units(cli, folder
     outcome = cli("train", *OWN, "hydra.run.dir=run")
     assert (outcome.status, outcome.out) == (1, "")
     assert len(outcome.err.splitlines()) == 1
-    assert "Bernoulli visible units need inputs within 0 to 1, these go from -" in outcome.err
+    assert "inputs of Bernoulli visible units must be in [0, 1], got [-" in outcome.err
     assert not (folder / "run").exists()
     outcome = cli("train", *OWN, "model.net.visible_units=gaussian", "model.inputs=standardized", "hydra.run.dir=run")
     assert (outcome.status, outcome.err) == (0, "")

@@ -13,7 +13,7 @@ from zoo.config.schemas import Stage
 from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
-from zoo.models import StackedAutoencoder
+from zoo.models import DBN, RBM, StackedAutoencoder
 from zoo.models.autoencoder import Autoencoder
 from zoo.tasks import Reconstruction
 from zoo.tasks.optimization import Constant, Optimization
@@ -186,7 +186,7 @@ def test_every_layer_has_its_own_level():
         0.4,
     ]
     assert Reconstruction(net, 1, level=0.3).level == 0.3
-    with pytest.raises(ValueError, match="level has 1 values, layer 1 has none"):
+    with pytest.raises(ValueError, match=r"level=\[0\.1\] must have a value for layer 1"):
         Reconstruction(net, 1, level=[0.1])
 
 
@@ -257,9 +257,9 @@ def test_what_there_is_not_is_refused_at_once(options, says):
     [
         ({"activation": "relu"}, 1, {}, "needs sigmoid outputs; set loss=squared_error"),
         ({"output_activation": "identity"}, None, {}, "needs sigmoid outputs; set loss=squared_error"),
-        ({}, None, {"contractive": 0.1}, "one layer at a time; use the schedule layerwise"),
-        ({"activation": "tanh"}, 0, {"sparsity_cost": 0.1}, "codes within 0 to 1"),
-        ({"code_activation": "identity"}, None, {"sparsity_cost": 0.1}, "codes within 0 to 1"),
+        ({}, None, {"contractive": 0.1}, "one layer at a time; use order=layerwise"),
+        ({"activation": "tanh"}, 0, {"sparsity_cost": 0.1}, r"hidden units in \[0, 1\]"),
+        ({"code_activation": "identity"}, None, {"sparsity_cost": 0.1}, r"hidden units in \[0, 1\]"),
     ],
 )
 def test_a_net_that_does_not_fit_the_task_is_refused(net, layer, options, says):
@@ -271,7 +271,7 @@ def test_a_net_that_does_not_fit_the_task_is_refused(net, layer, options, says):
 def test_values_outside_the_unit_interval_are_refused_by_cross_entropy_only(value):
     x = inputs()
     x[3, 0, 1, 1] = value
-    with pytest.raises(ValueError, match=r"loss=cross_entropy needs values within 0 to 1.*or loss=squared_error"):
+    with pytest.raises(ValueError, match=r"loss=cross_entropy needs values in \[0, 1\], got.*or loss=squared_error"):
         Reconstruction(stack(), 0).check_inputs(x)
     Reconstruction(stack(), 0, loss="squared_error").check_inputs(x)
     Reconstruction(stack(), 1).check_inputs(x)  # whose inputs are codes
@@ -356,6 +356,16 @@ def test_a_fit_against_the_jacobian_makes_a_code_that_moves_less(tmp_path):
 def test_a_task_without_optimization_does_not_train():
     with pytest.raises(AssertionError, match="only evaluates"):
         Reconstruction(stack()).configure_optimizers()
+
+
+@pytest.mark.parametrize(
+    ("net", "layer"),
+    [(RBM(in_shape=[6], hidden=3), None), (DBN(in_shape=[6], hidden=[3, 2]), 0), (nn.Linear(2, 2), None)],
+)
+def test_a_net_that_is_no_autoencoder_is_refused(net, layer):
+    kind = "Linear" if isinstance(net, nn.Linear) else "RBM"
+    with pytest.raises(ValueError, match=f"reconstruction needs an autoencoder, got {kind}"):
+        Reconstruction(net, layer)
 
 
 def test_a_single_autoencoder_is_a_net_of_its_own(tmp_path):

@@ -16,6 +16,7 @@ from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
 from zoo.models import DBN, RBM, StackedAutoencoder
+from zoo.models.units import bernoulli
 from zoo.tasks import ContrastiveDivergence, WakeSleep
 from zoo.tasks.optimization import Constant, Optimization
 from zoo.training.csv_logger import History
@@ -95,7 +96,7 @@ def recorded(task, monkeypatch):
 
         monkeypatch.setattr(rbm, "sample_visible", sample_visible)
 
-    monkeypatch.setattr("zoo.tasks.wake_sleep.drawn", drawn_up)
+    monkeypatch.setattr("zoo.tasks.wake_sleep.bernoulli", drawn_up)
     note(top, "chain")
     for rbm in lower:
         note(rbm, "down")
@@ -226,10 +227,8 @@ def test_states_are_drawn_by_the_recognition_weights_up_and_by_the_generative_on
 
 
 def test_a_drawn_state_is_one_by_its_probability():
-    from zoo.tasks.unsupervised import drawn
-
     torch.manual_seed(0)
-    states = drawn(torch.sigmoid(torch.tensor([-2.0, 0.0, 1.0])).expand(20_000, 3))
+    states = bernoulli(torch.sigmoid(torch.tensor([-2.0, 0.0, 1.0])).expand(20_000, 3))
     assert set(states.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(states.mean(dim=0), torch.sigmoid(torch.tensor([-2.0, 0.0, 1.0])), rtol=0, atol=0.015)
 
@@ -315,20 +314,20 @@ def test_a_fit_raises_the_likelihood_and_labels_are_learned_with_it(label_units,
 
 def test_what_is_no_deep_belief_network_is_refused():
     for net in (RBM(in_shape=[6], hidden=3), StackedAutoencoder(in_shape=[6], hidden=[3, 2])):
-        with pytest.raises(ValueError, match=f"wake-sleep is for deep belief networks; {type(net).__name__} is none"):
+        with pytest.raises(ValueError, match=f"wake-sleep needs a deep belief network, got {type(net).__name__}"):
             WakeSleep(net)
 
 
 def test_one_layer_alone_no_steps_and_wrong_label_weights_are_refused():
-    with pytest.raises(ValueError, match="fits the whole net; use the schedule joint"):
+    with pytest.raises(ValueError, match="trains the whole net; use order=joint"):
         WakeSleep(belief(), layer=0)
-    with pytest.raises(ValueError, match="k=0: at least 1"):
+    with pytest.raises(ValueError, match="k=0 must be >= 1"):
         WakeSleep(belief(), k=0)
-    with pytest.raises(ValueError, match=r"restart=1\.0: from 0 up to 1"):
+    with pytest.raises(ValueError, match=r"restart=1\.0 must be in \[0, 1\)"):
         WakeSleep(belief(), restart=1.0)
     with pytest.raises(ValueError, match=r"restart=0\.1 is for persistent chains"):
         WakeSleep(belief(), restart=0.1)
-    with pytest.raises(ValueError, match=r"label_weight=-0\.5: a weight from 0 on"):
+    with pytest.raises(ValueError, match=r"label_weight=-0\.5 must be >= 0"):
         WakeSleep(belief(label_units=True), label_weight=-0.5)
     with pytest.raises(ValueError, match=r"no label units, set model\.net\.label_units=true"):
         WakeSleep(belief(), label_weight=1.0)
@@ -358,7 +357,7 @@ def test_gaussian_units_are_refused_in_one_message_before_anything_is_fitted(hid
 def test_data_outside_the_unit_interval_are_refused(value):
     x = binary()
     x[0, 0] = value
-    with pytest.raises(ValueError, match=r"within 0 to 1, these go from .*model.inputs=unit"):
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\], got \[.*model.input_scaling=unit"):
         WakeSleep(belief()).check_inputs(x)
     WakeSleep(belief()).check_inputs(binary())
 
@@ -377,6 +376,7 @@ def test_a_net_whose_weights_have_parted_is_saved_and_loaded(label_units, tmp_pa
             "num_classes": 3,
             "hidden": [5, 4, 3],
             "label_units": label_units,
+            **net.config_changes(),
         },
         task={"_target_": "zoo.tasks.WakeSleep"},
         preprocess=Preprocess((6,), scale=1.0).to_dict(),
@@ -398,5 +398,6 @@ def test_the_command_line_fits_layers_and_then_all_of_them(cli, folder, monkeypa
         *("val/reconstruction_error", "val/accuracy", "test/reconstruction_error", "test/accuracy")
     }
     net = zoo.load("run")
+    assert checkpoints.info("run").net["untied"] is True, "the constructor's argument, as training changed it"
     assert not torch.equal(net.recognition[0].weight, net.layers[0].weight)
     assert checkpoints.info("run").num_params == sum(p.numel() for p in net.parameters())

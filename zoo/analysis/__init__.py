@@ -1,1 +1,1 @@
-"""Questions asked of a trained net: likelihood and class activation maps."""
+"""Analyses of a trained net: likelihood and class activation maps."""

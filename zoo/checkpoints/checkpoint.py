@@ -119,6 +119,8 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
         raise ValueError(f"{path}: the file is damaged (its SHA-256 differs from the one it was saved with)")
     if not str(described.net.get("_target_")).startswith("zoo.models."):
         raise ValueError(f"{path}: net._target_: {described.net.get('_target_')!r} is not one of zoo.models")
+    if any(name.startswith("recognition.") for name in tensors):
+        described.net["untied"] = True  # files of before this argument do not say so
     try:
         net = build(described.net, where="net")
         net.load_state_dict(tensors)

@@ -80,7 +80,7 @@ def _likelihood(
     machine, layers = getattr(net, "top", net), getattr(net, "layers", [net])
     if machine.hidden_units != "bernoulli" and machine.weight.shape[1] > likelihood.MOST_UNITS:
         return {}  # neither to be summed over nor annealed
-    inputs = x if layers[0].visible_units == "gaussian" else likelihood.binarise(x)
+    inputs = x if layers[0].visible_units == "gaussian" else likelihood.binarize(x)
     generator = torch.Generator(device).manual_seed(0)
     with torch.inference_mode():
         unnormalised = [

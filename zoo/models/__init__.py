@@ -20,7 +20,7 @@ from types import ModuleType
 from torch import nn
 
 from zoo.models.activations import ACTIVATIONS, activation
-from zoo.models.autoencoder import Autoencoder, StackedAutoencoder
+from zoo.models.autoencoder import Autoencoder
 from zoo.models.dbn import DBN
 from zoo.models.fixed_conv import KERNELS, FixedConv
 from zoo.models.inception import GoogLeNet, InceptionBlock, InceptionSmall
@@ -29,6 +29,7 @@ from zoo.models.lenet5 import LeNet5
 from zoo.models.lenet1998 import LeNet1998
 from zoo.models.mlp import MLP
 from zoo.models.rbm import RBM
+from zoo.models.stacked_autoencoder import StackedAutoencoder
 from zoo.models.torchvision_net import TorchvisionNet, resnet
 
 # By name, for type checkers and editors.

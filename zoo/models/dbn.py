@@ -7,21 +7,27 @@ Once trained, the top pair stays undirected and everything below it is directed 
     h_{L-1} -> … -> h_1 -> v      each p(h_{k-1} | h_k) is the visible conditional of RBM k
 
 Recognition goes the other way by the hidden conditionals, h_k ~ p(h_k | h_{k-1}). Under a classifier head it is a
-multi-layer perceptron of sigmoids, whose layers *are* the RBMs.
+multi-layer perceptron of sigmoids, whose layers *are* the RBMs. Imports torch and the zoo's models only.
+
+Deviations from the paper:
+
+1. Inputs in [0, 1] and the means of hidden units are used as Bernoulli probabilities while the RBMs are trained.
+2. The paper's net has label units and no other classifier. `label_units=False` adds a linear head for supervised
+   fine-tuning instead, as Hinton & Salakhutdinov 2006 do.
 
 Shapes: N examples, H_k units in hidden layer k, K classes.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.models.noise import GaussianNoise
-from zoo.models.rbm import RBM, bernoulli
+from zoo.models.rbm import RBM
 from zoo.models.shapes import check_widths
+from zoo.models.units import bernoulli
 
 
 class DBN(nn.Module):
@@ -29,23 +35,27 @@ class DBN(nn.Module):
 
     Args:
         in_shape: shape of one input without the batch; it is flattened.
-        num_classes: outputs; None for a net that has neither head nor label units.
-        hidden: units of the hidden layers, first to last.
-        visible_units: of the lowest RBM: bernoulli (inputs within 0 to 1) or gaussian (standardised inputs).
-        label_units: whether the classes are units of the top RBM, which then classifies by free energy; else they
-            are a linear head's.
-        dropout: probability of dropping a hidden unit of `forward` in training.
-        input_dropout: probability of dropping an input then.
-        noise: deviation of what is added to what a hidden unit receives then.
-        input_noise: deviation of what is added to an input then.
-        init: of the weights, as `RBM`: normal, or xavier, the fair start of a net that is not pre-trained.
+        num_classes: number of classes; None for a net that has neither head nor label units.
+        hidden: number of hidden units of each layer, from the input up.
+        visible_units: of the lowest RBM: bernoulli (inputs in [0, 1]) or gaussian (standardized inputs).
+        label_units: whether the classes are units of the top RBM, which then classifies by free energy; otherwise
+            a linear head classifies.
+        untied: whether the directed layers have recognition weights of their own (see `untie`).
+        dropout: probability of dropping a hidden unit during supervised fine-tuning.
+        input_dropout: probability of dropping an input during supervised fine-tuning.
+        noise: std of Gaussian noise added to the pre-activations during supervised fine-tuning.
+        input_noise: std of Gaussian noise added to the inputs during supervised fine-tuning.
+        init: of the weights, as in `RBM`: normal, or xavier, which also suits a net that is not pretrained.
 
     Attributes:
         layers: the RBMs.
-        recognition: linear maps of the directed layers for the way up, once `untie` has parted them; else empty.
+        untied: whether `untie` was called, here or by the constructor.
+        recognition: linear maps of the directed layers for the way up, when untied; otherwise empty.
+        head: the linear classifier, or None.
 
     Raises:
-        ValueError: no hidden layer, a width below 1, label units without classes, or a negative noise.
+        ValueError: no hidden layer, a width below 1, label units without classes, a negative noise, or untied
+            layers with Gaussian units.
     """
 
     def __init__(
@@ -56,6 +66,7 @@ class DBN(nn.Module):
         hidden: Sequence[int] = (500, 500, 2000),
         visible_units: str = "bernoulli",
         label_units: bool = False,
+        untied: bool = False,
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         noise: float = 0.0,
@@ -63,27 +74,41 @@ class DBN(nn.Module):
         init: str = "normal",
     ):
         super().__init__()
+        # Check what the RBMs below do not check, and keep what others ask the net for.
         check_widths(in_shape=in_shape, hidden=hidden, num_classes=1 if num_classes is None else num_classes)
         if not hidden:
-            raise ValueError("hidden: at least one hidden layer is needed")
+            raise ValueError("hidden=[] must name at least one hidden layer")
         if label_units and num_classes is None:
-            raise ValueError("label_units: the number of classes is needed, num_classes is null")
-        self.in_shape, self.num_classes, self.label_units = tuple(in_shape), num_classes, label_units
+            raise ValueError("label_units=true needs num_classes, which is null")
+        self.in_shape = tuple(in_shape)
+        self.num_classes = num_classes
+        self.label_units = label_units
+
+        # Stack the RBMs. Only the lowest may have Gaussian visible units, only the top one label units.
         self.layers = nn.ModuleList()
+        last = len(hidden) - 1
         for k, width in enumerate(hidden):
-            top = k == len(hidden) - 1
             rbm = RBM(
                 in_shape=in_shape if k == 0 else [hidden[k - 1]],
                 hidden=width,
                 visible_units=visible_units if k == 0 else "bernoulli",
-                label_units=num_classes if label_units and top and num_classes else 0,
+                label_units=num_classes if label_units and num_classes and k == last else 0,
                 init=init,
             )
             self.layers.append(rbm)
+
+        # Nothing is untied yet; the head below comes first, so that untying does not change its random weights.
+        self.untied = False
         self.recognition = nn.ModuleList()
-        self.input_dropout, self.dropout = nn.Dropout(input_dropout), nn.Dropout(dropout)
-        self.input_noise, self.noise = GaussianNoise(input_noise, name="input_noise"), GaussianNoise(noise)
+
+        # For supervised fine-tuning: regularization and the head.
+        self.input_dropout = nn.Dropout(input_dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.input_noise = GaussianNoise(input_noise, name="input_noise")
+        self.noise = GaussianNoise(noise)
         self.head = nn.Linear(hidden[-1], num_classes) if num_classes and not label_units else None
+        if untied:
+            self.untie()
 
     @property
     def top(self) -> RBM:
@@ -96,41 +121,50 @@ class DBN(nn.Module):
         assert isinstance(rbm, RBM)
         return rbm
 
+    # The way up
+
     def forward(self, x: Tensor) -> Tensor:
-        """N x in_shape -> N x K logits; the top code where there are no classes."""
+        """N x in_shape -> N x K logits; without classes the means of the top layer."""
+        # Up through the layers below the classifier: label units are inside the top RBM, a head is above it.
+        depth = len(self.layers) - 1 if self.label_units else len(self.layers)
         h = self.input_noise(self.input_dropout(x.flatten(1)))  # N x pixels
-        for k in range(len(self.layers) - (1 if self.label_units else 0)):
+        for k in range(depth):
             a = self.noise(self.recognition_input(h, k))
             h = self.dropout(torch.sigmoid(a))  # N x H_k
-        if self.label_units:
-            return self.top.class_logits(h)
-        return h if self.head is None else self.head(h)
+        # The classes: by free energy, or by the head.
+        return self.top.class_logits(h) if self.label_units else self.forward_head(h)
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """The output of `encode` -> N x num_classes logits; without a head the features themselves."""
+        """N x H_L -> N x K logits of the head; the features themselves where there is none."""
         return features if self.head is None else self.head(features)
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """N x in_shape -> N x H_depth, means all the way up (None: the last layer; 0: the flat input)."""
         h = x.flatten(1)
-        for k, _ in islice(enumerate(self.layers), depth):
+        for k in range(len(self.layers))[:depth]:
             h = self.up(h, k)
         return h
 
     def up(self, h: Tensor, layer: int) -> Tensor:
-        """E[h_{k+1} | h_k] by the recognition weights, N x H."""
+        """E[h_{k+1} | h_k] by the recognition weights, N x H; unknown labels contribute nothing."""
+        # A directed layer that was untied has its own weights; any other layer uses those of its RBM.
         if layer < len(self.recognition):
             return torch.sigmoid(self.recognition_input(h, layer))
-        return self.layers[layer](h) if not self.rbm(layer).label_units else self.rbm(layer).encode(h)
+        return self.rbm(layer).encode(h)
 
     def recognition_input(self, h: Tensor, layer: int) -> Tensor:
-        """What the units above a directed ``layer`` receive on the way up, N x H: the logits of `up`."""
-        return self.recognition[layer](h) if layer < len(self.recognition) else self.rbm(layer).hidden_input(h)
+        """The pre-activations of the units above a directed ``layer`` on the way up, N x H: the logits of `up`."""
+        if layer < len(self.recognition):
+            a: Tensor = self.recognition[layer](h)
+            return a
+        return self.rbm(layer).hidden_input(h)
+
+    # The way down
 
     def down(self, h: Tensor, layer: int) -> Tensor:
         """E[h_{k-1} | h_k] by the generative weights, N x units below ``layer`` without labels."""
-        rbm = self.rbm(layer)
-        return rbm.visible_mean(h)[:, : prod(rbm.in_shape)]
+        below, _ = self.rbm(layer).split_labels(self.rbm(layer).visible_mean(h))
+        return below
 
     def reconstruct(self, x: Tensor, depth: int | None = None) -> Tensor:
         """Up to layer ``depth`` (None: the last) and down again, by means: N x in_shape."""
@@ -138,57 +172,77 @@ class DBN(nn.Module):
         h = self.encode(x, depth)
         for k in reversed(range(depth)):
             h = self.down(h, k)
-        return h.unflatten(1, self.in_shape)
+        return h.reshape(h.shape[0], *self.in_shape)
 
     @torch.no_grad()
     def sample(self, n: int, steps: int = 1000, *, labels: Tensor | None = None) -> Tensor:
-        """``n`` samples, N x in_shape: Gibbs chains in the top RBM that start at noise, then one pass down.
+        """``n`` samples, n x in_shape: Gibbs chains in the top RBM that start at noise, then one pass down.
 
-        Lower layers are sampled; the pixels are their means. ``labels``: N class numbers to sample for.
+        Lower layers are sampled; the pixels are their means. ``labels``: n class numbers to sample for.
         """
+        # A single RBM generates in its last Gibbs step. A deeper net first finishes the chain at its top.
         if len(self.layers) == 1:
             return self.top.sample(n, steps, labels=labels)
         return self.generate(self.top.gibbs(self.top.noise(n), steps, labels=labels))
 
     def generate(self, v: Tensor) -> Tensor:
         """From states of the top RBM's visible units down to the means of the pixels, N x in_shape."""
-        h = v[:, : prod(self.top.in_shape)]
+        # Draw the states of each layer below; of the pixels give the means.
+        h, _ = self.top.split_labels(v)
         for k in reversed(range(len(self.layers) - 1)):
             mean = self.down(h, k)
-            h = bernoulli(mean) if k else mean
-        return h.unflatten(1, self.in_shape)
+            h = bernoulli(mean) if k > 0 else mean
+        return h.reshape(h.shape[0], *self.in_shape)
+
+    # Recognition weights of their own, and the head
 
     def untie(self) -> None:
-        """Give the directed layers recognition weights of their own, at first equal to the generative ones.
+        """Give the directed layers recognition weights of their own, initially equal to the generative ones.
 
-        The up-down algorithm needs them apart (Hinton, Osindero & Teh 2006, section 5). A second call does nothing.
+        The up-down algorithm needs two sets (Hinton, Osindero & Teh 2006, section 5). A second call does nothing.
+
+        Raises:
+            ValueError: a directed layer with Gaussian units.
         """
-        for rbm in list(self.layers)[len(self.recognition) : -1]:
-            assert isinstance(rbm, RBM)
-            if rbm.visible_units == "gaussian":
-                raise ValueError("the up-down algorithm is for bernoulli units in every layer")
+        if self.untied:
+            return
+        directed = [self.rbm(k) for k in range(len(self.layers) - 1)]
+        if not all(rbm.visible.binary for rbm in directed):
+            raise ValueError("the up-down algorithm is for bernoulli units in every layer")
+        # Copy weights and hidden biases of each directed layer into a linear map of its own.
+        for rbm in directed:
             hidden, visible = rbm.weight.shape
             linear = nn.Linear(visible, hidden).to(rbm.weight)
             with torch.no_grad():
                 linear.weight.copy_(rbm.weight)
                 linear.bias.copy_(rbm.hidden_bias)
             self.recognition.append(linear)
+        self.untied = True
+
+    def config_changes(self) -> dict[str, Any]:
+        """The constructor arguments that rebuild the net as training left it: ``untied``, once it is."""
+        return {"untied": True} if self.untied else {}
 
     def reset_head(self, num_classes: int) -> None:
-        """Fresh classes: a new head, or new label units."""
+        """Replace the classes: a new head, or new label units."""
         self.num_classes = num_classes
+        # The classes are inside the top RBM, or above it.
         if self.label_units:
             self.top.reset_head(num_classes)
         else:
             self.head = nn.Linear(self.top.weight.shape[0], num_classes).to(self.top.weight)
 
     def generative_parameters(self) -> Iterator[nn.Parameter]:
-        """Those that `forward` has no use for: the visible biases, and once untied all weights of the way down."""
-        for k, rbm in enumerate(self.layers[:-1] if self.label_units else self.layers):
-            assert isinstance(rbm, RBM)
-            yield from rbm.parameters() if k < len(self.recognition) else [rbm.visible_bias]
+        """The parameters that `forward` does not use: visible biases and, once untied, all weights of the way down."""
+        # With label units, the free energy of the top RBM uses all of its parameters.
+        depth = len(self.layers) - 1 if self.label_units else len(self.layers)
+        for k in range(depth):
+            if k < len(self.recognition):
+                yield from self.rbm(k).parameters()
+            else:
+                yield self.rbm(k).visible_bias
 
-    def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
-        if any(name.startswith(f"{prefix}recognition.") for name in state_dict):
-            self.untie()
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+    def unused_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that neither way uses: hidden biases that recognition biases have replaced."""
+        for k in range(len(self.recognition)):
+            yield self.rbm(k).hidden_bias

@@ -19,6 +19,7 @@ from torchmetrics.classification import (
 from zoo.data.datamodule import DataModule
 from zoo.losses import classification_loss, probabilities
 from zoo.protocols import Classifier, HasAuxiliaryHeads
+from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import Optimization, is_logging_step
 from zoo.tasks.supervised import SupervisedTask
 
@@ -53,6 +54,7 @@ class Classification(SupervisedTask):
     targets: ClassVar[str] = "classes"
     monitor: ClassVar[str] = "val/accuracy"
     mode: ClassVar[str] = "max"
+    layer_input: LayerInput
 
     def __init__(
         self,

@@ -28,8 +28,10 @@ class LayerInput:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
+        # The batches hold the inputs of this layer already, or it is the lowest.
         if self.ready or not self.depth:
             return x.flatten(1)
-        net: Any = self.net  # a `zoo.protocols.Net`; not checked, since this runs in every batch
+        # Up through the layers below. The net is a `zoo.protocols.Net`, not checked in every batch.
+        net: Any = self.net
         features: Tensor = net.encode(x, self.depth)
         return features

@@ -1,11 +1,12 @@
-"""Reconstruction: how an autoencoder, a layer of a stack or the whole stack unrolled, is learned."""
+"""Reconstruction trains an autoencoder, a layer of a stack, or the whole stack unrolled."""
 
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.protocols import Decoding, HasJacobian, head_of, layers_of
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import Optimization, is_logging_step
 from zoo.tasks.task import Task
@@ -15,33 +16,25 @@ CORRUPTIONS = ("none", "masking", "gaussian", "salt_and_pepper")
 LOSSES = ("cross_entropy", "squared_error")
 
 
-class Coder(Protocol):
-    """What the task needs: N x V -> N x H -> N x V."""
-
-    def encode(self, x: Tensor) -> Tensor: ...
-
-    def decode(self, h: Tensor, *, activate: bool = True) -> Tensor: ...
-
-
 class Reconstruction(Task):
-    """Fits an autoencoder to give its input back, from a corrupted copy if asked to (Vincent et al. 2010).
+    """Trains an autoencoder to give its input back, from a corrupted copy if asked to (Vincent et al. 2010).
 
     Args:
-        net: an autoencoder; or a stack of them, of which ``layer`` is fitted on the codes of those below.
-        layer: its number, counted from the input; None for the whole net.
-        loss: cross_entropy (values within 0 to 1 and sigmoid outputs) or squared_error; both summed over inputs.
-        corruption: of what the coder sees: none, masking (set to 0), gaussian (add noise) or salt_and_pepper (set to
-            0 or 1 with even chance).
-        level: the fraction of inputs that are masked or salted, or the noise's deviation; one for all layers, or a
+        net: an autoencoder, or a stack of them (`zoo.protocols.Decoding`).
+        layer: index of the layer of a stack that is trained on the outputs of those below; None for the whole net.
+        loss: cross_entropy (values in [0, 1] and sigmoid outputs) or squared_error; both summed over inputs.
+        corruption: of what the encoder sees: none, masking (set to 0), gaussian (add noise) or salt_and_pepper (set to
+            0 or 1 with equal probability).
+        level: the fraction of inputs that are masked or salted, or the std of the noise; one value for all layers, or a
             list with one for each.
-        sparsity_target, sparsity_cost: wanted mean of each sigmoid unit of the code, and the weight of its divergence
-            KL(target || mean over the batch) (0: none).
-        contractive: weight of the squared Frobenius norm of the code's Jacobian (Rifai et al. 2011; 0: none), for one
-            layer.
-        optimization: optimizer and learning-rate course; None for evaluation only.
+        sparsity_target: wanted mean of each sigmoid hidden unit.
+        sparsity_cost: weight of the divergence KL(target || mean over the batch); 0 for none.
+        contractive: weight of the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011), for one layer;
+            0 for none.
+        optimization: optimizer and learning-rate schedule; None for evaluation only.
 
     Raises:
-        ValueError: an unknown loss or corruption, a level out of range, or a penalty that the net does not have.
+        ValueError: a net that is no autoencoder, an unknown loss or corruption, or a level or target out of range.
     """
 
     targets: ClassVar[str] = NO_TARGETS
@@ -63,52 +56,83 @@ class Reconstruction(Task):
         optimization: Optimization | None = None,
     ):
         super().__init__()
-        for name, value, choices in (("loss", loss, LOSSES), ("corruption", corruption, CORRUPTIONS)):
-            if value not in choices:
-                raise ValueError(f"{name}={value}: choose one of: {', '.join(choices)}")
-        if not hasattr(net if layer is None else net.layers[layer], "decode"):  # type: ignore[index]
-            raise ValueError(f"reconstruction is for autoencoders; {type(net).__name__} is none")
-        self.net, self.layer, self.optimization = net, layer, optimization
-        self.loss_name, self.corruption, self.level = loss, corruption, _level(level, layer, corruption)
+        if loss not in LOSSES:
+            raise ValueError(f"loss={loss}: choose one of: {', '.join(LOSSES)}")
+        if corruption not in CORRUPTIONS:
+            raise ValueError(f"corruption={corruption}: choose one of: {', '.join(CORRUPTIONS)}")
         if not 0 < sparsity_target < 1:
-            raise ValueError(f"sparsity_target={sparsity_target}: between 0 and 1 is needed")
-        self.sparsity_target, self.sparsity_cost, self.contractive = sparsity_target, sparsity_cost, contractive
+            raise ValueError(f"sparsity_target={sparsity_target} must be in (0, 1)")
+        # What is trained, and the options.
+        self.net = net
+        self.layer = layer
+        self.optimization = optimization
+        self.loss_name = loss
+        self.corruption = corruption
+        self.level = _level(level, layer, corruption)
+        self.sparsity_target = sparsity_target
+        self.sparsity_cost = sparsity_cost
+        self.contractive = contractive
         self.layer_input = LayerInput(net, layer)
 
+        # What is trained, the net or one layer of it, must be able to decode.
+        trained = self.trained_module
+        if not isinstance(trained, Decoding):
+            raise ValueError(f"reconstruction needs an autoencoder, got {type(trained).__name__}")
+
     @property
-    def coder(self) -> Coder:
-        """What is fitted."""
-        return cast(Coder, self.net if self.layer is None else self.net.layers[self.layer])  # type: ignore[index]
+    def trained_module(self) -> nn.Module:
+        """The net, or the layer of it that is trained."""
+        return self.net if self.layer is None else list(layers_of(self.net).values())[self.layer]
+
+    @property
+    def autoencoder(self) -> Decoding:
+        """What is trained, typed as what the constructor has found it to be."""
+        module: Any = self.trained_module
+        found: Decoding = module
+        return found
 
     def check_inputs(self, x: Tensor) -> None:
         """Raise ValueError where the net or its inputs, N x in_shape, do not fit the loss and the penalties."""
-        v = self.layer_input(x)
-        with torch.no_grad():
-            coder = self.coder
-            logits, outputs = (coder.decode(coder.encode(v[:2]), activate=on) for on in (False, True))
+        v = self.layer_input(x)  # N x V
         if self.loss_name == "cross_entropy":
-            if not torch.allclose(outputs, torch.sigmoid(logits)):
-                raise ValueError("loss=cross_entropy needs sigmoid outputs; set loss=squared_error")
-            check_unit_interval(
-                v,
-                what="loss=cross_entropy needs values",
-                fix="loss=squared_error with model.net.output_activation=identity",
-            )
+            self._check_cross_entropy(v)
         if self.sparsity_cost:
-            code = coder.encode(v)
-            if code.min() < 0 or code.max() > 1:
-                raise ValueError("sparsity_cost is for codes within 0 to 1, such as sigmoid ones")
-        if self.contractive and self.layer is None:
-            raise ValueError("contractive is for one layer at a time; use the schedule layerwise")
+            # The penalty compares means with a probability.
+            with torch.no_grad():
+                h = self.autoencoder.encode(v)  # N x H
+            if h.min() < 0 or h.max() > 1:
+                raise ValueError("sparsity_cost needs hidden units in [0, 1], such as sigmoid ones")
+        if self.contractive and not isinstance(self.trained_module, HasJacobian):
+            raise ValueError("contractive is for one layer at a time; use order=layerwise")
+
+    def _check_cross_entropy(self, v: Tensor) -> None:
+        """Raise ValueError where cross-entropy cannot compare v, N x V, with the outputs."""
+        # The outputs must be sigmoids, since the loss is computed from logits; two examples show it.
+        with torch.no_grad():
+            h = self.autoencoder.encode(v[:2])
+            logits = self.autoencoder.decode(h, activate=False)
+            outputs = self.autoencoder.decode(h)
+        if not torch.allclose(outputs, torch.sigmoid(logits)):
+            raise ValueError("loss=cross_entropy needs sigmoid outputs; set loss=squared_error")
+        check_unit_interval(
+            v,
+            what="loss=cross_entropy needs values",
+            fix="loss=squared_error with model.net.output_activation=identity",
+        )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        v = self.layer_input(batch[0])  # N x V
-        code = self.coder.encode(self.corrupt(v))  # N x H
-        loss = self._loss(self.coder.decode(code, activate=self.loss_name == "squared_error"), v)
+        # Encode the corrupted input, decode it, and compare with the clean one.
+        x, _ = batch
+        v = self.layer_input(x)  # N x V
+        h = self.autoencoder.encode(self.corrupt(v))  # N x H
+        loss = self._loss(h, v)
+
+        # The penalties.
         if self.sparsity_cost:
-            loss = loss + self.sparsity_cost * self._divergence(code)
+            loss = loss + self.sparsity_cost * self._divergence(h)
         if self.contractive:
             loss = loss + self.contractive * self._jacobian(v)
+
         if is_logging_step(self):
             self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -120,54 +144,65 @@ class Reconstruction(Task):
         self._measure(batch, "test")
 
     def corrupt(self, v: Tensor) -> Tensor:
-        """What the coder gets to see: N x V -> the same."""
+        """What the encoder sees: N x V -> the same."""
         if self.corruption == "none":
             return v
         if self.corruption == "gaussian":
             return v + self.level * torch.randn_like(v)
-        chance = torch.rand(v.shape, device=v.device)
+        uniform = torch.rand(v.shape, device=v.device)  # N x V
         if self.corruption == "masking":
-            return v * (chance >= self.level)
-        v = v.masked_fill(chance < self.level, 1)
-        return v.masked_fill(chance < self.level / 2, 0)
+            return v * (uniform >= self.level)
+        # Salt and pepper: half of the chosen inputs become 0, the others 1.
+        v = v.masked_fill(uniform < self.level, 1)
+        return v.masked_fill(uniform < self.level / 2, 0)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        head = getattr(self.net, "head", None)
+        """All but those of a head."""
+        # The head is trained by classification, later.
+        head = head_of(self.net)
         others = set() if head is None else set(head.parameters())
-        return [p for p in cast(nn.Module, self.coder).parameters() if p not in others]
+        return [p for p in self.trained_module.parameters() if p not in others]
 
-    def _loss(self, outputs: Tensor, v: Tensor) -> Tensor:
-        """Summed over inputs, the mean over the batch; cross-entropy takes logits."""
+    def _loss(self, h: Tensor, v: Tensor) -> Tensor:
+        """Of the input v decoded from the hidden units h: summed over inputs, the mean over the batch."""
+        # Cross-entropy takes logits, which is more precise than taking the sigmoid first.
         if self.loss_name == "squared_error":
-            return squared_error(v, outputs).mean()
-        return F.binary_cross_entropy_with_logits(outputs, v, reduction="sum") / len(v)
+            return squared_error(v, self.autoencoder.decode(h)).mean()
+        logits = self.autoencoder.decode(h, activate=False)  # N x V
+        return F.binary_cross_entropy_with_logits(logits, v, reduction="sum") / len(v)
 
-    def _divergence(self, code: Tensor) -> Tensor:
+    def _divergence(self, h: Tensor) -> Tensor:
         """Σ_j KL(p || q_j) between Bernoulli distributions with the target p and the batch's mean q_j."""
-        p, q = self.sparsity_target, code.mean(dim=0).clamp(1e-6, 1 - 1e-6)
+        # The mean is kept off 0 and 1, where the logarithms are infinite.
+        p = self.sparsity_target
+        q = h.mean(dim=0).clamp(1e-6, 1 - 1e-6)  # H
         return (p * torch.log(p / q) + (1 - p) * torch.log((1 - p) / (1 - q))).sum()
 
     def _jacobian(self, v: Tensor) -> Tensor:
-        """Mean over the batch of Σ_ij (dh_j / dv_i)² = Σ_j f'(a_j)² Σ_i W_ji², for h = f(a), a = c + W v."""
-        layer: Any = self.coder
-        a = layer.hidden_input(v)
-        (slope,) = torch.autograd.grad(layer.activation(a).sum(), a, create_graph=True)  # N x H, f acts by element
-        return (slope.square() @ layer.weight.square().sum(dim=1)).mean()
+        """The squared Frobenius norm of the encoder's Jacobian at the clean inputs, the mean over the batch."""
+        layer = self.trained_module
+        assert isinstance(layer, HasJacobian)
+        return layer.squared_jacobian(v).mean()
 
-    def _measure(self, batch: tuple[Tensor, Tensor], part: str) -> None:
-        v = self.layer_input(batch[0])
-        code = self.coder.encode(v)
-        loss = self._loss(self.coder.decode(code, activate=self.loss_name == "squared_error"), v)
-        self.log_mean(f"{part}/loss", loss, len(v))
-        error = squared_error(v, self.coder.decode(code)).mean()
-        self.log_mean(f"{part}/reconstruction_error", error, len(v), prog_bar=True)
+    def _measure(self, batch: tuple[Tensor, Tensor], split: str) -> None:
+        """Log the loss and the reconstruction error, without corruption and penalties."""
+        # The clean inputs, encoded and decoded; the error is that of the activated outputs, whatever the loss.
+        x, _ = batch
+        v = self.layer_input(x)  # N x V
+        h = self.autoencoder.encode(v)  # N x H
+        self.log_mean(f"{split}/loss", self._loss(h, v), len(v))
+        error = squared_error(v, self.autoencoder.decode(h)).mean()
+        self.log_mean(f"{split}/reconstruction_error", error, len(v), prog_bar=True)
 
 
 def _level(level: float | list[float], layer: int | None, corruption: str) -> float:
+    """The level of this layer; ValueError where it has none, or one out of range."""
+    # One value for each layer, or one for all.
     if isinstance(level, list):
-        if not (layer or 0) < len(level):
-            raise ValueError(f"level has {len(level)} values, layer {layer} has none")
+        if (layer or 0) >= len(level):
+            raise ValueError(f"level={level} must have a value for layer {layer}")
         level = level[layer or 0]
+    # A std of noise has no maximum; a fraction of the inputs has.
     if level < 0 or (level > 1 and corruption != "gaussian"):
-        raise ValueError(f"level={level}: a fraction from 0 to 1 is needed (gaussian: a deviation from 0 on)")
+        raise ValueError(f"level={level} must be in [0, 1] (with corruption=gaussian, a std: >= 0)")
     return level

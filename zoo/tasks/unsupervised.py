@@ -1,43 +1,88 @@
-"""What the tasks without targets share: the range of their inputs, and how a whole net is measured."""
+"""What the tasks without targets share: checks of their inputs, persistent Gibbs chains, and how a net is measured."""
+
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from zoo.protocols import HasLabelUnits, HasPseudoLikelihood, RBMLayer, Reconstructing
 from zoo.tasks.task import Task
 
 NO_TARGETS = "none"
 FP16 = {"16-mixed": "free energies and their differences leave float16's range; use bf16-mixed or 32-true"}
 
 
+class GenerativeTask(Task):
+    """Abstract: a task that trains a distribution by Gibbs chains.
+
+    Only the gradient of its loss is meaningful, so that it has no validation loss. Persistent chains are kept in the
+    checkpoint. They are no buffer, since Lightning makes buffers equal in all processes, and each process has its own.
+
+    Args:
+        k: Gibbs steps of each update.
+        persistent: whether chains continue from batch to batch.
+        restart: probability with which a persistent chain starts again at noise in each update.
+
+    Raises:
+        ValueError: k < 1, restart outside [0, 1), or a restart of chains that are not persistent.
+    """
+
+    targets: ClassVar[str] = NO_TARGETS
+    monitor: ClassVar[str] = "val/reconstruction_error"
+    mode: ClassVar[str] = "min"
+    has_validation_loss: ClassVar[bool] = False
+    refused_precisions: ClassVar[dict[str, str]] = FP16
+
+    def __init__(self, *, k: int, persistent: bool, restart: float) -> None:
+        super().__init__()
+        if k < 1:
+            raise ValueError(f"k={k} must be >= 1")
+        if not 0 <= restart < 1:
+            raise ValueError(f"restart={restart} must be in [0, 1)")
+        if restart and not persistent:
+            raise ValueError(f"restart={restart} is for persistent chains; set persistent=true, or restart=0")
+        self.k = k
+        self.persistent = persistent
+        self.restart = restart
+        # No chain has started yet.
+        self.chains: Tensor | None = None  # N x V, the states of the persistent chains
+
+    def continued_chains(self, rbm: RBMLayer, *, like: Tensor) -> Tensor:
+        """The states from which the persistent chains continue, N x V, some of them restarted.
+
+        Args:
+            rbm: the RBM that the chains sample.
+            like: has the device and type that the states need.
+        """
+        assert self.chains is not None, "no chain has started yet"
+        chains = self.chains.to(like)
+        if self.restart:
+            # Each chain starts again at noise with the probability ``restart`` (as in Du & Mordatch 2019).
+            noise = rbm.noise(len(chains)).to(chains)
+            again = torch.rand(len(chains), 1, device=chains.device) < self.restart  # N x 1
+            chains = torch.where(again, noise, chains)
+        return chains
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["chains"] = self.chains
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.chains = checkpoint["chains"]
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        x, y = batch
+        log_generative(self, self.net, x, y, split="test")
+
+
 def check_unit_interval(v: Tensor, *, what: str, fix: str) -> None:
     """Raise ValueError where values leave [0, 1]."""
-    least, most = v.min().item(), v.max().item()
-    if least < 0 or most > 1:
+    low = v.min().item()
+    high = v.max().item()
+    if low < 0 or high > 1:
         raise ValueError(
-            f"{what} within 0 to 1, these go from {least:.3g} to {most:.3g}: "
-            f"set model.inputs=unit for pictures, or {fix} for real values"
+            f"{what} in [0, 1], got [{low:.3g}, {high:.3g}]: "
+            f"set model.input_scaling=unit for images, or {fix} for real values"
         )
-
-
-def check_chains(*, k: int, persistent: bool, restart: float) -> None:
-    """Raise ValueError for Gibbs chains that cannot be: no steps, no probability, or a restart of what ends anyway."""
-    if k < 1:
-        raise ValueError(f"k={k}: at least 1 is needed")
-    if not 0 <= restart < 1:
-        raise ValueError(f"restart={restart}: from 0 up to 1 is allowed")
-    if restart and not persistent:
-        raise ValueError(f"restart={restart} is for persistent chains; set persistent=true, or restart=0")
-
-
-def drawn(p: Tensor) -> Tensor:
-    """Zeros and ones with P(1) = p. Chance is float32's: bfloat16 has too few values between 0 and 1."""
-    return (torch.rand(p.shape, device=p.device) < p).to(p.dtype)
-
-
-def restarted(chains: Tensor, noise: Tensor, share: float) -> Tensor:
-    """Persistent chains, N x V, each with probability ``share`` begun anew in its row of ``noise``."""
-    anew = torch.rand(len(chains), 1, device=chains.device) < share
-    return torch.where(anew, noise.to(chains), chains)
 
 
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
@@ -45,20 +90,32 @@ def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
     return (x.flatten(1) - reconstruction.flatten(1)).square().sum(dim=1)
 
 
-def log_generative(task: Task, net: nn.Module, x: Tensor, y: Tensor, *, part: str) -> None:
-    """Log what a net (or one machine of a stack, x being its inputs) is measured by, when it has no loss.
+def log_generative(task: Task, net: nn.Module | RBMLayer, x: Tensor, y: Tensor, *, split: str) -> None:
+    """Log by what a net, or one RBM of a stack, is measured when it has no validation loss.
 
     - ``reconstruction_error``: squared error of `net.reconstruct`, summed over pixels.
     - ``pseudo_log_likelihood``: of an RBM with Bernoulli units, inputs rounded to zeros and ones (nats).
     - ``accuracy``: where classes are units of the net.
+
+    Args:
+        task: the task that logs.
+        net: what is measured.
+        x, y: its inputs and their class numbers.
+        split: "val" or "test", the first part of the metrics' names.
     """
-    error = squared_error(x, net.reconstruct(x)).mean()  # type: ignore[operator]
-    task.log_mean(f"{part}/reconstruction_error", error, len(x))
-    if getattr(net, "visible_units", "") == "bernoulli" and not net.label_units:
+    # How well the inputs are given back.
+    assert isinstance(net, Reconstructing), f"{type(net).__name__} has no reconstruct"
+    error = squared_error(x, net.reconstruct(x)).mean()
+    task.log_mean(f"{split}/reconstruction_error", error, len(x))
+
+    # The pseudo-likelihood, with one unit of each example flipped; the same units at every call.
+    if isinstance(net, HasPseudoLikelihood) and net.visible.binary and not net.label_units:
         v = x.flatten(1).round()
         flips = torch.randint(v.shape[1], (len(v),), generator=torch.Generator().manual_seed(0)).to(v.device)
-        value = net.pseudo_log_likelihood(v, flips).mean()  # type: ignore[operator]
-        task.log_mean(f"{part}/pseudo_log_likelihood", value, len(x))
-    if getattr(net, "label_units", False):
+        value = net.pseudo_log_likelihood(v, flips).mean()
+        task.log_mean(f"{split}/pseudo_log_likelihood", value, len(x))
+
+    # How often the most probable class is the right one.
+    if isinstance(net, HasLabelUnits) and net.label_units:
         accuracy = (net(x).argmax(dim=1) == y).float().mean()
-        task.log_mean(f"{part}/accuracy", accuracy, len(x), prog_bar=part == "val")
+        task.log_mean(f"{split}/accuracy", accuracy, len(x), prog_bar=split == "val")

@@ -31,6 +31,7 @@ from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits, seed_from, shape_text
 from zoo.plots import curves, stage_plots
+from zoo.protocols import ChangesConfig
 from zoo.tasks import Classification, Task
 from zoo.training import checks as prepare
 from zoo.training import stages
@@ -227,9 +228,12 @@ def _describe(run: Run, metrics: dict[str, float]) -> CheckpointInfo:
     cfg, last = run.cfg, run.stages[-1]
     # The dataset's root may be a variable of the environment, to be looked up again where the file is used.
     dataset = OmegaConf.to_container(cfg.dataset, resolve=False)
+    net: dict[str, Any] = OmegaConf.to_container(cfg.model.net, resolve=True)  # type: ignore[assignment]
+    if isinstance(run.net, ChangesConfig):
+        net |= run.net.config_changes()
     return CheckpointInfo(
         name=cfg.model.name,
-        net=OmegaConf.to_container(cfg.model.net, resolve=True),  # type: ignore[arg-type]
+        net=net,
         task=OmegaConf.to_container(last.config.task, resolve=True),  # type: ignore[arg-type]
         preprocess=run.preprocess.to_dict(),
         classes=list(run.splits.classes) if last.needs_labels or getattr(run.net, "label_units", False) else [],

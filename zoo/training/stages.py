@@ -18,7 +18,6 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
 from zoo.plots.latent import LATENT_MAPS
 from zoo.tasks import Classification, Regression, Task
-from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import Optimization
 from zoo.training import checks as prepare
 from zoo.training.feature_cache import encoded
@@ -54,7 +53,7 @@ class Stage:
     ) -> tuple[Splits, Preprocess] | None:
         """What a task about a layer learns from, the codes of those below, where they are to be computed beforehand."""
         inputs = task.layer_input
-        if not isinstance(inputs, LayerInput) or not inputs.depth or not self.config.encode_once:
+        if inputs is None or not inputs.depth or not self.config.encode_once:
             return None
         codes = encoded(task.net, self.splits, preprocess, depth=inputs.depth, device=device, workers=workers)
         inputs.ready = codes is not None

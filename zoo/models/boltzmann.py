@@ -1,0 +1,206 @@
+"""The equations of an RBM: its conditionals, its energies and Gibbs sampling.
+
+They need a weight matrix, two biases and two kinds of units, and not to own them: `zoo.models.rbm.RBM` is a module with
+parameters of its own, and an autoencoder lends its parameters to an RBM that is no module (`Autoencoder.rbm`).
+Imports torch and `units.py` only.
+
+    E(v, h) = visible.energy(v, b) + hidden.energy(h, c) - h·W signal(v)
+
+With Bernoulli units in both layers signal(v) is v, and this is the familiar E(v, h) = -v·b - h·c - h·W v. The terms of
+all kinds of units are in `units.py`.
+
+Shapes: N examples, V visible units (pixels, then labels), H hidden units, K label units.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.models.units import Units
+
+
+class BoltzmannEquations:
+    """What can be computed from the parameters of an RBM; v is N x V, h is N x H.
+
+    Attributes:
+        in_shape: shape of one input without the batch.
+        weight: H x V.
+        visible_bias: b, of shape V.
+        hidden_bias: c, of shape H.
+        visible, hidden: the kinds of units of the two layers.
+        label_units: K, the number of visible units that stand for classes; they follow the pixels.
+    """
+
+    in_shape: Sequence[int]
+    weight: nn.Parameter
+    visible_bias: nn.Parameter
+    hidden_bias: nn.Parameter
+    visible: Units
+    hidden: Units
+    label_units: int = 0
+
+    @property
+    def visible_shape(self) -> tuple[int, ...]:
+        return tuple(self.visible_bias.shape)
+
+    @property
+    def hidden_shape(self) -> tuple[int, ...]:
+        return tuple(self.hidden_bias.shape)
+
+    def energy_parameters(self) -> list[nn.Parameter]:
+        """The parameters of E(v, h), always in the same order."""
+        return [self.weight, self.visible_bias, self.hidden_bias]
+
+    # The conditionals
+
+    def hidden_input(self, v: Tensor) -> Tensor:
+        """What each hidden unit receives: c + W v, N x H."""
+        return F.linear(self.visible.signal(v), self.weight, self.hidden_bias)
+
+    def hidden_mean(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
+        """E[h | v], N x H; for Bernoulli units p(h = 1 | v). ``hidden_input`` saves computing it again."""
+        a = self.hidden_input(v) if hidden_input is None else hidden_input
+        return self.hidden.mean(a)
+
+    def sample_hidden(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
+        """h ~ p(h | v), N x H. ``hidden_input`` saves computing it again."""
+        a = self.hidden_input(v) if hidden_input is None else hidden_input
+        return self.hidden.sample(a)
+
+    def visible_input(self, h: Tensor) -> Tensor:
+        """What each visible unit receives: b + W' h, N x V."""
+        return F.linear(h, self.weight.t(), self.visible_bias)
+
+    def visible_mean(self, h: Tensor) -> Tensor:
+        """E[v | h], N x V; for Bernoulli units and label units p(v = 1 | h)."""
+        return self.visible.mean(self.visible_input(h))
+
+    def sample_visible(self, h: Tensor) -> Tensor:
+        """v ~ p(v | h), N x V."""
+        return self.visible.sample(self.visible_input(h))
+
+    def gibbs(self, v: Tensor, steps: int = 1, *, labels: Tensor | None = None) -> Tensor:
+        """The state of a Gibbs chain that starts at v, after ``steps`` times h ~ p(h | v), v ~ p(v | h): N x V.
+
+        ``labels``, N class numbers, are what the label units are held at.
+        """
+        # The labels are held from the first step on.
+        v = self._clamp_labels(v, labels)
+        for _ in range(steps):
+            v = self._clamp_labels(self.sample_visible(self.sample_hidden(v)), labels)
+        return v
+
+    def noise(self, n: int) -> Tensor:
+        """States to start chains from, n x V: fair coins and a random class; for Gaussian units the bias plus noise."""
+        return self.visible.noise(n, self.visible_bias)
+
+    # The energies
+
+    def energy(self, v: Tensor, h: Tensor) -> Tensor:
+        """E(v, h), N."""
+        # The joint term, h·W signal(v), and the terms of either layer by itself.
+        joint = (h * F.linear(self.visible.signal(v), self.weight)).sum(dim=1)
+        return self.visible.energy(v, self.visible_bias) + self.hidden.energy(h, self.hidden_bias) - joint
+
+    def free_energy(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
+        """F(v) = -log Σ_h exp(-E(v, h)), N. ``hidden_input`` saves computing it again."""
+        # Given v the hidden units are independent, so that the sum over their states is a product over units.
+        a = self.hidden_input(v) if hidden_input is None else hidden_input
+        return self.visible.energy(v, self.visible_bias) - self.hidden.log_sum(a, self.hidden_bias).sum(dim=1)
+
+    def free_energy_of_hidden(self, h: Tensor) -> Tensor:
+        """-log Σ_v exp(-E(v, h)), N: the free energy with the two layers exchanged."""
+        # The same, with the visible units independent given h.
+        a = self.visible_input(h)  # N x V
+        return self.hidden.energy(h, self.hidden_bias) - self.visible.log_sum(a, self.visible_bias).sum(dim=1)
+
+    def pseudo_log_likelihood(self, v: Tensor, flips: Tensor) -> Tensor:
+        """An unbiased estimate of Σ_i log p(v_i | all other units), N (Besag 1975).
+
+        Args:
+            v: N x V, zeros and ones.
+            flips: N, the index of the one unit i that is considered in each example.
+
+        Raises:
+            ValueError: the visible units are not plain Bernoulli units.
+        """
+        if not self.visible.binary or self.label_units:
+            raise ValueError("the pseudo-likelihood is for Bernoulli visible units without label units")
+        # p(v_i | others) = sigmoid(F(v with unit i flipped) - F(v)).
+        chosen = flips[:, None]
+        other = v.scatter(1, chosen, 1 - v.gather(1, chosen))
+        return v.shape[1] * F.logsigmoid(self.free_energy(other) - self.free_energy(v))
+
+    @torch.no_grad()
+    def center_gradients(self, visible_offset: Tensor, hidden_offset: Tensor) -> None:
+        """Turn the gradients of the parameters into those of the centered RBM, in place (Melchior et al. 2016).
+
+        With x = signal(v), offsets μ and λ, and d< > the difference of the expectations of data and model:
+        dW = d<(h - λ)(x - μ)'> = d<h x'> - λ d<x>' - d<h> μ'. The biases then make up for what moves with W.
+
+        Args:
+            visible_offset: V, the means of the visible units; μ is their signal.
+            hidden_offset: λ, of shape H, the means of the hidden units.
+        """
+        mu = self.visible.signal(visible_offset)
+        weight, visible, hidden = self.weight.grad, self.visible_bias.grad, self.hidden_bias.grad
+        assert weight is not None
+        assert visible is not None
+        assert hidden is not None
+        # The weights first: their centered gradient is part of that of the biases.
+        weight -= torch.outer(hidden_offset, visible) + torch.outer(hidden, mu)
+        visible -= hidden_offset @ weight
+        hidden -= weight @ mu
+
+    # Inputs and reconstructions. x is N x in_shape.
+
+    def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
+        """N x in_shape -> N x H, E[h | x] (depth 0: the flat input). Unknown labels contribute nothing."""
+        v = x.flatten(1)
+        return v if depth == 0 else self.hidden_mean(F.pad(v, (0, self.label_units)))
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """E[v | h = E[h | x]], without the labels: N x in_shape."""
+        return self.as_inputs(self.visible_mean(self.encode(x)))
+
+    def as_inputs(self, v: Tensor) -> Tensor:
+        """N x V -> N x in_shape: the pixels alone."""
+        pixels, _ = self.split_labels(v)
+        return pixels.reshape(pixels.shape[0], *self.in_shape)
+
+    # Labels
+
+    def class_logits(self, v: Tensor) -> Tensor:
+        """F([v, no label]) - F([v, one-hot y]) for every class y, N x K: their softmax is p(y | v) exactly.
+
+        v: N x pixels. Differences are taken unit by unit, since the free energies are large and nearly equal.
+        """
+        pixels, labels = self.split_labels(self.weight)  # H x pixels, H x K
+        _, label_bias = self.split_labels(self.visible_bias)  # K
+        # What a hidden unit contributes to -F with each label, less what it contributes with none.
+        a = F.linear(v, pixels, self.hidden_bias)[:, None]  # N x 1 x H
+        with_label = self.hidden.log_sum(a + labels.t(), self.hidden_bias)  # N x K x H
+        without = self.hidden.log_sum(a, self.hidden_bias)  # N x 1 x H
+        return label_bias + (with_label - without).sum(dim=2)
+
+    def with_labels(self, v: Tensor, labels: Tensor) -> Tensor:
+        """N x pixels and N class numbers -> N x V; without label units the pixels themselves."""
+        if not self.label_units:
+            return v
+        one_hot = F.one_hot(labels.to(v.device), self.label_units).to(v.dtype)
+        return torch.cat([v, one_hot], dim=1)
+
+    def split_labels(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of all visible units -> those of the pixels, those of the label units."""
+        pixels = prod(self.in_shape)
+        return v[..., :pixels], v[..., pixels:]
+
+    def _clamp_labels(self, v: Tensor, labels: Tensor | None) -> Tensor:
+        """v with its label units set to ``labels``, if any are given."""
+        if labels is None:
+            return v
+        pixels, _ = self.split_labels(v)
+        return self.with_labels(pixels, labels)

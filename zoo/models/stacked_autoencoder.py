@@ -1,0 +1,150 @@
+"""Stacked autoencoder (Vincent et al. 2010, "Stacked denoising autoencoders"; Bengio et al. 2007, "Greedy layer-wise
+training"; Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks").
+
+The figure in words: an autoencoder encodes its input by one layer and decodes it by another. A stack of them encodes
+the features again. Unrolled, it is one net that narrows towards the middle and widens again; cut at the middle and
+given a head, it is a classifier.
+
+    x -> h_1 -> … -> h_L -> … -> h_1' -> x'        or        x -> h_1 -> … -> h_L -> head
+
+Imports torch and the zoo's models only.
+
+Deviations from the paper:
+
+1. There are three layers of 1000 units by default; Vincent et al. select number and width of the layers by validation.
+2. Weights start from the uniform distribution of Glorot & Bengio 2010, which is later than two of the three papers.
+
+The optimizers of the recipes also differ from the papers': see ``deviations`` in conf/model.
+
+Shapes: N examples, V inputs of a layer, H_k hidden units of layer k.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
+from math import prod
+
+from torch import Tensor, nn
+
+from zoo.models.autoencoder import Autoencoder, AutoencoderRBM
+from zoo.models.noise import GaussianNoise
+from zoo.models.shapes import check_widths
+
+
+class StackedAutoencoder(nn.Module):
+    """Autoencoders, each over the hidden units of the one below.
+
+    Args:
+        in_shape: shape of one input without the batch; it is flattened.
+        num_classes: outputs of a classifier head; None for a net that reconstructs.
+        hidden: number of hidden units of each layer, from the input up.
+        activation: of the hidden units.
+        code_activation: of the last layer; None for that of the others. "identity" is the linear code of
+            Hinton & Salakhutdinov 2006.
+        output_activation: of the reconstructed input: sigmoid for values in [0, 1], identity for standardized inputs.
+        tied: whether decoders share the encoders' matrices.
+        dropout: probability of dropping a hidden unit during supervised fine-tuning.
+        input_dropout: probability of dropping an input during supervised fine-tuning.
+        noise: std of Gaussian noise added to the pre-activations during supervised fine-tuning.
+        input_noise: std of Gaussian noise added to the inputs during supervised fine-tuning.
+
+    Attributes:
+        layers: the autoencoders.
+        head: the linear classifier, or None.
+
+    Raises:
+        ValueError: no hidden layer, an unknown activation, maxout, a width below 1, or a negative noise.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_shape: Sequence[int] = (1, 28, 28),
+        num_classes: int | None = 10,
+        hidden: Sequence[int] = (1000, 1000, 1000),
+        activation: str = "sigmoid",
+        code_activation: str | None = None,
+        output_activation: str = "sigmoid",
+        tied: bool = True,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        noise: float = 0.0,
+        input_noise: float = 0.0,
+    ):
+        super().__init__()
+        check_widths(in_shape=in_shape, hidden=hidden, num_classes=1 if num_classes is None else num_classes)
+        if not hidden:
+            raise ValueError("hidden=[] must name at least one hidden layer")
+        self.in_shape = tuple(in_shape)
+        self.num_classes = num_classes
+
+        # What comes out of a layer is what the layer above reconstructs, so the two share an activation.
+        activations = [output_activation, *[activation] * (len(hidden) - 1), code_activation or activation]
+        widths = [prod(in_shape), *hidden]
+        self.layers = nn.ModuleList()
+        for (fan_in, width), (below, above) in zip(pairwise(widths), pairwise(activations), strict=True):
+            layer = Autoencoder(in_shape=[fan_in], hidden=width, activation=above, output_activation=below, tied=tied)
+            self.layers.append(layer)
+
+        # For supervised fine-tuning: regularization and the head.
+        self.input_dropout = nn.Dropout(input_dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.input_noise = GaussianNoise(input_noise, name="input_noise")
+        self.noise = GaussianNoise(noise)
+        self.head = None if num_classes is None else nn.Linear(hidden[-1], num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x in_shape -> N x num_classes logits; without a head the last hidden layer, N x H_L."""
+        # Dropout and noise act in training only, where the head is trained; `encode` never has them.
+        h = self.input_noise(self.input_dropout(x.flatten(1)))  # N x V
+        for k in range(len(self.layers)):
+            layer = self.autoencoder(k)
+            a = self.noise(layer.hidden_input(h))
+            h = self.dropout(layer.activation(a))  # N x H_k
+        return self.forward_head(h)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """N x H_L -> N x num_classes logits; without a head the features themselves."""
+        return features if self.head is None else self.head(features)
+
+    def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
+        """N x in_shape -> N x H_depth, the output of layer ``depth`` (None: the last; 0: the flat input)."""
+        # Up through the first ``depth`` layers.
+        h = x.flatten(1)
+        for layer in islice(self.layers, depth):
+            h = layer(h)
+        return h
+
+    def decode(self, h: Tensor, depth: int | None = None, *, activate: bool = True) -> Tensor:
+        """N x H_depth, the output of layer ``depth`` (None: the last) -> N x V, as `Autoencoder.decode`."""
+        # Down from layer ``depth``.
+        top = len(self.layers) if depth is None else depth
+        for k in reversed(range(top)):
+            # Only the lowest layer, whose output is the reconstruction, may leave its activation out.
+            h = self.autoencoder(k).decode(h, activate=activate or k > 0)
+        return h
+
+    def reconstruct(self, x: Tensor, depth: int | None = None) -> Tensor:
+        """Up to layer ``depth`` (None: the last) and down again, N x in_shape."""
+        flat = self.decode(self.encode(x, depth), depth)
+        return flat.reshape(flat.shape[0], *self.in_shape)
+
+    def autoencoder(self, layer: int) -> Autoencoder:
+        """Autoencoder number ``layer``, counted from the input."""
+        found = self.layers[layer]
+        assert isinstance(found, Autoencoder)
+        return found
+
+    def rbm(self, layer: int) -> AutoencoderRBM:
+        """Layer number ``layer`` as an RBM that shares its parameters. See `Autoencoder.rbm`."""
+        return self.autoencoder(layer).rbm()
+
+    def reset_head(self, num_classes: int) -> None:
+        """Replace the head by a new one for ``num_classes`` classes."""
+        last = self.autoencoder(-1).weight
+        self.num_classes = num_classes
+        self.head = nn.Linear(len(last), num_classes).to(last)
+
+    def generative_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that `forward` does not use."""
+        for k in range(len(self.layers)):
+            yield from self.autoencoder(k).generative_parameters()
