@@ -32,7 +32,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """
     if cfg.output is not None:
         refuse_existing(cfg.output, overwrite=cfg.overwrite)
-    place = hardware.place(cfg.accelerator)
+    place = hardware.trainer_kwargs(cfg.accelerator)
     net, about = open_checkpoint(cfg.checkpoint)
     node = cfg.dataset
     if node is None:

@@ -6,7 +6,8 @@ Imports torch only.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from importlib import import_module
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -84,6 +85,11 @@ class Splits:
     def num_outputs(self) -> int:
         return len(self.classes) or self.targets
 
+    def with_preprocess(self, preprocess: Any) -> "Splits":
+        read_like = import_module("zoo.data.sources.image_folder").read_like
+        found: Splits = read_like(self, preprocess)
+        return found
+
     def keep_labels(self, count: int, *, seed: int) -> "Splits":
         """The same with ``count`` training examples, every class in proportion: those that keep their labels.
 
@@ -91,7 +97,7 @@ class Splits:
             ValueError: the training part is too small, or a class of it.
         """
         if count < 1:
-            raise ValueError(f"dataset.labels={count}: at least 1 is needed")
+            raise ValueError(f"dataset.labeled_examples={count}: at least 1 is needed")
         _, part = hold_out(self.train, count, what="labels", draw=seed, names=self.classes)
         assert part is not None
         return replace(self, train=part)

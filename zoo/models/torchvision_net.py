@@ -34,7 +34,7 @@ class TorchvisionNet(nn.Module):
         architecture: torchvision's name for it, such as resnet18 or efficientnet_b0.
         in_shape: channels (1 or 3), height and width of one image.
         num_classes: outputs of the head.
-        grey: how images of one channel enter a net for three: "repeat" gives each the same; "sum" adds up the first
+        gray: how images of one channel enter a net for three: "repeat" gives each the same; "sum" adds up the first
             kernels over their channels, which computes the same in a third of the first layer's time.
         enlarge: smaller images are enlarged on the device until their shorter side has so many pixels; None: never.
 
@@ -51,7 +51,7 @@ class TorchvisionNet(nn.Module):
         architecture: str = "resnet18",
         in_shape: Sequence[int] = (3, 224, 224),
         num_classes: int = 1000,
-        grey: str = "repeat",
+        gray: str = "repeat",
         enlarge: int | None = None,
     ):
         super().__init__()
@@ -60,11 +60,11 @@ class TorchvisionNet(nn.Module):
         check_widths(num_classes=num_classes)
         if channels not in (1, 3):
             raise ValueError(f"{architecture} takes images of 1 or 3 channels, in_shape is {text(in_shape)}")
-        if grey not in ("repeat", "sum"):
-            raise ValueError(f"grey={grey}: choose repeat or sum")
+        if gray not in ("repeat", "sum"):
+            raise ValueError(f"gray={gray}: choose repeat or sum")
         if enlarge is not None and enlarge < 1:
             raise ValueError(f"enlarge={enlarge}: a number of pixels, or null, is needed")
-        self.repeat = channels == 1 and grey == "repeat"
+        self.repeat = channels == 1 and gray == "repeat"
         factor = max(1.0, (enlarge or 0) / min(height, width))
         self.size = (round(height * factor), round(width * factor))  # of what the first layer sees
 

@@ -47,7 +47,7 @@ class Classification(Fitting):
         class_weights: whether rare classes count for more in the training loss: each as (examples / classes) / its own.
         auxiliary_weight: weight of each auxiliary head's loss, where the net has any (GoogLeNet: 0.3).
         policy, unfreeze_at, head_lr_factor, layer_decay: what learns, when, and how fast (`zoo.tasks.freezing.parts`).
-        flips: whether probabilities are measured as the mean of those of the image and of its mirror image.
+        mirror_average: whether probabilities are measured as the mean of those of the image and of its mirror image.
         optimization: optimizer and learning-rate course; None for evaluation only.
 
     Raises:
@@ -71,14 +71,14 @@ class Classification(Fitting):
         unfreeze_at: Sequence[int] = (1,),
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
-        flips: bool = False,
+        mirror_average: bool = False,
         optimization: Optimization | None = None,
     ):
         super().__init__()
         if layer is not None:
             raise ValueError("classification fits the whole net; use the schedule joint")
         self.net, self.optimization = net, optimization
-        self.loss_name, self.label_smoothing, self.flips = loss, label_smoothing, flips
+        self.loss_name, self.label_smoothing, self.mirror_average = loss, label_smoothing, mirror_average
         self.class_weights, self.auxiliary_weight = class_weights, auxiliary_weight
         self.parts = finetune.parts(
             net,
@@ -90,7 +90,7 @@ class Classification(Fitting):
         )
         self.frozen: list[finetune.Part] = []
         # Where the head alone ever learns, the codes that it reads are constants, which may be computed beforehand.
-        self.inputs = Encoded(net, len(net.layers) if policy == "head" else 0)  # type: ignore[arg-type]
+        self.layer_input = Encoded(net, len(net.layers) if policy == "head" else 0)  # type: ignore[arg-type]
         self.has_auxiliaries = isinstance(net, AuxiliaryClassifier) and bool(auxiliary_weight) and policy != "head"
         self.loss = self.training_loss = classification_loss(loss, label_smoothing=label_smoothing)
         if class_weights:  # refused here, where nothing has begun, for another loss
@@ -101,14 +101,27 @@ class Classification(Fitting):
         self._confusion = MulticlassConfusionMatrix(num_classes)
         self.confusion: list[list[int]] = []  # after a test: counts, classes x classes, rows the true class
 
-    def fitted(self) -> list[nn.Parameter]:
+    layer_input: Encoded
+
+    def check_inputs(self, x: Tensor) -> None:
+        if self.mirror_average and x.dim() != 4:
+            raise ValueError(f"mirror_average=true needs images, got inputs of shape {tuple(x.shape[1:])}")
+
+    def check_targets(self, num_outputs: int) -> None:
+        if self.loss_name == "binary_cross_entropy" and num_outputs != 2:
+            raise ValueError(f"loss=binary_cross_entropy needs two classes, the data have {num_outputs}")
+
+    def training_plan(self) -> dict[str, int | None]:
+        return {part.name: part.begin for part in self.parts}
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
         """The parameters of all parts that ever learn."""
         return [p for part in self.parts if part.begin is not None for p in part.parameters]
 
-    def groups(self) -> list[Any]:
+    def parameter_groups(self) -> list[Any]:
         """One group for each part that ever learns, all there from the start; a plain list where they are alike."""
         if all(part.begin == 0 and part.lr_factor == 1 for part in self.parts):
-            return self.fitted()
+            return self.trainable_parameters()
         return [
             {"params": list(part.parameters), "lr_factor": part.lr_factor, "name": part.name}
             for part in self.parts
@@ -176,7 +189,7 @@ class Classification(Fitting):
 
     def outputs(self, x: Tensor) -> Tensor:
         """Of images, or of their codes where those were computed beforehand: N x classes."""
-        if not self.inputs.ready:
+        if not self.layer_input.ready:
             return self.net(x)
         return getattr(self.net, "output_activation", nn.Identity())(self.net.head(x))  # type: ignore[operator]
 
@@ -195,7 +208,7 @@ class Classification(Fitting):
         x, y = batch
         outputs = self.outputs(x)
         predicted = probabilities(outputs.float(), self.loss_name)  # N x classes
-        if self.flips and not self.inputs.ready:
+        if self.mirror_average and not self.layer_input.ready:
             predicted = (predicted + probabilities(self.net(x.flip(-1)).float(), self.loss_name)) / 2
         metrics.update(predicted, y)
         self.log_mean(f"{part}/loss", self.loss(outputs, y), len(y))

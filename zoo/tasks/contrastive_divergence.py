@@ -86,10 +86,10 @@ class ContrastiveDivergence(Fitting):
 
     targets: ClassVar[str] = NO_TARGETS
     monitor: ClassVar[str] = "val/reconstruction_error"
-    validation_loss: ClassVar[bool] = False  # what is descended has no value of its own
+    has_validation_loss: ClassVar[bool] = False  # what is descended has no value of its own
     mode: ClassVar[str] = "min"
     refused_precisions: ClassVar[dict[str, str]] = FP16
-    inputs: Encoded
+    layer_input: Encoded
     activation: Tensor  # buffers: running means
     visible_offset: Tensor
     hidden_offset: Tensor
@@ -125,7 +125,7 @@ class ContrastiveDivergence(Fitting):
         self.sparsity_target, self.sparsity_cost = sparsity_target, sparsity_cost
         self.gaussian_lr_factor = gaussian_lr_factor
         self.initial_momentum, self.initial_momentum_epochs = initial_momentum, initial_momentum_epochs
-        self.inputs = Encoded(net, layer)
+        self.layer_input = Encoded(net, layer)
         if not hasattr(net, "rbm" if layer is not None else "reconstruct"):
             raise ValueError(
                 f"contrastive divergence is for RBMs and stacks that hold them; {type(net).__name__} is none"
@@ -152,14 +152,14 @@ class ContrastiveDivergence(Fitting):
         """What is fitted."""
         return self._rbm[0]
 
-    def check(self, x: Tensor) -> None:
+    def check_inputs(self, x: Tensor) -> None:
         """Raise ValueError where an RBM cannot take the inputs, N x in_shape."""
         if self.rbm.visible_units == "bernoulli":
             check_unit_interval(
-                self.inputs(x), what="Bernoulli visible units need inputs", fix="model.net.visible_units=gaussian"
+                self.layer_input(x), what="Bernoulli visible units need inputs", fix="model.net.visible_units=gaussian"
             )
 
-    def fitted(self) -> list[nn.Parameter]:
+    def trainable_parameters(self) -> list[nn.Parameter]:
         return list(self.rbm.parameters())
 
     def teardown(self, stage: str) -> None:
@@ -169,9 +169,9 @@ class ContrastiveDivergence(Fitting):
             if hasattr(layer, "unroll"):  # the decoder of an autoencoder follows
                 layer.unroll()
 
-    def groups(self) -> list[Any]:
-        weights = [p for p in self.fitted() if p.dim() > 1]
-        biases = [p for p in self.fitted() if p.dim() == 1]
+    def parameter_groups(self) -> list[Any]:
+        weights = [p for p in self.trainable_parameters() if p.dim() > 1]
+        biases = [p for p in self.trainable_parameters() if p.dim() == 1]
         gaussian = "gaussian" in (self.rbm.visible_units, self.rbm.hidden_units)
         rate = {"lr_factor": self.gaussian_lr_factor if gaussian else 1.0}
         return [{"params": weights, **rate}, {"params": biases, "weight_decay": 0.0, **rate}]
@@ -234,7 +234,7 @@ class ContrastiveDivergence(Fitting):
         hidden -= weight @ mu
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        log_generative(self, cast(nn.Module, self.rbm), self.inputs(batch[0]), batch[1], part="val")
+        log_generative(self, cast(nn.Module, self.rbm), self.layer_input(batch[0]), batch[1], part="val")
         if not self._seen:
             return  # not in a fit
         # How much better the training data are known than these: it rises with overfitting.
@@ -255,7 +255,7 @@ class ContrastiveDivergence(Fitting):
     def _visible(self, batch: tuple[Tensor, Tensor], *, sampled: bool = True) -> Tensor:
         """N x V: the inputs of the layer, with the labels where it has units for them."""
         x, y = batch
-        v = self.inputs(x)
+        v = self.layer_input(x)
         return self.rbm.with_labels(drawn(v) if self.sample_data and sampled else v, y)
 
     @torch.no_grad()

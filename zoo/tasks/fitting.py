@@ -1,11 +1,13 @@
 """What every task does alike: it moves some parameters of its net, and no others."""
 
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
 
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from zoo.tasks.encoded import Encoded
 from zoo.tasks.optimization import Optimization
 
 
@@ -18,22 +20,35 @@ class Fitting(LightningModule):
 
     net: nn.Module
     optimization: Optimization | None
+    has_validation_loss: ClassVar[bool] = True
+    refused_precisions: ClassVar[Mapping[str, str]] = {}
+    targets: ClassVar[str] = "none"
+    monitor: ClassVar[str] = "val/loss"
+    mode: ClassVar[str] = "min"
+    layer_input: Encoded | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.means = nn.ModuleDict()  # by the name they are logged under
 
-    def fitted(self) -> list[nn.Parameter]:
+    def check_inputs(self, x: Tensor) -> None: ...
+
+    def check_targets(self, num_outputs: int) -> None: ...
+
+    def training_plan(self) -> dict[str, int | None]:
+        return {}
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
         """The parameters that move: all, unless a task says otherwise."""
         return list(self.net.parameters())
 
-    def groups(self) -> list[Any]:
+    def parameter_groups(self) -> list[Any]:
         """They as the optimizer gets them: a plain list, or groups with options of their own."""
-        return self.fitted()
+        return self.trainable_parameters()
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            chosen = set(self.fitted())
+            chosen = set(self.trainable_parameters())
             for parameter in self.net.parameters():
                 parameter.requires_grad_(parameter in chosen)
 
@@ -53,7 +68,7 @@ class Fitting(LightningModule):
 
     def configure_optimizers(self) -> Any:
         assert self.optimization is not None, "a task without optimization only evaluates"
-        return self.optimization(self.groups())
+        return self.optimization(self.parameter_groups())
 
     def log_mean(self, name: str, value: Tensor, count: int, *, prog_bar: bool = False) -> None:
         """Log the mean of an epoch, ``value`` being that of ``count`` examples.

@@ -6,7 +6,7 @@ Every course is a function of the step counted from the config, not from the tra
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning.pytorch import LightningModule
 from torch.nn import Parameter
@@ -43,6 +43,42 @@ def is_logging_step(task: LightningModule) -> bool:
     """Whether the trainer writes this step down; `log` on all the others would take a tenth of a small net's time."""
     every = task.trainer.log_every_n_steps  # type: ignore[attr-defined]
     return bool(every) and (task.global_step + 1) % every == 0
+
+
+@dataclass(frozen=True)
+class Constant:
+    needs_validation: ClassVar[bool] = False
+
+    def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+        return constant(optimizer, total_steps)
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    warmup: float = 0.25
+    needs_validation: ClassVar[bool] = False
+
+    def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+        return one_cycle(optimizer, total_steps, warmup=self.warmup)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    warmup: float = 0.0
+    needs_validation: ClassVar[bool] = False
+
+    def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+        return cosine(optimizer, total_steps, warmup=self.warmup)
+
+
+@dataclass(frozen=True)
+class Plateau:
+    factor: float = 0.1
+    patience: int = 3
+    needs_validation: ClassVar[bool] = True
+
+    def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
+        return plateau(optimizer, total_steps, factor=self.factor, patience=self.patience)
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> dict[str, Any]:

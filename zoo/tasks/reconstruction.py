@@ -47,7 +47,7 @@ class Reconstruction(Fitting):
     targets: ClassVar[str] = NO_TARGETS
     monitor: ClassVar[str] = "val/reconstruction_error"
     mode: ClassVar[str] = "min"
-    inputs: Encoded
+    layer_input: Encoded
 
     def __init__(
         self,
@@ -73,16 +73,16 @@ class Reconstruction(Fitting):
         if not 0 < sparsity_target < 1:
             raise ValueError(f"sparsity_target={sparsity_target}: between 0 and 1 is needed")
         self.sparsity_target, self.sparsity_cost, self.contractive = sparsity_target, sparsity_cost, contractive
-        self.inputs = Encoded(net, layer)
+        self.layer_input = Encoded(net, layer)
 
     @property
     def coder(self) -> Coder:
         """What is fitted."""
         return cast(Coder, self.net if self.layer is None else self.net.layers[self.layer])  # type: ignore[index]
 
-    def check(self, x: Tensor) -> None:
+    def check_inputs(self, x: Tensor) -> None:
         """Raise ValueError where the net or its inputs, N x in_shape, do not fit the loss and the penalties."""
-        v = self.inputs(x)
+        v = self.layer_input(x)
         with torch.no_grad():
             coder = self.coder
             logits, outputs = (coder.decode(coder.encode(v[:2]), activate=on) for on in (False, True))
@@ -102,7 +102,7 @@ class Reconstruction(Fitting):
             raise ValueError("contractive is for one layer at a time; use the schedule layerwise")
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        v = self.inputs(batch[0])  # N x V
+        v = self.layer_input(batch[0])  # N x V
         code = self.coder.encode(self.corrupt(v))  # N x H
         loss = self._loss(self.coder.decode(code, activate=self.loss_name == "squared_error"), v)
         if self.sparsity_cost:
@@ -131,7 +131,7 @@ class Reconstruction(Fitting):
         v = v.masked_fill(chance < self.level, 1)
         return v.masked_fill(chance < self.level / 2, 0)
 
-    def fitted(self) -> list[nn.Parameter]:
+    def trainable_parameters(self) -> list[nn.Parameter]:
         head = getattr(self.net, "head", None)
         others = set() if head is None else set(head.parameters())
         return [p for p in cast(nn.Module, self.coder).parameters() if p not in others]
@@ -155,7 +155,7 @@ class Reconstruction(Fitting):
         return (slope.square() @ layer.weight.square().sum(dim=1)).mean()
 
     def _measure(self, batch: tuple[Tensor, Tensor], part: str) -> None:
-        v = self.inputs(batch[0])
+        v = self.layer_input(batch[0])
         code = self.coder.encode(v)
         loss = self._loss(self.coder.decode(code, activate=self.loss_name == "squared_error"), v)
         self.log_mean(f"{part}/loss", loss, len(v))

@@ -58,10 +58,10 @@ class WakeSleep(Fitting):
 
     targets: ClassVar[str] = NO_TARGETS
     monitor: ClassVar[str] = "val/reconstruction_error"
-    validation_loss: ClassVar[bool] = False  # what is descended has no value of its own
+    has_validation_loss: ClassVar[bool] = False  # what is descended has no value of its own
     mode: ClassVar[str] = "min"
     refused_precisions: ClassVar[dict[str, str]] = FP16
-    inputs: Encoded
+    layer_input: Encoded
 
     def __init__(
         self,
@@ -88,13 +88,13 @@ class WakeSleep(Fitting):
         self.k, self.persistent, self.restart, self.label_weight = k, persistent, restart, label_weight
         self.chains: Tensor | None = None  # not a buffer: those are made equal in all processes
         self.belief.untie()
-        self.inputs = Encoded(net, None)
+        self.layer_input = Encoded(net, None)
 
     @property
     def belief(self) -> Belief:
         return cast(Belief, self.net)
 
-    def check(self, x: Tensor) -> None:
+    def check_inputs(self, x: Tensor) -> None:
         """Raise ValueError where the inputs, N x in_shape, leave [0, 1]."""
         check_unit_interval(x, what="Bernoulli visible units need inputs", fix="another model")
 
@@ -103,7 +103,7 @@ class WakeSleep(Fitting):
         *lower, top = list(cast(Any, self.belief.layers))
         recognition = self.belief.recognition
         with torch.no_grad():
-            awake = [self.inputs(x)]  # states of the layers, from the pixels up: N x H_k
+            awake = [self.layer_input(x)]  # states of the layers, from the pixels up: N x H_k
             for up in recognition:
                 awake.append(drawn(torch.sigmoid(up(awake[-1]))))
             v0 = top.with_labels(awake[-1], y)
@@ -143,7 +143,7 @@ class WakeSleep(Fitting):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.chains = checkpoint["chains"]
 
-    def fitted(self) -> list[nn.Parameter]:
+    def trainable_parameters(self) -> list[nn.Parameter]:
         """All but a head, and the hidden biases of the directed layers, for which the recognition has its own."""
         head = getattr(self.net, "head", None)
         others = {cast(Any, rbm).hidden_bias for rbm in list(self.belief.layers)[:-1]}
