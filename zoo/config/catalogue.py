@@ -56,8 +56,10 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)
-        both_are_mappings = isinstance(old, dict) and isinstance(value, dict)
-        result[key] = _merged(old, value) if both_are_mappings else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            result[key] = _merged(old, value)
+        else:
+            result[key] = value
     return result
 
 
