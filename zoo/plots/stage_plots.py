@@ -18,7 +18,7 @@ SAMPLE_STEPS = 500
 
 
 @torch.no_grad()
-def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *, prefix: str, codes: str) -> None:
+def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *, prefix: str, latent_map: str) -> None:
     """Write ``PREFIX-filters.png``, ``-reconstructions``, ``-codes`` and, if it generates, ``-chains``, ``-samples``.
 
     Examples are of the validation part, or of the training part where there is none. Chance is the pictures' own.
@@ -28,7 +28,7 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
         splits, preprocess: the data, and what the net takes of them.
         folder: the run folder.
         prefix: of the files' names.
-        codes: pca or tsne.
+        latent_map: pca or tsne.
     """
     device = next(net.parameters()).device
     examples = splits.train if splits.validation is None else splits.validation
@@ -44,7 +44,7 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
         pictures.grid(first.unflatten(1, model.in_shape), path["filters"], signed=True)
         _reconstructions(model, x, path["reconstructions"])
         classes = splits.classes
-        pictures.codes(model.encode(x), y.tolist() if classes else [], classes, path["codes"], method=codes)
+        pictures.codes(model.encode(x), y.tolist() if classes else [], classes, path["codes"], method=latent_map)
         if hasattr(model, "sample"):
             _chains(model, layers, x[:10], y[:10], path["chains"])
             numbers = torch.arange(len(classes)).repeat_interleave(10) if getattr(model, "label_units", 0) else None
