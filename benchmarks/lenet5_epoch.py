@@ -28,7 +28,7 @@ from zoo.cli.main import main
 from zoo.data.preprocess import Preprocess
 from zoo.data.sources.torchvision_sets import load
 from zoo.models import LeNet5
-from zoo.training.callbacks import Resumable
+from zoo.training.callbacks import SaveForResume
 
 ROOT = os.environ.get("ZOO_DATA", "data")
 BATCH, LR, EPOCHS = 128, 0.003, 2  # those of conf/stage/classify.yaml
@@ -37,8 +37,8 @@ BATCH, LR, EPOCHS = 128, 0.003, 2  # those of conf/stage/classify.yaml
 def zoo_train() -> float:
     """The command line, as a user runs it."""
     stamps: list[float] = []
-    Resumable.on_train_epoch_start = lambda *_: stamps.append(time.perf_counter())
-    Resumable.on_train_end = lambda *_: stamps.append(time.perf_counter())
+    SaveForResume.on_train_epoch_start = lambda *_: stamps.append(time.perf_counter())
+    SaveForResume.on_train_end = lambda *_: stamps.append(time.perf_counter())
     with tempfile.TemporaryDirectory() as folder:
         main(
             "train", ["model=lenet5", "dataset=mnist", f"epochs={EPOCHS}", "accelerator=cpu", f"hydra.run.dir={folder}"]

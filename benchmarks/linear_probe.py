@@ -13,9 +13,9 @@ import tempfile
 import time
 from itertools import pairwise
 
-import zoo.training.stages
+import zoo.training.run
 from zoo.cli.main import main
-from zoo.training.callbacks import Resumable
+from zoo.training.callbacks import SaveForResume
 
 EPOCHS = {"true": 21, "false": 3}
 
@@ -24,7 +24,7 @@ def epoch(encode_once: str) -> tuple[float, float]:
     """Seconds for an epoch, and for the codes."""
     stamps: list[float] = []
     coding: list[float] = []
-    encoded = zoo.training.stages.encoded
+    encoded = zoo.training.run.cache_features
 
     def timed(*args, **options):
         start = time.perf_counter()
@@ -32,14 +32,14 @@ def epoch(encode_once: str) -> tuple[float, float]:
         coding.append(time.perf_counter() - start)
         return codes
 
-    Resumable.on_train_epoch_start = lambda *_: stamps.append(time.perf_counter())
-    zoo.training.stages.encoded = timed
+    SaveForResume.on_train_epoch_start = lambda *_: stamps.append(time.perf_counter())
+    zoo.training.run.cache_features = timed
     words = ["model=resnet18", "dataset=faces", "dataset.shape=[3,64,64]", "stage@model.stages.fit=linear_probe"]
     words += [f"model.stages.fit.encode_once={encode_once}", f"epochs={EPOCHS[encode_once]}", "progress=false"]
     words += ["model.stages.fit.checkpoint_every=0"]
     with tempfile.TemporaryDirectory() as folder:
         main("train", [*words, f"hydra.run.dir={folder}"])
-    zoo.training.stages.encoded = encoded
+    zoo.training.run.cache_features = encoded
     return statistics.median(b - a for a, b in pairwise(stamps)), sum(coding)
 
 

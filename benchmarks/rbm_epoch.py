@@ -21,7 +21,7 @@ from sklearn.neural_network import BernoulliRBM
 
 from zoo.cli.main import main
 from zoo.data.sources.torchvision_sets import load
-from zoo.training.callbacks import Resumable
+from zoo.training.callbacks import SaveForResume
 
 ROOT = os.environ.get("ZOO_DATA", "data")
 HIDDEN, BATCH, EPOCHS = 500, 100, 2
@@ -34,8 +34,8 @@ def images() -> torch.Tensor:
 def zoo_train() -> float:
     """Over an epoch with all that belongs to it: from its start to the next one's, or the fit's end."""
     stamps: list[float] = []
-    Resumable.on_train_epoch_start = lambda *_: stamps.append(time.perf_counter())
-    Resumable.on_train_end = lambda *_: stamps.append(time.perf_counter())
+    SaveForResume.on_train_epoch_start = lambda *_: stamps.append(time.perf_counter())
+    SaveForResume.on_train_end = lambda *_: stamps.append(time.perf_counter())
     words = ["model=rbm", "dataset=mnist", f"epochs={EPOCHS}", "accelerator=cpu", "progress=false"]
     words += ["dataset.validation=0"]
     with tempfile.TemporaryDirectory() as folder:

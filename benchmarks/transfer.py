@@ -54,7 +54,7 @@ def compare(dataset: str, labels: int, folder: Path, words: list[str]) -> list[d
     """A row for each way of fine-tuning."""
     results = {}
     for arm, setting in ({arm: [*s, f"weights={folder / 'source'}"] for arm, s in PRETRAINED.items()} | RANDOM).items():
-        case = ["experiment=transfer", f"dataset={dataset}", f"dataset.labels={labels}", *setting, *words]
+        case = ["experiment=transfer", f"dataset={dataset}", f"dataset.labeled_examples={labels}", *setting, *words]
         name = f"{dataset}-{labels}-{arm}".replace(" ", "-")
         results[arm] = [run(folder / f"{name}-{seed}", [*case, f"seed={seed}"]) for seed in SEEDS]
     longest_first = reversed(list(RANDOM))  # which counts where two are equally good

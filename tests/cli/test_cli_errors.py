@@ -110,7 +110,7 @@ CASES = {
     "logger": Case("train logger=tensorbord", ("no such logger", "did you mean tensorboard")),
     "optimizer": Case("train optimizer@model.stages.fit.optimizer=adamm", ("no such optimizer", "adam or adamw")),
     "misplaced group": Case("train optimizer=adam", ("'optimizer'", "optimizer@model.stages.fit.optimizer")),
-    "inputs": Case("train model.inputs=raw", ("model.inputs=raw", "standardized or unit")),
+    "inputs": Case("train model.input_scaling=raw", ("model.input_scaling=raw", "standardized or unit")),
     "verb": Case("trian model=mlp", ("no such verb", "did you mean train")),
     "export format": Case("export checkpoint={run} format=tf", ("format=tf", "onnx or torch_export")),
     "predict format": Case("predict checkpoint={run} input=x format=xml", ("format=xml", "auto, table or kaggle")),
@@ -253,7 +253,7 @@ CASES = {
     # learning without labels
     "rbm outside 0 to 1": Case(
         QUIET + "model=rbm dataset=npz dataset.root=outside.npz",
-        ("model rbm with dataset npz", "Bernoulli visible units", "model.inputs=unit", "visible_units"),
+        ("model rbm with dataset npz", "Bernoulli visible units", "model.input_scaling=unit", "visible_units"),
         outside,
     ),
     "dbn_generative outside 0 to 1": Case(
@@ -272,7 +272,8 @@ CASES = {
         outside,
     ),
     "standardized inputs of an rbm": Case(
-        QUIET + "model=rbm model.inputs=standardized", ("model rbm with dataset digits", "set model.inputs=unit")
+        QUIET + "model=rbm model.input_scaling=standardized",
+        ("model rbm with dataset digits", "set model.input_scaling=unit"),
     ),
     "label units without labels": Case(
         QUIET + "model=dbn_generative dataset=line",
@@ -289,20 +290,22 @@ CASES = {
         QUIET + "model=dbn accelerator.precision=16-mixed", ("accelerator.precision=16-mixed", "ContrastiveDivergence")
     ),
     "contrastive divergence on all layers": Case(
-        QUIET + "model=dbn model.stages.pretrain.schedule._target_=zoo.training.schedules.joint",
+        QUIET + "model=dbn model.stages.pretrain.order=joint",
         ("one RBM at a time", "schedule layerwise"),
     ),
     "wake-sleep layer by layer": Case(
-        QUIET + "model=dbn_generative model.stages.updown.schedule._target_=zoo.training.schedules.layerwise",
+        QUIET + "model=dbn_generative model.stages.updown.order=layerwise",
         ("wake-sleep fits the whole net", "schedule joint"),
     ),
     "labels of a net that needs all": Case(
-        QUIET + "model=dbn_generative dataset.labels=50", ("dataset.labels", "label_units")
+        QUIET + "model=dbn_generative dataset.labeled_examples=50", ("dataset.labeled_examples", "label_units")
     ),
-    "labels too many": Case(ONE + "dataset.labels=5000", ("labels of 5000 does not fit 1293", "dataset.labels")),
-    "labels too few": Case(ONE + "dataset.labels=5", ("class 0", "too few", "dataset.labels")),
-    "labels=0": Case(ONE + "dataset.labels=0", ("labels=0",)),
-    "labels=-1": Case(ONE + "dataset.labels=-1", ("labels=-1",)),
+    "labels too many": Case(
+        ONE + "dataset.labeled_examples=5000", ("labels of 5000 does not fit 1293", "dataset.labeled_examples")
+    ),
+    "labels too few": Case(ONE + "dataset.labeled_examples=5", ("class 0", "too few", "dataset.labeled_examples")),
+    "labels=0": Case(ONE + "dataset.labeled_examples=0", ("labels=0",)),
+    "labels=-1": Case(ONE + "dataset.labeled_examples=-1", ("labels=-1",)),
     "a class of too few pictures": Case(
         OWN + "dataset=image_folder dataset.root=photos dataset.test=2",
         ("class b has 1", "dataset.test"),
@@ -328,7 +331,7 @@ CASES = {
     ),
     "weights of a net that torchvision has not": Case(ONE + "weights=DEFAULT", ("weights=DEFAULT", "a run folder")),
     "weights not there": Case(ONE + "weights=gone.pth", ("weights=gone.pth", "no such file")),
-    "weights_head": Case(ONE + "weights_head=old", ("weights_head=old", "fresh or load")),
+    "weights_head": Case(ONE + "pretrained_head=old", ("pretrained_head=old", "reset or keep")),
     "architecture": Case(
         QUIET + "model=torchvision model.net.architecture=resnet19 dataset=digits",
         ("architecture=resnet19", "resnet18"),
@@ -367,8 +370,8 @@ CASES = {
     "contrastive divergence on mlp": Case(
         QUIET + "model=mlp stage@model.stages.fit=contrastive_divergence", ("contrastive divergence is for RBMs", "MLP")
     ),
-    "map of codes": Case(QUIET + "model=rbm codes=nonsense", ("codes=nonsense: choose pca or tsne",)),
-    "map of codes of a classifier": Case(ONE + "codes=umap", ("codes=umap: choose pca or tsne",)),
+    "map of codes": Case(QUIET + "model=rbm latent_map=nonsense", ("latent_map=nonsense: choose pca or tsne",)),
+    "map of codes of a classifier": Case(ONE + "latent_map=umap", ("latent_map=umap: choose pca or tsne",)),
     # list and show
     "list": Case("list xyzzy", ("nothing matches 'xyzzy'", "zoo list shows all")),
     "list two": Case("list a b", ("one pattern at most",)),

@@ -261,7 +261,7 @@ def test_tsne_keeps_clusters_together_the_same_every_time(tmp_path, figures):
 
 @pytest.mark.parametrize("units", [2, 5])
 def test_an_unknown_method_is_refused_and_nothing_is_drawn(units, tmp_path):
-    with pytest.raises(ValueError, match="codes=umap: choose pca or tsne"):
+    with pytest.raises(ValueError, match="latent_map=umap: choose pca or tsne"):
         codes(torch.rand(9, units), [0] * 9, ["a"], tmp_path / "codes.png", method="umap")
     assert not list(tmp_path.iterdir())
 

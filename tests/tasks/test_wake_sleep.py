@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from support import fit
 from torch import nn
 
 import zoo
@@ -18,8 +19,7 @@ from zoo.data.splits import InMemory, Splits
 from zoo.models import DBN, RBM, StackedAutoencoder
 from zoo.tasks import ContrastiveDivergence, WakeSleep
 from zoo.tasks.optimization import Optimization, constant
-from zoo.training.csv_logger import History
-from zoo.training.trainer import fit
+from zoo.training.csv_logger import CSVLogger
 
 PLACE = {"accelerator": "cpu", "devices": 1}
 SILENT = SimpleNamespace(log_every_n_steps=0)  # a trainer that wants nothing logged
@@ -66,9 +66,9 @@ def fit_on(task, x, folder, *, batch_size=None, validation=None, **stage):
     part = InMemory(x, labels(len(x)))
     splits = Splits(part, part if validation else None, None, tuple(x.shape[1:]), classes=("a", "b", "c"))
     data = DataModule(splits, preprocess=Preprocess(tuple(x.shape[1:]), scale=1.0), batch_size=batch_size or len(x))
-    history = History(folder / "metrics.csv")
+    history = CSVLogger(folder / "metrics.csv")
     history.start("fit")
-    fit(task, data, stage, name="fit", folder=folder, loggers=[history], place=PLACE, progress=False)
+    fit(task, data, stage, name="fit", folder=folder, loggers=[history], trainer_kwargs=PLACE, progress=False)
     return history
 
 
@@ -267,7 +267,7 @@ def test_hidden_biases_of_directed_layers_and_the_head_stay(label_units, tmp_pat
         wanted = {name for name, p in net.named_parameters() if p.requires_grad}
         seen.append((wanted, {name for name, p in net.named_parameters() if p.grad is not None}))
 
-    monkeypatch.setattr("zoo.training.callbacks.Resumable.on_before_optimizer_step", look)
+    monkeypatch.setattr("zoo.training.callbacks.SaveForResume.on_before_optimizer_step", look)
     fit_on(WakeSleep(net, optimization=sgd()), binary(), tmp_path)
     stay = {"layers.0.hidden_bias", "layers.1.hidden_bias", *(name for name in before if name.startswith("head."))}
     assert len(stay) == (2 if label_units else 4)
@@ -358,7 +358,7 @@ def test_gaussian_units_are_refused_in_one_message_before_anything_is_fitted(hid
 def test_data_outside_the_unit_interval_are_refused(value):
     x = binary()
     x[0, 0] = value
-    with pytest.raises(ValueError, match=r"within 0 to 1, these go from .*model.inputs=unit"):
+    with pytest.raises(ValueError, match=r"within 0 to 1, these go from .*model.input_scaling=unit"):
         WakeSleep(belief()).check(x)
     WakeSleep(belief()).check(binary())
 
@@ -390,7 +390,7 @@ def test_a_net_whose_weights_have_parted_is_saved_and_loaded(label_units, tmp_pa
 
 
 def test_the_command_line_fits_layers_and_then_all_of_them(cli, folder, monkeypatch):
-    monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
     words = ("model=dbn_generative", "model.net.hidden=[12,8]", "epochs=1", "progress=false", "hydra.run.dir=run")
     outcome = cli("train", *words)
     assert (outcome.status, outcome.err) == (0, "")
