@@ -87,7 +87,8 @@ def test_an_indexed_metric_is_what_evaluate_measures(name, folder, cli):
 GENERATIVE = {
     "rbm": "model=rbm model.net.hidden=12",
     "wide_rbm": "model=rbm model.net.hidden=30 lr=0.005",
-    "gaussian": "model=rbm model.net.hidden=12 model.net.visible_units=gaussian model.input_scaling=standardized lr=0.001",
+    "gaussian": "model=rbm model.net.hidden=12 model.net.visible_units=gaussian model.input_scaling=standardized "
+    "lr=0.001",
     "gaussian_code": "model=rbm model.net.hidden=12 model.net.hidden_units=gaussian lr=0.001",
     "wide_gaussian_code": "model=rbm model.net.hidden=30 model.net.hidden_units=gaussian lr=0.001",
     "dbn": "model=dbn model.net.hidden=[20,15] model.stages.finetune.epochs=0 model.stages.pretrain.epochs=1",

@@ -25,7 +25,7 @@ from zoo.models import DBN, MLP, GoogLeNet, InceptionSmall, LeNet5, TorchvisionN
 from zoo.tasks import Classification
 from zoo.tasks.freezing import parts, stages
 from zoo.tasks.optimization import Optimization, constant
-from zoo.training.callbacks import SaveForResume
+from zoo.training.callbacks import EMA, SaveForResume
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.trainer import measure
 

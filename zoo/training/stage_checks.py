@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo.config import build as config
 from zoo.data.datamodule import batches
-from zoo.data.splits import Splits
+from zoo.data.splits import Splits, shape_text
 from zoo.tasks.task import Task
 from zoo.training import stages
 from zoo.training.plan import Schedule, StagePlan
@@ -96,6 +96,10 @@ def check_data(stage: DictConfig, splits: Splits, *, pair: str) -> None:
         raise ValueError(
             f"lr_schedule {schedule_name}: {task.__name__} has no validation loss; choose another lr_schedule"
         )
+
+    # A mirror image needs a width.
+    if stage.task.get("mirror_average") and len(splits.shape) != 3:
+        raise ValueError(f"{pair}: mirror_average needs images, the data are {shape_text(splits.shape)}")
 
     # The targets must be of the kind that the task trains on.
     kind = "classes" if splits.classes else "values"
