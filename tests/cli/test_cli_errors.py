@@ -119,24 +119,28 @@ CASES = {
     "open bracket": Case("train lr=[", ("'lr=[' cannot be read",)),
     "no key": Case("train =3", ("'=3' is not KEY=VALUE",)),
     # numbers
-    "batch_size=0": Case(ONE + "batch_size=0", ("batch_size=0: at least 1",)),
-    "epochs=0": Case("train model=logistic epochs=0", ("epochs=0: at least 1",)),
+    "batch_size=0": Case(ONE + "batch_size=0", ("batch_size=0 must be >= 1",)),
+    "epochs=0": Case("train model=logistic epochs=0", ("epochs=0: at least one stage",)),
     "predict batch_size=0": Case("predict checkpoint={run} input=x batch_size=0", ("batch_size=0: at least 1",)),
     "validation too large": Case(ONE + "dataset.validation=2000", ("validation of 2000", "dataset.validation")),
     "test too large": Case(ONE + "dataset.test=3000", ("test of 3000", "dataset.test")),
     "patience": Case(ONE + "model.stages.fit.patience=2 dataset.validation=0", ("patience", "dataset.validation")),
     # targets
     "os.system": Case(ONE + "model.net._target_=os.system", ("model.net._target_: 'os.system' is not one",)),
-    "open": Case(ONE + "model.stages.fit.schedule._target_=builtins.open", ("fit.schedule._target_: 'builtins.open'",)),
+    "open": Case(
+        ONE + "model.stages.fit.lr_schedule._target_=builtins.open", ("fit.lr_schedule._target_: 'builtins.open'",)
+    ),
     "torch.load": Case(ONE + "dataset.source._target_=torch.load", ("dataset.source._target_: 'torch.load'",)),
     # model and dataset
     "linear on digits": Case(
         "train model=linear dataset=digits",
-        ("model linear with dataset digits", "Regression learns real target values, the data have class labels"),
+        ("model linear with dataset digits", "Regression needs real target values, the data have class labels"),
     ),
-    "lenet5 on line": Case("train model=lenet5 dataset=line", ("Classification learns class labels",)),
+    "lenet5 on line": Case("train model=lenet5 dataset=line", ("Classification needs class labels",)),
     "mlp_2_3_2_2 on digits": Case("train model=mlp_2_3_2_2 dataset=digits", ("takes 2, the data are 1x28x28",)),
-    "augment on vectors": Case("train model=linear dataset=line dataset.augment.shift=1", ("dataset.augment", "pict")),
+    "augment on vectors": Case(
+        "train model=linear dataset=line dataset.augment.shift=1", ("dataset.augment", "images")
+    ),
     "two classes only": Case(
         "train model=mlp model.stages.fit.task.loss=binary_cross_entropy", ("binary_cross_entropy", "have 10")
     ),
@@ -280,7 +284,7 @@ CASES = {
         ("model dbn_generative with dataset line", "label_units need class"),
     ),
     "label units of another number": Case(
-        QUIET + "model=rbm model.net.label_units=3", ("has 3 outputs", "call for 10")
+        QUIET + "model=rbm model.net.label_units=3", ("has 3 outputs", "data need 10")
     ),
     "float16 of an rbm": Case(
         QUIET + "model=rbm accelerator.precision=16-mixed",
@@ -342,7 +346,7 @@ CASES = {
     ),
     "crop": Case(ONE + "dataset.augment.crop=2", ("dataset.augment.crop=2", "to 1")),
     "mixup of values": Case(
-        "train model=linear dataset=line progress=false dataset.augment.mixup=0.2", ("dataset.augment is for pictures",)
+        "train model=linear dataset=line progress=false dataset.augment.mixup=0.2", ("dataset.augment needs images",)
     ),
     "checkpoint_every": Case(ONE + "model.stages.fit.checkpoint_every=-1", ("checkpoint_every=-1",)),
     "task key of an rbm": Case(QUIET + "model=rbm model.stages.fit.task.chain=3", ("fit.task.chain", "mean chains")),
@@ -363,7 +367,7 @@ CASES = {
     ),
     "epochs=0 in all stages": Case(QUIET + "model=dbn epochs=0", ("epochs=0: at least one stage",)),
     "epochs=-1 in one stage": Case(QUIET + "model=dbn model.stages.pretrain.epochs=-1", ("epochs=-1",)),
-    "min_steps=0": Case(QUIET + "model=dbn model.stages.finetune.min_steps=0", ("min_steps=0: at least 1",)),
+    "min_steps=0": Case(QUIET + "model=dbn model.stages.finetune.min_steps=0", ("min_steps=0 must be >= 1",)),
     "denoise a belief network": Case(
         QUIET + "model=dbn stage@model.stages.pretrain=denoise", ("reconstruction is for autoencoders",)
     ),
@@ -440,7 +444,7 @@ def test_debug_shows_where_an_error_came_up(word, cli, folder):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("seed=1,2 model=linear dataset=digits", "Regression learns real target values"),
+        ("seed=1,2 model=linear dataset=digits", "Regression needs real target values"),
         ("seed=1,x model=logistic", "seed: Value 'x'"),
         ("model=lenet5,nope", "model=nope: no such model"),
     ],

@@ -64,6 +64,7 @@ MOVED = {  # as older checkpoints have them
 
 def build(node: Mapping[str, Any] | DictConfig, *args: Any, where: str = "config", **extra: Any) -> Any:
     """Call the node's ``_target_`` with its other keys, ``args`` and ``extra``. Errors as `check`."""
+    # Arguments of a config are keywords; those that only the program knows come beside them.
     target, arguments = check(node, where=where)
     return target(*args, **arguments, **extra)
 
@@ -104,6 +105,7 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
         typed = OmegaConf.to_container(OmegaConf.merge(schema, OmegaConf.create(values)))
     except OmegaConfBaseException as error:
         raise ValueError(f"{where}.{error.full_key}: {str(error.msg).splitlines()[0]}") from error
+    # OmegaConf's containers end here: what is built gets plain values.
     assert isinstance(typed, dict)
     return target, {str(key): value for key, value in typed.items()}
 
@@ -131,7 +133,7 @@ def _plain_type(hint: Any) -> Any:
             return Optional[plain]  # noqa: UP045 - a runtime value
         return plain
 
-    # Sequences of plain values are lists.
+    # Sequences of plain values are lists; a tuple becomes one, too.
     if origin in (list, tuple, Sequence) and arguments and arguments[0] in (int, float, bool, str):
         return GenericAlias(list, arguments[0])
     return Any

@@ -55,9 +55,11 @@ class SaveForResume(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
         """Save within an epoch, if enough steps or minutes have passed since the last checkpoint."""
+        # A row of metrics.csv is logged after this step: it would be missing from the file.
         interval = _log_interval(trainer)
         if trainer.is_last_batch or trainer.global_step % interval == 0:
             return
+        # Steps and minutes since the last checkpoint.
         steps = trainer.global_step - self.saved_step
         minutes = (time.monotonic() - self.saved_time) / 60
         due_by_steps = self.every_steps is not None and steps >= self.every_steps

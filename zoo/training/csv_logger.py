@@ -48,6 +48,7 @@ class CSVLogger(Logger):
 
     def series(self, metric: str) -> dict[str, tuple[list[float], list[float]]]:
         """For each fit, the steps at which ``metric`` was logged, and its values."""
+        # Fits are in the order in which they first logged.
         found: dict[str, tuple[list[float], list[float]]] = {}
         for row in self.rows:
             if metric in row:
@@ -63,6 +64,7 @@ class CSVLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add metrics to the row of this step, or start a new row."""
+        # A row is one step of one fit. What is logged at a step comes in several calls, one after another.
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         key = {"fit": self.fit, "epoch": int(metrics.get("epoch", 0)), "step": step or 0}
         if self.rows and all(self.rows[-1][k] == key[k] for k in KEYS):
@@ -83,6 +85,7 @@ class CSVLogger(Logger):
         writer = csv.DictWriter(text, [*KEYS, *sorted(metrics)], restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
+        # Not synced to disk: last.ckpt is, and a resumed run drops rows after it.
         with replacing(self.path, sync=False) as temporary:
             temporary.write_text(text.getvalue())
 

@@ -36,10 +36,12 @@ def train(cfg: DictConfig) -> dict[str, float]:
         ValueError, FileNotFoundError: a config, dataset or combination that cannot work; nothing is written then.
         Stopped: a signal asked the run to stop; it can be resumed.
     """
+    # A finished run is left as it is.
     stopped = None if cfg.resume is None else Path(cfg.resume)
     if stopped is not None and outputs.is_finished(stopped):
         outputs.announce([f"{stopped}: this run is finished; there is nothing to resume"])
         return outputs.finished_metrics(stopped)
+    # Train what is left of the run, fit by fit, until the end or a signal.
     run = Run.begin(checks.plan(cfg)) if stopped is None else Run.resume(stopped)
     outputs.announce(run.plan.notes)
     with stop_on_signals() as stop:
@@ -100,6 +102,8 @@ class Run:
         # Without last.ckpt, the run was stopped before anything was saved, and starts again.
         last = folder / "checkpoints" / "last.ckpt"
         checkpoint = safe_pickle.load(last) if last.is_file() else None
+
+        # The data are prepared as they were; the plan is checked again, since files may have changed.
         files.remove_unfinished(folder)
         preprocess = Preprocess.from_dict(json.loads((folder / "preprocess.json").read_text()))
         plan = checks.plan(cfg, preprocess=preprocess)
@@ -128,6 +132,7 @@ class Run:
                 yield self._fit(name, task, stage, checkpoint)
                 checkpoint = None
                 was_trained = True
+            # A stage without labels is judged by its plots.
             if was_trained and not stage.needs_labels:
                 outputs.draw_stage(self.plan, stage, self.folder)
         if checkpoint is not None:
@@ -160,6 +165,7 @@ class Run:
         """The stage's examples; as features of lower layers, if those are the same in every batch and fit in memory."""
         splits = stage.splits
         preprocess = self.plan.preprocess
+        # With augmentation every batch is another, so its features have to be computed each time.
         layer_input = task.layer_input
         if layer_input is not None and layer_input.depth and stage.encode_once and not self.plan.augment:
             cached = cache_features(
@@ -198,6 +204,8 @@ class Run:
         for stage in plan.stages:
             if stage.stop_below is not None:
                 metrics |= {f"{fit}/steps": steps for fit, steps in self.logger.steps(stage.name).items()}
+
+        # Write everything, the metrics last.
         about = outputs.description(plan, self.command, metrics)
         outputs.finish(plan, self.folder, about, task, self.logger)
         return metrics

@@ -28,6 +28,7 @@ def enabled_stages(cfg: DictConfig) -> dict[str, DictConfig]:
     """The stages with epochs, by name, after the keys at the root have replaced their own."""
     if not cfg.model.stages:
         raise ValueError("model.stages must have at least one stage")
+    # epochs, batch_size and lr of the command line replace those of every stage.
     for stage in cfg.model.stages.values():
         for key in ("epochs", "batch_size"):
             stage[key] = stage[key] if cfg[key] is None else cfg[key]

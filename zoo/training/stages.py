@@ -32,9 +32,11 @@ def layerwise(stage: StagePlan, net: nn.Module) -> Iterator[tuple[str, Task]]:
     Raises:
         ValueError: the net has no layers.
     """
+    # A stack, such as a deep belief network, keeps its layers in the submodule `layers`.
     layers = dict(net.named_children()).get("layers")
     if layers is None:
         raise ValueError(f"order=layerwise needs a net with layers, got {type(net).__name__}; use order=joint")
+    # Each task trains its own layer; the schedule of the learning rate starts again.
     for k, _ in enumerate(layers.children()):
         yield f"{stage.name}.layer{k}", build(stage.task, net, layer=k, optimization=_optimization(stage))
 
@@ -43,6 +45,7 @@ ORDERS: dict[str, Order] = {"joint": joint, "layerwise": layerwise}
 
 
 def _optimization(stage: StagePlan) -> Optimization:
+    # The optimizer is built when its parameters are known; the number of steps is that of the plan.
     return Optimization(
         optimizer=partial(build, stage.optimizer, where=f"model.stages.{stage.name}.optimizer"),
         lr_schedule=stage.lr_schedule,

@@ -88,6 +88,7 @@ class Fit:
             ValueError: the loss, a gradient or a weight became NaN or Inf.
         """
         stage = self.stage
+
         # `best` keeps the weights of the best epoch, if the stage has patience.
         callbacks: list[Callback] = [StopOnNonFinite()]
         best = None
@@ -97,6 +98,7 @@ class Fit:
                 self.session.folder, "best", monitor=monitor, mode=mode, enable_version_counter=False
             )
             callbacks += [EarlyStopping(monitor, mode=mode, patience=stage.patience), best]
+        # A low loss, and the average of the weights.
         if stage.stop_below is not None:
             callbacks.append(StopBelow(stage.stop_below, epochs=stage.epochs))
         if stage.ema is not None:
@@ -104,6 +106,7 @@ class Fit:
         # The last one saves, after all others have updated what they save.
         callbacks.append(self._save_for_resume(stop or StopRequest()))
 
+        # Without a validation split there is no validation, and a short epoch still has one row of metrics.csv.
         trainer = _trainer(
             self.session.trainer_kwargs,
             callbacks=callbacks,
@@ -137,6 +140,7 @@ class Fit:
 
 def measure(task: Task, data: DataModule, *, trainer_kwargs: dict[str, Any]) -> dict[str, float]:
     """The metrics on the validation and on the test split, where there is one."""
+    # Lightning returns one dictionary per loader, and there is one.
     metrics: dict[str, float] = {}
     trainer = _trainer(trainer_kwargs, callbacks=[], progress=False, logger=False, enable_checkpointing=False)
     if data.splits.validation is not None:
@@ -152,6 +156,7 @@ def _trainer(trainer_kwargs: dict[str, Any], *, callbacks: list[Callback], progr
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for text in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", f".*{text}.*")
+    # The bar, if any, comes last.
     if progress:
         callbacks.append(Bar())
     return Trainer(
