@@ -33,7 +33,7 @@ from zoo.config import catalogue
 from zoo.data.images import FILTERS
 from zoo.data.preprocess import Preprocess
 from zoo.models import TorchvisionNet
-from zoo.training.callbacks import Resumable
+from zoo.training.callbacks import SaveForResume
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALL = "shufflenet_v2_x0_5"  # the smallest of torchvision's
@@ -255,7 +255,13 @@ def test_nothing_is_noted_where_one_of_both_sizes_is_not_known(trained, official
 
 
 def test_train_says_what_enlarges_the_images(enlarged, cli, folder, quick):
-    words = ("model=torchvision", f"model.net.architecture={SMALL}", "dataset=digits", "dataset.labels=20", "epochs=1")
+    words = (
+        "model=torchvision",
+        f"model.net.architecture={SMALL}",
+        "dataset=digits",
+        "dataset.labeled_examples=20",
+        "epochs=1",
+    )
     outcome = cli("train", *words, f"weights={enlarged}", "progress=false", "hydra.run.dir=run")
     assert (outcome.status, outcome.err) == (0, "")
     assert "note:" in outcome.out
@@ -404,7 +410,7 @@ def test_a_head_is_loaded_only_where_the_classes_are_as_many(lenet5, tmp_path):
     load(lenet5, file)
     with pytest.raises(ValueError, match=r"head\.weight \(10x84\) is missing"):
         load(lenet5, file, head="load")
-    with pytest.raises(ValueError, match="weights_head=x: choose fresh or load"):
+    with pytest.raises(ValueError, match="pretrained_head=x: choose reset or keep"):
         load(lenet5, file, head="x")
 
 
@@ -699,8 +705,8 @@ def test_an_unknown_name_is_answered_with_those_there_are(lenet5):
         (("weights=code.pth",), "code.pth: holds more than tensors"),
         (("weights=hf://someone/small@main",), "pin the revision"),
         ((f"weights=hf://someone/small@{COMMIT}",), "cannot be fetched"),
-        (("weights=good.pth", "weights_head=x"), "weights_head=x: choose fresh or load"),
-        (("weights=good.pth", "weights_head=load"), "head.weight is 4x84 there, 10x84 in the net"),
+        (("weights=good.pth", "pretrained_head=x"), "pretrained_head=x: choose reset or keep"),
+        (("weights=good.pth", "pretrained_head=load"), "head.weight is 4x84 there, 10x84 in the net"),
         (("model=resnet18", "weights=IMAGENET1K_V3"), "IMAGENET1K_V1"),
         (("model=torchvision", f"model.net.architecture={SMALL}", "weights=other.pth"), f"does not fit {SMALL}"),
         (("model=torchvision", "model.net.architecture=densenet121"), "1x28x28"),
@@ -742,7 +748,7 @@ def test_a_run_that_began_with_weights_goes_on_without_them(cli, folder, quick, 
             raise RuntimeError("the power is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Resumable, "on_train_batch_start", stop, raising=False)
+        patch.setattr(SaveForResume, "on_train_batch_start", stop, raising=False)
         assert cli("train", *words, "hydra.run.dir=run").status == 1
     assert Preprocess.from_dict(json.loads((folder / "run" / "preprocess.json").read_text())) == prepared
     shutil.rmtree(folder / "source")

@@ -110,7 +110,7 @@ CASES = {
     "logger": Case("train logger=tensorbord", ("no such logger", "did you mean tensorboard")),
     "optimizer": Case("train optimizer@model.stages.fit.optimizer=adamm", ("no such optimizer", "adam or adamw")),
     "misplaced group": Case("train optimizer=adam", ("'optimizer'", "optimizer@model.stages.fit.optimizer")),
-    "inputs": Case("train model.inputs=raw", ("model.inputs=raw", "standardized or unit")),
+    "inputs": Case("train model.input_scaling=raw", ("model.input_scaling=raw", "standardized or unit")),
     "verb": Case("trian model=mlp", ("no such verb", "did you mean train")),
     "export format": Case("export checkpoint={run} format=tf", ("format=tf", "onnx or torch_export")),
     "predict format": Case("predict checkpoint={run} input=x format=xml", ("format=xml", "auto, table or kaggle")),
@@ -119,24 +119,28 @@ CASES = {
     "open bracket": Case("train lr=[", ("'lr=[' cannot be read",)),
     "no key": Case("train =3", ("'=3' is not KEY=VALUE",)),
     # numbers
-    "batch_size=0": Case(ONE + "batch_size=0", ("batch_size=0: at least 1",)),
-    "epochs=0": Case("train model=logistic epochs=0", ("epochs=0: at least 1",)),
+    "batch_size=0": Case(ONE + "batch_size=0", ("batch_size=0 must be >= 1",)),
+    "epochs=0": Case("train model=logistic epochs=0", ("epochs=0: at least one stage",)),
     "predict batch_size=0": Case("predict checkpoint={run} input=x batch_size=0", ("batch_size=0: at least 1",)),
     "validation too large": Case(ONE + "dataset.validation=2000", ("validation of 2000", "dataset.validation")),
     "test too large": Case(ONE + "dataset.test=3000", ("test of 3000", "dataset.test")),
     "patience": Case(ONE + "model.stages.fit.patience=2 dataset.validation=0", ("patience", "dataset.validation")),
     # targets
     "os.system": Case(ONE + "model.net._target_=os.system", ("model.net._target_: 'os.system' is not one",)),
-    "open": Case(ONE + "model.stages.fit.schedule._target_=builtins.open", ("fit.schedule._target_: 'builtins.open'",)),
+    "open": Case(
+        ONE + "model.stages.fit.lr_schedule._target_=builtins.open", ("fit.lr_schedule._target_: 'builtins.open'",)
+    ),
     "torch.load": Case(ONE + "dataset.source._target_=torch.load", ("dataset.source._target_: 'torch.load'",)),
     # model and dataset
     "linear on digits": Case(
         "train model=linear dataset=digits",
-        ("model linear with dataset digits", "Regression learns real target values, the data have class labels"),
+        ("model linear with dataset digits", "Regression needs real target values, the data have class labels"),
     ),
-    "lenet5 on line": Case("train model=lenet5 dataset=line", ("Classification learns class labels",)),
+    "lenet5 on line": Case("train model=lenet5 dataset=line", ("Classification needs class labels",)),
     "mlp_2_3_2_2 on digits": Case("train model=mlp_2_3_2_2 dataset=digits", ("takes 2, the data are 1x28x28",)),
-    "augment on vectors": Case("train model=linear dataset=line dataset.augment.shift=1", ("dataset.augment", "pict")),
+    "augment on vectors": Case(
+        "train model=linear dataset=line dataset.augment.shift=1", ("dataset.augment", "images")
+    ),
     "two classes only": Case(
         "train model=mlp model.stages.fit.task.loss=binary_cross_entropy", ("binary_cross_entropy", "have 10")
     ),
@@ -272,14 +276,15 @@ CASES = {
         outside,
     ),
     "standardized inputs of an rbm": Case(
-        QUIET + "model=rbm model.inputs=standardized", ("model rbm with dataset digits", "set model.input_scaling=unit")
+        QUIET + "model=rbm model.input_scaling=standardized",
+        ("model rbm with dataset digits", "set model.input_scaling=unit"),
     ),
     "label units without labels": Case(
         QUIET + "model=dbn_generative dataset=line",
         ("model dbn_generative with dataset line", "label_units need class"),
     ),
     "label units of another number": Case(
-        QUIET + "model=rbm model.net.label_units=3", ("has 3 outputs", "call for 10")
+        QUIET + "model=rbm model.net.label_units=3", ("has 3 outputs", "data need 10")
     ),
     "float16 of an rbm": Case(
         QUIET + "model=rbm accelerator.precision=16-mixed",
@@ -289,22 +294,22 @@ CASES = {
         QUIET + "model=dbn accelerator.precision=16-mixed", ("accelerator.precision=16-mixed", "ContrastiveDivergence")
     ),
     "contrastive divergence on all layers": Case(
-        QUIET + "model=dbn model.stages.pretrain.schedule._target_=zoo.training.schedules.joint",
+        QUIET + "model=dbn model.stages.pretrain.order=joint",
         ("one RBM at a time", "schedule layerwise"),
     ),
     "wake-sleep layer by layer": Case(
-        QUIET + "model=dbn_generative model.stages.updown.schedule._target_=zoo.training.schedules.layerwise",
+        QUIET + "model=dbn_generative model.stages.updown.order=layerwise",
         ("wake-sleep fits the whole net", "schedule joint"),
     ),
     "labels of a net that needs all": Case(
-        QUIET + "model=dbn_generative dataset.labels=50", ("dataset.labels", "label_units")
+        QUIET + "model=dbn_generative dataset.labeled_examples=50", ("dataset.labeled_examples", "label_units")
     ),
     "labels too many": Case(
-        ONE + "dataset.labels=5000", ("dataset.labeled_examples=5000: takes 5000 of 1293 examples",)
+        ONE + "dataset.labeled_examples=5000", ("labels of 5000 does not fit 1293", "dataset.labeled_examples")
     ),
-    "labels too few": Case(ONE + "dataset.labels=5", ("class 0", "too few", "dataset.labeled_examples")),
-    "labels=0": Case(ONE + "dataset.labels=0", ("labeled_examples=0",)),
-    "labels=-1": Case(ONE + "dataset.labels=-1", ("labeled_examples=-1",)),
+    "labels too few": Case(ONE + "dataset.labeled_examples=5", ("class 0", "too few", "dataset.labeled_examples")),
+    "labels=0": Case(ONE + "dataset.labeled_examples=0", ("labels=0",)),
+    "labels=-1": Case(ONE + "dataset.labeled_examples=-1", ("labels=-1",)),
     "a class of too few pictures": Case(
         OWN + "dataset=image_folder dataset.root=photos dataset.test=2",
         ("class b has 1", "dataset.test"),
@@ -330,7 +335,7 @@ CASES = {
     ),
     "weights of a net that torchvision has not": Case(ONE + "weights=DEFAULT", ("weights=DEFAULT", "a run folder")),
     "weights not there": Case(ONE + "weights=gone.pth", ("weights=gone.pth", "no such file")),
-    "weights_head": Case(ONE + "weights_head=old", ("weights_head=old", "fresh or load")),
+    "weights_head": Case(ONE + "pretrained_head=old", ("pretrained_head=old", "reset or keep")),
     "architecture": Case(
         QUIET + "model=torchvision model.net.architecture=resnet19 dataset=digits",
         ("architecture=resnet19", "resnet18"),
@@ -341,7 +346,7 @@ CASES = {
     ),
     "crop": Case(ONE + "dataset.augment.crop=2", ("dataset.augment.crop=2", "[0.001, 1]")),
     "mixup of values": Case(
-        "train model=linear dataset=line progress=false dataset.augment.mixup=0.2", ("dataset.augment is for pictures",)
+        "train model=linear dataset=line progress=false dataset.augment.mixup=0.2", ("dataset.augment needs images",)
     ),
     "checkpoint_every": Case(ONE + "model.stages.fit.checkpoint_every=-1", ("checkpoint_every=-1",)),
     "task key of an rbm": Case(QUIET + "model=rbm model.stages.fit.task.chain=3", ("fit.task.chain", "mean chains")),
@@ -362,15 +367,15 @@ CASES = {
     ),
     "epochs=0 in all stages": Case(QUIET + "model=dbn epochs=0", ("epochs=0: at least one stage",)),
     "epochs=-1 in one stage": Case(QUIET + "model=dbn model.stages.pretrain.epochs=-1", ("epochs=-1",)),
-    "min_steps=0": Case(QUIET + "model=dbn model.stages.finetune.min_steps=0", ("min_steps=0: at least 1",)),
+    "min_steps=0": Case(QUIET + "model=dbn model.stages.finetune.min_steps=0", ("min_steps=0 must be >= 1",)),
     "denoise a belief network": Case(
         QUIET + "model=dbn stage@model.stages.pretrain=denoise", ("reconstruction needs an autoencoder, got RBM",)
     ),
     "contrastive divergence on mlp": Case(
         QUIET + "model=mlp stage@model.stages.fit=contrastive_divergence", ("contrastive divergence is for RBMs", "MLP")
     ),
-    "map of codes": Case(QUIET + "model=rbm codes=nonsense", ("codes=nonsense: choose pca or tsne",)),
-    "map of codes of a classifier": Case(ONE + "codes=umap", ("codes=umap: choose pca or tsne",)),
+    "map of codes": Case(QUIET + "model=rbm latent_map=nonsense", ("latent_map=nonsense: choose pca or tsne",)),
+    "map of codes of a classifier": Case(ONE + "latent_map=umap", ("latent_map=umap: choose pca or tsne",)),
     # list and show
     "list": Case("list xyzzy", ("nothing matches 'xyzzy'", "zoo list shows all")),
     "list two": Case("list a b", ("one pattern at most",)),
@@ -439,7 +444,7 @@ def test_debug_shows_where_an_error_came_up(word, cli, folder):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("seed=1,2 model=linear dataset=digits", "Regression learns real target values"),
+        ("seed=1,2 model=linear dataset=digits", "Regression needs real target values"),
         ("seed=1,x model=logistic", "seed: Value 'x'"),
         ("model=lenet5,nope", "model=nope: no such model"),
     ],

@@ -87,7 +87,8 @@ def test_an_indexed_metric_is_what_evaluate_measures(name, folder, cli):
 GENERATIVE = {
     "rbm": "model=rbm model.net.hidden=12",
     "wide_rbm": "model=rbm model.net.hidden=30 lr=0.005",
-    "gaussian": "model=rbm model.net.hidden=12 model.net.visible_units=gaussian model.inputs=standardized lr=0.001",
+    "gaussian": "model=rbm model.net.hidden=12 model.net.visible_units=gaussian model.input_scaling=standardized "
+    "lr=0.001",
     "gaussian_code": "model=rbm model.net.hidden=12 model.net.hidden_units=gaussian lr=0.001",
     "wide_gaussian_code": "model=rbm model.net.hidden=30 model.net.hidden_units=gaussian lr=0.001",
     "dbn": "model=dbn model.net.hidden=[20,15] model.stages.finetune.epochs=0 model.stages.pretrain.epochs=1",
@@ -113,7 +114,7 @@ def run_of(tmp_path_factory):
             if "epochs=" not in GENERATIVE[kind]:
                 words.append("epochs=1")
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+                patch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
                 main("train", words)
         return runs[kind]
 

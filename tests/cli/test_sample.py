@@ -13,7 +13,12 @@ from zoo.models import DBN
 
 WORDS = {
     "rbm": ["model=rbm", "model.net.hidden=20"],
-    "gaussian": ["model=rbm", "model.net.hidden=20", "model.net.visible_units=gaussian", "model.inputs=standardized"],
+    "gaussian": [
+        "model=rbm",
+        "model.net.hidden=20",
+        "model.net.visible_units=gaussian",
+        "model.input_scaling=standardized",
+    ],
     "dbn": ["model=dbn", "model.net.hidden=[20,15]", "model.stages.finetune.epochs=0"],
     "dbn_classifier": ["model=dbn", "model.net.hidden=[20,15]", "model.stages.finetune.epochs=1"],
     "dbn_generative": ["model=dbn_generative", "model.net.hidden=[20,15]", "model.stages.updown.epochs=1"],
@@ -34,7 +39,7 @@ def run_of(tmp_path_factory):
             rate = ["model.stages.fit.optimizer.lr=0.001"] if kind == "gaussian" else []
             words = [*WORDS[kind], f"model.stages.{first}.epochs=1", *rate, "dataset=digits", "progress=false"]
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+                patch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
                 main("train", [*words, f"hydra.run.dir={folder}"])
             runs[kind] = folder
         return runs[kind]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from support import fit
 from torch import nn
 
 from zoo.analysis.likelihood import log_likelihood
@@ -22,8 +23,7 @@ from zoo.protocols import RBMLayer
 from zoo.tasks import ContrastiveDivergence
 from zoo.tasks.optimization import Constant, Optimization
 from zoo.training import checks as prepare
-from zoo.training.csv_logger import History
-from zoo.training.trainer import fit
+from zoo.training.csv_logger import CSVLogger
 
 PLACE = {"accelerator": "cpu", "devices": 1}
 SILENT = SimpleNamespace(log_every_n_steps=0, world_size=1)  # a trainer that wants nothing logged
@@ -69,10 +69,10 @@ def module(x, *, y=None, validation=None, batch_size=None):
     return DataModule(splits, preprocess=Preprocess(tuple(x.shape[1:]), scale=1.0), batch_size=batch_size or len(x))
 
 
-def fit_on(task, x, folder, *, validation=None, batch_size=None, resume=None, place=PLACE, **stage):
+def fit_on(task, x, folder, *, validation=None, batch_size=None, resume=None, trainer_kwargs=PLACE, **stage):
     """Fit, and give the history."""
     stage = OmegaConf.merge(OmegaConf.structured(Stage), {"epochs": 1, **stage})
-    history = History(folder / "metrics.csv")
+    history = CSVLogger(folder / "metrics.csv")
     history.start("fit")
     fit(
         task,
@@ -81,7 +81,7 @@ def fit_on(task, x, folder, *, validation=None, batch_size=None, resume=None, pl
         name="fit",
         folder=folder,
         loggers=[history],
-        place=place,
+        trainer_kwargs=trainer_kwargs,
         resume=resume,
         progress=False,
     )
@@ -402,7 +402,7 @@ def test_gradients_are_asked_for_where_a_fit_moves_something_and_everywhere_afte
         given = {name for name, p in net.named_parameters() if p.grad is not None}
         seen.append((wanted, given))
 
-    monkeypatch.setattr("zoo.training.callbacks.Resumable.on_before_optimizer_step", look)
+    monkeypatch.setattr("zoo.training.callbacks.SaveForResume.on_before_optimizer_step", look)
     x = binary() if layer is not None else real()
     fit_on(ContrastiveDivergence(net, layer, optimization=sgd(), persistent=True), x, tmp_path)
     (prefix,) = fitted
@@ -732,7 +732,7 @@ def test_bernoulli_units_take_no_values_outside_the_unit_interval(value):
 @pytest.fixture
 def quick(monkeypatch):
     """No pictures."""
-    monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
 
 
 def plant(folder):
@@ -750,7 +750,9 @@ def test_real_data_are_refused_in_one_message_and_fit_gaussian_units(cli, folder
     assert len(outcome.err.splitlines()) == 1
     assert "inputs of Bernoulli visible units must be in [0, 1], got [-" in outcome.err
     assert not (folder / "run").exists()
-    outcome = cli("train", *OWN, "model.net.visible_units=gaussian", "model.inputs=standardized", "hydra.run.dir=run")
+    outcome = cli(
+        "train", *OWN, "model.net.visible_units=gaussian", "model.input_scaling=standardized", "hydra.run.dir=run"
+    )
     assert (outcome.status, outcome.err) == (0, "")
     assert set(json.loads((folder / "run" / "metrics.json").read_text())) == {
         "val/reconstruction_error",
@@ -781,7 +783,7 @@ def test_bfloat16_comes_close_to_single_precision(tmp_path):
         rbm, x = RBM(in_shape=[6], hidden=4), patterns(100, 0)
         before = error(rbm, x)
         task = ContrastiveDivergence(rbm, persistent=True, chains=20, optimization=sgd(lr=0.3))
-        fit_on(task, x, tmp_path, batch_size=20, epochs=25, place={**PLACE, "precision": precision})
+        fit_on(task, x, tmp_path, batch_size=20, epochs=25, trainer_kwargs={**PLACE, "precision": precision})
         errors[precision] = error(rbm, x)
     assert errors["bf16-mixed"] == pytest.approx(errors["32-true"], abs=0.15 * before)
     assert errors["bf16-mixed"] < 0.6 * before
@@ -796,7 +798,11 @@ def test_bfloat16_measures_the_free_energy_gap_as_single_precision_does(tmp_path
             rbm.visible_bias.add_(1.0)
         task = ContrastiveDivergence(rbm, optimization=sgd(lr=0.0))
         history = fit_on(
-            task, binary(30, 400), tmp_path, validation=binary(20, 400, seed=2), place={**PLACE, "precision": precision}
+            task,
+            binary(30, 400),
+            tmp_path,
+            validation=binary(20, 400, seed=2),
+            trainer_kwargs={**PLACE, "precision": precision},
         )
         gaps[precision] = history.series("val/free_energy_gap")["fit"][1][0]
     assert gaps["bf16-mixed"] == pytest.approx(gaps["32-true"], abs=0.2)

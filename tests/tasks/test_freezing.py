@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
+from support import fit
 from torch import nn
 
 from zoo.checkpoints import checkpoint as checkpoints
@@ -24,9 +25,9 @@ from zoo.models import DBN, MLP, GoogLeNet, InceptionSmall, LeNet5, TorchvisionN
 from zoo.tasks import Classification, Regression
 from zoo.tasks.freezing import layer_groups, trainable_layers
 from zoo.tasks.optimization import Constant, Optimization
-from zoo.training.callbacks import Average, Resumable
-from zoo.training.csv_logger import History
-from zoo.training.trainer import fit, measure
+from zoo.training.callbacks import EMA, SaveForResume
+from zoo.training.csv_logger import CSVLogger
+from zoo.training.trainer import measure
 
 CPU = {"accelerator": "cpu", "devices": 1}
 DATA = ("dataset=digits", "dataset.validation=20", "dataset.test=20", "dataset.labels=60", "progress=false")
@@ -74,7 +75,7 @@ def watched(monkeypatch):
             width=batch[0].shape[1:],
         )
 
-    monkeypatch.setattr(Resumable, "on_train_batch_start", look)
+    monkeypatch.setattr(SaveForResume, "on_train_batch_start", look)
     return seen
 
 
@@ -443,7 +444,7 @@ def power_fails_at(epoch: int, batch: int = 1, fit: str = "fit"):
 
 def stopped_and_resumed(cli, monkeypatch, run: Path, words, epoch: int, fit: str = "fit") -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Resumable, "on_train_batch_start", power_fails_at(epoch, fit=fit))
+        patch.setattr(SaveForResume, "on_train_batch_start", power_fails_at(epoch, fit=fit))
         assert cli("train", *words, f"hydra.run.dir={run}").status == 1
     outcome = cli("train", f"resume={run}")
     assert (outcome.status, outcome.err) == (0, "")
@@ -469,7 +470,7 @@ def test_a_stopped_average_goes_on_to_the_same_end(words, train, cli, tmp_path, 
 
 
 def test_a_deep_belief_network_is_refined_from_the_top_down(train, watched, monkeypatch):
-    monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
     finetune = ("epochs=3", "task.policy=gradual", "task.unfreeze_at=[1,2]", "lr_schedule.warmup=0")
     words = ("model=dbn", "model.net.hidden=[9,8,7]", "model.stages.pretrain.epochs=1")
     run = train("run", *DATA, *words, *(f"model.stages.finetune.{word}" for word in finetune), "batch_size=30")
@@ -592,7 +593,7 @@ def linear_fit(folder: Path, part: InMemory, *, epochs: int = 1, lr: float = 0.1
     task, before = Classification(net, optimization=optimization, **options), state(net)
     config = OmegaConf.merge(OmegaConf.load(CONF / "stage" / "classify.yaml"), {"epochs": epochs})
     data = module(part, batch_size=len(part))
-    fit(task, data, config, name="fit", folder=folder, loggers=loggers, place=CPU, progress=False)
+    fit(task, data, config, name="fit", folder=folder, loggers=loggers, trainer_kwargs=CPU, progress=False)
     return task, before, state(net)
 
 
@@ -611,10 +612,10 @@ def test_rare_classes_count_for_more_by_the_labels_of_the_training_part(weighted
 def test_weights_of_classes_are_for_training_alone(tmp_path):
     """What is measured while a fit goes on is what is measured after it."""
     part, _ = unbalanced()
-    history = History(tmp_path / "metrics.csv")
+    history = CSVLogger(tmp_path / "metrics.csv")
     history.start("fit")
     task, *_ = linear_fit(tmp_path, part, class_weights=True, loggers=[history])
-    after = measure(Classification(task.net), module(part, batch_size=30), place=CPU)
+    after = measure(Classification(task.net), module(part, batch_size=30), trainer_kwargs=CPU)
     _, (during,) = history.series("val/loss")["fit"]
     assert during == pytest.approx(after["val/loss"], rel=1e-5)
 
@@ -715,7 +716,7 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("decay", [0.9, 0.3, 0.0])
 def test_the_average_forgets_by_its_decay_copies_counts_and_leaves_the_rest_alone(decay):
-    model, task, average = Counting(), LightningModule(), Average(decay)
+    model, task, average = Counting(), LightningModule(), EMA(decay)
     task.net = model
     average.setup(SimpleNamespace(), task, "fit")
     kept = average._average_model

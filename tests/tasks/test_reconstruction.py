@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from support import fit
 from torch import nn
 
 from zoo.config.schemas import Stage
@@ -17,8 +18,8 @@ from zoo.models import DBN, RBM, StackedAutoencoder
 from zoo.models.autoencoder import Autoencoder
 from zoo.tasks import Reconstruction
 from zoo.tasks.optimization import Constant, Optimization
-from zoo.training.csv_logger import History
-from zoo.training.trainer import fit, measure
+from zoo.training.csv_logger import CSVLogger
+from zoo.training.trainer import measure
 
 PLACE = {"accelerator": "cpu", "devices": 1}
 SILENT = SimpleNamespace(log_every_n_steps=0)  # a trainer that wants nothing logged
@@ -67,10 +68,10 @@ def module(x, *, validation=True, batch_size=None):
 
 def fit_on(task, x, folder, *, batch_size=None, **stage):
     stage = OmegaConf.merge(OmegaConf.structured(Stage), {"epochs": 1, **stage})
-    history = History(folder / "metrics.csv")
+    history = CSVLogger(folder / "metrics.csv")
     history.start("fit")
     data = module(x, batch_size=batch_size)
-    fit(task, data, stage, name="fit", folder=folder, loggers=[history], place=PLACE, progress=False)
+    fit(task, data, stage, name="fit", folder=folder, loggers=[history], trainer_kwargs=PLACE, progress=False)
     return history
 
 
@@ -98,7 +99,7 @@ def test_squared_error_is_summed_over_inputs_and_the_mean_of_the_batch(layer):
 def test_validation_and_test_are_measured_without_corruption_and_penalties():
     net, x = stack(), inputs(21)
     options = {"corruption": "masking", "level": 0.9, "sparsity_cost": 5.0, "contractive": 5.0}
-    metrics = measure(Reconstruction(net, 0, **options), module(x), place=PLACE)
+    metrics = measure(Reconstruction(net, 0, **options), module(x), trainer_kwargs=PLACE)
     v, layer = array(x).reshape(21, 6), net.autoencoder(0)
     back = array(layer.decode(layer.encode(x)))
     expected = {"loss": cross_entropy(v, back), "reconstruction_error": ((v - back) ** 2).sum(axis=1).mean()}
@@ -320,7 +321,7 @@ def test_a_fit_moves_what_it_is_for_and_never_the_head(layer, tied, tmp_path, mo
         wanted = {name for name, p in net.named_parameters() if p.requires_grad}
         seen.append((wanted, {name for name, p in net.named_parameters() if p.grad is not None}))
 
-    monkeypatch.setattr("zoo.training.callbacks.Resumable.on_before_optimizer_step", look)
+    monkeypatch.setattr("zoo.training.callbacks.SaveForResume.on_before_optimizer_step", look)
     before = {name: p.clone() for name, p in net.named_parameters()}
     fit_on(Reconstruction(net, layer, corruption="masking", optimization=adam()), patterns(), tmp_path)
     prefix = "layers." if layer is None else f"layers.{layer}."

@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
+from support import fit
 from torch import nn
 
 from zoo.config import build as config
@@ -22,8 +23,8 @@ from zoo.data.splits import InMemory, Splits
 from zoo.losses import classification_loss
 from zoo.tasks import Classification, Regression
 from zoo.tasks.optimization import Constant, Cosine, OneCycle, Optimization, Plateau
-from zoo.training.csv_logger import History
-from zoo.training.trainer import fit, measure
+from zoo.training.csv_logger import CSVLogger
+from zoo.training.trainer import measure
 
 PLACE = {"accelerator": "cpu", "devices": 1}
 SILENT = SimpleNamespace(log_every_n_steps=0)  # a trainer that wants nothing logged
@@ -97,7 +98,7 @@ def test_auxiliary_heads_without_weight_are_not_even_computed():
 def test_auxiliary_heads_count_nothing_in_evaluation():
     x, y = batch()
     net = WithAuxiliaries()
-    metrics = measure(Classification(net), module(x, y, classes=tuple("abcd")), place=PLACE)
+    metrics = measure(Classification(net), module(x, y, classes=tuple("abcd")), trainer_kwargs=PLACE)
     expected = F.cross_entropy(net.head(x), y).item()
     assert metrics["val/loss"] == pytest.approx(expected, rel=1e-6)
     assert metrics["test/loss"] == pytest.approx(expected, rel=1e-6)
@@ -124,7 +125,7 @@ def test_classification_metrics_equal_those_computed_by_hand(monkeypatch):
     monkeypatch.setattr("zoo.data.datamodule.EVALUATION_BATCH", 40)  # two whole batches and one of 21
     logits, y = fixed_predictions()
     task = Classification(Given(5))
-    metrics = measure(task, module(logits, y, classes=tuple("abcde")), place=PLACE)
+    metrics = measure(task, module(logits, y, classes=tuple("abcde")), trainer_kwargs=PLACE)
     p, predicted = logits.double().softmax(dim=1).numpy(), logits.argmax(dim=1).numpy()
     expected = {
         "accuracy": accuracy_score(y, predicted),
@@ -147,7 +148,7 @@ def test_binary_cross_entropy_is_measured_as_two_classes(outputs):
     logits, y = torch.randn(101, outputs), torch.randint(2, (101,))
     predicted = (logits[:, 0] > 0) if outputs == 1 else logits[:, 1] > logits[:, 0]
     task = Classification(Given(outputs), loss="binary_cross_entropy")
-    metrics = measure(task, module(logits, y, classes=("no", "yes")), place=PLACE)
+    metrics = measure(task, module(logits, y, classes=("no", "yes")), trainer_kwargs=PLACE)
     assert metrics["test/accuracy"] == pytest.approx(accuracy_score(y, predicted.long()))
     assert metrics["test/f1"] == pytest.approx(f1_score(y, predicted.long(), average="macro"))
     assert np.array_equal(task.confusion, confusion_matrix(y, predicted.long()))
@@ -171,7 +172,7 @@ def test_regression_metrics_equal_those_computed_by_hand(monkeypatch):
     monkeypatch.setattr("zoo.data.datamodule.EVALUATION_BATCH", 40)
     torch.manual_seed(0)
     predicted, y = torch.randn(101, 2), torch.randn(101, 2)
-    metrics = measure(Regression(Given(2), loss="smooth_l1"), module(predicted, y), place=PLACE)
+    metrics = measure(Regression(Given(2), loss="smooth_l1"), module(predicted, y), trainer_kwargs=PLACE)
     distance = (predicted - y).double().abs()
     expected = {
         "mse": distance.square().mean().item(),
@@ -396,7 +397,7 @@ def fit_all_points(task, folder, *, validation=True, loggers=(), **stage):
     x, y = (torch.tensor(array, dtype=torch.float32) for array in regression_data())
     stage = OmegaConf.merge(OmegaConf.load(CONF / "stage" / "regress.yaml"), {"epochs": 6, **stage})
     data = module(x, y, batch_size=8, validation=validation)
-    fit(task, data, stage, name="fit", folder=folder, loggers=loggers, place=PLACE, progress=False)
+    fit(task, data, stage, name="fit", folder=folder, loggers=loggers, trainer_kwargs=PLACE, progress=False)
     return task.net.weight.detach()[0].numpy()
 
 
@@ -425,7 +426,7 @@ def test_with_ema_a_fit_ends_with_the_moving_average_of_the_weights(tmp_path):
 @pytest.mark.parametrize("schedule", [Constant(), OneCycle(warmup=0.5), Cosine(), Cosine(warmup=0.3)], ids=str)
 def test_the_rate_logged_by_a_fit_follows_the_schedule(tmp_path, schedule):
     x, y = (torch.tensor(array, dtype=torch.float32) for array in regression_data())
-    history = History(tmp_path / "metrics.csv")
+    history = CSVLogger(tmp_path / "metrics.csv")
     history.start("fit")
     Trainer(
         **PLACE,
@@ -447,7 +448,7 @@ def test_the_rate_logged_by_a_fit_follows_the_schedule(tmp_path, schedule):
 @pytest.mark.parametrize(("every", "steps"), [(1, [0, 1, 2, 3, 4, 5, 6]), (3, [2, 5])])
 def test_the_training_loss_is_logged_at_the_trainers_logging_steps(tmp_path, every, steps):
     x, y = (torch.tensor(array, dtype=torch.float32) for array in regression_data())
-    history = History(tmp_path / "metrics.csv")
+    history = CSVLogger(tmp_path / "metrics.csv")
     history.start("fit")
     Trainer(
         **PLACE,

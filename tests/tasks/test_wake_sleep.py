@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from support import fit
 from torch import nn
 
 import zoo
@@ -19,8 +20,7 @@ from zoo.models import DBN, RBM, StackedAutoencoder
 from zoo.models.units import bernoulli
 from zoo.tasks import ContrastiveDivergence, WakeSleep
 from zoo.tasks.optimization import Constant, Optimization
-from zoo.training.csv_logger import History
-from zoo.training.trainer import fit
+from zoo.training.csv_logger import CSVLogger
 
 PLACE = {"accelerator": "cpu", "devices": 1}
 SILENT = SimpleNamespace(log_every_n_steps=0)  # a trainer that wants nothing logged
@@ -67,9 +67,9 @@ def fit_on(task, x, folder, *, batch_size=None, validation=None, **stage):
     part = InMemory(x, labels(len(x)))
     splits = Splits(part, part if validation else None, None, tuple(x.shape[1:]), classes=("a", "b", "c"))
     data = DataModule(splits, preprocess=Preprocess(tuple(x.shape[1:]), scale=1.0), batch_size=batch_size or len(x))
-    history = History(folder / "metrics.csv")
+    history = CSVLogger(folder / "metrics.csv")
     history.start("fit")
-    fit(task, data, stage, name="fit", folder=folder, loggers=[history], place=PLACE, progress=False)
+    fit(task, data, stage, name="fit", folder=folder, loggers=[history], trainer_kwargs=PLACE, progress=False)
     return history
 
 
@@ -266,7 +266,7 @@ def test_hidden_biases_of_directed_layers_and_the_head_stay(label_units, tmp_pat
         wanted = {name for name, p in net.named_parameters() if p.requires_grad}
         seen.append((wanted, {name for name, p in net.named_parameters() if p.grad is not None}))
 
-    monkeypatch.setattr("zoo.training.callbacks.Resumable.on_before_optimizer_step", look)
+    monkeypatch.setattr("zoo.training.callbacks.SaveForResume.on_before_optimizer_step", look)
     fit_on(WakeSleep(net, optimization=sgd()), binary(), tmp_path)
     stay = {"layers.0.hidden_bias", "layers.1.hidden_bias", *(name for name in before if name.startswith("head."))}
     assert len(stay) == (2 if label_units else 4)
@@ -390,7 +390,7 @@ def test_a_net_whose_weights_have_parted_is_saved_and_loaded(label_units, tmp_pa
 
 
 def test_the_command_line_fits_layers_and_then_all_of_them(cli, folder, monkeypatch):
-    monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
     words = ("model=dbn_generative", "model.net.hidden=[12,8]", "epochs=1", "progress=false", "hydra.run.dir=run")
     outcome = cli("train", *words)
     assert (outcome.status, outcome.err) == (0, "")

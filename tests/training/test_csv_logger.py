@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from zoo.training.csv_logger import History
+from zoo.training.csv_logger import CSVLogger
 
 
 @pytest.fixture
@@ -13,12 +13,12 @@ def path(tmp_path):
 
 
 def logged(path, *entries, fit="fit"):
-    history = History(path)
-    history.start(fit)
+    logger = CSVLogger(path)
+    logger.start(fit)
     for step, epoch, metrics in entries:
-        history.log_metrics({"epoch": epoch, **metrics}, step)
-    history.save()
-    return history
+        logger.log_metrics({"epoch": epoch, **metrics}, step)
+    logger.save()
+    return logger
 
 
 def table(path):
@@ -37,11 +37,11 @@ def test_what_is_logged_at_one_step_is_one_row(path):
 
 
 def test_equal_steps_of_two_fits_are_two_rows(path):
-    history = History(path)
+    logger = CSVLogger(path)
     for fit in ("pretrain", "finetune"):
-        history.start(fit)
-        history.log_metrics({"epoch": 0, "train/loss": 1.0}, 0)
-    assert [row["fit"] for row in history.rows] == ["pretrain", "finetune"]
+        logger.start(fit)
+        logger.log_metrics({"epoch": 0, "train/loss": 1.0}, 0)
+    assert [row["fit"] for row in logger.rows] == ["pretrain", "finetune"]
 
 
 def test_columns_begin_with_fit_epoch_and_step_and_go_on_in_alphabetical_order(path):
@@ -56,9 +56,9 @@ def test_names_with_commas_and_quotes_survive(path):
 
 def test_rows_survive_reload_with_their_exact_values(path):
     values = {"a": 1 / 3, "b": -2.5e-30, "c": 7.0, "d": float("inf"), "e": 0.0}
-    history = logged(path, (3, 0, values), (4, 0, {"a": 1e300}))
-    again = History(path)
-    assert again.rows == history.rows
+    logger = logged(path, (3, 0, values), (4, 0, {"a": 1e300}))
+    again = CSVLogger(path)
+    assert again.rows == logger.rows
     first = path.read_bytes()
     again.save()
     assert path.read_bytes() == first
@@ -78,10 +78,10 @@ def test_a_new_fit_keeps_the_rows_of_the_others(path):
 def test_starting_from_a_step_drops_what_will_be_logged_again(path, step, left):
     logged(path, (74, 1, {"a": 0.0}), fit="pretrain")
     logged(path, *[(k, 0, {"a": 1.0}) for k in (24, 49, 74)], fit="finetune")
-    history = History(path)
-    history.start("finetune", step=step)
-    assert [row["step"] for row in history.rows if row["fit"] == "finetune"] == left
-    assert [row["step"] for row in history.rows if row["fit"] == "pretrain"] == [74]
+    logger = CSVLogger(path)
+    logger.start("finetune", step=step)
+    assert [row["step"] for row in logger.rows if row["fit"] == "finetune"] == left
+    assert [row["step"] for row in logger.rows if row["fit"] == "pretrain"] == [74]
 
 
 def test_a_run_taken_up_again_ends_with_the_same_file(path):
@@ -89,24 +89,24 @@ def test_a_run_taken_up_again_ends_with_the_same_file(path):
     logged(path, *entries)
     whole = path.read_bytes()
     logged(path, *entries[:5])  # was killed after step 4; its checkpoint is of step 3
-    history = History(path)
-    history.start("fit", step=4)
+    logger = CSVLogger(path)
+    logger.start("fit", step=4)
     for step, epoch, metrics in entries[4:]:
-        history.log_metrics({"epoch": epoch, **metrics}, step)
-    history.save()
+        logger.log_metrics({"epoch": epoch, **metrics}, step)
+    logger.save()
     assert path.read_bytes() == whole
 
 
 def test_series_are_steps_and_values_of_each_fit(path):
     logged(path, (0, 0, {"a": 1.0}), (1, 0, {"b": 9.0}), (2, 0, {"a": 3.0}), fit="one")
-    history = logged(path, (0, 0, {"a": 5.0}), fit="two")
-    assert history.series("a") == {"one": ([0, 2], [1.0, 3.0]), "two": ([0], [5.0])}
-    assert history.series("none") == {}
+    logger = logged(path, (0, 0, {"a": 5.0}), fit="two")
+    assert logger.series("a") == {"one": ([0, 2], [1.0, 3.0]), "two": ([0], [5.0])}
+    assert logger.series("none") == {}
 
 
-def test_without_a_file_history_is_empty_and_hyperparameters_are_not_kept(path):
-    history = History(path)
-    history.log_hyperparams({"lr": 0.1})
-    assert history.rows == []
-    history.save()
+def test_without_a_file_there_are_no_rows_and_hyperparameters_are_not_kept(path):
+    logger = CSVLogger(path)
+    logger.log_hyperparams({"lr": 0.1})
+    assert logger.rows == []
+    logger.save()
     assert path.read_text() == "fit,epoch,step\n"

@@ -1,4 +1,4 @@
-"""Codes computed once are those that every batch would have computed, or there are none."""
+"""Features that are computed once are those that every batch would have computed, or there are none."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from zoo.data import datamodule as module
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
 from zoo.models import DBN, StackedAutoencoder
-from zoo.training import feature_cache as features
-from zoo.training.feature_cache import encoded
+from zoo.training import feature_cache
+from zoo.training.feature_cache import cache_features
 
 CPU = torch.device("cpu")
 CLASSES = ("a", "b", "c")
@@ -34,48 +34,50 @@ def make(kind: type) -> torch.nn.Module:
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("depth", [1, 2, 3])
 @pytest.mark.parametrize("kind", [DBN, StackedAutoencoder])
-def test_codes_are_those_of_the_preprocessed_examples(kind, depth, standardize, training, splits, monkeypatch):
+def test_features_are_those_of_the_preprocessed_examples(kind, depth, standardize, training, splits, monkeypatch):
     monkeypatch.setattr(module, "EVALUATION_BATCH", 10)
     net = make(kind).train(training)
-    preprocess = Preprocess.from_data(splits.train.x, standardize=standardize)
-    codes, nothing = encoded(net, splits, preprocess, depth=depth, device=CPU)
+    preprocess = Preprocess.fit(splits.train.x, standardize=standardize)
+    features, nothing = cache_features(net, splits, preprocess, depth=depth, device=CPU)
     width = (6, 4, 3)[depth - 1]
-    for coded, raw in ((codes.train, splits.train), (codes.validation, splits.validation)):
+    for coded, raw in ((features.train, splits.train), (features.validation, splits.validation)):
         torch.testing.assert_close(coded.x, net.encode(preprocess(raw.x), depth).detach())
         assert (coded.x.shape, coded.x.dtype) == ((len(raw), width), torch.float32)
         assert not coded.x.requires_grad
         assert not coded.x.is_inference(), "autograd could not use it"
         assert torch.equal(coded.y, raw.y)
         assert torch.equal(nothing(coded.x), coded.x), "nothing is left to be done"
-    assert (codes.shape, codes.classes, codes.targets) == ((width,), CLASSES, 0)
+    assert (features.shape, features.classes, features.targets) == ((width,), CLASSES, 0)
     assert nothing.shape == (width,)
     assert net.training is training
 
 
-def test_without_a_validation_part_there_are_codes_of_the_training_part_alone(splits):
+def test_without_a_validation_split_only_the_training_split_has_features(splits):
     preprocess = Preprocess((1, 4, 5))
-    codes, _ = encoded(make(DBN), Splits(splits.train, None, None, (1, 4, 5), CLASSES), preprocess, depth=1, device=CPU)
-    assert codes.validation is None
-    assert len(codes.train) == 23
+    features, _ = cache_features(
+        make(DBN), Splits(splits.train, None, None, (1, 4, 5), CLASSES), preprocess, depth=1, device=CPU
+    )
+    assert features.validation is None
+    assert len(features.train) == 23
 
 
-def test_real_targets_stay_with_their_codes():
+def test_real_targets_stay_with_their_features():
     x, y = torch.rand(9, 6), torch.rand(9, 2)
     net = DBN(in_shape=[6], num_classes=2, hidden=[4, 3])
-    codes, _ = encoded(
-        net, Splits(InMemory(x, y), None, None, (6,), num_targets=2), Preprocess((6,), 1.0), depth=1, device=CPU
+    features, _ = cache_features(
+        net, Splits(InMemory(x, y), None, None, (6,), targets=2), Preprocess((6,), 1.0), depth=1, device=CPU
     )
-    assert torch.equal(codes.train.y, y)
-    assert (codes.num_outputs, codes.classes) == (2, ())
+    assert torch.equal(features.train.y, y)
+    assert (features.num_outputs, features.classes) == (2, ())
 
 
-def test_codes_that_would_not_fit_are_not_computed(splits, monkeypatch):
+def test_features_that_do_not_fit_in_memory_are_not_computed(splits, monkeypatch):
     net, preprocess = make(DBN), Preprocess((1, 4, 5))
-    monkeypatch.setattr(features, "LIMIT", 4 * 6 * (23 + 7))
-    assert encoded(net, splits, preprocess, depth=1, device=CPU) is not None
-    monkeypatch.setattr(features, "LIMIT", 4 * 6 * (23 + 7) - 1)
-    assert encoded(net, splits, preprocess, depth=1, device=CPU) is None
-    assert encoded(net, splits, preprocess, depth=2, device=CPU) is not None, "4 units for 6"
+    monkeypatch.setattr(feature_cache, "LIMIT", 4 * 6 * (23 + 7))
+    assert cache_features(net, splits, preprocess, depth=1, device=CPU) is not None
+    monkeypatch.setattr(feature_cache, "LIMIT", 4 * 6 * (23 + 7) - 1)
+    assert cache_features(net, splits, preprocess, depth=1, device=CPU) is None
+    assert cache_features(net, splits, preprocess, depth=2, device=CPU) is not None, "4 units for 6"
 
 
 class OnDisk:
@@ -96,25 +98,25 @@ class OnDisk:
 
 
 @pytest.mark.parametrize("part", ["train", "validation"])
-def test_examples_that_are_not_in_memory_are_read_in_parts_and_coded_alike(part, splits, monkeypatch):
+def test_examples_that_are_not_in_memory_are_read_in_batches(part, splits, monkeypatch):
     monkeypatch.setattr(module, "EVALUATION_BATCH", 10)
     parts = {"train": splits.train, "validation": splits.validation}
     parts[part] = OnDisk(parts[part])
     net, preprocess = make(DBN), Preprocess((1, 4, 5))
-    expected, _ = encoded(net, splits, preprocess, depth=2, device=CPU)
+    expected, _ = cache_features(net, splits, preprocess, depth=2, device=CPU)
     data = Splits(parts["train"], parts["validation"], None, (1, 4, 5), CLASSES)
-    codes, _ = encoded(net, data, preprocess, depth=2, device=CPU)
+    features, _ = cache_features(net, data, preprocess, depth=2, device=CPU)
     for name in parts:
-        assert torch.equal(getattr(codes, name).x, getattr(expected, name).x)
-        assert torch.equal(getattr(codes, name).y, getattr(expected, name).y)
+        assert torch.equal(getattr(features, name).x, getattr(expected, name).x)
+        assert torch.equal(getattr(features, name).y, getattr(expected, name).y)
     width_first = [1] if part == "train" else []
     assert parts[part].asked == width_first + {"train": [10, 10, 3], "validation": [7]}[part]
 
 
-def test_the_weights_and_chance_stay_as_they_were(splits):
+def test_weights_and_random_numbers_stay_as_they_were(splits):
     net = make(DBN)
-    before, chance = {name: value.clone() for name, value in net.state_dict().items()}, torch.get_rng_state()
-    encoded(net, splits, Preprocess((1, 4, 5)), depth=2, device=CPU)
-    assert torch.equal(torch.get_rng_state(), chance)
+    before, rng = {name: value.clone() for name, value in net.state_dict().items()}, torch.get_rng_state()
+    cache_features(net, splits, Preprocess((1, 4, 5)), depth=2, device=CPU)
+    assert torch.equal(torch.get_rng_state(), rng)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in net.parameters())

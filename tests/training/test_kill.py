@@ -40,16 +40,16 @@ KILLS = 8
 def run_until_killed(words: list[str], hook: str | None, count: int) -> None:
     """Train, and at the ``count``-th call of a hook die without a word."""
     if hook is not None:
-        from zoo.training.callbacks import Resumable
+        from zoo.training.callbacks import SaveForResume
 
-        calls, original = iter(range(1, 10**9)), getattr(Resumable, hook)
+        calls, original = iter(range(1, 10**9)), getattr(SaveForResume, hook)
 
         def die(self, *rest):
             if next(calls) == count:
                 os.kill(os.getpid(), signal.SIGKILL)
             return original(self, *rest)
 
-        setattr(Resumable, hook, die)
+        setattr(SaveForResume, hook, die)
     os.environ["TMPDIR"] = "/dev/shm"  # saves must not pass through another file system
     main("train", words)
 

@@ -1,7 +1,5 @@
 """Layer by layer and then all of it: what each fit of a run touches and learns from, and that a stop loses nothing."""
 
-import csv
-import json
 import zlib
 from collections import Counter
 from itertools import pairwise
@@ -10,30 +8,28 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from support import config_of, metrics_of, no_plots, rows_of, weights_of
 
 from zoo.data.sources import digits
 from zoo.models import DBN, LeNet5, StackedAutoencoder
 from zoo.tasks import Classification
 from zoo.tasks.optimization import Constant, OneCycle, Optimization
-from zoo.training.callbacks import Resumable
-from zoo.training.trainer import fit as original_fit
+from zoo.training.callbacks import SaveForResume
+from zoo.training.trainer import Fit
 
 DIGITS = ("dataset=digits", "progress=false", "batch_size=400")
 DBN_WORDS = ("model=dbn", "model.net.hidden=[14,12,10]")
 SAE_WORDS = ("model=sae", "model.net.hidden=[14,12,10]")
 CODER_WORDS = ("model=deep_autoencoder", "model.net.hidden=[14,12,10]")
+original_train = Fit.train
 
 
 @pytest.fixture(autouse=True)
 def quick(request, monkeypatch):
     """No pictures, but where they are what is tested."""
     if "pictures_of" not in request.fixturenames:
-        monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
-        monkeypatch.setattr("zoo.plots.curves.curves", lambda *args, **options: None)
-        monkeypatch.setattr("zoo.plots.curves.confusion", lambda *args, **options: None)
+        no_plots(monkeypatch)
 
 
 @pytest.fixture
@@ -53,13 +49,16 @@ def fits(monkeypatch):
     """Every fit of the runs to come: its name, stage, data, and the net's state and storage before and after."""
     seen = []
 
-    def fit(task, data, stage, *, name, **rest):
-        entry = SimpleNamespace(name=name, stage=stage, data=data, before=state(task.net), pointers=pointers(task.net))
-        original_fit(task, data, stage, name=name, **rest)
-        entry.after, entry.net = state(task.net), task.net
+    def train(self, stop=None):
+        net = self.task.net
+        entry = SimpleNamespace(
+            name=self.name, stage=self.stage, data=self.data, before=state(net), pointers=pointers(net)
+        )
+        original_train(self, stop)
+        entry.after, entry.net = state(net), net
         seen.append(entry)
 
-    monkeypatch.setattr("zoo.training.run.fit", fit)
+    monkeypatch.setattr(Fit, "train", train)
     return seen
 
 
@@ -73,19 +72,6 @@ def pointers(net) -> dict[str, int]:
 
 def moved(entry) -> set[str]:
     return {name for name, value in entry.before.items() if not torch.equal(value, entry.after[name])}
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "model.safetensors")
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def config(run: Path) -> dict:
-    return yaml.safe_load((run / "config.yaml").read_text())
 
 
 def names(layer: int, *kinds: str) -> set[str]:
@@ -113,7 +99,7 @@ def test_each_fit_moves_its_own_layer_and_the_next_goes_on_with_the_same_weights
         assert all(torch.equal(earlier.after[name], later.before[name]) for name in later.before)
     forward = {name for name in fits[3].before if name.rpartition(".")[2] not in ("visible_bias", "decoder_weight")}
     assert moved(fits[3]) == (set(fits[3].before) if words is CODER_WORDS else forward)
-    last = weights(run)
+    last = weights_of(run)
     assert all(torch.equal(value, last[name]) for name, value in fits[3].after.items())
     for k in range(3 if words is CODER_WORDS else 0):
         start = fits[3].before
@@ -124,16 +110,16 @@ def test_each_fit_moves_its_own_layer_and_the_next_goes_on_with_the_same_weights
 def test_a_stage_without_epochs_is_left_out(words, train, fits):
     run = train("run", *words, "model.stages.pretrain.epochs=0", "model.stages.finetune.epochs=1")
     assert [entry.name for entry in fits] == ["finetune"]
-    assert {row["fit"] for row in rows(run)} == {"finetune"}
-    assert "val/reconstruction_error" not in rows(run)[0]
+    assert {row["fit"] for row in rows_of(run)} == {"finetune"}
+    assert "val/reconstruction_error" not in rows_of(run)[0]
 
 
 def test_without_the_last_stage_the_layers_are_what_is_kept_and_measured(train, fits):
     run = train("run", *DBN_WORDS, "model.stages.pretrain.epochs=1", "model.stages.finetune.epochs=0")
     assert [entry.name for entry in fits] == [f"pretrain.layer{k}" for k in range(3)]
-    metrics = json.loads((run / "metrics.json").read_text())
+    metrics = metrics_of(run)
     assert metrics.keys() == {"val/reconstruction_error", "test/reconstruction_error"}
-    assert all(torch.equal(value, weights(run)[name]) for name, value in fits[2].after.items())
+    assert all(torch.equal(value, weights_of(run)[name]) for name, value in fits[2].after.items())
 
 
 def test_no_stage_with_epochs_is_refused(cli, folder):
@@ -167,12 +153,12 @@ def during_fits(monkeypatch, encodings):
     """For each fit, how often `encode` was called in it."""
     found = {}
 
-    def fit(task, data, stage, *, name, **rest):
+    def train(self, stop=None):
         before = encodings.total()
-        original_fit(task, data, stage, name=name, **rest)
-        found[name] = encodings.total() - before
+        original_train(self, stop)
+        found[self.name] = encodings.total() - before
 
-    monkeypatch.setattr("zoo.training.run.fit", fit)
+    monkeypatch.setattr(Fit, "train", train)
     return found
 
 
@@ -185,9 +171,9 @@ PLAIN = (
 
 
 def test_codes_computed_once_lead_to_the_same_weights(train, during_fits):
-    once = weights(train("once", *PLAIN))
+    once = weights_of(train("once", *PLAIN))
     assert during_fits == {"pretrain.layer0": 0, "pretrain.layer1": 0, "pretrain.layer2": 0}
-    always = weights(train("always", *PLAIN, "model.stages.pretrain.encode_once=false"))
+    always = weights_of(train("always", *PLAIN, "model.stages.pretrain.encode_once=false"))
     assert during_fits == {"pretrain.layer0": 0, "pretrain.layer1": 10, "pretrain.layer2": 10}  # (4 + 1) x 2 epochs
     for name, value in once.items():
         torch.testing.assert_close(value, always[name], rtol=1e-3, atol=1e-5, msg=name)
@@ -243,7 +229,7 @@ STOPS = [
     ("wake_sleep", "updown", 1, 2),
 ]
 whole = {}
-start = Resumable.on_train_start
+start = SaveForResume.on_train_start
 
 
 @pytest.fixture
@@ -271,24 +257,26 @@ def test_a_stopped_run_goes_on_inside_its_fit_to_the_same_end(
             raise RuntimeError("the power is gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Resumable, "on_train_batch_start", stop)
+        patch.setattr(SaveForResume, "on_train_batch_start", stop)
         assert cli("train", *DIGITS, *CASES[case], "epochs=2", f"hydra.run.dir={run}").status == 1
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["fit"] == (fit if epoch else "pretrain.layer0")
     assert not (run / "model.safetensors").exists()
     fitted = []
     with monkeypatch.context() as patch:
-        patch.setattr(Resumable, "on_train_start", lambda self, *rest: (fitted.append(self.name), start(self, *rest)))
+        patch.setattr(
+            SaveForResume, "on_train_start", lambda self, *rest: (fitted.append(self.name), start(self, *rest))
+        )
         monkeypatch.chdir(tmp_path)
         outcome = cli("train", f"resume={run}")
     assert (outcome.status, outcome.err) == (0, "")
     assert fitted[0] == fit, "what was finished is not done again"
     same = approximately if case == "average" else exactly  # averaging again after a stop costs a bit of rounding
-    same(numbers(rows(run)), numbers(rows(expected)))
-    assert weights(run).keys() == weights(expected).keys()
-    for name, value in weights(expected).items():
-        same(weights(run)[name], value)
-    same(*(json.loads((folder / "metrics.json").read_text()) for folder in (run, expected)))
+    same(numbers(rows_of(run)), numbers(rows_of(expected)))
+    assert weights_of(run).keys() == weights_of(expected).keys()
+    for name, value in weights_of(expected).items():
+        same(weights_of(run)[name], value)
+    same(*(metrics_of(folder) for folder in (run, expected)))
 
 
 def exactly(found, expected):
@@ -340,7 +328,7 @@ def test_an_autoencoder_leaves_pictures_of_every_stage_without_labels(pictures_o
 
 
 def test_few_labels_are_for_the_stage_that_needs_them(train, fits):
-    words = ("model=dbn", "model.net.hidden=[8]", "dataset.labels=50", "model.stages.finetune.epochs=1")
+    words = ("model=dbn", "model.net.hidden=[8]", "dataset.labeled_examples=50", "model.stages.finetune.epochs=1")
     for name, seed, epochs in (("first", 1, 1), ("again", 1, 0), ("other", 2, 0)):
         train(name, *words, f"seed={seed}", f"model.stages.pretrain.epochs={epochs}")
     everything = digits.load().train
@@ -361,7 +349,7 @@ def test_few_labels_are_for_the_stage_that_needs_them(train, fits):
 
 
 def test_labels_that_are_units_of_the_net_cannot_be_few(cli, folder):
-    words = ("model=dbn_generative", "model.net.hidden=[8]", "dataset.labels=50", "hydra.run.dir=run")
+    words = ("model=dbn_generative", "model.net.hidden=[8]", "dataset.labeled_examples=50", "hydra.run.dir=run")
     outcome = cli("train", *DIGITS, *words)
     assert outcome.status == 1
     assert "dataset.labels: a net with label_units learns all labels" in outcome.err
@@ -372,11 +360,11 @@ def test_labels_that_are_units_of_the_net_cannot_be_few(cli, folder):
 def test_least_steps_become_epochs(labels, least, epochs, train, fits):
     words = [*DBN_WORDS, "model.net.hidden=[8]", "model.stages.pretrain.epochs=0", "batch_size=20"]
     words += ["model.stages.finetune.epochs=2", f"model.stages.finetune.min_steps={least}"]
-    run = train("run", *words, *([] if labels is None else [f"dataset.labels={labels}"]))
-    assert config(run)["model"]["stages"]["finetune"]["epochs"] == epochs
+    run = train("run", *words, *([] if labels is None else [f"dataset.labeled_examples={labels}"]))
+    assert config_of(run)["model"]["stages"]["finetune"]["epochs"] == epochs
     (entry,) = fits
     assert entry.stage.epochs == epochs  # batches of 20: 3 of 50 examples, 65 of all
-    assert max(int(row["epoch"]) for row in rows(run)) == epochs - 1
+    assert max(int(row["epoch"]) for row in rows_of(run)) == epochs - 1
 
 
 # Stages put in place of others
@@ -415,7 +403,7 @@ def test_a_linear_code_is_no_value_for_cross_entropy_but_for_squared_error(cli, 
 def test_a_head_alone_learns_at_first(train, fits, monkeypatch):
     starts = {}
     monkeypatch.setattr(
-        Resumable,
+        SaveForResume,
         "on_train_epoch_start",
         lambda self, trainer, task: starts.update({trainer.current_epoch: state(task.net)}),
     )
@@ -485,7 +473,7 @@ def test_options_out_of_range_are_refused(options):
     [
         "model=dbn model.net.label_units=true model.stages.finetune.task.policy=gradual",
         "model=mlp stage@model.stages.fit=contrastive_divergence",
-        "model=lenet5 stage@model.stages.fit=contrastive_divergence model.inputs=unit",
+        "model=lenet5 stage@model.stages.fit=contrastive_divergence model.input_scaling=unit",
     ],
 )
 def test_a_net_that_lacks_what_a_stage_needs_is_refused_in_one_message(words, cli, folder):

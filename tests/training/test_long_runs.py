@@ -10,7 +10,7 @@ import pytest
 
 from zoo.cli.main import main
 from zoo.models import LeNet5
-from zoo.training.callbacks import Resumable
+from zoo.training.callbacks import SaveForResume
 
 pytestmark = pytest.mark.slow
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -27,14 +27,14 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="m
 
 @needs_proc
 def test_fifty_epochs_of_the_default_run_grow_by_less_than_two_percent(tmp_path, monkeypatch):
-    seen, original = [], Resumable.on_train_epoch_end
+    seen, original = [], SaveForResume.on_train_epoch_end
 
     def look(self, trainer, module):
         original(self, trainer, module)
         if (trainer.current_epoch + 1) % 10 == 0:
             seen.append(resident())
 
-    monkeypatch.setattr(Resumable, "on_train_epoch_end", look)
+    monkeypatch.setattr(SaveForResume, "on_train_epoch_end", look)
     main("train", ["epochs=50", "progress=false", f"hydra.run.dir={tmp_path / 'run'}"])
     assert len(seen) == 5
     assert max(seen) < 1.02 * seen[0]

@@ -15,17 +15,17 @@ pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import json, os, sys, torch
-import zoo.training.run
 from zoo.cli.main import main
+from zoo.training.trainer import Fit
 
-fit = zoo.training.run.fit
+train = Fit.train
 
-def fit_and_keep(task, *args, name, folder, **options):
-    fit(task, *args, name=name, folder=folder, **options)
-    kept = {"weights": task.net.state_dict(), "chains": getattr(task, "chains", None)}
-    torch.save(kept, f"{folder.parent.name}-{name}-{os.environ['RANK']}.pt")
+def train_and_keep(self, stop=None):
+    train(self, stop)
+    kept = {"weights": self.task.net.state_dict(), "chains": getattr(self.task, "chains", None)}
+    torch.save(kept, f"{self.session.folder.parent.name}-{self.name}-{os.environ['RANK']}.pt")
 
-zoo.training.run.fit = fit_and_keep
+Fit.train = train_and_keep
 for words in json.load(open("runs.json")):
     main("train", words)
 """

@@ -1,8 +1,6 @@
 """A run that was stopped, wherever that was, goes on to the weights, history and metrics of one that was not."""
 
-import csv
 import errno
-import json
 import os
 import re
 import shutil
@@ -13,14 +11,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from support import Touch
+from support import Touch, metrics_of, rows_of, weights_of
 
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli.main import main
 from zoo.data.datamodule import Shuffle
 from zoo.tasks import Classification
-from zoo.training.callbacks import Resumable
+from zoo.training.callbacks import SaveForResume
 
 ALWAYS = ["dataset=digits", "epochs=3", "batch_size=150", "progress=false"]
 DIVERGES = ["model=mlp", "optimizer@model.stages.fit.optimizer=sgd", "lr=1e30", *ALWAYS]
@@ -64,18 +61,13 @@ def train(folder: Path, *words: str) -> Path:
     return folder
 
 
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "model.safetensors")
-
-
 def left(run: Path) -> tuple[dict[str, float], list[dict[str, str]]]:
-    """Metrics and history."""
-    with (run / "metrics.csv").open(newline="") as file:
-        return json.loads((run / "metrics.json").read_text()), list(csv.DictReader(file))
+    """Metrics and logged rows."""
+    return metrics_of(run), rows_of(run)
 
 
 def assert_same(run: Path, whole: Path) -> None:
-    ours, theirs = weights(run), weights(whole)
+    ours, theirs = weights_of(run), weights_of(whole)
     assert ours.keys() == theirs.keys()
     for name in ours:
         assert torch.equal(ours[name], theirs[name]), name
@@ -98,14 +90,14 @@ def whole(tmp_path_factory):
 def stopping_at(monkeypatch, hook: str, count: int):
     """The power goes at the ``count``-th call of a hook, over all fits."""
     calls = iter(range(1, 10**9))
-    original = getattr(Resumable, hook)
+    original = getattr(SaveForResume, hook)
 
     def stop(self, trainer, module, *rest):
         if next(calls) == count:
             raise PowerCut(hook)
         return original(self, trainer, module, *rest)
 
-    monkeypatch.setattr(Resumable, hook, stop)
+    monkeypatch.setattr(SaveForResume, hook, stop)
 
 
 # 1,347 training examples of digits in batches of 150 are 9 a epoch: 27 steps a fit.
@@ -148,7 +140,7 @@ def test_a_run_cut_short_goes_on_as_if_it_had_not_been(kind, stop, whole, tmp_pa
     + [("classifier", number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)],
 )
 def test_a_signal_saves_and_the_run_goes_on(kind, number, whole, tmp_path, monkeypatch, cli):
-    run, original = tmp_path / "run", Resumable.on_train_batch_start
+    run, original = tmp_path / "run", SaveForResume.on_train_batch_start
     words = [word for word in RUNS[kind] if "checkpoint_every_steps" not in word]
 
     def interrupt(self, trainer, module, batch, batch_idx):
@@ -157,7 +149,7 @@ def test_a_signal_saves_and_the_run_goes_on(kind, number, whole, tmp_path, monke
             os.kill(os.getpid(), number)
         original(self, trainer, module, batch, batch_idx)
 
-    monkeypatch.setattr(Resumable, "on_train_batch_start", interrupt)
+    monkeypatch.setattr(SaveForResume, "on_train_batch_start", interrupt)
     with pytest.raises(SystemExit) as stop:
         train(run, *words)
     assert stop.value.code == 128 + number
@@ -170,10 +162,10 @@ def test_a_signal_saves_and_the_run_goes_on(kind, number, whole, tmp_path, monke
 
 def test_the_message_of_a_stop_says_how_to_go_on(tmp_path, monkeypatch, cli):
     run = tmp_path / "run"
-    monkeypatch.setattr(Resumable, "on_train_start", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(SaveForResume, "on_train_start", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     outcome = cli("train", "model=logistic", "dataset=digits", "progress=false", f"hydra.run.dir={run}")
     assert outcome.status == 143
-    assert outcome.err == f"zoo train: stopped at step 1 of fit; go on with resume={run}\n"
+    assert outcome.err == f"zoo train: stopped at step 1 of fit; continue with resume={run}\n"
 
 
 def test_signals_mean_afterwards_what_they_meant_before(tmp_path):
@@ -194,17 +186,17 @@ def test_a_finished_run_is_left_as_it_is(whole, cli):
 def test_checkpoints_are_written_by_time_too(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("zoo.training.callbacks.time.monotonic", lambda: 30.0 * len(seen))
-    original = Resumable.on_train_batch_end
+    original = SaveForResume.on_train_batch_end
 
     def count(self, trainer, *rest):
-        before = self.saved[0]
+        before = self.saved_step
         seen.append(trainer.global_step)
         original(self, trainer, *rest)
-        if self.saved[0] != before:
+        if self.saved_step != before:
             saves.append(trainer.global_step)
 
     saves: list[int] = []
-    monkeypatch.setattr(Resumable, "on_train_batch_end", count)
+    monkeypatch.setattr(SaveForResume, "on_train_batch_end", count)
     words = ["model.stages.fit.checkpoint_every_minutes=1", "model.stages.fit.checkpoint_every=0", "epochs=1"]
     train(tmp_path / "run", "model=logistic", *words)
     assert saves == [2, 4, 6]  # half a minute each; the epoch's own end is left to checkpoint_every
@@ -284,8 +276,8 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch, cli):
                 module.net.head.bias[3] = float("inf")
         return original(self, trainer, module)
 
-    original = Resumable.on_train_epoch_end
-    monkeypatch.setattr(Resumable, "on_train_epoch_end", spoil)
+    original = SaveForResume.on_train_epoch_end
+    monkeypatch.setattr(SaveForResume, "on_train_epoch_end", spoil)
     run = tmp_path / "run"
     outcome = cli("train", "model=logistic", *ALWAYS, f"hydra.run.dir={run}")
     assert outcome.status == 1

@@ -1,9 +1,7 @@
 """A sweep over seeds and two values of a key is a paired comparison, with the interval that a textbook gives."""
 
-import csv
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ import yaml
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 from scipy import stats
+from support import no_plots, rows_of
 
 from zoo.config.catalogue import CONF
 from zoo.training.sweep import SweepTable, paired
@@ -76,13 +75,16 @@ def test_pairs_that_agree_have_an_interval_of_no_width():
 
 def test_every_combination_of_the_other_settings_is_a_row_of_its_own():
     rows = [
-        ({"dataset.labels": labels, KEY: value, "seed": seed, "epochs": 3}, labels * seed * (1 if value else 2))
+        (
+            {"dataset.labeled_examples": labels, KEY: value, "seed": seed, "epochs": 3},
+            labels * seed * (1 if value else 2),
+        )
         for labels in (10, 20, 30)
         for value in (0, 1)
         for seed in (1, 2, 3)
     ]
     found = paired(*jobs(*rows))
-    assert [row["dataset.labels"] for row in found] == ["10", "20", "30"]
+    assert [row["dataset.labeled_examples"] for row in found] == ["10", "20", "30"]
     assert [row["difference"] for row in found] == pytest.approx([20, 40, 60])
     assert all("epochs" not in row for row in found), "it is the same in all"
     assert found[0]["to"] - found[0]["from"] == pytest.approx(2 * stats.t.ppf(0.975, 2) * 10 / 3**0.5)
@@ -128,22 +130,17 @@ def test_what_is_no_comparison_gives_none(rows, compare):
     assert paired(*jobs(*rows), compare=compare) == []
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_a_small_sweep_prints_and_writes_its_paired_differences(cli, folder, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     words = ["model=mlp", "model.net.hidden=[10]", "epochs=1", "progress=false", "hydra.sweep.dir=sweep"]
     outcome = cli("train", "-m", "seed=1,2", f"{KEY}=0,0.5", *words)
     assert (outcome.status, outcome.err) == (0, "")
-    assert len(table(folder / "sweep" / "sweep.csv")) == 4
+    assert len(rows_of(folder / "sweep" / "sweep.csv")) == 4
     measured = {
         (row["seed"], row[KEY]): json.loads((folder / "sweep" / row["job"] / "metrics.json").read_text())
-        for row in table(folder / "sweep" / "sweep.csv")
+        for row in rows_of(folder / "sweep" / "sweep.csv")
     }
-    found = {row["metric"]: row for row in table(folder / "sweep" / "paired.csv")}
+    found = {row["metric"]: row for row in rows_of(folder / "sweep" / "paired.csv")}
     assert found.keys() == {f"test/{name}" for name in ("loss", "accuracy", "f1", "calibration_error")}
     for metric, row in found.items():
         first, second = ([measured[seed, value][metric] for seed in "12"] for value in ("0", "0.5"))
@@ -181,7 +178,7 @@ def test_label_fractions_is_twenty_jobs():
     values = {key: str(value).split(",") for key, value in cfg.hydra.sweeper.params.items()}
     assert np.prod([len(found) for found in values.values()]) == 20
     assert values == {
-        "dataset.labels": ["100", "1000"],
+        "dataset.labeled_examples": ["100", "1000"],
         "model.stages.pretrain.epochs": ["10", "0"],
         "seed": ["1", "2", "3", "4", "5"],
     }
@@ -192,14 +189,14 @@ def test_label_fractions_is_twenty_jobs():
 
 @pytest.mark.slow
 def test_label_fractions_in_small_prints_paired_differences(cli, folder, monkeypatch):
-    monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
-    words = ["dataset=digits", "model.net.hidden=[10]", "dataset.labels=20,40", "seed=1,2", "progress=false"]
+    no_plots(monkeypatch)
+    words = ["dataset=digits", "model.net.hidden=[10]", "dataset.labeled_examples=20,40", "seed=1,2", "progress=false"]
     words += ["model.stages.pretrain.epochs=1,0", "model.stages.finetune.epochs=1", "hydra.sweep.dir=sweep"]
     outcome = cli("train", "experiment=label_fractions", *words, "model.stages.finetune.min_steps=3")
     assert (outcome.status, outcome.err) == (0, "")
     assert len(list(folder.glob("sweep/*/model.safetensors"))) == 8
-    rows = [row for row in table(folder / "sweep" / "paired.csv") if row["metric"] == "test/accuracy"]
-    assert [row["dataset.labels"] for row in rows] == ["20", "40"]
+    rows = [row for row in rows_of(folder / "sweep" / "paired.csv") if row["metric"] == "test/accuracy"]
+    assert [row["dataset.labeled_examples"] for row in rows] == ["20", "40"]
     for row in rows:
         means = [float(row[f"model.stages.pretrain.epochs={epochs}"]) for epochs in (1, 0)]
         assert float(row["difference"]) == pytest.approx(means[0] - means[1])
@@ -212,7 +209,7 @@ def test_a_start_near_the_answer_shortens_the_way(cli, folder, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     outcome = cli("train", "experiment=warm_start_line", "hydra.sweep.dir=sweep")
     assert (outcome.status, outcome.err) == (0, "")
-    found = {float(row["model.net.init"]): row for row in table(folder / "sweep" / "sweep.csv")}
+    found = {float(row["model.net.init"]): row for row in rows_of(folder / "sweep" / "sweep.csv")}
     with (CONF / "optimizer" / "sgd.yaml").open() as file:
         lr = yaml.safe_load(file)["lr"]
     x = np.linspace(-1, 1, 64)
@@ -223,7 +220,7 @@ def test_a_start_near_the_answer_shortens_the_way(cli, folder, monkeypatch):
         assert math.ceil(closed) == steps
         assert found[init]["fit/steps"] == str(steps)
         job = folder / "sweep" / found[init]["job"]
-        losses = [float(row["val/loss"]) for row in table(job / "metrics.csv") if row["val/loss"]]
+        losses = [float(row["val/loss"]) for row in rows_of(job) if row["val/loss"]]
         expected = (init - 1) ** 2 * (between**2).mean() * falls ** np.arange(1, steps + 1)
         np.testing.assert_allclose(losses, expected, rtol=1e-3)
         assert losses[-1] < 1e-4 <= losses[-2]

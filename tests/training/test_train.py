@@ -1,19 +1,17 @@
-"""A run keeps what it promises, is a function of its seed, and goes on after a stop as if it had never stopped."""
+"""What a run writes, that it is a function of its seed, when it stops early, and that resuming is exact."""
 
-import csv
 import json
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
-from safetensors.torch import load_file
+from support import config_of, metrics_of, rows_of, same_weights, weights_of
 
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli.main import main
 from zoo.config.catalogue import CONF
 from zoo.data.sources import digits
-from zoo.training.callbacks import Resumable
+from zoo.training.callbacks import SaveForResume
 
 WORDS = ["model=logistic", "dataset=digits", "progress=false"]
 
@@ -21,24 +19,6 @@ WORDS = ["model=logistic", "dataset=digits", "progress=false"]
 def train(folder: Path, *words: str) -> Path:
     main("train", [*WORDS, *words, f"hydra.run.dir={folder}"])
     return folder
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "model.safetensors")
-
-
-def same(a: Path, b: Path) -> bool:
-    a, b = weights(a), weights(b)
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def config(run: Path) -> dict:
-    return yaml.safe_load((run / "config.yaml").read_text())
-
-
-def history(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -67,53 +47,53 @@ def test_the_config_is_resolved_and_begins_with_the_command(trained):
     text = (trained / "config.yaml").read_text()
     assert text.startswith("# zoo train model=lenet5 dataset=digits epochs=3 progress=false\n")
     assert "${" not in text
-    assert config(trained)["model"]["net"]["in_shape"] == [1, 28, 28]
+    assert config_of(trained)["model"]["net"]["in_shape"] == [1, 28, 28]
 
 
 def test_the_metrics_are_those_of_both_parts(trained):
-    metrics = json.loads((trained / "metrics.json").read_text())
+    metrics = metrics_of(trained)
     names = ("loss", "accuracy", "f1", "calibration_error")
     assert set(metrics) == {f"{part}/{name}" for part in ("val", "test") for name in names}
     assert metrics["test/accuracy"] > 0.8
-    rows = history(trained)
+    rows = rows_of(trained)
     assert float(rows[-1]["val/accuracy"]) == pytest.approx(metrics["val/accuracy"])
     assert [row["epoch"] for row in rows if row["val/accuracy"]] == ["0", "1", "2"]
     assert any(row["train/loss"] for row in rows)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(one, tmp_path):
-    assert same(one, train(tmp_path / "again", "epochs=1"))
-    assert not same(one, train(tmp_path / "other", "epochs=1", "seed=2"))
+    assert same_weights(one, train(tmp_path / "again", "epochs=1"))
+    assert not same_weights(one, train(tmp_path / "other", "epochs=1", "seed=2"))
 
 
 def test_another_logger_does_not_change_the_weights(one, tmp_path):
     pytest.importorskip("tensorboard")
     run = train(tmp_path / "run", "epochs=1", "logger=tensorboard")
     assert list(run.rglob("events.out.tfevents.*"))
-    assert same(one, run)
+    assert same_weights(one, run)
 
 
 def test_settings_at_the_root_reach_every_stage(tmp_path):
     run = train(tmp_path / "run", "epochs=1", "batch_size=300", "lr=0.02", "model.stages.fit.epochs=7")
-    stage = config(run)["model"]["stages"]["fit"]
+    stage = config_of(run)["model"]["stages"]["fit"]
     assert (stage["epochs"], stage["batch_size"], stage["optimizer"]["lr"]) == (1, 300, 0.02)
-    assert [int(row["step"]) for row in history(run) if row["val/loss"]] == [4]  # 1,293 examples in five batches
+    assert [int(row["step"]) for row in rows_of(run) if row["val/loss"]] == [4]  # 1,293 examples in five batches
 
 
 def test_the_settings_of_a_stage_hold_where_the_root_has_none(tmp_path):
     words = ["epochs=2", "batch_size=650", "optimizer.lr=0.02"]
     run = train(tmp_path / "run", *(f"model.stages.fit.{word}" for word in words))
-    assert [int(row["step"]) for row in history(run) if row["val/loss"]] == [1, 3]
-    assert same(run, train(tmp_path / "root", "epochs=2", "batch_size=650", "lr=0.02"))
+    assert [int(row["step"]) for row in rows_of(run) if row["val/loss"]] == [1, 3]
+    assert same_weights(run, train(tmp_path / "root", "epochs=2", "batch_size=650", "lr=0.02"))
 
 
 def test_patience_stops_and_keeps_the_weights_of_the_best_epoch(cli, tmp_path):
     run = train(tmp_path / "run", "lr=3", "epochs=12", "model.stages.fit.patience=2", "batch_size=200")
-    epochs = [row for row in history(run) if row["val/accuracy"]]
+    epochs = [row for row in rows_of(run) if row["val/accuracy"]]
     accuracy = [float(row["val/accuracy"]) for row in epochs]
     best = accuracy.index(max(accuracy))
     assert len(epochs) == min(12, best + 3)
-    kept = json.loads((run / "metrics.json").read_text())
+    kept = metrics_of(run)
     assert kept["val/accuracy"] == pytest.approx(accuracy[best])
     assert kept["val/loss"] == pytest.approx(float(epochs[best]["val/loss"]), rel=1e-5)
     assert kept["val/loss"] != pytest.approx(float(epochs[-1]["val/loss"]), rel=1e-4), "the last epoch's are others"
@@ -128,29 +108,29 @@ def test_to_stop_early_there_must_be_a_validation_part(key, cli, tmp_path):
     words = ("dataset.validation=0", f"model.stages.fit.{key}=1", f"hydra.run.dir={tmp_path / 'run'}")
     outcome = cli("train", *WORDS, *words)
     assert outcome.status == 1
-    assert outcome.err == f"zoo train: {key} needs a validation part: set dataset.validation, or {key} to null\n"
+    assert outcome.err == f"zoo train: {key} needs a validation split: set dataset.validation, or {key} to null\n"
     assert not (tmp_path / "run").exists()
 
 
 def test_a_fit_stops_once_its_loss_is_low_enough_and_tells_its_steps(tmp_path):
     run = train(tmp_path / "run", "epochs=30", "batch_size=400", "lr=0.01", "model.stages.fit.stop_below=1.0")
-    losses = [float(row["val/loss"]) for row in history(run) if row["val/loss"]]
+    losses = [float(row["val/loss"]) for row in rows_of(run) if row["val/loss"]]
     assert losses[-1] < 1 <= min(losses[:-1])
     assert len(losses) < 30
-    metrics = json.loads((run / "metrics.json").read_text())
+    metrics = metrics_of(run)
     assert metrics["fit/steps"] == 4 * len(losses)  # 1,293 examples in batches of 400
     assert metrics["val/loss"] == pytest.approx(losses[-1], rel=1e-5)
 
 
 def test_a_loss_that_never_gets_so_low_stops_nothing(tmp_path):
     run = train(tmp_path / "run", "epochs=3", "batch_size=400", "model.stages.fit.stop_below=0")
-    assert json.loads((run / "metrics.json").read_text())["fit/steps"] == 12
+    assert metrics_of(run)["fit/steps"] == 12
 
 
 def test_patience_and_a_low_enough_loss_go_together(tmp_path):
     words = ("model=linear", "dataset=line", "model.stages.fit.patience=3", "model.stages.fit.stop_below=1e-3")
     run = train(tmp_path / "run", *words)
-    assert json.loads((run / "metrics.json").read_text())["fit/steps"] < 50 * 8
+    assert metrics_of(run)["fit/steps"] < 50 * 8
 
 
 def test_a_stage_that_has_no_such_loss_is_refused_at_once(cli, tmp_path):
@@ -167,23 +147,23 @@ def test_a_resumed_run_tells_the_steps_of_the_fits_before_the_stop(cli, tmp_path
         if (self.name, trainer.current_epoch) == ("pretrain.layer1", 1):
             raise RuntimeError("the power is gone")
 
-    monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
     words = ["model=sae", "model.net.hidden=[8,6]", "batch_size=400", "model.stages.pretrain.stop_below=0"]
     words += ["model.stages.pretrain.epochs=2", "model.stages.finetune.epochs=0"]
     with monkeypatch.context() as patch:
-        patch.setattr(Resumable, "on_train_batch_start", stop)
+        patch.setattr(SaveForResume, "on_train_batch_start", stop)
         assert cli("train", *WORDS, *words, f"hydra.run.dir={tmp_path / 'run'}").status == 1
     outcome = cli("train", f"resume={tmp_path / 'run'}")
     assert outcome.status == 0, outcome.err
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    metrics = metrics_of(tmp_path / "run")
     steps = {name: value for name, value in metrics.items() if name.endswith("/steps")}
     assert steps == {"pretrain.layer0/steps": 8, "pretrain.layer1/steps": 8}
 
 
 def test_ema_keeps_the_average_and_not_the_last_weights(one, tmp_path):
     run = train(tmp_path / "run", "epochs=1", "model.stages.fit.ema=0.9")
-    averaged, last = weights(run), weights(one)
-    start = weights(train(tmp_path / "start", "epochs=1", "lr=0"))
+    averaged, last = weights_of(run), weights_of(one)
+    start = weights_of(train(tmp_path / "start", "epochs=1", "lr=0"))
     for name in last:
         assert not torch.equal(averaged[name], last[name])
     away = sum(float((last[name] - start[name]).norm()) for name in last)
@@ -192,18 +172,18 @@ def test_ema_keeps_the_average_and_not_the_last_weights(one, tmp_path):
 
 def test_gradients_are_clipped_in_mixed_precision(one, tmp_path):
     run = train(tmp_path / "run", "epochs=1", "accelerator.precision=bf16-mixed", "model.stages.fit.gradient_clip=1e-6")
-    assert config(run)["model"]["stages"]["fit"]["optimizer"]["fused"] is False
+    assert config_of(run)["model"]["stages"]["fit"]["optimizer"]["fused"] is False
     free = train(tmp_path / "free", "epochs=1", "accelerator.precision=bf16-mixed")
-    assert config(free)["model"]["stages"]["fit"]["optimizer"]["fused"] is True
-    assert not same(run, free)
+    assert config_of(free)["model"]["stages"]["fit"]["optimizer"]["fused"] is True
+    assert not same_weights(run, free)
 
 
 def test_a_net_trained_in_mixed_precision_is_measured_in_full_as_evaluate_does(cli, folder):
     words = ("epochs=1", "accelerator.precision=bf16-mixed", "progress=false", "hydra.run.dir=run")
     assert cli("train", *words).status == 0
     assert cli("evaluate", "checkpoint=run", "output=metrics.json").status == 0
-    found = json.loads((folder / "run" / "metrics.json").read_text())
-    for name, value in json.loads((folder / "metrics.json").read_text()).items():
+    found = metrics_of(folder / "run")
+    for name, value in metrics_of(folder).items():
         assert value == pytest.approx(found[name], rel=1e-6), name
 
 
@@ -222,17 +202,17 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_history(batch, four, cli,
     run = tmp_path / "run"
     words = [*WORDS, "epochs=4", "batch_size=16", f"hydra.run.dir={run}"]
     with monkeypatch.context() as patch:
-        patch.setattr(Resumable, "on_train_batch_start", stop)
+        patch.setattr(SaveForResume, "on_train_batch_start", stop)
         assert cli("train", *words).status == 1
     assert (run / "checkpoints" / "last.ckpt").is_file()
     assert not (run / "model.safetensors").exists()
     monkeypatch.chdir(tmp_path)
     outcome = cli("train", f"resume={run}")
     assert (outcome.status, outcome.err) == (0, "")
-    assert same(run, four)
-    assert history(run) == history(four)
-    assert json.loads((run / "metrics.json").read_text()) == json.loads((four / "metrics.json").read_text())
-    assert config(run) == config(four)
+    assert same_weights(run, four)
+    assert rows_of(run) == rows_of(four)
+    assert metrics_of(run) == metrics_of(four)
+    assert config_of(run) == config_of(four)
 
 
 def test_resume_needs_a_run(cli, folder):
@@ -245,7 +225,7 @@ def test_resume_needs_a_run(cli, folder):
 
 def test_linear_regression_finds_the_line(tmp_path):
     run = train(tmp_path / "run", "model=linear", "dataset=line")
-    metrics = json.loads((run / "metrics.json").read_text())
+    metrics = metrics_of(run)
     assert set(metrics) == {f"{part}/{name}" for part in ("val", "test") for name in ("loss", "mse", "mae")}
     assert metrics["test/mse"] < 1e-3
     assert not (run / "confusion.png").exists()
@@ -262,13 +242,12 @@ def test_curves_have_no_panel_without_a_line(tmp_path, monkeypatch):
 def test_a_sweep_leaves_one_table_with_a_row_for_each_job(cli, tmp_path):
     outcome = cli("train", "-m", "seed=1,2", *WORDS, "epochs=1", f"hydra.sweep.dir={tmp_path}")
     assert outcome.status == 0
-    with (tmp_path / "sweep.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(tmp_path / "sweep.csv")
     assert [(row["job"], row["seed"]) for row in rows] == [("0", "1"), ("1", "2")]
     for row in rows:
         metrics = json.loads((tmp_path / row["job"] / "metrics.json").read_text())
         assert {name: float(row[name]) for name in metrics} == metrics
-    assert not same(tmp_path / "0", tmp_path / "1")
+    assert not same_weights(tmp_path / "0", tmp_path / "1")
     assert "sweep.csv" in outcome.out
 
 
@@ -292,4 +271,4 @@ def test_every_optimizer_and_learning_rate_course_trains(optimizer, schedule, tm
         f"lr_schedule@model.stages.fit.lr_schedule={schedule}",
     ]
     run = train(tmp_path / "run", *words, "epochs=2", "lr=0.01", "batch_size=200")
-    assert json.loads((run / "metrics.json").read_text())["val/accuracy"] > 0.5
+    assert metrics_of(run)["val/accuracy"] > 0.5

@@ -36,7 +36,7 @@ SHA256 = {
     "resnet152-394f9c45.pth": "394f9c45966e3651a89bbb78a48410a6755854ce4a5ab64927cf1c7247f85e58",
 }
 HUB = "hf://"
-HEAD_CHOICES = ("fresh", "load")
+HEAD_CHOICES = ("reset", "keep")
 NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a net's tensors
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")  # what wrappers put before every name
 SHOWN = 5  # names in a message
@@ -69,7 +69,7 @@ class Pretrained:
         )
 
 
-def load(net: nn.Module, weights: str | Path, *, head: str = "fresh") -> Pretrained:
+def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrained:
     """Put weights from elsewhere into ``net``: everything but the head must match.
 
     Args:
@@ -88,11 +88,11 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "fresh") -> Pretrai
             or tensors that do not match, listed by name and shape. The net is then as it was.
     """
     if head not in HEAD_CHOICES:
-        raise ValueError(f"weights_head={head}: choose {' or '.join(HEAD_CHOICES)}")
-    if head == "fresh" and getattr(net, "head", None) is None:
-        head = "load"  # there is none to keep
+        raise ValueError(f"pretrained_head={head}: choose {' or '.join(HEAD_CHOICES)}")
+    if head == "reset" and getattr(net, "head", None) is None:
+        head = "keep"  # there is none to keep
     found = _find(net, str(weights))
-    tensors = _fitted(net, found, keep_head=head == "load")
+    tensors = _fitted(net, found, keep_head=head == "keep")
     net.load_state_dict(tensors, strict=False)  # what is left out was accounted for
     return replace(found, tensors=tensors)
 

@@ -31,7 +31,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """
     if cfg.output is not None:
         refuse_existing(cfg.output, overwrite=cfg.overwrite)
-    place = hardware.place(cfg.accelerator)
+    place = hardware.trainer_kwargs(cfg.accelerator)
     net, about = open_checkpoint(cfg.checkpoint)
     node = cfg.dataset
     if node is None:
@@ -50,7 +50,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         raise ValueError(f"dataset {node.name} has no test part")
     task = config.build(about.task, net, where="task")
     only_test = Splits(splits.train, None, splits.test, splits.shape, splits.classes, splits.num_targets)
-    metrics = measure(task, DataModule(only_test, preprocess=preprocess, workers=node.workers), place=place)
+    metrics = measure(task, DataModule(only_test, preprocess=preprocess, workers=node.workers), trainer_kwargs=place)
     if cfg.likelihood and hasattr(net, "sample") and about.task.get("_target_") != "zoo.tasks.Classification":
         x = preprocess(prepare.sample(replace(splits, train=splits.test)))
         metrics |= _likelihood(net, x, hardware.device(place), chains=cfg.chains, temperatures=cfg.temperatures)

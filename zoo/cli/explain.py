@@ -37,7 +37,7 @@ def explain(cfg: DictConfig) -> Tensor:
         raise ValueError(f"n={cfg.n}: between 1 and {MOST} is needed")
     if output.suffix.lower() != ".png":
         raise ValueError(f"output={output}: a .png is needed")
-    device = hardware.device(hardware.place(cfg.accelerator))
+    device = hardware.device(hardware.trainer_kwargs(cfg.accelerator))
     net, about = open_checkpoint(cfg.checkpoint)
     if not about.classes:
         raise ValueError(f"{cfg.checkpoint}: {about.name} has no classes to explain")

@@ -40,7 +40,12 @@ def main(verb: str | None = None, arguments: Sequence[str] | None = None) -> Non
             return
         verb = words.pop(0)
     try:
-        run(verb, words)
+        if verb in HYDRA_VERBS:
+            _check_words(words)
+            job = getattr(import_module(f"zoo.cli.{verb}"), verb)
+            import_module("zoo.config.compose").launch(verb, job, words)
+        else:
+            run(verb, words)
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted\n")
         sys.exit(130)
@@ -59,14 +64,18 @@ def run(verb: str, words: Sequence[str]) -> None:
     if verb in PLAIN_VERBS:
         import_module(f"zoo.cli.{'list_models' if verb == 'list' else verb}").main(words)
     elif verb in HYDRA_VERBS:
-        for word in words:
-            plain = "=" not in word and not word.startswith(("-", "~")) and not _follows_flag(word, words)
-            if plain or word.startswith("="):
-                raise ValueError(f"{word!r} is not KEY=VALUE; see zoo --help")
+        _check_words(words)
         job = getattr(import_module(f"zoo.cli.{verb}"), verb)
         import_module("zoo.config.compose").launch(verb, job, words)
     else:
         raise ValueError(f"no such verb; {suggest(verb, [*HYDRA_VERBS, *PLAIN_VERBS])}")
+
+
+def _check_words(words: Sequence[str]) -> None:
+    for word in words:
+        plain = "=" not in word and not word.startswith(("-", "~")) and not _follows_flag(word, words)
+        if plain or word.startswith("="):
+            raise ValueError(f"{word!r} is not KEY=VALUE; see zoo --help")
 
 
 def message(error: BaseException) -> str:

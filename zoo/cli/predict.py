@@ -39,9 +39,9 @@ def predict(cfg: DictConfig) -> int:
         FileExistsError: an output is there already.
     """
     _check(cfg)
-    device = hardware.device(hardware.place(cfg.accelerator))
+    device = hardware.device(hardware.trainer_kwargs(cfg.accelerator))
     net, about = open_checkpoint(cfg.checkpoint)
-    answer = _answer(net.to(device), about, device, flips=cfg.flips)
+    answer = _answer(net.to(device), about, device, mirror_average=cfg.mirror_average)
     source, output = Path(cfg.input), Path(cfg.output)
     files = inputs.find(source)
     sheet = output.with_suffix(".png") if cfg.sheet and files and about.classes else None
@@ -107,14 +107,14 @@ def _refuse_outputs(output: Path, sheet: Path | None, read: Sequence[Path], *, o
         refuse_existing(sheet, overwrite=overwrite)
 
 
-def _answer(net: nn.Module, about: CheckpointInfo, device: torch.device, *, flips: bool | None) -> Answer:
+def _answer(net: nn.Module, about: CheckpointInfo, device: torch.device, *, mirror_average: bool | None) -> Answer:
     preprocess, loss = about.transforms(), about.task.get("loss", "cross_entropy")
     model: Any = net.to(memory_format=torch.channels_last)
-    if flips and not about.classes:
-        raise ValueError("flips=true averages the probabilities of classes; this checkpoint has none")
-    if flips and len(preprocess.shape) != 3:
-        raise ValueError(f"flips=true is for pictures; the checkpoint takes {shape_text(preprocess.shape)}")
-    flipped = about.task.get("mirror_average", False) if flips is None else flips
+    if mirror_average and not about.classes:
+        raise ValueError("mirror_average=true averages the probabilities of classes; this checkpoint has none")
+    if mirror_average and len(preprocess.shape) != 3:
+        raise ValueError(f"mirror_average=true is for pictures; the checkpoint takes {shape_text(preprocess.shape)}")
+    flipped = about.task.get("mirror_average", False) if mirror_average is None else mirror_average
 
     def values(raw: Tensor) -> Tensor:
         return model(preprocess(raw.to(device))).float().cpu()

@@ -32,7 +32,7 @@ def sample(cfg: DictConfig) -> Tensor:
     output = Path(cfg.output)
     if output.suffix not in (".png", ".npz"):
         raise ValueError(f"output={cfg.output}: a .png or an .npz file is needed")
-    device = hardware.device(hardware.place(cfg.accelerator))
+    device = hardware.device(hardware.trainer_kwargs(cfg.accelerator))
     net: Any
     net, about = open_checkpoint(cfg.checkpoint)
     _refuse(net, about, cfg.checkpoint)

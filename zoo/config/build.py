@@ -1,7 +1,7 @@
-"""Building: the only place that instantiates what a config names.
+"""Build what a config names. This is the only place that does.
 
-Every ``_target_`` is built by `build`: only if its name is on `TARGETS`, and only with arguments that its own signature
-takes - the constructor is the schema.
+A ``_target_`` is built only if its name is in `TARGETS`, and only with arguments that its own signature accepts: the
+constructor is the schema.
 """
 
 import inspect
@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass
 from importlib import import_module
-from types import NoneType, UnionType
+from types import GenericAlias, NoneType, UnionType
 from typing import Any, Optional, Union
 
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -38,8 +38,6 @@ TARGETS = frozenset(
         "zoo.tasks.optimization.Cosine",
         "zoo.tasks.optimization.OneCycle",
         "zoo.tasks.optimization.Plateau",
-        "zoo.training.schedules.joint",
-        "zoo.training.schedules.layerwise",
         "zoo.data.sources.digit_recognizer.load",
         "zoo.data.sources.digits.load",
         "zoo.data.sources.faces.load",
@@ -69,34 +67,41 @@ MOVED = {  # as older checkpoints have them
 
 
 def build(node: Mapping[str, Any] | DictConfig, *args: Any, where: str = "config", **extra: Any) -> Any:
-    """Call the node's ``_target_`` with its other keys, ``args`` and ``extra``.
-
-    Raises:
-        ValueError: as `check`.
-    """
+    """Call the node's ``_target_`` with its other keys, ``args`` and ``extra``. Errors as `check`."""
+    # Arguments of a config are keywords; those that only the program knows come beside them.
     target, arguments = check(node, where=where)
     return target(*args, **arguments, **extra)
 
 
 def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The callable that a node names and its arguments, converted to the types of the signature.
+    """The class or function that a node names, and its arguments, converted to the types of the signature.
+
+    Args:
+        node: a ``_target_`` and its arguments by name.
+        where: the node's key in the config, for messages.
 
     Raises:
-        ValueError: a target that is not allowed, an argument it does not take, or a value of the wrong type; the
-            message begins with ``where`` and the key.
+        ValueError: a target that is not allowed, an unknown argument, or a value of the wrong type; the message starts
+            with ``where`` and the key.
     """
+    # The target must be on the list of those that a config may name.
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
-    values: dict[str, Any] = dict(plain)  # type: ignore[arg-type]
+    assert isinstance(plain, Mapping)
+    values = {str(key): value for key, value in plain.items()}
     name = values.pop("_target_", None)
     name = MOVED.get(name, name)
     if name not in TARGETS:
         raise ValueError(f"{where}._target_: {name!r} is not one of the targets that a config may name")
     module, _, attribute = name.rpartition(".")
     target = getattr(import_module(module), attribute)
+
+    # Every key must be an argument of its signature.
     parameters = inspect.signature(target).parameters
     for key in values:
         if key not in parameters:
-            raise ValueError(f"{where}.{key}: {name} takes no {key!r}; {suggest(key, list(parameters))}")
+            raise ValueError(f"{where}.{key}: {name} has no argument {key!r}; {suggest(key, list(parameters))}")
+
+    # The annotations become an OmegaConf schema, which converts the values or says which one has the wrong type.
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     fields = [(key, _plain_type(hints.get(key, Any)), field(default=MISSING)) for key in values]
     schema = OmegaConf.structured(make_dataclass("Arguments", fields))
@@ -104,26 +109,35 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
         typed = OmegaConf.to_container(OmegaConf.merge(schema, OmegaConf.create(values)))
     except OmegaConfBaseException as error:
         raise ValueError(f"{where}.{error.full_key}: {str(error.msg).splitlines()[0]}") from error
-    return target, dict(typed)  # type: ignore[arg-type]
+    # OmegaConf's containers end here: what is built gets plain values.
+    assert isinstance(typed, dict)
+    return target, {str(key): value for key, value in typed.items()}
 
 
 def check_seed(seed: int) -> None:
-    """Raise ValueError where a seed is none that every generator takes."""
+    """Raise ValueError if the seed is outside [0, 2**32), which is what every generator accepts."""
     if not 0 <= seed < 2**32:
-        raise ValueError(f"seed={seed}: between 0 and {2**32 - 1} is needed")
+        raise ValueError(f"seed={seed} must be in [0, {2**32 - 1}]")
 
 
 def _plain_type(hint: Any) -> Any:
-    """An annotation in the words that OmegaConf checks: plain values, lists of them, both optional; else Any."""
+    """An annotation as OmegaConf can check it: a plain type, a list of one, either optional; Any for all others."""
     if hint in (int, float, bool, str):
         return hint
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    arguments = typing.get_args(hint)
+
+    # X | None is optional; of several other types, such as an optimizer's "float | Tensor", only numbers are checked.
     if origin in (Union, UnionType):
         kinds = [_plain_type(kind) for kind in arguments if kind is not NoneType]
         if float in kinds and all(kind in (int, float, Any) for kind in kinds):
-            kinds = [float]  # such as an optimizer's "float | Tensor"
+            kinds = [float]
         plain = kinds[0] if len(kinds) == 1 else Any
-        return Optional[plain] if NoneType in arguments and plain is not Any else plain  # noqa: UP045 - a runtime value
+        if NoneType in arguments and plain is not Any:
+            return Optional[plain]  # noqa: UP045 - a runtime value
+        return plain
+
+    # Sequences of plain values are lists; a tuple becomes one, too.
     if origin in (list, tuple, Sequence) and arguments and arguments[0] in (int, float, bool, str):
-        return list[arguments[0]]  # type: ignore[valid-type]
+        return GenericAlias(list, arguments[0])
     return Any

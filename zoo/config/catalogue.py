@@ -1,6 +1,6 @@
 """What there is: the models of ``conf/model`` and the checkpoints of ``checkpoints/index.yaml``.
 
-Reads YAML only - neither torch nor hydra - so that `zoo list` answers at once.
+Reads YAML only and imports neither torch nor Hydra, so that `zoo list` answers at once.
 """
 
 from difflib import get_close_matches
@@ -19,57 +19,84 @@ def _folder(name: str, shipped: str) -> Path:
 
 CONF = _folder("conf", "conf")
 CHECKPOINTS = _folder("checkpoints", "shipped")
+# Every entry of the index has these keys, of these types.
+ENTRY = {"file": str, "sha256": str, "size": int, "model": str, "metric": dict}
 
 
 def list_models() -> list[str]:
-    """The names of all models, sorted: what `zoo.create` and ``model=`` take."""
+    """The names of all models, sorted: what `zoo.create` and ``model=`` accept."""
     return sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 
 
 def list_checkpoints() -> list[str]:
-    """The names of all indexed checkpoints, sorted: what `zoo.load` and ``checkpoint=`` take."""
+    """The names of all indexed checkpoints, sorted: what `zoo.load` and ``checkpoint=`` accept."""
     return sorted(index())
 
 
 def model_config(name: str) -> dict[str, Any]:
-    """A model's YAML, as it stands in ``conf/model``.
+    """The YAML of a model, merged over those of the models it derives from, without its stages' own files.
 
     Raises:
-        ValueError: no model has that name; the message lists the near ones.
+        ValueError: no model has that name; the message suggests similar ones.
     """
     if name not in list_models():
         raise ValueError(f"unknown model {name!r}; {suggest(name, list_models())}")
-    return _read(CONF / "model" / f"{name}.yaml")
+    own: dict[str, Any] = _read(CONF / "model" / f"{name}.yaml")
+    config: dict[str, Any] = {}
+    # Hydra merges the entries of `defaults` in order and the file itself last. A plain string names another model;
+    # `_self_` stands for this file, and mappings name files of other groups.
+    for entry in own.pop("defaults", []):
+        if isinstance(entry, str) and entry != "_self_":
+            config = _merged(config, model_config(entry))
+    return _merged(config, own)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` on top: mappings are merged key by key, everything else is replaced."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            result[key] = _merged(old, value)
+        else:
+            result[key] = value
+    return result
 
 
 def index() -> dict[str, dict[str, Any]]:
-    """For each checkpoint: ``file`` (beside the index), ``sha256``, ``size``, ``model``, ``metric``, and more.
+    """For each checkpoint: ``file`` (in the checkpoints folder), ``sha256``, ``size``, ``model``, ``metric``, and more.
 
     Raises:
-        ValueError: the index is damaged; the message names it, and the entry.
+        ValueError: the index is corrupt; the message names the entry and the key.
     """
     path = CHECKPOINTS / "index.yaml"
     entries = (_read(path) or {}) if path.is_file() else {}
     if not isinstance(entries, dict):
-        raise ValueError(f"{path}: damaged, names of checkpoints are expected")
+        raise ValueError(f"{path}: corrupt index: must map names of checkpoints to entries")
     for name, entry in entries.items():
-        for key, kind in {"file": str, "sha256": str, "size": int, "model": str, "metric": dict}.items():
-            if not isinstance(name, str) or not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
-                raise ValueError(f"{path}: damaged, {name} has no {key}, or a wrong one")
+        # Every entry is a mapping with all required keys.
+        if not isinstance(name, str) or not isinstance(entry, dict):
+            raise ValueError(f"{path}: corrupt index: {name} must be a name with a mapping")
+        for key, kind in ENTRY.items():
+            if not isinstance(entry.get(key), kind):
+                raise ValueError(f"{path}: corrupt index: {name}.{key} is missing or not of type {kind.__name__}")
+        # A file name alone, so that an index cannot point at files elsewhere.
         if Path(entry["file"]).name != entry["file"] or "\0" in entry["file"]:
-            raise ValueError(f"{path}: damaged, {name} is in {entry['file']!r}, which is not beside it")
+            raise ValueError(f"{path}: corrupt index: {name}.file must be a file name in the checkpoints folder")
     return entries
 
 
 def _read(path: Path) -> Any:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where it is built: ten times as fast
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C version, where it is built, is ten times as fast
     try:
         return yaml.load(path.read_text(encoding="utf-8"), loader)
     except (yaml.YAMLError, UnicodeError, ValueError) as error:
-        raise ValueError(f"{path}: damaged ({' '.join(str(error).split())[:200]})") from error
+        raise ValueError(f"{path}: not readable YAML ({' '.join(str(error).split())[:200]})") from error
 
 
 def suggest(name: str, choices: list[str]) -> str:
-    """ "did you mean …?" with the near choices, or all of them where none is near."""
+    """ "did you mean …?" with the similar choices, or all of them if none is similar."""
     near = get_close_matches(name, choices, n=4, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(choices)}"
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"choose one of: {', '.join(choices)}"

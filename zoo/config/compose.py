@@ -1,4 +1,7 @@
-"""Composing: the config that a command line means, and running a job with it."""
+"""Compose the config that a command line describes, and run a job with it. The only caller of Hydra.
+
+Hydra itself is imported within the functions, since ``import zoo`` must stay fast.
+"""
 
 import os
 import shlex
@@ -15,70 +18,75 @@ from zoo.config import schemas as schemas  # registers them with Hydra
 from zoo.config.catalogue import CONF
 
 
-def compose(verb: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """The config that ``zoo VERB OVERRIDES`` would run with."""
+def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """The config with which ``zoo COMMAND OVERRIDES`` would run."""
     import hydra
 
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose(verb, overrides=list(overrides))
+        return hydra.compose(command, overrides=list(overrides))
 
 
-def launch(verb: str, job: Callable[[DictConfig], Any], overrides: Sequence[str]) -> None:
-    """Run ``job`` on the composed config, or on each config of a sweep (``-m``).
+def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[str]) -> None:
+    """Run ``job`` on the composed config, or on every config of a sweep (``-m``).
 
-    Raises whatever ``job`` raises. A run folder in which nothing was written yet is removed then.
+    Raises whatever ``job`` raises, after removing a run folder in which nothing was written.
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    failure: list[Exception] = []
+    failures: list[Exception] = []
 
-    def guarded(cfg: DictConfig) -> Any:
-        sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-        if sweep:
+    def run_job(cfg: DictConfig) -> Any:
+        # A sweep announces each of its jobs.
+        in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+        if in_sweep:
             sys.stdout.write(f"job {HydraConfig.get().job.num}: {HydraConfig.get().job.override_dirname}\n")
+        # Hydra would print a report of its own about an error, so a single run keeps it for the caller instead.
         try:
             return job(cfg)
         except Exception as error:
             _remove_unused(run_folder())
-            if sweep:
+            if in_sweep:
                 raise
-            failure.append(error)  # past Hydra, which would print a report of its own
+            failures.append(error)
             return None
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors through to the caller, who words them
+    # Hydra reads sys.argv, whose first entry must be the file of the command.
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors of composing through to the caller, who words them
     argv = sys.argv
-    sys.argv = [str(import_module(f"zoo.cli.{verb}").__file__), *overrides]
+    sys.argv = [str(import_module(f"zoo.cli.{command}").__file__), *overrides]
     try:
-        hydra.main(config_path=str(CONF), config_name=verb, version_base="1.3")(guarded)()
+        hydra.main(config_path=str(CONF), config_name=command, version_base="1.3")(run_job)()
     finally:
         sys.argv = argv
-    if failure:
-        raise failure[0]
+    if failures:
+        raise failures[0]
 
 
 def run_folder() -> Path:
-    """Where this run's files go: ``hydra.run.dir``, or the job's own folder in a sweep."""
+    """The folder of this run's files: ``hydra.run.dir``, or the job's own folder in a sweep."""
     from hydra.core.hydra_config import HydraConfig
 
     return Path(HydraConfig.get().runtime.output_dir)
 
 
-def command(verb: str) -> str:
-    """The command line that gives this run again."""
+def command_line(command: str) -> str:
+    """The command line that repeats this run."""
     from hydra.core.hydra_config import HydraConfig
 
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return shlex.join(["zoo", verb, *overrides])
+    return shlex.join(["zoo", command, *overrides])
 
 
 def _remove_unused(folder: Path) -> None:
+    """Remove a run folder that holds at most Hydra's own subfolder, and parents that are empty then."""
     here = Path.cwd()
     if folder == here or not folder.is_dir() or any(path.name != ".hydra" for path in folder.iterdir()):
         return
     shutil.rmtree(folder)
-    for parent in folder.resolve().parents:  # such as runs/, where this was the first
+    # Parents such as runs/ go too, if this was the first run in them; nothing outside the working directory does.
+    for parent in folder.resolve().parents:
         if parent == here or here not in parent.parents or any(parent.iterdir()):
             return
         parent.rmdir()

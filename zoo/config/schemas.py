@@ -1,6 +1,7 @@
-"""The types of every config: a misspelled key or a wrong type fails against them before anything is built.
+"""The types of all configs: a misspelled key or a wrong type is refused before anything is built.
 
-Free-form nodes (``dict[str, Any]``) hold a ``_target_``; `zoo.config.build.check` holds them against its signature.
+Free-form nodes (``dict[str, Any]``) hold a ``_target_``; `zoo.config.build.check` compares them with its signature.
+The defaults here are the defaults of every file in ``conf/``, which says only what differs.
 """
 
 from dataclasses import dataclass, field
@@ -12,65 +13,65 @@ from omegaconf import MISSING
 
 @dataclass
 class Stage:
-    """One way of fitting: the schedule yields the fits, each for ``epochs``."""
+    """One way of training a net: a task, an optimizer, and how long."""
 
-    schedule: dict[str, Any] = MISSING
-    task: dict[str, Any] = MISSING
-    optimizer: dict[str, Any] = MISSING
-    lr_schedule: dict[str, Any] = MISSING
-    epochs: int = MISSING  # of each fit; 0 leaves the stage out
-    batch_size: int = MISSING
-    min_steps: int | None = None  # more epochs where they would be fewer steps, as with few examples
-    encode_once: bool = True  # codes of the layers below are computed once for a fit, where they fit in memory
-    gradient_clip: float | None = None  # greatest norm of the gradient
-    ema: float | None = None  # decay of the weights' moving average, which is what is evaluated and kept
-    patience: int | None = None  # epochs without a better validation metric before stopping; keeps the best
-    stop_below: float | None = None  # validation loss at which the fit ends; the metrics then say after how many steps
-    checkpoint_every: int = 1  # epochs between checkpoints to resume from; 0: none
-    checkpoint_every_steps: int | None = None  # and within an epoch, by steps
-    checkpoint_every_minutes: float | None = None  # or by time
+    task: dict[str, Any] = MISSING  # what is trained on which loss: a class of zoo.tasks and its arguments
+    optimizer: dict[str, Any] = MISSING  # a file of conf/optimizer
+    lr_schedule: dict[str, Any] = MISSING  # learning-rate schedule: a file of conf/lr_schedule
+    order: str = "joint"  # joint: the whole net at once; layerwise: one layer after another, from the input up
+    epochs: int = MISSING  # number of epochs of each fit; 0 switches the stage off
+    batch_size: int = MISSING  # number of examples per step, over all processes
+    min_steps: int | None = None  # minimum number of steps: with few examples, the number of epochs is raised
+    encode_once: bool = True  # compute the features of layers that do not train once per fit, if they fit in memory
+    gradient_clip: float | None = None  # maximum norm of the gradient; null: no clipping
+    ema: float | None = None  # decay of the moving average of the weights, which is evaluated and kept; null: none
+    patience: int | None = None  # stop after this many epochs without a better validation metric; keep the best epoch
+    stop_below: float | None = None  # stop once the validation loss is below this; metrics.json then has the steps
+    checkpoint_every: int = 1  # number of epochs between checkpoints for resume=; 0: none
+    checkpoint_every_steps: int | None = None  # number of steps between further checkpoints; null: none
+    checkpoint_every_minutes: float | None = None  # minutes between further checkpoints; null: none
 
 
 @dataclass
 class Model:
-    """A net, and the stages that fit it."""
+    """A net, and the stages that train it."""
 
-    name: str = MISSING
-    about: dict[str, Any] = MISSING
-    net: dict[str, Any] = MISSING
-    inputs: str = MISSING  # standardized: mean 0, deviation 1; unit: pixels within 0 to 1
-    stages: dict[str, Stage] = MISSING
+    name: str = MISSING  # name of the file in conf/model
+    about: dict[str, Any] = MISSING  # what `zoo show` prints: title, paper, layers, parameters, deviations
+    net: dict[str, Any] = MISSING  # a class of zoo.models and its arguments
+    input_scaling: str = MISSING  # standardized: mean 0 and std 1; unit: pixels in [0, 1], real values unchanged
+    stages: dict[str, Stage] = MISSING  # in the order in which they run
 
 
 @dataclass
 class Dataset:
-    """A source, and what is known of it before it is read (null: what it turns out to be)."""
+    """A source of examples, and what is known of them before they are read."""
 
-    name: str = MISSING
-    license: str = MISSING
-    source: dict[str, Any] = MISSING
-    root: str | None = None
-    download: bool = True
-    validation: float = MISSING  # a fraction below 1, or a number of examples
-    test: float | None = None
-    labels: int | None = None  # so many training examples keep their labels, drawn by the run's seed; null: all
-    shape: list[int] | None = None
-    num_classes: int | None = None
-    augment: dict[str, Any] = MISSING
-    workers: int = 0
-    on_bad_image: str = "refuse"  # or skip: files of an image folder that are no pictures
-    check: bool = True  # read every file of an image folder once before training
+    name: str = MISSING  # name of the file in conf/dataset
+    license: str = MISSING  # of the data
+    source: dict[str, Any] = MISSING  # a function of zoo.data.sources and its arguments
+    root: str | None = None  # folder or file of the data
+    download: bool = True  # whether to download data that are not under root
+    validation: float = MISSING  # validation split: a fraction below 1, or a number of examples
+    test: float | None = None  # test split, where the data have none: a fraction below 1, or a number of examples
+    labeled_examples: int | None = None  # number of training examples that keep their labels; null: all
+    shape: list[int] | None = None  # of one input; null: as in the data
+    num_classes: int | None = None  # null: as in the data
+    augment: dict[str, Any] = MISSING  # random changes of training images: a file of conf/augment
+    workers: int = 0  # number of processes that read images
+    on_bad_image: str = "refuse"  # or skip: image files that cannot be read
+    check: bool = True  # whether to look for bad files and duplicates in an image folder before training
 
 
 @dataclass
 class Accelerator:
-    """Lightning's own words for where a fit runs."""
+    """Where a net is trained or used, as arguments of Lightning's Trainer."""
 
-    accelerator: str = "auto"
-    devices: Any = 1
-    strategy: str = "auto"
-    precision: str = "32-true"
-    num_nodes: int = 1
+    accelerator: str = "auto"  # auto, cpu, cuda or mps
+    devices: Any = 1  # number of devices, or auto: all
+    strategy: str = "auto"  # auto or ddp
+    precision: str = "32-true"  # or bf16-mixed, 16-mixed, bf16-true, 64-true
+    num_nodes: int = 1  # number of machines
 
 
 @dataclass
@@ -80,14 +81,14 @@ class Train:
     accelerator: Accelerator = field(default_factory=Accelerator)
     logger: dict[str, Any] | None = None
     weights: str | None = None
-    weights_head: str = "fresh"
+    pretrained_head: str = "reset"
     seed: int = 1
     epochs: int | None = None
     batch_size: int | None = None
     lr: float | None = None
     resume: str | None = None
     progress: bool = True
-    codes: str = "pca"
+    latent_map: str = "pca"
     compare: str | None = None
     claim: dict[str, Any] | None = None
     debug: bool = False
@@ -111,7 +112,7 @@ class Sample:
     checkpoint: str = MISSING
     n: int = MISSING
     steps: int = MISSING
-    labels: Any = None  # a class's name, or a list of them; None: samples of any, or in turn of each class
+    labels: Any = None  # name of a class, or a list of them; null: each class in turn, where the net has label units
     output: str = MISSING
     seed: int = 1
     accelerator: Accelerator = field(default_factory=Accelerator)
@@ -127,7 +128,7 @@ class Predict:
     format: str = MISSING
     top: int = MISSING
     sheet: bool = True
-    flips: bool | None = None
+    mirror_average: bool | None = None
     resize: bool | None = None
     on_bad_image: str = MISSING
     batch_size: int = MISSING
@@ -160,5 +161,6 @@ class Export:
     debug: bool = False
 
 
+# One schema per command: the first entry of the defaults in its YAML.
 for _schema in (Train, Evaluate, Predict, Sample, Explain, Export):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)

@@ -1,7 +1,7 @@
-"""What watches a fit: when it is saved and stops, that its numbers stay finite, the average of its weights, its bar."""
+"""What watches a fit, one idea each: save it, stop it on NaN or at a low loss, average its weights, show progress."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,24 @@ from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar, WeightAv
 from torch.nn.utils import get_total_norm
 
 from zoo.data.splits import seed_from
-from zoo.training.signals import Request, Stopped
+from zoo.training.signals import Stopped, StopRequest
 
-LOG_EVERY = 50  # steps, but at least once an epoch
+LOG_EVERY = 50  # steps between rows of metrics.csv, but there is at least one row per epoch
 
 
-class Resumable(Callback):
-    """Writes ``last.ckpt`` every so many epochs, steps or minutes, and when the run is asked to stop.
+class SaveForResume(Callback):
+    """Writes ``last.ckpt`` every few epochs, steps or minutes, and when the run is asked to stop.
 
-    With it goes what Lightning leaves out: the fit's name and the state of chance.
+    It adds what Lightning leaves out: the name of the fit and the state of the random number generators.
 
-    What is written within an epoch is written after a step that is no row of the history, whose row would come later.
+    Within an epoch it saves only after steps that are no row of metrics.csv, since Lightning logs a row after the
+    callbacks have run: the row would be missing from the file.
+
+    Args:
+        name: of the fit.
+        last: the file.
+        every, every_steps, every_minutes: epochs, steps and minutes between checkpoints; 0 or None: none.
+        stop: where a request to stop is noted.
     """
 
     def __init__(
@@ -29,43 +36,61 @@ class Resumable(Callback):
         name: str,
         last: Path,
         *,
-        every: int = 1,
-        every_steps: int | None = None,
-        every_minutes: float | None = None,
-        request: Request | None = None,
+        every: int,
+        every_steps: int | None,
+        every_minutes: float | None,
+        stop: StopRequest,
     ):
-        self.name, self.last = name, last
-        self.every, self.every_steps, self.every_minutes = every, every_steps, every_minutes
-        self.request = request or Request()
-        self.rng: dict[str, Any] | None = None
-        self.saved = (0, time.monotonic())  # the step and the time of the last checkpoint
+        self.name = name
+        self.last = last
+        self.every = every
+        self.every_steps = every_steps
+        self.every_minutes = every_minutes
+        self.stop = stop
+        self.rng: dict[str, Any] | None = None  # of the checkpoint that the fit resumes from
+        self.saved_step = 0
+        self.saved_time = time.monotonic()
+
+    # When to save
 
     def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
-        if trainer.is_last_batch or trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        """Save within an epoch, if enough steps or minutes have passed since the last checkpoint."""
+        # A row of metrics.csv is logged after this step: it would be missing from the file.
+        interval = _log_interval(trainer)
+        if trainer.is_last_batch or trainer.global_step % interval == 0:
             return
-        steps, seconds = trainer.global_step - self.saved[0], time.monotonic() - self.saved[1]
-        due = self.every_steps is not None and steps >= self.every_steps
-        due = due or (self.every_minutes is not None and seconds >= 60 * self.every_minutes)
-        self._save(trainer, due=due)
+        # Steps and minutes since the last checkpoint.
+        steps = trainer.global_step - self.saved_step
+        minutes = (time.monotonic() - self.saved_time) / 60
+        due_by_steps = self.every_steps is not None and steps >= self.every_steps
+        due_by_time = self.every_minutes is not None and minutes >= self.every_minutes
+        self._save_if(trainer, due=due_by_steps or due_by_time)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._save(trainer, due=bool(self.every) and (trainer.current_epoch + 1) % self.every == 0)
+        """Save after every few epochs."""
+        due = bool(self.every) and (trainer.current_epoch + 1) % self.every == 0
+        self._save_if(trainer, due=due)
 
-    def _save(self, trainer: Trainer, *, due: bool) -> None:
-        """Save if it is due or the run is to stop, all processes alike."""
-        stop = self.request.signal or 0
-        if trainer.world_size > 1:  # clocks and signals are each process's own
-            most = torch.tensor([float(due), float(stop)], device=trainer.strategy.root_device)
-            torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
-            due, stop = bool(most[0]), int(most[1])
+    def _save_if(self, trainer: Trainer, *, due: bool) -> None:
+        """Save if it is due or the run was asked to stop; raise `Stopped` in the second case."""
+        stop = self.stop.signal or 0
+        # Each process has a clock and signals of its own, but all must save together: the maximum decides.
+        if trainer.world_size > 1:
+            decision = torch.tensor([float(due), float(stop)], device=trainer.strategy.root_device)
+            torch.distributed.all_reduce(decision, torch.distributed.ReduceOp.MAX)
+            due = bool(decision[0])
+            stop = int(decision[1])
         if due or stop:
             for logger in trainer.loggers:
                 logger.save()
             trainer.save_checkpoint(self.last)
-            self.saved = (trainer.global_step, time.monotonic())
+            self.saved_step = trainer.global_step
+            self.saved_time = time.monotonic()
         if stop:
             run = self.last.parent.parent
-            raise Stopped(stop, f"stopped at step {trainer.global_step} of {self.name}; go on with resume={run}")
+            raise Stopped(stop, f"stopped at step {trainer.global_step} of {self.name}; continue with resume={run}")
+
+    # What to save, and how it comes back
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["fit"] = self.name
@@ -78,32 +103,37 @@ class Resumable(Callback):
         self.rng = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.rng is not None:  # after everything else that draws while a fit is set up
+        """Restore the random number generators, after everything else that draws while a fit is set up."""
+        if self.rng is not None:
             torch.set_rng_state(self.rng["cpu"].cpu())
             if self.rng["cuda"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self.rng["cuda"].cpu())
-        if trainer.global_rank:  # else all processes would draw the same dropout, and the same persistent chains
+        # Each process draws its own dropout and persistent chains.
+        if trainer.global_rank:
             torch.manual_seed(seed_from(torch.initial_seed(), trainer.global_rank, trainer.global_step))
 
 
-class Finite(Callback):
-    """Stops before the step that would spread a value that is no number over all weights, and before it is saved."""
+class StopOnNonFinite(Callback):
+    """Stops before a NaN or Inf reaches the weights or a checkpoint."""
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
-        if trainer.world_size == 1 and not torch.isfinite(loss):  # of several processes, all get the bad gradient
+        # With several processes, the gradient is checked instead: all of them get the bad one and stop together.
+        if trainer.world_size == 1 and not torch.isfinite(loss):
             raise ValueError(self._message(trainer, f"the loss is {loss.item()}"))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        # Gradients that overflow are normal with float16: its scaler looks for them and skips the step.
         if trainer.precision == "16-mixed":
-            return  # gradients that overflow are what its scaler looks for
-        named = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
-        if named and not torch.isfinite(get_total_norm(list(named.values()))):  # or large enough to overflow the norm
-            bad = _first_bad(named)
+            return
+        gradients = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
+        # One norm of all is fast. It may overflow although no gradient does, so then each is checked.
+        if gradients and not torch.isfinite(get_total_norm(list(gradients.values()))):
+            bad = _first_non_finite(gradients)
             if bad is not None:
                 raise ValueError(self._message(trainer, f"the gradient of {bad} is not finite"))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        bad = _first_bad(checkpoint["state_dict"])
+        bad = _first_non_finite(checkpoint["state_dict"])
         if bad is not None:
             raise ValueError(self._message(trainer, f"{bad} is not finite"))
 
@@ -112,30 +142,33 @@ class Finite(Callback):
         return f"{what} {where}: lower lr=, or set the stage's gradient_clip; the last checkpoint is from before"
 
 
-def _first_bad(named: Mapping[str, torch.Tensor]) -> str | None:
-    """The name of the first tensor with a value that is not finite."""
-    return next((name for name, value in named.items() if not torch.isfinite(value).all()), None)
+class EMA(WeightAveraging):
+    """Exponential moving average of weights and buffers. What does not change keeps its exact value.
 
-
-class Average(WeightAveraging):
-    """Exponential moving average of weights and buffers: it leaves what does not move as it is, to the last bit."""
+    Args:
+        decay: of the average, per step.
+    """
 
     def __init__(self, decay: float):
-        @torch.no_grad()
-        def mean(averages: Any, values: Any, count: Any) -> None:  # of one type
-            if averages[0].is_floating_point():
-                torch._foreach_lerp_(averages, values, 1 - decay)
-            else:
-                torch._foreach_copy_(averages, values)
-
-        super().__init__(multi_avg_fn=mean)
+        super().__init__(multi_avg_fn=_average_with(decay))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.on_train_end(trainer, pl_module)  # which Lightning leaves out where a run goes on after its last epoch
+        """Lightning does not call `on_train_end` when a run is resumed after its last epoch, so do it here."""
+        self.on_train_end(trainer, pl_module)
 
 
-class LowEnough(EarlyStopping):
-    """Of another name, since a fit may have both."""
+class StopBelow(EarlyStopping):
+    """Stops once the validation loss is below a threshold.
+
+    A class of its own, since Lightning allows one `EarlyStopping` per fit, and patience uses that.
+
+    Args:
+        threshold: of ``val/loss``.
+        epochs: of the fit, so that it never runs out of patience.
+    """
+
+    def __init__(self, threshold: float, *, epochs: int):
+        super().__init__("val/loss", stopping_threshold=threshold, patience=epochs, check_finite=False)
 
 
 class Bar(RichProgressBar):
@@ -148,3 +181,28 @@ class Bar(RichProgressBar):
         batch_idx = rest[-1]
         if (batch_idx + 1) % LOG_EVERY == 0 or trainer.is_last_batch:
             super().on_train_batch_end(trainer, *rest)
+
+
+def _average_with(decay: float) -> Callable[[Any, Any, Any], None]:
+    """averages <- decay * averages + (1 - decay) * values, in place, for lists of tensors of one type."""
+
+    @torch.no_grad()
+    def average(averages: Any, values: Any, count: Any) -> None:
+        # Counters, such as the number of batches that batch normalization saw, have no average.
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, values, 1 - decay)
+        else:
+            torch._foreach_copy_(averages, values)
+
+    return average
+
+
+def _first_non_finite(named: Mapping[str, torch.Tensor]) -> str | None:
+    """The name of the first tensor with a NaN or Inf."""
+    return next((name for name, value in named.items() if not torch.isfinite(value).all()), None)
+
+
+def _log_interval(trainer: Trainer) -> int:
+    """Steps between rows of metrics.csv; Lightning sets the attribute where its type checker cannot see it."""
+    interval: int = vars(trainer)["log_every_n_steps"]
+    return interval

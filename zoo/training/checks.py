@@ -1,102 +1,208 @@
-"""What a config turns into before anything is fitted: data, net, place - or one line that says why it cannot work."""
+"""All validation of a run: the config becomes one frozen `Plan`, or one readable error, before anything is written.
 
-from typing import TYPE_CHECKING, cast
+What is switched off, a stage with ``epochs=0``, is not checked. The checks of one stage are in
+`zoo.training.stage_checks`.
+"""
+
+from copy import deepcopy
+from typing import cast
 
 import torch
-from omegaconf import DictConfig
+from lightning.pytorch import seed_everything
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from zoo.checkpoints import pretrained
 from zoo.config import build as config
+from zoo.config import hardware
+from zoo.data.augment import Augment
+from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits, shape_text
+from zoo.plots.latent import LATENT_MAPS
+from zoo.training import stage_checks
+from zoo.training.plan import HasLabelUnits, Plan
 
-if TYPE_CHECKING:  # tasks import Lightning, which a prediction can do without
-    from zoo.tasks import Task
+INPUT_SCALINGS = ("standardized", "unit")
+SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
+CHECKED = 1000  # number of images that a task checks before training; of real values it checks all
+CHECKED_FILES = 64  # of images that must be read from files first
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")
-STRATEGIES = ("auto", "ddp")
-SAMPLE = 2048  # pictures from which mean and deviation are taken where they are not all in memory
+
+def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
+    """Check a composed config, read its data and build its net.
+
+    Args:
+        cfg: of ``zoo train``; it is not changed.
+        preprocess: of a run that is resumed, whose weights come from its checkpoint; None for a new run.
+
+    Raises:
+        FileNotFoundError, ValueError: a value, a dataset, or a combination that cannot work.
+    """
+    # 1. The values by themselves.
+    cfg = deepcopy(cfg)
+    _check_run(cfg)
+    enabled = stage_checks.enabled_stages(cfg)
+    trainer_kwargs = hardware.trainer_kwargs(cfg.accelerator)
+    for name, stage in enabled.items():
+        stage_checks.check_values(stage, where=f"model.stages.{name}", precision=cfg.accelerator.precision)
+
+    # 2. The data, and whether augmentation and every stage can use them.
+    splits = dataset(cfg.dataset)
+    cfg.dataset.shape = list(splits.shape)
+    cfg.dataset.num_classes = splits.num_outputs
+    augment = _augment(cfg.dataset, splits)
+    pair = f"model {cfg.model.name} with dataset {cfg.dataset.name}"
+    for stage in enabled.values():
+        stage_checks.check_data(stage, splits, pair=pair)
+
+    # 3. The net, and whether the data are what it takes. Its initial weights are a function of the seed.
+    seed_everything(cfg.seed, verbose=False)
+    net = _net(cfg.model, enabled, splits, pair=pair)
+    notes = list(splits.notes)
+    if preprocess is None:
+        preprocess = _load_weights(cfg, net, splits, notes)
+    splits = splits.with_preprocess(preprocess)
+
+    # 4. The stages, rehearsed on a copy of the net.
+    drop_single = any(isinstance(module, _BatchNorm) for module in net.modules())
+    labeled = _labeled(cfg, net, splits)
+    planned = []
+    for name, stage in enabled.items():
+        needs_labels = stage_checks.task_class(stage).targets != "none"
+        examples = labeled if needs_labels else splits
+        planned.append(stage_checks.stage_plan(name, stage, examples, drop_single=drop_single))
+    notes = [f"note: {note}" for note in notes]
+    inputs = preprocess(_first_inputs(splits))
+    notes += stage_checks.rehearse(planned, net, inputs, num_outputs=splits.num_outputs, pair=pair)
+
+    # What a checkpoint says of its dataset keeps environment variables, which are looked up where it is used.
+    return Plan(
+        model=cfg.model.name,
+        dataset=cfg.dataset.name,
+        license=cfg.dataset.license,
+        seed=cfg.seed,
+        stages=tuple(planned),
+        trainer_kwargs=trainer_kwargs,
+        net_config=stage_checks.plain(cfg.model.net),
+        dataset_config=stage_checks.plain(cfg.dataset, resolve=False),
+        logger=None if cfg.logger is None else stage_checks.plain(cfg.logger),
+        augment=augment,
+        workers=cfg.dataset.workers,
+        drop_single=drop_single,
+        latent_map=cfg.latent_map,
+        progress=cfg.progress,
+        config_yaml=OmegaConf.to_yaml(cfg, resolve=True),
+        splits=splits,
+        net=net,
+        preprocess=preprocess,
+        notes=tuple(notes),
+    )
+
+
+# The values by themselves
+
+
+def _check_run(cfg: DictConfig) -> None:
+    """Check the keys that belong to no stage."""
+    config.check_seed(cfg.seed)
+    for key, value, choices in (
+        ("model.input_scaling", cfg.model.input_scaling, INPUT_SCALINGS),
+        ("pretrained_head", cfg.pretrained_head, pretrained.HEAD_CHOICES),
+        ("latent_map", cfg.latent_map, LATENT_MAPS),
+    ):
+        if value not in choices:
+            raise ValueError(f"{key}={value}: choose {' or '.join(choices)}")
+
+
+# The data
 
 
 def dataset(node: DictConfig) -> Splits:
-    """The parts of a dataset; ``shape`` and ``num_classes`` that its config left open are filled in.
+    """The splits of a dataset config.
 
     Raises:
-        FileNotFoundError, ValueError: as its source, or the data are not what the config says.
+        FileNotFoundError, ValueError: as its source, or the data have another shape or number of classes.
     """
     splits: Splits = config.build(node.source, where="dataset.source")
     if node.shape is not None and tuple(node.shape) != splits.shape:
         raise ValueError(f"dataset.shape={list(node.shape)}, but dataset {node.name} is {list(splits.shape)}")
     if node.num_classes is not None and node.num_classes != splits.num_outputs:
         raise ValueError(f"dataset.num_classes={node.num_classes}, but dataset {node.name} has {splits.num_outputs}")
-    node.shape, node.num_classes = list(splits.shape), splits.num_outputs
     return splits
 
 
-def sample(splits: Splits) -> Tensor:
-    """Raw training inputs, N x shape: all that are in memory, or evenly spaced pictures."""
+def sample(splits: Splits, size: int = SAMPLE) -> Tensor:
+    """Raw training inputs, N x shape: all of them if they are in memory, else about ``size``, evenly spaced."""
     if isinstance(splits.train, InMemory):
         return splits.train.x
-    every = max(1, len(splits.train) // SAMPLE)
+    every = max(1, len(splits.train) // size)
     return splits.train.__getitems__(range(0, len(splits.train), every))[0]
 
 
-def net(node: DictConfig, splits: Splits, *, dataset: str) -> nn.Module:
-    """A model's net with fresh weights, its convolutions in channels-last order, that fits its tasks and the data.
+def _first_inputs(splits: Splits) -> Tensor:
+    """Raw inputs for a task to check: some images, which are alike, or all real values, which may not be."""
+    raw = sample(splits, CHECKED_FILES)
+    return raw[:CHECKED] if raw.dtype == torch.uint8 else raw
 
-    Args:
-        node: the model config.
-        splits: the data.
-        dataset: their name, for the message.
 
-    Raises:
-        ValueError: model and dataset cannot work together.
-    """
-    pair = f"model {node.name} with dataset {dataset}"
-    for stage in node.stages.values():
-        for key in ("patience", "stop_below"):
-            if stage[key] is not None and splits.validation is None:
-                raise ValueError(f"{key} needs a validation part: set dataset.validation, or {key} to null")
-        if stage.lr_schedule._target_.endswith(".Plateau") and splits.validation is None:
-            raise ValueError(
-                "lr_schedule plateau needs a validation part: set dataset.validation, or another lr_schedule"
-            )
-        target, arguments = config.check(stage.task, where="task")
-        task = cast("type[Task]", target)
-        if not task.has_validation_loss:
-            if stage.stop_below is not None:
-                raise ValueError(f"stop_below: {task.__name__} has no loss to go by; set it to null")
-            if stage.lr_schedule._target_.endswith(".Plateau"):
-                raise ValueError(
-                    f"lr_schedule plateau: {task.__name__} has no loss to go by; choose another lr_schedule"
-                )
-        if arguments.get("mirror_average") and len(splits.shape) != 3:
-            raise ValueError(f"{pair}: mirror_average is for images, the data are {shape_text(splits.shape)}")
-        kind = "classes" if splits.classes else "values"
-        if task.targets not in ("none", kind):
-            words = {"classes": "class labels", "values": "real target values"}
-            raise ValueError(f"{pair}: {task.__name__} learns {words[task.targets]}, the data have {words[kind]}")
-        binary = arguments.get("loss") == "binary_cross_entropy"
-        if binary and splits.num_outputs != 2:
-            raise ValueError(f"{pair}: binary_cross_entropy is for two classes, the data have {splits.num_outputs}")
+def _augment(node: DictConfig, splits: Splits) -> Augment:
+    augment: Augment = config.build(node.augment, where="dataset.augment")
+    if augment and len(splits.shape) != 3:
+        raise ValueError(f"dataset.augment needs images; dataset {node.name} is {shape_text(splits.shape)}")
+    if augment.mixes and not splits.classes:
+        raise ValueError(f"mixup and cutmix need classes; dataset {node.name} has none")
+    return augment
+
+
+# The net
+
+
+def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, pair: str) -> nn.Module:
+    """The net with initial weights, its convolutions in channels-last order, after checking that it fits the data."""
     try:
-        built = config.build(node.net, where="model.net")
+        net = config.build(node.net, where="model.net")
     except ValueError as error:
         raise ValueError(f"{pair}: {error}") from error
-    if built.in_shape != splits.shape:
-        raise ValueError(f"{pair}: the net takes {shape_text(built.in_shape)}, the data are {shape_text(splits.shape)}")
-    if getattr(built, "label_units", 0) and not splits.classes:
+    if net.in_shape != splits.shape:
+        raise ValueError(f"{pair}: the net takes {shape_text(net.in_shape)}, the data are {shape_text(splits.shape)}")
+    if isinstance(net, HasLabelUnits) and net.label_units and not splits.classes:
         raise ValueError(f"{pair}: label_units need class labels, the data have real target values")
-    outputs = built.num_classes
-    if outputs is None and task.targets != "none":
-        raise ValueError(f"{pair}: {task.__name__} needs outputs; set model.net.num_classes={splits.num_outputs}")
-    if outputs not in (None, splits.num_outputs) and not (binary and outputs == 1):
-        raise ValueError(f"{pair}: the net has {outputs} outputs, the data call for {splits.num_outputs}")
-    return built.to(memory_format=torch.channels_last)
+
+    # The number of outputs must be that of the classes or target values, for each stage by itself.
+    outputs = net.num_classes
+    for stage in enabled.values():
+        task = stage_checks.task_class(stage)
+        if outputs is None and task.targets != "none":
+            raise ValueError(f"{pair}: {task.__name__} needs outputs; set model.net.num_classes={splits.num_outputs}")
+        single_logit = outputs == 1 and stage.task.get("loss") == "binary_cross_entropy"
+        if outputs not in (None, splits.num_outputs) and not single_logit:
+            raise ValueError(f"{pair}: the net has {outputs} outputs, the data need {splits.num_outputs}")
+    return cast(nn.Module, net.to(memory_format=torch.channels_last))
 
 
-def refuse_precision(stage: DictConfig, precision: str) -> None:
-    """Raise ValueError where a stage's task cannot work at the accelerator's precision."""
-    task, _ = config.check(stage.task, where="task")
-    reason = task.refused_precisions.get(precision)
-    if reason:
-        raise ValueError(f"accelerator.precision={precision}: {reason} ({task.__name__})")
+def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[str]) -> Preprocess:
+    """Load pretrained weights, if there are any; append to ``notes``; return the preprocessing that belongs to them."""
+    weights = None
+    if cfg.weights is not None:
+        weights = pretrained.load(net, cfg.weights, head=cfg.pretrained_head)
+        note = weights.note(net)
+        notes += [note] if note else []
+
+    # Images are prepared as for the pretrained weights, where that is known; else mean and std are those of the data.
+    if weights is None or weights.preprocess is None:
+        return Preprocess.from_data(sample(splits), standardize=cfg.model.input_scaling == "standardized")
+    real_values = isinstance(splits.train, InMemory) and splits.train.x.is_floating_point()
+    return pretrained.for_data(weights.preprocess, splits.shape, scale=1.0 if real_values else 255.0)
+
+
+# The stages
+
+
+def _labeled(cfg: DictConfig, net: nn.Module, splits: Splits) -> Splits:
+    """The splits for stages that need labels: with ``dataset.labeled_examples``, fewer training examples."""
+    if cfg.dataset.labeled_examples is None:
+        return splits
+    if isinstance(net, HasLabelUnits) and net.label_units:
+        raise ValueError("dataset.labeled_examples: a net with label_units trains on all labels together with the data")
+    return splits.keep_labels(cfg.dataset.labeled_examples, seed=cfg.seed)

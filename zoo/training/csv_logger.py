@@ -1,4 +1,4 @@
-"""Every logged step of a run, over all its fits, in one ``metrics.csv``."""
+"""A CSV logger: every logged step of a run, over all its fits, in one ``metrics.csv``."""
 
 import csv
 import io
@@ -13,40 +13,42 @@ from zoo.checkpoints.files import replacing
 KEYS = ("fit", "epoch", "step")
 
 
-class History(Logger):
+class CSVLogger(Logger):
     """Lightning logger that keeps rows of (fit, epoch, step, metric …) and writes them to a CSV file.
 
-    Lightning's own CSVLogger deletes the file of an earlier run and knows nothing of several fits.
+    Lightning's own CSVLogger deletes the file of an earlier run and cannot hold several fits.
 
     Args:
-        path: the file; rows that it holds already are kept.
+        path: the file. Rows that it holds already are kept.
     """
 
     def __init__(self, path: str | Path):
         super().__init__()
-        self.path, self.fit = Path(path), ""
+        self.path = Path(path)
+        self.fit = ""
         self.rows: list[dict[str, Any]] = []
+        # A resumed run continues its file. Empty cells are metrics that were not logged at a step.
         if self.path.is_file():
             with self.path.open(newline="") as file:
-                self.rows = [
-                    {key: _number(value) for key, value in row.items() if value} for row in csv.DictReader(file)
-                ]
+                for row in csv.DictReader(file):
+                    self.rows.append({key: _number(value) for key, value in row.items() if value})
 
     @property
     def name(self) -> str:
-        return "history"
+        return "csv"
 
     @property
     def version(self) -> str:
         return ""
 
     def start(self, fit: str, *, step: int = 0) -> None:
-        """Rows from now on are of ``fit``; those it has from ``step`` on will be logged again, so they go."""
+        """Log for ``fit`` from now on; its rows from ``step`` on are dropped, since they will be logged again."""
         self.fit = fit
         self.rows = [row for row in self.rows if row["fit"] != fit or row["step"] < step]
 
     def series(self, metric: str) -> dict[str, tuple[list[float], list[float]]]:
-        """For each fit, the steps and the values at which ``metric`` was logged."""
+        """For each fit, the steps at which ``metric`` was logged, and its values."""
+        # Fits are in the order in which they first logged.
         found: dict[str, tuple[list[float], list[float]]] = {}
         for row in self.rows:
             if metric in row:
@@ -56,11 +58,13 @@ class History(Logger):
         return found
 
     def steps(self, stage: str) -> dict[str, int]:
-        """For each fit of a stage, how many steps it took."""
+        """For each fit of a stage, its number of steps."""
         return {row["fit"]: row["step"] + 1 for row in self.rows if row["fit"].partition(".")[0] == stage}
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add metrics to the row of this step, or start a new row."""
+        # A row is one step of one fit. What is logged at a step comes in several calls, one after another.
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         key = {"fit": self.fit, "epoch": int(metrics.get("epoch", 0)), "step": step or 0}
         if self.rows and all(self.rows[-1][k] == key[k] for k in KEYS):
@@ -70,20 +74,24 @@ class History(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run folder's config.yaml has them."""
+        """Nothing: they are in the run folder's config.yaml."""
 
     @rank_zero_only
     def save(self) -> None:
-        columns = [*KEYS, *sorted({name for row in self.rows for name in row} - set(KEYS))]
+        """Write the whole file, so that it is complete at any time."""
+        # The keys come first, then all metrics in alphabetical order.
+        metrics = {name for row in self.rows for name in row} - set(KEYS)
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        writer = csv.DictWriter(text, [*KEYS, *sorted(metrics)], restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
+        # Not synced to disk: last.ckpt is, and a resumed run drops rows after it.
         with replacing(self.path, sync=False) as temporary:
             temporary.write_text(text.getvalue())
 
 
 def _number(text: str) -> Any:
+    """A cell as int or float; names of fits stay text."""
     try:
         return int(text) if text.isdigit() else float(text)
     except ValueError:

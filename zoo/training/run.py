@@ -1,282 +1,223 @@
-"""``zoo train``: walk a model's stages and, in each, the fits that its schedule yields, every one with a fresh Trainer.
+"""``zoo train``: a run is a sequence of fits, the stages of a model one after another, each with a fresh Trainer.
 
-The run folder gets ``config.yaml`` (resolved), ``metrics.csv`` (every logged step), ``checkpoints/last.ckpt`` (to go on
-from), and in the end ``model.safetensors``, ``metrics.json``, ``curves.png`` and, for classes, ``confusion.png``. A
-stage without labels leaves the pictures of `zoo.plots.stage_plots`.
+A run is begun from a checked `Plan`, or resumed from its folder. The folder gets ``config.yaml`` (resolved),
+``metrics.csv`` (every logged step), ``checkpoints/last.ckpt`` (to resume from) and what `zoo.training.outputs` writes.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Table
-from torch import nn
 
-from zoo.checkpoints import checkpoint as checkpoints
-from zoo.checkpoints import files
-from zoo.checkpoints import pretrained as weights
-from zoo.checkpoints import safe_pickle as pickled
-from zoo.checkpoints.checkpoint import CheckpointInfo
-from zoo.checkpoints.pretrained import Pretrained
+from zoo.checkpoints import files, safe_pickle
 from zoo.config import build as config
 from zoo.config import compose, hardware, schemas
-from zoo.data.augment import Augment
 from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
-from zoo.data.splits import InMemory, Splits, seed_from, shape_text
-from zoo.plots import curves, stage_plots
-from zoo.protocols import ChangesConfig
-from zoo.tasks import Classification, Task
-from zoo.training import checks as prepare
-from zoo.training import stages
-from zoo.training.csv_logger import History
-from zoo.training.signals import Request, noting
-from zoo.training.stages import Stage
-from zoo.training.trainer import fit, measure
+from zoo.data.splits import seed_from
+from zoo.tasks.task import Task
+from zoo.training import checks, outputs, stages
+from zoo.training.csv_logger import CSVLogger
+from zoo.training.feature_cache import cache_features
+from zoo.training.plan import Plan, StagePlan
+from zoo.training.signals import stop_on_signals
+from zoo.training.trainer import Fit, Session, measure
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Train as a config says, and return the metrics on the validation and the test split.
+
+    Raises:
+        ValueError, FileNotFoundError: a config, dataset or combination that cannot work; nothing is written then.
+        Stopped: a signal asked the run to stop; it can be resumed.
+    """
+    # A finished run is left as it is.
+    stopped = None if cfg.resume is None else Path(cfg.resume)
+    if stopped is not None and outputs.is_finished(stopped):
+        outputs.announce([f"{stopped}: this run is finished; there is nothing to resume"])
+        return outputs.finished_metrics(stopped)
+    # Train what is left of the run, fit by fit, until the end or a signal.
+    run = Run.begin(checks.plan(cfg)) if stopped is None else Run.resume(stopped)
+    outputs.announce(run.plan.notes)
+    with stop_on_signals() as stop:
+        for fit in run.remaining_fits():
+            fit.train(stop)
+    return run.finish()
 
 
 @dataclass(frozen=True)
 class Run:
-    """All that a run is made of, once it is known to fit together."""
+    """A checked plan with a folder.
 
-    cfg: DictConfig
-    command: str
-    folder: Path
-    net: nn.Module
-    splits: Splits
-    preprocess: Preprocess
-    augment: Augment
-    place: dict[str, Any]
-    stages: list[Stage]
-    history: History
-    loggers: list[Logger]
-
-
-def train(cfg: DictConfig) -> dict[str, float]:
-    """One run. Returns its metrics.
-
-    Raises:
-        ValueError, FileNotFoundError: a config, dataset or pair of both that cannot work; nothing is written then.
+    Attributes:
+        plan: what to do.
+        folder: where the results go.
+        command: the command line that started the run.
+        logger: of ``metrics.csv``.
+        session: what all fits share.
+        checkpoint: the contents of ``last.ckpt`` in a resumed run; None in a new one, or if nothing was saved yet.
     """
-    folder, command, resume = compose.run_folder(), compose.command("train"), None
-    again = cfg.resume is not None
-    if again:
-        folder = Path(cfg.resume)
-        cfg, command = _resumed_config(folder)
-        if (folder / "metrics.json").is_file():
-            _announce([f"{folder}: this run is finished; nothing is left to go on with"])
-            return json.loads((folder / "metrics.json").read_text())
-        resume = _last_checkpoint(folder)
+
+    plan: Plan
+    folder: Path
+    command: str
+    logger: CSVLogger
+    session: Session
+    checkpoint: dict[str, Any] | None = None
+
+    @classmethod
+    def begin(cls, plan: Plan, folder: Path | None = None) -> "Run":
+        """A new run, in Hydra's folder unless another is given.
+
+        Raises:
+            FileExistsError: the folder holds a run already.
+            ValueError: the package of the logger is not installed.
+        """
+        folder = folder or compose.run_folder()
+        run = cls._in_folder(plan, folder, compose.command_line("train"))
+        outputs.begin(plan, folder, run.command)
+        return run
+
+    @classmethod
+    def resume(cls, folder: Path) -> "Run":
+        """A run that was stopped, from its own config: no other key of the new command line counts.
+
+        Raises:
+            FileNotFoundError: there is no run in the folder.
+            ValueError: its config or its checkpoint was changed and cannot work.
+        """
+        path = folder / "config.yaml"
+        if not path.is_file():
+            raise FileNotFoundError(f"resume={folder}: no run is there (no config.yaml); name the folder of a run")
+        # The first line of its config is the command line.
+        cfg = OmegaConf.merge(OmegaConf.structured(schemas.Train), OmegaConf.load(path))
+        assert isinstance(cfg, DictConfig)
+        command = path.read_text().partition("\n")[0].removeprefix("# ")
+
+        # Without last.ckpt, the run was stopped before anything was saved, and starts again.
+        last = folder / "checkpoints" / "last.ckpt"
+        checkpoint = safe_pickle.load(last) if last.is_file() else None
+
+        # The data are prepared as they were; the plan is checked again, since files may have changed.
         files.remove_unfinished(folder)
-    stages.settle(cfg)
-    place = hardware.place(cfg.accelerator)
-    splits = prepare.dataset(cfg.dataset)
-    augment = config.build(cfg.dataset.augment, where="dataset.augment")
-    if augment.active and len(splits.shape) != 3:
-        raise ValueError(f"dataset.augment is for pictures; dataset {cfg.dataset.name} is {shape_text(splits.shape)}")
-    if augment.mixes and not splits.classes:
-        raise ValueError(f"mixup and cutmix mix classes; dataset {cfg.dataset.name} has none")
-    seed_everything(cfg.seed, verbose=False)
-    net = prepare.net(cfg.model, splits, dataset=cfg.dataset.name)
-    notes = list(splits.notes)
-    if resume is None:
-        known = weights.load(net, cfg.weights, head=cfg.weights_head) if cfg.weights is not None else None
-        preprocess = _preparation(cfg, known, splits)
-        notes += [note] if known and (note := known.note(net)) else []
-    else:
         preprocess = Preprocess.from_dict(json.loads((folder / "preprocess.json").read_text()))
-    splits = splits.with_preprocess(preprocess)
-    planned = stages.plan(cfg, splits, net)
-    plans = stages.rehearse(cfg, planned, net, splits, preprocess)
-    history = History(folder / "metrics.csv")
-    loggers = [history, *_extra_logger(cfg.logger)]
-    run = Run(cfg, command, folder, net, splits, preprocess, augment, place, planned, history, loggers)
+        plan = checks.plan(cfg, preprocess=preprocess)
+        return cls._in_folder(plan, folder, command, checkpoint)
 
-    if not again:
-        _begin(run)
-    _announce([*(f"note: {note}" for note in notes), *plans])
-    with noting() as request:
-        _fit_stages(run, resume, request)
-    task = config.build(planned[-1].config.task, net)  # of the whole net, whatever part was fitted last
-    if cfg.accelerator.precision.endswith("mixed"):  # the weights are whole: measured as zoo evaluate does
-        place = {**place, "precision": "32-true"}
-    metrics = measure(task, DataModule(splits, preprocess=preprocess, workers=cfg.dataset.workers), place=place)
-    for stage in planned:
-        if stage.config.stop_below is not None:
-            metrics |= {f"{fit}/steps": steps for fit, steps in history.steps(stage.name).items()}
-    _write(run, _describe(run, metrics), task)
-    return metrics
+    @classmethod
+    def _in_folder(cls, plan: Plan, folder: Path, command: str, checkpoint: dict[str, Any] | None = None) -> "Run":
+        logger = CSVLogger(folder / "metrics.csv")
+        loggers = [logger, *_extra_loggers(plan)]
+        session = Session(folder / "checkpoints", loggers, plan.trainer_kwargs, plan.progress)
+        return cls(plan, folder, command, logger, session, checkpoint)
 
+    def remaining_fits(self) -> Iterator[Fit]:
+        """The fits that are left to train, each built after the one before it was trained.
 
-def _fit_stages(run: Run, resume: dict[str, Any] | None, request: Request) -> None:
-    """Every fit of every stage, one after the other; from ``resume`` on, the contents of a ``last.ckpt``."""
-    last = run.folder / "checkpoints" / "last.ckpt"
-    workers = run.cfg.dataset.workers
-    for stage in run.stages:
-        fitted = False
-        for name, task in stage.fits(run.net):
-            if resume is not None and name != resume["fit"]:
-                continue  # finished before: its result is in the checkpoint of the later fit
-            if resume is not None:  # now, since the codes of lower layers are computed before the Trainer loads it
-                state = {key[4:]: value for key, value in resume["state_dict"].items() if key.startswith("net.")}
-                run.net.load_state_dict(state)
-            seed = seed_from(run.cfg.seed, name)
-            seed_everything(seed % 2**32, verbose=False)
-            run.history.start(name, step=resume["global_step"] if resume else 0)
-            codes = None
-            if not run.augment.active:
-                codes = stage.codes(task, run.preprocess, hardware.device(run.place), workers=workers)
-            examples, prepared = codes or (stage.splits, run.preprocess)
-            data = DataModule(
-                examples,
-                preprocess=prepared,
-                augment=run.augment,
-                batch_size=stage.config.batch_size,
-                seed=seed,
-                workers=workers,
-                drop_single=stage.drop_single,
+        Raises:
+            ValueError: ``last.ckpt`` belongs to a fit that the plan does not have.
+        """
+        checkpoint = self.checkpoint
+        for stage in self.plan.stages:
+            was_trained = False
+            for name, task in stages.fits(stage, self.plan.net):
+                # Fits before that of the checkpoint are finished; their results are in its weights.
+                if checkpoint is not None and name != checkpoint["fit"]:
+                    continue
+                yield self._fit(name, task, stage, checkpoint)
+                checkpoint = None
+                was_trained = True
+            # A stage without labels is judged by its plots.
+            if was_trained and not stage.needs_labels:
+                outputs.draw_stage(self.plan, stage, self.folder)
+        if checkpoint is not None:
+            raise ValueError(
+                f"{self.folder}: last.ckpt belongs to fit {checkpoint['fit']!r}, which config.yaml does not define"
             )
-            fit(
-                task,
-                data,
-                stage.config,
-                name=name,
-                folder=last.parent,
-                loggers=run.loggers,
-                place=run.place,
-                resume=last if resume else None,
-                progress=run.cfg.progress,
-                request=request,
-            )
-            resume, fitted = None, True
-        if fitted and not stage.needs_labels:
-            _draw(run, stage.name)
-    if resume is not None:
-        raise ValueError(
-            f"{run.folder}: its last.ckpt is of a fit {resume['fit']!r} that its config.yaml does not have"
+
+    def _fit(self, name: str, task: Task, stage: StagePlan, checkpoint: dict[str, Any] | None) -> Fit:
+        """One fit, resumed from ``checkpoint`` if that is not None."""
+        # The Trainer loads the checkpoint later, but the features of lower layers are computed now.
+        if checkpoint is not None:
+            state = checkpoint["state_dict"]
+            net_state = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
+            self.plan.net.load_state_dict(net_state)
+
+        # What a fit draws is a function of the run's seed and its name, whether others ran before or not.
+        seed = seed_from(self.plan.seed, name)
+        seed_everything(seed % 2**32, verbose=False)
+        self.logger.start(name, step=checkpoint["global_step"] if checkpoint else 0)
+        return Fit(
+            name=name,
+            task=task,
+            data=self._data(task, stage, seed),
+            stage=stage,
+            session=self.session,
+            resume=self.session.folder / "last.ckpt" if checkpoint else None,
         )
 
-
-@rank_zero_only
-def _draw(run: Run, prefix: str) -> None:
-    stage_plots.draw(run.net, run.splits, run.preprocess, run.folder, prefix=prefix, latent_map=run.cfg.codes)
-
-
-def _preparation(cfg: DictConfig, known: Pretrained | None, splits: Splits) -> Preprocess:
-    """From raw values to the net's inputs: as its pretrained weights had it, where that is known, or by the data."""
-    if known is None or known.preprocess is None:
-        return Preprocess.from_data(prepare.sample(splits), standardize=cfg.model.inputs == "standardized")
-    real = isinstance(splits.train, InMemory) and splits.train.x.is_floating_point()
-    return weights.for_data(known.preprocess, splits.shape, scale=1.0 if real else 255.0)
-
-
-@rank_zero_only
-def _begin(run: Run) -> None:
-    """The first files of a run folder."""
-    path = run.folder / "config.yaml"
-    if path.exists():
-        raise FileExistsError(
-            f"{run.folder} holds a run already: go on with resume={run.folder}, or name another hydra.run.dir="
+    def _data(self, task: Task, stage: StagePlan, seed: int) -> DataModule:
+        """The stage's examples; as features of lower layers, if those are the same in every batch and fit in memory."""
+        splits = stage.splits
+        preprocess = self.plan.preprocess
+        # With augmentation every batch is another, so its features have to be computed each time.
+        layer_input = task.layer_input
+        if layer_input is not None and layer_input.depth and stage.encode_once and not self.plan.augment:
+            cached = cache_features(
+                self.plan.net,
+                splits,
+                preprocess,
+                depth=layer_input.depth,
+                device=hardware.device(self.plan.trainer_kwargs),
+                workers=self.plan.workers,
+            )
+            layer_input.ready = cached is not None
+            splits, preprocess = cached or (splits, preprocess)
+        return DataModule(
+            splits,
+            preprocess=preprocess,
+            augment=self.plan.augment,
+            batch_size=stage.batch_size,
+            seed=seed,
+            workers=self.plan.workers,
+            drop_single=self.plan.drop_single,
         )
-    run.folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"# {run.command}\n{OmegaConf.to_yaml(run.cfg, resolve=True)}")
-    (run.folder / "preprocess.json").write_text(json.dumps(run.preprocess.to_dict()) + "\n")
+
+    def finish(self) -> dict[str, float]:
+        """Measure the trained net, write the results, and return the metrics."""
+        # The task of the last stage, for the whole net, whichever layer was trained last.
+        plan = self.plan
+        task = config.build(plan.stages[-1].task, plan.net)
+        data = DataModule(plan.splits, preprocess=plan.preprocess, workers=plan.workers)
+        # Weights are stored in full precision, so they are measured in it, as `zoo evaluate` does.
+        trainer_kwargs = dict(plan.trainer_kwargs)
+        if trainer_kwargs["precision"].endswith("mixed"):
+            trainer_kwargs["precision"] = "32-true"
+        metrics = measure(task, data, trainer_kwargs=trainer_kwargs)
+
+        # With stop_below, the number of steps is a result too.
+        for stage in plan.stages:
+            if stage.stop_below is not None:
+                metrics |= {f"{fit}/steps": steps for fit, steps in self.logger.steps(stage.name).items()}
+
+        # Write everything, the metrics last.
+        about = outputs.description(plan, self.command, metrics)
+        outputs.finish(plan, self.folder, about, task, self.logger)
+        return metrics
 
 
-@rank_zero_only
-def _announce(lines: list[str]) -> None:
-    """What a user should know beforehand: oddities of the data, and which parts of the net learn when."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
-    for line in lines:
-        console.print(line)
-
-
-def _extra_logger(node: DictConfig | None) -> list[Logger]:
-    if node is None:
+def _extra_loggers(plan: Plan) -> list[Logger]:
+    """The logger that the user asked for beside metrics.csv."""
+    if plan.logger is None:
         return []
     try:
-        return [config.build(node, where="logger")]
+        return [config.build(plan.logger, where="logger")]
     except ModuleNotFoundError as error:
         raise ValueError(
             f"logger: {error.name or error} is not installed; pip install it, or leave logger= out"
         ) from error
-
-
-def _last_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """What the run was left with; None where it was stopped before anything was saved."""
-    path = folder / "checkpoints" / "last.ckpt"
-    return pickled.load(path) if path.is_file() else None
-
-
-def _resumed_config(folder: Path) -> tuple[DictConfig, str]:
-    """The run's own config and command; nothing of the new command line but ``resume`` counts."""
-    path = folder / "config.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(f"resume={folder}: no run is there (no config.yaml); name the folder of an earlier one")
-    cfg = OmegaConf.merge(OmegaConf.structured(schemas.Train), OmegaConf.load(path))
-    assert isinstance(cfg, DictConfig)
-    return cfg, path.read_text().partition("\n")[0].removeprefix("# ")
-
-
-def _describe(run: Run, metrics: dict[str, float]) -> CheckpointInfo:
-    cfg, last = run.cfg, run.stages[-1]
-    # The dataset's root may be a variable of the environment, to be looked up again where the file is used.
-    dataset = OmegaConf.to_container(cfg.dataset, resolve=False)
-    net: dict[str, Any] = OmegaConf.to_container(cfg.model.net, resolve=True)  # type: ignore[assignment]
-    if isinstance(run.net, ChangesConfig):
-        net |= run.net.config_changes()
-    return CheckpointInfo(
-        name=cfg.model.name,
-        net=net,
-        task=OmegaConf.to_container(last.config.task, resolve=True),  # type: ignore[arg-type]
-        preprocess=run.preprocess.to_dict(),
-        classes=list(run.splits.classes) if last.needs_labels or getattr(run.net, "label_units", False) else [],
-        metrics=metrics,
-        num_params=sum(parameter.numel() for parameter in run.net.parameters()),
-        command=run.command,
-        dataset=cfg.dataset.name,
-        dataset_config=dataset,  # type: ignore[arg-type]
-        license=cfg.dataset.license,
-        **checkpoints.provenance(),
-    )
-
-
-@rank_zero_only
-def _write(run: Run, about: CheckpointInfo, task: Task) -> None:
-    """What the run folder keeps, and the table in the terminal."""
-    folder, history = run.folder, run.history
-    checkpoints.save(run.net, folder / "model.safetensors", about)
-    monitors = dict.fromkeys(config.check(stage.config.task)[0].monitor for stage in run.stages)  # type: ignore[attr-defined]
-    panels = {"loss": ("train/loss", "val/loss")} | {
-        monitor: (monitor,) for monitor in monitors if monitor != "val/loss"
-    }
-    lines = {
-        title: {
-            name if fit == "fit" else f"{fit} {name}": series
-            for name in names
-            for fit, series in history.series(name).items()
-        }
-        for title, names in panels.items()
-    }
-    logged = {title: found for title, found in lines.items() if found}  # without a validation part, less than asked for
-    curves.curves(logged or lines, folder / "curves.png")
-    if isinstance(task, Classification) and task.confusion:
-        curves.confusion(task.confusion, about.classes, folder / "confusion.png")
-    with files.replacing(folder / "metrics.json") as temporary:  # last: a run that has it is finished
-        temporary.write_text(json.dumps(about.metrics, indent=2) + "\n")
-    table = Table(title=f"{about.name} on {about.dataset}: {about.num_params:,} parameters", title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    for name, value in sorted(about.metrics.items()):
-        table.add_row(name, str(value) if isinstance(value, int) else f"{value:.4f}")
-    console = Console()
-    console.print(table)
-    here = Path.cwd()
-    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    console.print(f"run folder: {shown}", soft_wrap=True, highlight=False)

@@ -1,7 +1,7 @@
-"""Asked to stop: a signal is noted, and the fit saves after the step it is at and ends with `Stopped`. Imports nothing.
+"""Signals that ask a run to stop: the fit then saves after its current step and ends with `Stopped`.
 
-Ctrl-C, ``kill``, and what a cluster sends before it takes the machine away (SLURM's ``--signal=USR1@60``, submitit's
-USR2) are all asked alike. A second Ctrl-C stops at once, and saves nothing.
+Ctrl-C, ``kill``, and what a cluster sends before it takes a machine away (SLURM's ``--signal=USR1@60``, submitit's
+USR2) are all treated alike. A second Ctrl-C stops at once and saves nothing. Imports the standard library only.
 """
 
 import signal
@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-NOTED = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+# Windows has no SIGUSR1 and SIGUSR2.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if name in dir(signal)]
 
 
-class Stopped(Exception):  # noqa: N818 - no error
-    """A run that was asked to stop has saved what it needs to go on.
+class Stopped(Exception):  # noqa: N818 - not an error
+    """A run that was asked to stop has saved what it needs to be resumed.
 
     Attributes:
-        status: that of the process, 128 and the signal's number: 130 after Ctrl-C, 143 after ``kill``.
+        status: exit status of the process, 128 + the signal's number: 130 after Ctrl-C, 143 after ``kill``.
     """
 
     def __init__(self, number: int, message: str):
@@ -25,28 +26,30 @@ class Stopped(Exception):  # noqa: N818 - no error
         self.status = 128 + number
 
 
-class Request:
-    """Whether a signal has come: its number."""
+class StopRequest:
+    """The number of the signal that asked the run to stop; None until then."""
 
     signal: int | None = None
 
 
 @contextmanager
-def noting() -> Iterator[Request]:
-    """Within the block, signals that ask to stop are noted; afterwards they mean what they meant before."""
-    request = Request()
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Within the block, signals set the `StopRequest`; after it they have their previous handlers again."""
+    request = StopRequest()
+    # Only the main thread can receive signals.
     if threading.current_thread() is not threading.main_thread():
-        yield request  # only the main thread can receive them
+        yield request
         return
 
-    def note(number: int, frame: Any) -> None:
+    def handle(number: int, frame: Any) -> None:
         if number == signal.SIGINT and request.signal is not None:
             raise KeyboardInterrupt
         request.signal = request.signal or number
 
-    before = {number: signal.signal(number, note) for number in NOTED}
+    # Install the handler, and restore the previous ones whatever happens in the block.
+    previous = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield request
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

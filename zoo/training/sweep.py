@@ -1,4 +1,4 @@
-"""After a sweep: a table over its jobs, from the metrics each left in its folder, and differences paired by seed."""
+"""After a sweep: a table of its jobs from the metrics in their folders, and differences paired by seed."""
 
 import csv
 import json
@@ -14,127 +14,152 @@ from rich.console import Console
 from rich.table import Table
 
 from zoo.plots import curves
-from zoo.training.csv_logger import History
+from zoo.training.csv_logger import CSVLogger
 
-Rows = list[dict[str, Any]]
-DRAWN = 8  # jobs, beyond which their curves would be a tangle
+Row = dict[str, Any]
+Metrics = dict[str, float]
+MAX_CURVES = 8  # jobs; the curves of more would be hard to tell apart
 
 
 class SweepTable(Callback):
-    """Hydra callback: writes ``sweep.csv`` into the sweep's folder and prints it; of few jobs also ``curves.png``.
+    """Hydra callback that writes ``sweep.csv`` into the sweep's folder and prints it; for few jobs also ``curves.png``.
 
-    A sweep over seeds and over a key with two values is a paired comparison: then also ``paired.csv``.
+    A sweep over seeds and over a key with two values is a paired comparison: then there is ``paired.csv`` too.
     """
 
-    @rank_zero_only  # other processes run the whole sweep, too
+    @rank_zero_only  # with several processes, each of them runs the whole sweep
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        # Jobs that finished, in the order of their numbers (2 before 10).
         folder = Path(config.hydra.sweep.dir)
-        jobs = sorted(folder.glob("*/metrics.json"), key=lambda path: (len(path.parent.name), path))  # 2 before 10
-        settings = [_settings(path.parent) for path in jobs]
-        metrics = [json.loads(path.read_text()) for path in jobs]
+        jobs = sorted(folder.glob("*/metrics.json"), key=lambda path: (len(path.parent.name), path))
         if not jobs:
             return
-        rows = [{"job": path.parent.name, **s, **m} for path, s, m in zip(jobs, settings, metrics, strict=True)]
+        settings = [_settings(path.parent) for path in jobs]
+        metrics = [json.loads(path.read_text()) for path in jobs]
+
+        # One row per job. The printed table leaves out settings that are the same in all jobs.
+        rows = []
+        for path, setting, measured in zip(jobs, settings, metrics, strict=True):
+            rows.append({"job": path.parent.name, **setting, **measured})
         varied = {key for key in settings[0] if len({job.get(key) for job in settings}) > 1}
-        _keep(
-            folder / "sweep.csv",
-            rows,
-            lambda key: key in varied or key.startswith(("job", "test/")) or key.endswith("/steps"),
-        )
-        if len(jobs) <= DRAWN:
+
+        def is_shown(key: str) -> bool:
+            return key in varied or key.startswith(("job", "test/")) or key.endswith("/steps")
+
+        _write(folder / "sweep.csv", rows)
+        _print(folder / "sweep.csv", rows, is_shown)
+        if len(jobs) <= MAX_CURVES:
             _draw([path.parent for path in jobs], settings, varied, folder / "curves.png")
+
+        # Accuracy is the headline of a comparison; without it, all metrics are printed.
         differences = paired(settings, metrics, compare=config.compare)
         if differences:
-            headline = "test/accuracy" if any(row["metric"] == "test/accuracy" for row in differences) else None
-            shown = [row for row in differences if headline in (None, row["metric"])]
-            _keep(folder / "paired.csv", differences, lambda key: True, shown)
+            headlines = [row for row in differences if row["metric"] == "test/accuracy"]
+            _write(folder / "paired.csv", differences)
+            _print(folder / "paired.csv", headlines or differences)
 
 
-def paired(
-    settings: Sequence[dict[str, str]], metrics: Sequence[dict[str, float]], *, compare: str | None = None
-) -> Rows:
-    """Differences between jobs that differ in one setting only, over the seeds.
+def paired(settings: Sequence[dict[str, str]], metrics: Sequence[Metrics], *, compare: str | None = None) -> list[Row]:
+    """Differences between jobs that differ in one setting only, paired by seed.
 
     Args:
         settings: of each job: key -> value.
-        metrics: of each job.
-        compare: the key whose two values are compared; None for the only one but ``seed`` that has two.
+        metrics: of each job: name -> value.
+        compare: the key whose two values are compared; None: the only key with two values, except for ``seed``.
 
     Returns:
-        For each combination of the other settings and each test metric: the mean difference, the first value's minus
-        the second's, and its 95 % interval by Student's t. Empty where the jobs are no such comparison.
+        For each combination of the other settings and each test metric: the mean of each value, the mean difference
+        (first value minus second), and its 95 % confidence interval by Student's t. Empty if the jobs are no such
+        comparison.
     """
-    from scipy.stats import t
-
+    # Find the one key with two values.
     values = {key: list(dict.fromkeys(job.get(key) for job in settings)) for job in settings for key in job}
     choices = [key for key, found in values.items() if len(found) == 2 and key != "seed" and compare in (None, key)]
     if len(values.get("seed", [])) < 2 or len(choices) != 1:
         return []
-    (key,) = choices
+    key = choices[0]
+
+    # Sort the jobs by their other settings; within each combination, by seed and by the value of the key.
     others = [name for name, found in values.items() if len(found) > 1 and name not in (key, "seed")]
-    cases: dict[tuple[Any, ...], dict[Any, dict[Any, dict[str, float]]]] = {}  # others -> seed -> value -> metrics
+    cases: dict[tuple[Any, ...], dict[Any, dict[Any, Metrics]]] = {}
     for job, measured in zip(settings, metrics, strict=True):
         seeds = cases.setdefault(tuple(job.get(name) for name in others), {})
         seeds.setdefault(job["seed"], {})[job.get(key)] = measured
+
+    # Seeds with both values are pairs; each test metric that they have in common gives a row.
     first, second = values[key]
-    rows: Rows = []
+    rows: list[Row] = []
     for case, seeds in cases.items():
         pairs = [(arms[first], arms[second]) for arms in seeds.values() if len(arms) == 2]
-        for metric in sorted({name for a, b in pairs for name in a.keys() & b.keys() if name.startswith("test/")}):
-            difference = [a[metric] - b[metric] for a, b in pairs]
-            n = len(difference)
-            if n < 2:
-                continue
-            mean = sum(difference) / n
-            error = (sum((d - mean) ** 2 for d in difference) / (n - 1) / n) ** 0.5
-            margin = float(t.ppf(0.975, n - 1)) * error
-            means = {
-                f"{key}={value}": sum(pair[i][metric] for pair in pairs) / n for i, value in enumerate(values[key])
-            }
-            rows.append(
-                dict(zip(others, case, strict=True))
-                | {
-                    "metric": metric,
-                    **means,
-                    "difference": mean,
-                    "from": mean - margin,
-                    "to": mean + margin,
-                    "pairs": n,
-                }
-            )
+        if len(pairs) < 2:
+            continue
+        shared = set.intersection(*(set(a) & set(b) for a, b in pairs))
+        for metric in sorted(name for name in shared if name.startswith("test/")):
+            firsts = [a[metric] for a, _ in pairs]
+            seconds = [b[metric] for _, b in pairs]
+            row = dict(zip(others, case, strict=True)) | {"metric": metric}
+            row |= {f"{key}={first}": sum(firsts) / len(pairs), f"{key}={second}": sum(seconds) / len(pairs)}
+            rows.append(row | _difference(firsts, seconds))
     return rows
 
 
+def _difference(firsts: Sequence[float], seconds: Sequence[float]) -> Row:
+    """The mean of first - second over n >= 2 pairs, and the interval mean ± t(0.975, n - 1) · standard error."""
+    from scipy.stats import t
+
+    differences = [a - b for a, b in zip(firsts, seconds, strict=True)]
+    n = len(differences)
+    mean = sum(differences) / n
+    variance = sum((d - mean) ** 2 for d in differences) / (n - 1)
+    margin = float(t.ppf(0.975, n - 1)) * (variance / n) ** 0.5
+    return {"difference": mean, "from": mean - margin, "to": mean + margin, "pairs": n}
+
+
 def _draw(jobs: Sequence[Path], settings: Sequence[dict[str, str]], varied: set[str], path: Path) -> None:
-    """The validation loss of every job over its steps."""
+    """Plot the validation loss of every job over its steps."""
     lines = {}
     for job, setting in zip(jobs, settings, strict=True):
-        name = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in setting.items() if key in varied)
-        for fit, series in History(job / "metrics.csv").series("val/loss").items():
+        # A line is named by what differs between the jobs, and by its fit where there are several.
+        name = ", ".join(f"{_short(key)}={value}" for key, value in setting.items() if key in varied)
+        for fit, series in CSVLogger(job / "metrics.csv").series("val/loss").items():
             lines[name if fit == "fit" else f"{name} {fit}"] = series
     if lines:
         curves.curves({"validation loss": lines}, path)
 
 
 def _settings(job: Path) -> dict[str, str]:
+    """The overrides of a job, which Hydra wrote into its folder: key -> value."""
     overrides = yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text())
     return dict(override.lstrip("+~").split("=", 1) for override in overrides if "=" in override)
 
 
-def _keep(path: Path, rows: Rows, column_is_shown: Callable[[str], bool], shown: Rows | None = None) -> None:
-    """Write all rows; print some of them."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+def _columns(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def _write(path: Path, rows: list[Row]) -> None:
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer = csv.DictWriter(file, _columns(rows), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    printed = [key for key in columns if column_is_shown(key)]
+
+
+def _print(path: Path, rows: list[Row], is_shown: Callable[[str], bool] = lambda key: True) -> None:
+    """Print rows as a table below the path of their file, with the columns that ``is_shown`` picks."""
+    shown = [key for key in _columns(rows) if is_shown(key)]
     table = Table()
-    for key in printed:
+    for key in shown:
+        # "model.net.dropout=0.5" is a column too: the mean for that value.
         name, equals, value = key.partition("=")
-        table.add_column(name.rpartition(".")[2] + equals + value, justify="right")
-    for row in rows if shown is None else shown:
-        table.add_row(*(f"{v:.4f}" if isinstance(v := row.get(key, ""), float) else str(v) for key in printed))
+        table.add_column(_short(name) + equals + value, justify="right")
+    for row in rows:
+        cells = [row.get(key, "") for key in shown]
+        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in cells))
     console = Console()
-    console.print(str(path), soft_wrap=True, highlight=False, markup=False)  # as a title it might be broken
+    console.print(str(path), soft_wrap=True, highlight=False, markup=False)  # a title could be broken into lines
     console.print(table)
+
+
+def _short(key: str) -> str:
+    """``model.net.dropout`` -> ``dropout``."""
+    return key.rpartition(".")[2]

@@ -1,8 +1,9 @@
-"""One Trainer's work: fit a task to its end, so that it can be gone on with, and measure it."""
+"""Train one task with a resumable Trainer, and measure a task on the validation and the test split."""
 
 import logging
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,101 +12,137 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from omegaconf import DictConfig
 
-from zoo.checkpoints import safe_pickle as pickled
+from zoo.checkpoints import safe_pickle
 from zoo.checkpoints.files import replacing
 from zoo.data.datamodule import DataModule
-from zoo.tasks import Task
-from zoo.training.callbacks import LOG_EVERY, Average, Bar, Finite, LowEnough, Resumable
-from zoo.training.signals import Request
+from zoo.tasks.task import Task
+from zoo.training.callbacks import EMA, LOG_EVERY, Bar, SaveForResume, StopBelow, StopOnNonFinite
+from zoo.training.plan import StagePlan
+from zoo.training.signals import StopRequest
+
+# Warnings of Lightning about what is meant to be so.
+EXPECTED_WARNINGS = (
+    "does not have many workers",
+    "LeafSpec",
+    "Checkpoint directory",
+    "smaller than the logging interval",
+    "your dataloader is not resumable",  # ours skips what was seen
+)
 
 
 class AtomicIO(TorchCheckpointIO):
-    """Writes beside the target and renames, so that a kill leaves the file as it was; runs no code that it reads."""
+    """Writes a checkpoint to a temporary file and renames it, so a kill never damages one; runs no code it reads."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         with replacing(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        content: dict[str, Any] = pickled.load(path)
+        content: dict[str, Any] = safe_pickle.load(path)
         return content
 
 
-def fit(
-    task: Task,
-    data: DataModule,
-    stage: DictConfig,
-    *,
-    name: str,
-    folder: Path,
-    loggers: Sequence[Logger],
-    place: dict[str, Any],
-    resume: Path | None = None,
-    progress: bool = True,
-    request: Request | None = None,
-) -> None:
-    """Fit ``task`` for the stage's epochs; it then holds the last weights, their average, or the best ones.
+@dataclass(frozen=True)
+class Session:
+    """What is the same for all fits of a run.
 
-    Args:
-        task: what to fit.
-        data: on what.
-        stage: ``epochs``, ``gradient_clip``, ``ema``, ``patience`` and ``stop_below`` (which need a validation part).
-        name: of the fit, kept in its checkpoints.
-        folder: ``last.ckpt`` is written here, as often as the stage's ``checkpoint_every…`` say.
-        loggers: where metrics go.
-        place: the Trainer's arguments for where it runs.
-        resume: a ``last.ckpt`` of the same fit to go on from.
-        progress: whether to show the bar.
-        request: where a wish to stop is noted; ``last.ckpt`` is then written, and `Stopped` raised.
+    Attributes:
+        folder: for checkpoints; ``last.ckpt`` is written there.
+        loggers: for metrics.
+        trainer_kwargs: where to train, as arguments of a Trainer.
+        progress: whether to show a progress bar.
     """
-    callbacks: list[Callback] = [Finite()]
-    best = None
-    if stage.patience is not None:
-        monitor, mode = task.monitor, task.mode
-        best = ModelCheckpoint(folder, "best", monitor=monitor, mode=mode, enable_version_counter=False)
-        callbacks += [EarlyStopping(monitor, mode=mode, patience=stage.patience), best]
-    if stage.stop_below is not None:
-        callbacks.append(
-            LowEnough("val/loss", stopping_threshold=stage.stop_below, patience=stage.epochs, check_finite=False)
-        )
-    if stage.ema is not None:
-        callbacks.append(Average(stage.ema))
-    # After all others have settled what they keep.
-    callbacks.append(
-        Resumable(
-            name,
-            folder / "last.ckpt",
-            every=stage.checkpoint_every,
-            every_steps=stage.checkpoint_every_steps,
-            every_minutes=stage.checkpoint_every_minutes,
-            request=request,
-        )
-    )
-    trainer = _trainer(
-        place,
-        callbacks=callbacks,
-        logger=list(loggers),
-        progress=progress,
-        max_epochs=stage.epochs,
-        limit_val_batches=0 if data.splits.validation is None else 1.0,
-        gradient_clip_val=stage.gradient_clip,
-        log_every_n_steps=min(LOG_EVERY, len(data.splits.train) // data.batch_size or 1),
-        default_root_dir=folder,
-        enable_checkpointing=best is not None,  # else Lightning adds a ModelCheckpoint of its own
-    )
-    trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
-    if best is not None and best.best_model_path:
-        task.load_state_dict(pickled.load(best.best_model_path)["state_dict"])
-        task.teardown("fit")  # once more, of these weights
-        Path(best.best_model_path).unlink()
+
+    folder: Path
+    loggers: Sequence[Logger]
+    trainer_kwargs: dict[str, Any]
+    progress: bool = True
 
 
-def measure(task: Task, data: DataModule, *, place: dict[str, Any]) -> dict[str, float]:
-    """The metrics on the validation and the test part, as far as there are such parts."""
+@dataclass(frozen=True)
+class Fit:
+    """One task, trained on one set of data.
+
+    Attributes:
+        name: kept in its checkpoints.
+        task: what to train.
+        data: on what.
+        stage: for how long, and when to stop or save.
+        session: what all fits of the run share.
+        resume: a ``last.ckpt`` of this fit to resume from, or None.
+    """
+
+    name: str
+    task: Task
+    data: DataModule
+    stage: StagePlan
+    session: Session
+    resume: Path | None = None
+
+    def train(self, stop: StopRequest | None = None) -> None:
+        """Train for the stage's epochs; the task then has the last weights, their average, or the best ones.
+
+        Raises:
+            Stopped: ``stop`` was requested; ``last.ckpt`` is written before.
+            ValueError: the loss, a gradient or a weight became NaN or Inf.
+        """
+        stage = self.stage
+
+        # `best` keeps the weights of the best epoch, if the stage has patience.
+        callbacks: list[Callback] = [StopOnNonFinite()]
+        best = None
+        if stage.patience is not None:
+            monitor, mode = self.task.monitor, self.task.mode
+            best = ModelCheckpoint(
+                self.session.folder, "best", monitor=monitor, mode=mode, enable_version_counter=False
+            )
+            callbacks += [EarlyStopping(monitor, mode=mode, patience=stage.patience), best]
+        # A low loss, and the average of the weights.
+        if stage.stop_below is not None:
+            callbacks.append(StopBelow(stage.stop_below, epochs=stage.epochs))
+        if stage.ema is not None:
+            callbacks.append(EMA(stage.ema))
+        # The last one saves, after all others have updated what they save.
+        callbacks.append(self._save_for_resume(stop or StopRequest()))
+
+        # Without a validation split there is no validation, and a short epoch still has one row of metrics.csv.
+        trainer = _trainer(
+            self.session.trainer_kwargs,
+            callbacks=callbacks,
+            progress=self.session.progress,
+            logger=list(self.session.loggers),
+            max_epochs=stage.epochs,
+            limit_val_batches=0 if self.data.splits.validation is None else 1.0,
+            gradient_clip_val=stage.gradient_clip,
+            log_every_n_steps=min(LOG_EVERY, len(self.data.splits.train) // self.data.batch_size or 1),
+            default_root_dir=self.session.folder,
+            enable_checkpointing=best is not None,  # else Lightning adds a ModelCheckpoint of its own
+        )
+        trainer.fit(self.task, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
+
+        # Go back to the best epoch. `teardown` runs once more, since it may derive weights from others.
+        if best is not None and best.best_model_path:
+            self.task.load_state_dict(safe_pickle.load(best.best_model_path)["state_dict"])
+            self.task.teardown("fit")
+            Path(best.best_model_path).unlink()
+
+    def _save_for_resume(self, stop: StopRequest) -> SaveForResume:
+        return SaveForResume(
+            self.name,
+            self.session.folder / "last.ckpt",
+            every=self.stage.checkpoint_every,
+            every_steps=self.stage.checkpoint_every_steps,
+            every_minutes=self.stage.checkpoint_every_minutes,
+            stop=stop,
+        )
+
+
+def measure(task: Task, data: DataModule, *, trainer_kwargs: dict[str, Any]) -> dict[str, float]:
+    """The metrics on the validation and on the test split, where there is one."""
+    # Lightning returns one dictionary per loader, and there is one.
     metrics: dict[str, float] = {}
-    trainer = _trainer(place, callbacks=[], logger=False, progress=False, enable_checkpointing=False)
+    trainer = _trainer(trainer_kwargs, callbacks=[], progress=False, logger=False, enable_checkpointing=False)
     if data.splits.validation is not None:
         metrics |= trainer.validate(task, datamodule=data, verbose=False)[0]
     if data.splits.test is not None:
@@ -113,25 +150,22 @@ def measure(task: Task, data: DataModule, *, place: dict[str, Any]) -> dict[str,
     return metrics
 
 
-def _trainer(place: dict[str, Any], *, callbacks: list[Callback], progress: bool, **options: Any) -> Trainer:
+def _trainer(trainer_kwargs: dict[str, Any], *, callbacks: list[Callback], progress: bool, **options: Any) -> Trainer:
+    """A Trainer with the zoo's checkpoint format, and without the messages and extras that no command needs."""
+    # Lightning's info messages and its warnings about deliberate choices are silenced.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for meant in (
-        "does not have many workers",
-        "LeafSpec",
-        "Checkpoint directory",
-        "smaller than the logging interval",
-        "your dataloader is not resumable",  # ours leaves out what was seen
-    ):
-        warnings.filterwarnings("ignore", f".*{meant}.*")
+    for text in EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", f".*{text}.*")
+    # The bar, if any, comes last.
     if progress:
         callbacks.append(Bar())
     return Trainer(
-        **place,
+        **trainer_kwargs,
         **options,
         callbacks=callbacks,
         plugins=[AtomicIO()],
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # our samplers know their share already, and pad nothing
+        use_distributed_sampler=False,  # our samplers already give each process its share, without padding
     )

@@ -1,0 +1,138 @@
+"""What a run folder holds, apart from ``metrics.csv`` and ``checkpoints/``: everything that `Run` writes, in one place.
+
+First ``config.yaml`` and ``preprocess.json``; after a stage without labels the plots of `zoo.plots.stage_plots`; in the
+end ``model.safetensors``, ``curves.png``, for classes ``confusion.png``, and last of all ``metrics.json``.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from rich.table import Table
+
+from zoo.checkpoints import checkpoint as checkpoints
+from zoo.checkpoints import files
+from zoo.checkpoints.checkpoint import CheckpointInfo
+from zoo.plots import curves, stage_plots
+from zoo.tasks import Classification
+from zoo.tasks.task import Task
+from zoo.training.csv_logger import CSVLogger
+from zoo.training.plan import HasLabelUnits, Plan, StagePlan
+
+
+@rank_zero_only
+def begin(plan: Plan, folder: Path, command: str) -> None:
+    """Write the first files of a run folder.
+
+    Raises:
+        FileExistsError: it holds a run already.
+    """
+    config = folder / "config.yaml"
+    if config.exists():
+        raise FileExistsError(
+            f"{folder} holds a run already: continue it with resume={folder}, or set another hydra.run.dir="
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    config.write_text(f"# {command}\n{plan.config_yaml}")
+    (folder / "preprocess.json").write_text(json.dumps(plan.preprocess.to_dict()) + "\n")
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a finished run."""
+    return (folder / "config.yaml").is_file() and (folder / "metrics.json").is_file()
+
+
+def finished_metrics(folder: Path) -> dict[str, float]:
+    """The metrics of a finished run."""
+    metrics: dict[str, float] = json.loads((folder / "metrics.json").read_text())
+    return metrics
+
+
+@rank_zero_only
+def announce(lines: Iterable[str]) -> None:
+    """Print what a user should know, one line each."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for line in lines:
+        console.print(line)
+
+
+@rank_zero_only
+def draw_stage(plan: Plan, stage: StagePlan, folder: Path) -> None:
+    """Plot what a stage without labels has trained: filters, reconstructions, latent codes and samples."""
+    stage_plots.draw(plan.net, plan.splits, plan.preprocess, folder, prefix=stage.name, latent_map=plan.latent_map)
+
+
+def description(plan: Plan, command: str, metrics: dict[str, float]) -> CheckpointInfo:
+    """What a checkpoint says of itself."""
+    # Without labels a net has no classes, unless they are units of the net.
+    last = plan.stages[-1]
+    knows_classes = last.needs_labels or (isinstance(plan.net, HasLabelUnits) and bool(plan.net.label_units))
+    classes = list(plan.splits.classes) if knows_classes else []
+    return CheckpointInfo(
+        name=plan.model,
+        net=plan.net_config,
+        task=dict(last.task),
+        preprocess=plan.preprocess.to_dict(),
+        classes=classes,
+        metrics=metrics,
+        num_params=sum(parameter.numel() for parameter in plan.net.parameters()),
+        command=command,
+        dataset=plan.dataset,
+        dataset_config=plan.dataset_config,
+        license=plan.license,
+        **checkpoints.provenance(),
+    )
+
+
+@rank_zero_only
+def finish(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: CSVLogger) -> None:
+    """Write the results, and print the metrics."""
+    # The weights and the plots.
+    checkpoints.save(plan.net, folder / "model.safetensors", about)
+    curves.curves(_panels(plan, logger), folder / "curves.png")
+    if isinstance(task, Classification) and task.confusion:
+        curves.confusion(task.confusion, about.classes, folder / "confusion.png")
+
+    # Last the metrics: a run that has them is finished.
+    with files.replacing(folder / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(about.metrics, indent=2) + "\n")
+    _print_metrics(about, folder)
+
+
+def _panels(plan: Plan, logger: CSVLogger) -> dict[str, dict[str, Any]]:
+    """The panels of ``curves.png``: title -> name of a line -> its steps and values."""
+    # One panel for the losses, and one for each other metric by which a stage compares its epochs.
+    panels: dict[str, tuple[str, ...]] = {"loss": ("train/loss", "val/loss")}
+    for stage in plan.stages:
+        if stage.monitor != "val/loss":
+            panels[stage.monitor] = (stage.monitor,)
+
+    # One line for each metric of each fit. A single fit, "fit", needs no name in the legend.
+    lines: dict[str, dict[str, Any]] = {}
+    for title, names in panels.items():
+        lines[title] = {}
+        for name in names:
+            for fit, series in logger.series(name).items():
+                lines[title][name if fit == "fit" else f"{fit} {name}"] = series
+
+    # Without a validation split, some panels have no lines.
+    logged = {title: found for title, found in lines.items() if found}
+    return logged or lines
+
+
+def _print_metrics(about: CheckpointInfo, folder: Path) -> None:
+    title = f"{about.name} on {about.dataset}: {about.num_params:,} parameters"
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in sorted(about.metrics.items()):
+        table.add_row(name, str(value) if isinstance(value, int) else f"{value:.4f}")
+    console = Console()
+    console.print(table)
+    # The folder is shown as the user would type it.
+    here = Path.cwd()
+    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    console.print(f"run folder: {shown}", soft_wrap=True, highlight=False)
