@@ -13,6 +13,8 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+__all__ = ["constant", "cosine", "one_cycle", "plateau"]  # what a config may name
+
 Course = Callable[[Optimizer, int], dict[str, Any]]
 
 
