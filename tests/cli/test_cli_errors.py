@@ -328,7 +328,7 @@ CASES = {
     ),
     "weights of a net that torchvision has not": Case(ONE + "weights=DEFAULT", ("weights=DEFAULT", "a run folder")),
     "weights not there": Case(ONE + "weights=gone.pth", ("weights=gone.pth", "no such file")),
-    "weights_head": Case(ONE + "weights_head=old", ("weights_head=old", "fresh or load")),
+    "weights_head": Case(ONE + "weights_head=old", ("weights_head=old", "reset or keep")),
     "architecture": Case(
         QUIET + "model=torchvision model.net.architecture=resnet19 dataset=digits",
         ("architecture=resnet19", "resnet18"),

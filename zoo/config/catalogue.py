@@ -43,21 +43,21 @@ def model_config(name: str) -> dict[str, Any]:
 
 
 def index() -> dict[str, dict[str, Any]]:
-    """For each checkpoint: ``file`` (beside the index), ``sha256``, ``size``, ``model``, ``metric``, and more.
+    """For each checkpoint: ``file`` (in the same folder), ``sha256``, ``size``, ``model``, ``metric``, and more.
 
     Raises:
-        ValueError: the index is damaged; the message names it, and the entry.
+        ValueError: the index is corrupt; the message names its file, and the entry.
     """
     path = CHECKPOINTS / "index.yaml"
     entries = (_read(path) or {}) if path.is_file() else {}
     if not isinstance(entries, dict):
-        raise ValueError(f"{path}: damaged, names of checkpoints are expected")
+        raise ValueError(f"{path}: corrupt index: it must map names of checkpoints to their entries")
     for name, entry in entries.items():
         for key, kind in {"file": str, "sha256": str, "size": int, "model": str, "metric": dict}.items():
             if not isinstance(name, str) or not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
-                raise ValueError(f"{path}: damaged, {name} has no {key}, or a wrong one")
+                raise ValueError(f"{path}: corrupt index: {name}.{key} is missing or not of type {kind.__name__}")
         if Path(entry["file"]).name != entry["file"] or "\0" in entry["file"]:
-            raise ValueError(f"{path}: damaged, {name} is in {entry['file']!r}, which is not beside it")
+            raise ValueError(f"{path}: corrupt index: {name}.file must be a file name in the checkpoints folder")
     return entries
 
 

@@ -80,7 +80,7 @@ class Train:
     accelerator: Accelerator = field(default_factory=Accelerator)
     logger: dict[str, Any] | None = None
     weights: str | None = None
-    weights_head: str = "fresh"
+    weights_head: str = "reset"
     seed: int = 1
     epochs: int | None = None
     batch_size: int | None = None
