@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from zoo.checkpoints import safe_pickle
+from zoo.checkpoints.safe_pickle import load as load_pickle
 from zoo.checkpoints.torchvision_files import FromTorchvision
 from zoo.data.splits import shape_text
 from zoo.protocols import HEADS
@@ -37,7 +37,7 @@ def read(path: Path) -> dict[str, Tensor]:
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise ValueError(f"{path}: damaged or cut short ({reason})") from error
     else:
-        content = safe_pickle.load(path)
+        content = load_pickle(path)
 
     # Training scripts save more than the tensors: look for them under the usual names, level by level.
     while isinstance(content, Mapping):
