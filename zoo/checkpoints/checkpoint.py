@@ -135,6 +135,7 @@ def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
             raise FileNotFoundError(f"{path} is missing; fetch it from {entry.get('url', 'the source repository')}")
         return path, entry["sha256"]
 
+    # A file, or the folder of a run that holds one.
     path = Path(checkpoint)
     if path.is_dir():
         path = path / "model.safetensors"
@@ -148,6 +149,7 @@ def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
 
 def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     """The SHA-256 of a description and of all tensors: name, type, shape and bytes of each."""
+    # Sorted: the digest must not depend on the order of the tensors.
     summed = hashlib.sha256(text.encode())
     for name, value in sorted(tensors.items()):
         summed.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -186,6 +188,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _read_header(metadata: Mapping[str, str] | None, path: Path) -> _Header:
     """The header of either format; ValueError where it is none."""
+    # Files of other projects have other entries, or none.
     if not metadata or "zoo" not in metadata:
         raise ValueError(f"{path}: a safetensors file, but not a checkpoint of this zoo (no description in its header)")
     try:

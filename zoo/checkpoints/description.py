@@ -64,6 +64,7 @@ def to_stored(info: CheckpointInfo) -> dict[str, Any]:
     Raises:
         ValueError: a ``_target_`` that is not a model, task, dataset or augmentation of the zoo.
     """
+    # A dataset names up to two things to build; its other keys are stored as they are.
     dataset = dict(info.dataset_config)
     for key, kind in _nodes_of(dataset).items():
         dataset[key] = _with_class(dataset[key], kind)
@@ -81,11 +82,12 @@ def from_stored(stored: Mapping[str, Any]) -> CheckpointInfo:
     Raises:
         ValueError, TypeError: a key that is missing or unknown, or a node without a class name.
     """
+    # The net and the task are one node each.
     values = dict(stored)
     values["net"] = _with_target(values.get("net"), "model")
     values["task"] = _with_target(values.get("task"), "task")
 
-    # A dataset names up to two things to build: where it comes from, and how it is augmented.
+    # So are the source and the augmentation of the dataset, where it has them.
     dataset = _as_node(values.get("dataset_config", {}), "dataset_config")
     for key, kind in _nodes_of(dataset).items():
         dataset[key] = _with_target(dataset[key], kind)
@@ -95,6 +97,7 @@ def from_stored(stored: Mapping[str, Any]) -> CheckpointInfo:
 
 def _nodes_of(dataset: Mapping[str, Any]) -> dict[str, Kind]:
     """The keys of a dataset config that hold something to build, and its kind."""
+    # The key happens to be the name of the kind.
     kinds: dict[str, Kind] = {"source": "source", "augment": "augment"}
     return {key: kind for key, kind in kinds.items() if dataset.get(key)}
 
@@ -112,6 +115,7 @@ def _with_target(stored: Any, kind: Kind) -> dict[str, Any]:
     node = _as_node(stored, kind)
     if not node:
         return {}
+    # An import path in a file could name anything; a class name cannot leave the zoo.
     if "_target_" in node:
         raise ValueError(f"a {kind} is stored by its class, not by a _target_")
     return {"_target_": target_of(node.pop("class", None), kind), **node}

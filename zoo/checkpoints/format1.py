@@ -42,6 +42,7 @@ def _dataset(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config of a dataset: its own keys, its source and its augmentation."""
     from zoo.config.schemas import Dataset  # imports hydra, which loading a net does without
 
+    # The keys of the dataset itself, then the two nodes in it.
     dataset = _renamed(config, {entry.name for entry in fields(Dataset)})
     if dataset.get("source"):
         source = dict(dataset["source"])
@@ -54,6 +55,7 @@ def _dataset(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _moved(target: Any) -> Any:
     """``zoo.data.digits.load`` is now ``zoo.data.sources.digits.load``; every other target stays."""
+    # What every source was called before zoo/data/sources was there.
     old_homes = {f"zoo.data.{name}.load": target_of(name, "source") for name in source_names()}
     return old_homes.get(str(target), target)
 
@@ -63,6 +65,7 @@ def _converted(node: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     # The task of a net that nothing trained is an empty node.
     if not node:
         return {}
+    # The arguments of the class, without its own name.
     old = {key: value for key, value in node.items() if key != "_target_"}
     stored = {"class": class_name(node.get("_target_"), kind)}
     return {**stored, **_renamed(old, _arguments(stored, kind))}
@@ -82,6 +85,7 @@ def _renamed(values: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any
     """
     renamed = {}
     for key, value in values.items():
+        # Values that are words may have been renamed with their key.
         new_key = KEYS.get(key, key)
         if key not in taken and new_key in taken:
             renamed[new_key] = VALUES.get(new_key, {}).get(value, value) if isinstance(value, str) else value

@@ -52,6 +52,7 @@ def _preprocess(config: Any) -> Preprocess | None:
     described = config.get("pretrained_cfg") if isinstance(config, Mapping) else None
     if not described or not {"mean", "std", "input_size"} <= described.keys():
         return None
+    # timm gives the fraction that the crop keeps, a `Preprocess` the side before the crop.
     shape = tuple(described["input_size"])  # channels, height, width
     shorter_side = min(shape[1:])
     return Preprocess(

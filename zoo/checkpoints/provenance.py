@@ -16,6 +16,7 @@ def provenance() -> dict[str, Any]:
     import lightning
     import torchvision
 
+    # Lightning and torchvision compute, too: a result may depend on their versions.
     versions = {"zoo": __version__, "torch": str(torch.__version__)}
     versions |= {module.__name__: module.__version__ for module in (torchvision, lightning)}
     return {"commit": _commit(), "versions": versions, "hardware": _hardware()}
@@ -23,6 +24,7 @@ def provenance() -> dict[str, Any]:
 
 def _commit() -> str:
     """The commit of the checkout; empty in an installed package."""
+    # The checkpoints of a checkout are in its root; those of an installed package are in the package.
     root = catalogue.CHECKPOINTS.parent
     if not (root / ".git").exists():
         return ""
@@ -32,6 +34,7 @@ def _commit() -> str:
 
 def _hardware() -> str:
     """Name of the GPU, or number of threads and name of the processor."""
+    # A run on a GPU; its time says little of the processor beside it.
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     threads = torch.get_num_threads()

@@ -62,6 +62,7 @@ def file_name(entry: Any) -> str:
 def preset(entry: Any) -> Preprocess:
     """torchvision's evaluation transform as a `Preprocess`."""
     transform = entry.transforms()
+    # Both sizes are lists of one number, for square crops.
     (crop,) = transform.crop_size
     (side,) = transform.resize_size
     return Preprocess(
@@ -78,6 +79,7 @@ def usual_preset(net: object) -> Preprocess | None:
 
     Whoever trained torchvision's architectures elsewhere nearly always used its normalization and its crop.
     """
+    # The official crop, with the usual margin around it.
     known = entries(net)
     if not known:
         return None
@@ -92,11 +94,13 @@ def fetch(url: str) -> Path:
         FileNotFoundError: no network; the message says what to put where.
         ValueError: what was downloaded is not the official file.
     """
+    # The folder in which torch.hub keeps what it downloads, so that nothing is downloaded twice.
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / url.rpartition("/")[2]
     if path.is_file():
         return path
 
+    # Download; the digits in the name of the file are compared before it is kept.
     folder.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=_expected(path), progress=False)
@@ -114,6 +118,7 @@ def fetch(url: str) -> Path:
 
 def verify(path: Path) -> None:
     """Raise ValueError if a file does not have the SHA-256 of the official file of its name."""
+    # Read in chunks of a MiB: such files may be large.
     summed = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(2**20):

@@ -29,6 +29,7 @@ def card(name: str, entry: Mapping[str, Any]) -> str:
         name: of the checkpoint.
         entry: its entry in the index, with a claim.
     """
+    # Three sources: the header of the file, the YAML of the model, the claim of the recipe.
     about = info(name)
     model = catalogue.model_config(about.name)["about"]
     claim = claims.parse(entry["claim"])
@@ -49,6 +50,7 @@ def card(name: str, entry: Mapping[str, Any]) -> str:
 
 def _numbers(claim: Claim, entry: Mapping[str, Any]) -> str:
     """The table of ours, this file's and the published number."""
+    # All seeds are told, so that nobody has to believe that the best was not picked.
     seeds = zip(entry["seeds"], entry["values"], strict=True)
     each = ", ".join(f"seed {seed}: {claim.text(value)}" for seed, value in seeds)
     published = claim.published_text()
@@ -100,6 +102,7 @@ def _deviations(deviations: list[str]) -> str:
 
 def _data(about: CheckpointInfo) -> str:
     """The dataset, its license, and how an image becomes an input."""
+    # Mean and standard deviation are told only where they change something.
     preprocess = about.transforms()
     scaling = f"divided by {preprocess.scale:g}"
     if set(preprocess.mean) != {0.0} or set(preprocess.std) != {1.0}:

@@ -80,6 +80,7 @@ class Published:
     status: str
 
     def __post_init__(self) -> None:
+        # YAML reads a word as a string: "none found" must not pass for a number.
         _check_number("claim.published.value", self.value)
         if not isinstance(self.source, str) or not self.source.strip():
             raise ValueError("claim.published.source must say who published the number and where")
@@ -133,6 +134,7 @@ class Claim:
             ValueError: a metric is missing.
         """
         kind = METRICS[self.metric]
+        # Name the metric that is missing: it says which command would measure it.
         missing = [name for name in kind.metrics if name not in metrics]
         if missing:
             raise ValueError(f"{self.metric} needs the metric {missing[0]}, which the run does not have")
@@ -154,6 +156,7 @@ class Claim:
 
     def reaches(self, values: Sequence[float], bound: float) -> bool:
         """Whether the mean, rounded as it is printed, is as good as ``bound``."""
+        # Compare what a reader sees: 0.603 is printed as 0.60 and reaches 0.60.
         ours = float(self.text(mean(values)))
         return ours <= bound if METRICS[self.metric].less_is_better else ours >= bound
 
@@ -164,6 +167,7 @@ def parse(values: Any) -> Claim:
     Raises:
         ValueError: an unknown or missing key, or a wrong value; the message begins with the key.
     """
+    # Check the claim from the outside in, so that a message names the outermost key that is wrong.
     known = _checked_keys(values, Claim, "claim")
     if known["published"] is not None:
         published = _checked_keys(known["published"], Published, "claim.published")
@@ -181,6 +185,7 @@ def _checked_keys(values: Any, kind: type[Claim] | type[Published], where: str) 
     """The mapping itself, with every required key of the dataclass and none that it does not have."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} must be a mapping, got {values!r}")
+    # Every key must be a field of the dataclass, and every field without a default must be there.
     known = {entry.name: entry for entry in fields(kind)}
     for key in values:
         if key not in known:
@@ -192,5 +197,6 @@ def _checked_keys(values: Any, kind: type[Claim] | type[Published], where: str) 
 
 
 def _check_number(key: str, value: object) -> None:
+    # In Python, True is an int.
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{key}={value!r} must be a number")

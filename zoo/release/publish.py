@@ -120,6 +120,7 @@ def write_index(entries: Mapping[str, Any]) -> None:
 
 def compare(name: str, sweep: Path) -> Path:
     """Keep the rows of a sweep's ``paired.csv`` that are about the headline metrics. Returns the file."""
+    # The sweep has a row for every metric; the table shows only the headlines.
     with (sweep / "paired.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] in HEADLINES]
     target = catalogue.CHECKPOINTS / f"{name}.csv"
@@ -132,6 +133,7 @@ def compare(name: str, sweep: Path) -> Path:
 
 def _runs(sweep: Path) -> tuple[dict[int, Path], dict[str, Any]]:
     """The finished runs of a sweep by seed, and the config of the first seed; all are of one recipe."""
+    # A run is finished once it has its metrics.
     folders: dict[int, Path] = {}
     configs: dict[int, dict[str, Any]] = {}
     for path in sorted(sweep.glob("*/metrics.json")):
@@ -152,6 +154,7 @@ def _runs(sweep: Path) -> tuple[dict[int, Path], dict[str, Any]]:
 
 def _claim(name: str, run: Path, config: Mapping[str, Any]) -> tuple[dict[str, Any], Claim]:
     """The claim of a recipe as the YAML words it now, or else as the run has it: plain values, and parsed."""
+    # Sources and words may have been corrected since the runs.
     recipe = catalogue.CONF / "experiment" / f"{name}.yaml"
     if recipe.is_file():
         config = yaml.safe_load(recipe.read_text())
@@ -164,6 +167,7 @@ def _claim(name: str, run: Path, config: Mapping[str, Any]) -> tuple[dict[str, A
 def _halved(run: Path, folder: Path, claim: Claim) -> tuple[Path, dict[str, float]]:
     """A copy of a run's checkpoint in half precision, and its metrics as they are measured on that copy."""
     path = folder / "model.safetensors"
+    # Measure the rounded weights, which are those that users get.
     net, about = checkpoints.open_checkpoint(run)
     checkpoints.save(net, path, about, half_precision=True)
     measured = _evaluated(path, folder / "evaluation.json", claim.evaluate)
@@ -185,6 +189,7 @@ def _metrics(run: Path, arguments: Sequence[str]) -> Mapping[str, float]:
 def _evaluated(checkpoint: Path, output: Path, arguments: Sequence[str]) -> dict[str, float]:
     """What ``zoo evaluate`` measures. It is kept in ``output``, and not measured again where that exists."""
     if not output.is_file():
+        # A process of its own, as a user would run it.
         command = [sys.executable, "-m", "zoo.cli.evaluate", f"checkpoint={checkpoint}", f"output={output}", *arguments]
         if subprocess.run(command, check=False).returncode:
             raise SystemExit(f"{checkpoint}: zoo evaluate failed, see above; nothing was published")

@@ -76,6 +76,7 @@ def summary(entries: Mapping[str, Mapping[str, Any]]) -> str:
     for name, entry in entries.items():
         cells = _cells(name, entry)
         claim = claims.parse(entry["claim"])
+        # The README has no column for goals, but says where one was missed.
         if not claim.reaches(entry["values"], claim.goal):
             cells["ours"] += " (goal missed)"
         rows.append({column: cells[column] for column in IN_BRIEF})
@@ -84,6 +85,7 @@ def summary(entries: Mapping[str, Mapping[str, Any]]) -> str:
 
 def comparison(path: Path) -> str:
     """A section of RESULTS.md: the paired comparison of the recipe that the file is named for."""
+    # The claim of the recipe, and the rows that its sweep left.
     recipe = catalogue.CONF / "experiment" / f"{path.stem}.yaml"
     claim = claims.parse(yaml.safe_load(recipe.read_text())["claim"])
     with path.open(newline="") as file:
@@ -112,6 +114,7 @@ def _verdicts(claim: Claim, row: Mapping[str, str], setting: str) -> str:
     """Whether the first row of a comparison reaches the goal, and the gain that is to be reached."""
     if claim.gain is None:
         return ""
+    # The goal is on the first setting, the gain on the difference to the second.
     reached = _verdict(row[setting], claim.goal)
     gained = _verdict(row["difference"], claim.gain)
     return f" Goals of the first row: {claim.goal:g} ({reached}), and {claim.gain:g} points more ({gained})."
@@ -168,6 +171,7 @@ def _row(cells: Iterable[str]) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the documents, or with --check exit with 1 if one of them is out of date."""
+    # Only what has changed is written.
     found = documents()
     stale = [path for path, text in found.items() if not path.is_file() or path.read_text() != text]
     if "--check" in arguments:
