@@ -1,6 +1,7 @@
 """Helpers that several test files share."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from zoo.config import schemas
 from zoo.data.sources import image_folder
@@ -160,3 +162,14 @@ def no_plots(monkeypatch) -> None:
     """Draw nothing: plots are tested by themselves, and slow."""
     for name in ("curves.curves", "curves.confusion", "stage_plots.draw"):
         monkeypatch.setattr(f"zoo.plots.{name}", lambda *args, **options: None)
+
+
+def write_format1(path: Path, tensors: dict[str, Tensor], description: dict[str, Any]) -> Path:
+    """A checkpoint of format 1: three entries in its header, the digest of the description's text and the tensors."""
+    text = json.dumps(description, sort_keys=True)
+    digest = hashlib.sha256(text.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    save_file(tensors, path, {"format": "1", "zoo": text, "sha256": digest.hexdigest()})
+    return path

@@ -1,5 +1,6 @@
 """The wheel and the source distribution hold all that a command needs, away from the repository."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 
 
@@ -23,9 +23,26 @@ def built(tmp_path_factory) -> Path:
     return folder
 
 
+def test_nothing_in_the_wheel_imports_what_is_not():
+    """``zoo/release`` is left out, so nothing else may need it; not even a test of imports would notice otherwise."""
+    for path in (ROOT / "zoo").rglob("*.py"):
+        if path.parent.name != "release":
+            names = {ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if _is_import(node)}
+            assert not [name for name in names if "zoo.release" in name or "zoo import release" in name], path
+
+
+def _is_import(node: ast.AST) -> bool:
+    return isinstance(node, (ast.Import, ast.ImportFrom))
+
+
+@pytest.mark.slow
 def test_a_wheel_works_from_an_empty_folder(built, tmp_path):
     (wheel,) = built.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(tmp_path / "site")
+        names = file.namelist()
+    assert "zoo/checkpoints/checkpoint.py" in names
+    assert not [name for name in names if name.startswith("zoo/release")], "maintainers' tools are for a checkout"
     (tmp_path / "empty").mkdir()
     code = (
         "import zoo; print(zoo.__file__);"
@@ -45,6 +62,7 @@ def test_a_wheel_works_from_an_empty_folder(built, tmp_path):
     assert not list((tmp_path / "empty").iterdir())
 
 
+@pytest.mark.slow
 def test_the_source_distribution_has_the_tests_and_no_more_than_it_should(built):
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as file:

@@ -1,8 +1,8 @@
 """A reference zoo of the classic deep-learning models in PyTorch.
 
-    net = zoo.create("lenet5", num_classes=10)      # fresh weights
-    net = zoo.load("runs/…/model.safetensors")      # trained ones, in eval mode
-    splits = zoo.dataset("digits")                  # as tensors, cut as `zoo train` cuts them
+    net = zoo.create("lenet5", num_classes=10)      # random weights
+    net = zoo.load("lenet5-mnist")                  # trained ones, in eval mode; also a file or a run folder
+    splits = zoo.dataset("digits")                  # tensors, cut into splits as `zoo train` cuts them
     from zoo.models import MLP, LeNet5, InceptionBlock
 
 Nothing is imported until it is asked for.
@@ -13,34 +13,54 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo import models as models
+    from zoo import tasks as tasks
+    from zoo.analysis import likelihood as likelihood
     from zoo.api import create as create
     from zoo.api import dataset as dataset
-    from zoo.checkpoints.checkpoint import CheckpointInfo as CheckpointInfo
-    from zoo.checkpoints.checkpoint import info as info
-    from zoo.checkpoints.checkpoint import load as load
-    from zoo.config.catalogue import list_checkpoints as list_checkpoints
-    from zoo.config.catalogue import list_models as list_models
+    from zoo.api import info as info
+    from zoo.api import list_checkpoints as list_checkpoints
+    from zoo.api import list_models as list_models
+    from zoo.api import load as load
+    from zoo.checkpoints.description import CheckpointInfo as CheckpointInfo
 
 __version__ = "0.2.0"
 
-_HOME = {
-    "list_models": "zoo.config.catalogue",
-    "list_checkpoints": "zoo.config.catalogue",
+# Where a name is defined, and the modules that are handed out whole.
+_HOMES = {
+    "list_models": "zoo.api",
+    "list_checkpoints": "zoo.api",
     "create": "zoo.api",
+    "load": "zoo.api",
+    "info": "zoo.api",
     "dataset": "zoo.api",
-    "load": "zoo.checkpoints.checkpoint",
-    "info": "zoo.checkpoints.checkpoint",
-    "CheckpointInfo": "zoo.checkpoints.checkpoint",
+    "CheckpointInfo": "zoo.checkpoints.description",
+}
+_MODULES = {
+    "models": "zoo.models",
+    "tasks": "zoo.tasks",
+    "likelihood": "zoo.analysis.likelihood",
 }
 
-__all__ = ["CheckpointInfo", "create", "dataset", "info", "list_checkpoints", "list_models", "load", "models"]
+__all__ = [
+    "CheckpointInfo",
+    "create",
+    "dataset",
+    "info",
+    "likelihood",
+    "list_checkpoints",
+    "list_models",
+    "load",
+    "models",
+    "tasks",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "models":
-        return import_module("zoo.models")
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+    """Import a public name when it is asked for (PEP 562)."""
+    if name in _MODULES:
+        return import_module(_MODULES[name])
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")
 
 

@@ -1,60 +1,128 @@
-"""What ``import zoo`` hands out: models, checkpoints and datasets by name."""
+"""What ``import zoo`` hands out: models, checkpoints and datasets by name.
 
-from typing import Any
+Only the catalogue is imported with this module. Everything else is imported by the function that needs it, so that
+`list_models` does not wait for torch, and `create` not for Hydra.
+"""
 
-from omegaconf.errors import OmegaConfBaseException
+from __future__ import annotations
 
-from zoo.config.build import build
-from zoo.config.catalogue import CONF, model_config, suggest
-from zoo.config.compose import compose
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from zoo.config import catalogue
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from zoo.checkpoints.description import CheckpointInfo
+    from zoo.data.splits import Splits
+    from zoo.protocols import Net
+
+    class NetModule(Net, nn.Module):
+        """For type checkers: a `torch.nn.Module` with the methods of `zoo.protocols.Net`."""
 
 
-def create(name: str, *, weights: str | None = None, **overrides: Any) -> Any:
-    """A model by name, with fresh weights or, but for its head, pretrained ones.
+def list_models(pattern: str = "*") -> list[str]:
+    """The names of the models, sorted: what `create` and ``model=`` take.
 
     Args:
-        name: one of `zoo.list_models`.
+        pattern: a shell pattern, such as ``lenet*``; "*" matches all.
+    """
+    return [name for name in catalogue.list_models() if fnmatchcase(name, pattern)]
+
+
+def list_checkpoints() -> list[str]:
+    """The names of the checkpoints in the index, sorted: what `load` and ``checkpoint=`` take."""
+    return catalogue.list_checkpoints()
+
+
+def create(name: str, *, weights: str | None = None, **overrides: Any) -> NetModule:
+    """A model by name, with random weights or, except for its head, with pretrained ones.
+
+    Args:
+        name: one of `list_models`.
         weights: None, or what `zoo.checkpoints.pretrained.load` takes, such as IMAGENET1K_V1.
-        overrides: arguments of its net, such as ``num_classes=10, in_shape=(1, 28, 28)``; what neither they nor the
-            model's YAML fix is the constructor's default.
+        overrides: arguments of its net, such as ``num_classes=10, in_shape=(1, 28, 28)``. Where neither these nor the
+            model's YAML set an argument, the constructor's default holds.
 
     Raises:
         ValueError: an unknown model, or an argument that the net does not take.
         FileNotFoundError, ValueError: as `zoo.checkpoints.pretrained.load`.
     """
-    node = model_config(name)["net"]
-    fixed = {key: value for key, value in node.items() if not str(value).startswith("${")}  # not the dataset's
-    net = build({**fixed, **overrides}, where=f"model {name}")
-    if weights is not None:
-        from zoo.checkpoints.pretrained import load  # which needs more than torch
+    from zoo.config.build import build
 
-        load(net, weights)
+    # The YAML takes some arguments from the dataset ("${dataset.shape}"); there is none here.
+    node = catalogue.model_config(name)["net"]
+    fixed = {key: value for key, value in node.items() if not str(value).startswith("${")}
+    net: NetModule = build({**fixed, **overrides}, where=f"model {name}")
+    if weights is not None:
+        from zoo.checkpoints import pretrained
+
+        pretrained.load(net, weights)
     return net
 
 
-def dataset(name: str, **overrides: Any) -> Any:
-    """The training, validation and test parts of a dataset, as `zoo train` cuts them.
+def load(checkpoint: str | Path) -> NetModule:
+    """The trained net of a checkpoint, in eval mode, on the CPU.
 
     Args:
-        name: of ``conf/dataset``, such as digits or mnist.
+        checkpoint: a name of `list_checkpoints`, a ``.safetensors`` file or a run folder.
+
+    Raises:
+        FileNotFoundError: no such name or file; the message lists similar names.
+        ValueError: not a checkpoint of the zoo, a damaged one, or one whose weights do not fit its net.
+    """
+    from zoo.checkpoints.checkpoint import open_checkpoint
+
+    net, _ = open_checkpoint(checkpoint)
+    return cast("NetModule", net)
+
+
+def info(checkpoint: str | Path) -> CheckpointInfo:
+    """What a checkpoint says of itself: model, preprocessing, classes, metrics, command and more.
+
+    Only the header of the file is read. Arguments and errors are those of `load`.
+    """
+    from zoo.checkpoints import checkpoint as checkpoints
+
+    return checkpoints.info(checkpoint)
+
+
+def dataset(name: str, **overrides: Any) -> Splits:
+    """The training, validation and test split of a dataset, cut as `zoo train` cuts it.
+
+    Args:
+        name: one of ``conf/dataset``, such as digits or mnist.
         overrides: its other keys, such as ``validation=10000, root="data"``.
 
     Returns:
         A `zoo.data.splits.Splits`: ``.train``, ``.validation``, ``.test`` with raw ``.x`` and ``.y``, and ``.classes``.
 
     Raises:
-        ValueError: an unknown dataset or key, or a value of another type.
+        ValueError: an unknown dataset or key, or a value of the wrong type.
         FileNotFoundError, ValueError: as its source.
     """
-    names = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
+    from omegaconf.errors import OmegaConfBaseException
+
+    from zoo.config.build import build
+    from zoo.config.compose import compose
+
+    # The names are those of the YAML files.
+    names = sorted(path.stem for path in (catalogue.CONF / "dataset").glob("*.yaml"))
     if name not in names:
-        raise ValueError(f"no dataset {name!r}; {suggest(name, names)}")
+        raise ValueError(f"no dataset {name!r}; {catalogue.suggest(name, names)}")
+
+    # Compose the dataset's config as the command line would, and set the given keys in it.
     node = compose("train", [f"dataset={name}"]).dataset
-    unknown = next((key for key in overrides if key not in node), None)
+    known = [str(key) for key in node]
+    unknown = next((key for key in overrides if key not in known), None)
     if unknown is not None:
-        raise ValueError(f"dataset {name} has no {unknown!r}; {suggest(unknown, [str(key) for key in node])}")
+        raise ValueError(f"dataset {name} has no {unknown!r}; {catalogue.suggest(unknown, known)}")
     try:
         node.update(overrides)
     except OmegaConfBaseException as error:
         raise ValueError(f"dataset {name}: {str(error).splitlines()[0]}") from error
-    return build(node.source, where=f"dataset {name}")
+
+    splits: Splits = build(node.source, where=f"dataset {name}")
+    return splits

@@ -21,6 +21,7 @@ from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.config import catalogue
 from zoo.data.preprocess import Preprocess
 from zoo.data.sources import digits
+from zoo.release import publish
 
 NET = {"_target_": "zoo.models.MLP", "in_shape": [4], "num_classes": 3, "hidden": [5]}
 INFO = CheckpointInfo(
@@ -52,14 +53,22 @@ def file(net, tmp_path) -> Path:
     return tmp_path / "model.safetensors"
 
 
-def rewritten(file: Path, **changes) -> Path:
-    """A checkpoint whose description is changed and signed anew, as a forger would."""
+def header_of(file: Path) -> dict:
     with safe_open(file, framework="pt") as opened:
-        described = json.loads(opened.metadata()["zoo"])
-    tensors, text = load_file(file), json.dumps({**described, **changes}, sort_keys=True)
-    signed = {"format": checkpoints.FORMAT, "zoo": text, "sha256": checkpoints._digest(text, tensors)}
-    save_file(tensors, file, signed)
+        return json.loads(opened.metadata()["zoo"])
+
+
+def signed(file: Path, tensors: dict[str, torch.Tensor], description) -> Path:
+    """A checkpoint with this description and a digest that fits it, as a forger would write it."""
+    digest = checkpoints.digest(json.dumps(description, sort_keys=True), tensors)
+    header = {"format": checkpoints.FORMAT, "description": description, "sha256": digest}
+    save_file(tensors, file, {"zoo": json.dumps(header, sort_keys=True)})
     return file
+
+
+def rewritten(file: Path, **changes) -> Path:
+    """A checkpoint whose description is changed and signed again, as a forger would."""
+    return signed(file, load_file(file), {**header_of(file)["description"], **changes})
 
 
 def test_a_loaded_net_gives_the_same_output_bit_for_bit_in_eval_mode(net, file):
@@ -68,6 +77,37 @@ def test_a_loaded_net_gives_the_same_output_bit_for_bit_in_eval_mode(net, file):
     assert not any(module.training for module in loaded.modules())
     assert torch.equal(loaded(x), net.eval()(x))
     assert all(torch.equal(loaded.state_dict()[name], value) for name, value in net.state_dict().items())
+
+
+def test_saving_again_gives_the_same_bytes(net, file, tmp_path):
+    whole = file.read_bytes()
+    for name in "abcdefgh":
+        checkpoints.save(net, tmp_path / name, INFO)
+        assert (tmp_path / name).read_bytes() == whole
+    again, about = checkpoints.open_checkpoint(file)
+    checkpoints.save(again, tmp_path / "again", about)
+    assert (tmp_path / "again").read_bytes() == whole
+
+
+def test_a_file_stores_class_names_and_no_import_path(net, tmp_path):
+    augment = {"_target_": "zoo.data.augment.Augment", "shift": 1}
+    source = {"_target_": "zoo.data.sources.digits.load", "test": "${..test}"}
+    about = dataclasses.replace(INFO, dataset_config={"name": "digits", "source": source, "augment": augment})
+    checkpoints.save(net, tmp_path / "model.safetensors", about)
+    stored = header_of(tmp_path / "model.safetensors")["description"]
+    assert stored["net"] == {"class": "MLP", "in_shape": [4], "num_classes": 3, "hidden": [5]}
+    assert stored["task"] == {"class": "Classification", "loss": "cross_entropy"}
+    assert stored["dataset_config"]["source"] == {"class": "digits", "test": "${..test}"}
+    assert stored["dataset_config"]["augment"] == {"class": "Augment", "shift": 1}
+    assert "zoo." not in json.dumps(stored)
+    assert checkpoints.info(tmp_path) == about
+
+
+@pytest.mark.parametrize("target", ["os.system", "zoo.models.mlp.MLP", "torch.nn.Linear", None])
+def test_a_net_that_is_not_of_the_zoo_is_not_saved(net, tmp_path, target):
+    with pytest.raises(ValueError, match="is not the _target_ of a model"):
+        checkpoints.save(net, tmp_path / "model.safetensors", dataclasses.replace(INFO, net={"_target_": target}))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(CheckpointInfo)])
@@ -99,8 +139,7 @@ def test_transforms_are_those_of_training(trained):
 def planted(monkeypatch, folder: Path, file: Path, sha256: str) -> None:
     index = {"tiny": {"file": file.name, "sha256": sha256, "size": 1, "model": "mlp", "metric": {"test/accuracy": 1.0}}}
     (folder / "index.yaml").write_text(yaml.safe_dump(index))
-    for module in (catalogue, checkpoints):
-        monkeypatch.setattr(module, "CHECKPOINTS", folder)
+    monkeypatch.setattr(catalogue, "CHECKPOINTS", folder)
 
 
 def test_a_net_is_loaded_by_folder_file_and_name(net, file, monkeypatch):
@@ -131,7 +170,7 @@ def test_every_flipped_bit_is_noticed(file):
     whole = file.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     chance = random.Random(0)
-    places = [*range(8), *chance.sample(range(8, header), 120), *chance.sample(range(header, len(whole)), 72)]
+    places = [*range(8), *chance.sample(range(8, header), 400), *chance.sample(range(header, len(whole)), 72)]
     for place in places:
         damaged = bytearray(whole)
         damaged[place] ^= 1 << chance.randrange(8)
@@ -181,25 +220,34 @@ def test_foreign_weights_are_refused(net, tmp_path):
 
 
 def test_another_format_is_refused_by_its_number(file):
-    with safe_open(file, framework="pt") as opened:
-        metadata = opened.metadata()
-    save_file(load_file(file), file, {**metadata, "format": "99"})
-    with pytest.raises(ValueError, match="format 99"):
-        checkpoints.load(file)
+    header = header_of(file)
+    for changed in ({**header, "format": 99}, {"format": 99, "text": "of another kind"}):
+        save_file(load_file(file), file, {"zoo": json.dumps(changed)})
+        with pytest.raises(ValueError, match=r"format 99, but this version of zoo reads formats 1 and 2"):
+            checkpoints.load(file)
 
 
 @pytest.mark.parametrize(
     "node",
     [
         {"_target_": "os.system", "command": "touch marker"},
-        {"_target_": "torch.load", "f": "marker"},
-        {"_target_": "builtins.open", "file": "marker", "mode": "w"},
-        {"_target_": "zoo.models.mlp.nn.Module"},
-        {"_target_": "zoo.data.sources.npz.load", "root": "marker"},
-        {"_target_": ["zoo.models.MLP"]},
+        {"_target_": "zoo.models.MLP", "in_shape": [4], "num_classes": 3, "hidden": [5]},  # a class alone is stored
+        {"class": "MLP", "_target_": "os.system", "command": "touch marker"},
+        {"class": "os.system", "command": "touch marker"},
+        {"class": "system", "command": "touch marker"},
+        {"class": "torch.load", "f": "marker"},
+        {"class": "mlp.nn.Module"},
+        {"class": "nn"},
+        {"class": "activation", "name": "relu"},
+        {"class": "npz", "root": "marker"},
+        {"class": "Classification"},
+        {"class": ["MLP"]},
+        {"class": None},
+        ["MLP"],
+        "MLP",
         {},
     ],
-    ids=lambda node: str(node.get("_target_")),
+    ids=str,
 )
 def test_a_forged_description_builds_nothing_but_models(file, folder, node):
     with pytest.raises(ValueError, match=r"model\.safetensors"):
@@ -210,16 +258,29 @@ def test_a_forged_description_builds_nothing_but_models(file, folder, node):
 @pytest.mark.parametrize("change", [{"hidden": [6]}, {"num_classes": 4}, {"hidden": []}, {"depth": 3}])
 def test_weights_that_do_not_fit_the_described_net_are_refused(file, change):
     with pytest.raises(ValueError, match=r"model\.safetensors: the weights do not fit"):
-        checkpoints.load(rewritten(file, net={**NET, **change}))
+        checkpoints.load(rewritten(file, net={**header_of(file)["description"]["net"], **change}))
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", "not json", '{"name": "mlp", "unknown": 1}'])
-def test_a_description_that_is_none_is_refused(net, tmp_path, text):
-    tensors = net.state_dict()
-    metadata = {"format": checkpoints.FORMAT, "zoo": text, "sha256": checkpoints._digest(text, tensors)}
-    save_file(tensors, tmp_path / "model.safetensors", metadata)
-    with pytest.raises(ValueError, match="the description in its header is damaged"):
-        checkpoints.load(tmp_path)
+DAMAGED = [[], {}, None, "text", {"name": "mlp", "unknown": 1}]
+DAMAGED += [{"name": "mlp", "net": {"class": "MLP"}, "task": {}, "preprocess": {}, "dataset_config": {"source": 3}}]
+
+
+@pytest.mark.parametrize("description", DAMAGED, ids=str)
+def test_a_damaged_description_is_refused(net, tmp_path, description):
+    signed(tmp_path / "model.safetensors", net.state_dict(), description)
+    for read in (checkpoints.load, checkpoints.info):
+        with pytest.raises(ValueError, match="the description in its header is damaged"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "not json", "3", '{"description": {}, "sha256": ""}'])
+@pytest.mark.parametrize("number", [None, "1"])
+def test_a_damaged_header_is_refused(net, tmp_path, text, number):
+    metadata = {"zoo": text} | ({"format": number, "sha256": ""} if number else {})
+    save_file(net.state_dict(), tmp_path / "model.safetensors", metadata)
+    for read in (checkpoints.load, checkpoints.info):
+        with pytest.raises(ValueError, match=r"model\.safetensors: .* damaged"):
+            read(tmp_path)
 
 
 def test_saving_replaces_a_file_whole_or_not_at_all(net, file, monkeypatch):
@@ -247,10 +308,9 @@ def test_weights_in_another_memory_order_are_saved(net, tmp_path):
 
 
 def test_a_published_run_is_found_by_its_name(trained, tmp_path, monkeypatch, cli):
-    for module in ("zoo.config.catalogue", "zoo.checkpoints.checkpoint"):
-        monkeypatch.setattr(f"{module}.CHECKPOINTS", tmp_path / "checkpoints")
-    checkpoints.publish(trained, "lenet5-digits")
-    checkpoints.publish(trained, "again")
+    monkeypatch.setattr(catalogue, "CHECKPOINTS", tmp_path / "checkpoints")
+    publish.add_to_index(trained, "lenet5-digits")
+    publish.add_to_index(trained, "again")
     assert catalogue.list_checkpoints() == ["again", "lenet5-digits"]
     x = torch.rand(3, 1, 28, 28)
     assert torch.equal(checkpoints.load("lenet5-digits")(x), checkpoints.load(trained)(x))

@@ -74,8 +74,7 @@ def test_a_damaged_index_is_refused_or_names_what_it_names(tmp_path, monkeypatch
     entry = {"lenet_4_10-mnist": catalogue.index()["lenet_4_10-mnist"]}
     path = tmp_path / "index.yaml"
     path.write_text(yaml.safe_dump(entry))
-    for module in ("zoo.config.catalogue", "zoo.checkpoints.checkpoint"):
-        monkeypatch.setattr(f"{module}.CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(catalogue, "CHECKPOINTS", tmp_path)
     whole = checkpoints.load("lenet_4_10-mnist").state_dict()
 
     def reader(_: Path):

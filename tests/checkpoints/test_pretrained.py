@@ -28,11 +28,13 @@ from zoo.api import create
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import pretrained as weights
 from zoo.checkpoints import safe_pickle as pickled
+from zoo.checkpoints import state_dict, torchvision_files
 from zoo.checkpoints.pretrained import load
 from zoo.config import catalogue
 from zoo.data.images import FILTERS
 from zoo.data.preprocess import Preprocess
 from zoo.models import TorchvisionNet
+from zoo.release import publish
 from zoo.training.callbacks import SaveForResume
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -134,7 +136,7 @@ def test_torchvisions_own_state_is_loaded_however_it_is_wrapped(wrapped, officia
     file = save(WRAPPED[wrapped](official.state_dict()), tmp_path / "file.pth")
     head = copied(small.head)
     found = load(small, file)
-    assert same(small.head, head), "the head stays fresh"
+    assert same(small.head, head), "the head stays as it was"
     state = official.state_dict()
     body = {name: there for name, there in small.torchvision_names.items() if not name.startswith("head.")}
     assert all(torch.equal(small.state_dict()[name], state[there]) for name, there in body.items())
@@ -155,7 +157,7 @@ def test_safetensors_are_loaded_as_well(prefix, official, small, tmp_path):
 def test_timms_weights_give_timms_outputs(name, ending, tmp_path):
     theirs, x = shaken(timm.create_model(name, pretrained=False, num_classes=6)), images(2, 3, 64, 64)
     net = create(name, in_shape=(3, 64, 64), num_classes=6).eval()
-    load(net, save(theirs.state_dict(), tmp_path / f"timm.{ending}"), head="load")
+    load(net, save(theirs.state_dict(), tmp_path / f"timm.{ending}"), head="keep")
     expected = theirs(x)
     assert expected.std() > 0.1
     torch.testing.assert_close(net(x), expected, rtol=1e-5, atol=1e-5)
@@ -170,7 +172,7 @@ def test_names_of_before_2018_are_understood(tmp_path):
     }
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
     net = TorchvisionNet(architecture="densenet121", in_shape=(3, 64, 64), num_classes=4).eval()
-    load(net, save(old, tmp_path / "old.pth"), head="load")
+    load(net, save(old, tmp_path / "old.pth"), head="keep")
     assert torch.equal(net(images(2, 3, 64, 64)), theirs(images(2, 3, 64, 64)))
 
 
@@ -178,7 +180,7 @@ def test_colour_kernels_are_summed_for_grey_images(official, tmp_path):
     file, x = save(official.state_dict(), tmp_path / "file.pth"), images(2, 1, 32, 32)
     for gray in ("repeat", "sum"):
         net = TorchvisionNet(architecture=SMALL, in_shape=(1, 32, 32), num_classes=7, gray=gray).eval()
-        load(net, file, head="load")
+        load(net, file, head="keep")
         torch.testing.assert_close(net(x), official(x.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-4)
     assert torch.equal(
         net.state_dict()["layers.body.conv1.0.weight"], official.conv1[0].weight.sum(dim=1, keepdim=True)
@@ -187,7 +189,7 @@ def test_colour_kernels_are_summed_for_grey_images(official, tmp_path):
 
 def test_half_precision_is_widened(lenet5, tmp_path):
     state = {name: value.half() for name, value in copied(lenet5).items()}
-    load(lenet5, save(state, tmp_path / "half.pth"), head="load")
+    load(lenet5, save(state, tmp_path / "half.pth"), head="keep")
     assert same(lenet5, {name: value.float() for name, value in state.items()})
 
 
@@ -203,10 +205,9 @@ def test_create_takes_weights(official, tmp_path):
 
 @pytest.mark.parametrize("what", ["folder", "file", "last.ckpt", "name"])
 def test_weights_of_a_run_are_loaded_but_for_the_head(what, trained, tmp_path, monkeypatch):
-    for module in (catalogue, checkpoints):
-        monkeypatch.setattr(module, "CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setattr(catalogue, "CHECKPOINTS", tmp_path / "checkpoints")
     if what == "name":
-        checkpoints.publish(trained, "mine")
+        publish.add_to_index(trained, "mine")
     places = {"folder": trained, "file": trained / "model.safetensors", "name": "mine"}
     source = str(places.get(what, trained / "checkpoints" / "last.ckpt"))
     net, before = create("lenet5", num_classes=4), checkpoints.load(trained).state_dict()
@@ -217,7 +218,7 @@ def test_weights_of_a_run_are_loaded_but_for_the_head(what, trained, tmp_path, m
     prepared = checkpoints.info(trained).transforms()
     assert found.preprocess == (None if what == "last.ckpt" else prepared)
     same_classes = create("lenet5")
-    load(same_classes, source, head="load")
+    load(same_classes, source, head="keep")
     assert same(same_classes, before)
 
 
@@ -344,9 +345,9 @@ MISFITS = {
     "transposed": (at(BODY, torch.zeros(1, 6, 5, 5)), f"{BODY} is 1x6x5x5 there, 6x1x5x5 in the net"),
     "missing": (at(BODY, None), f"{BODY} (6x1x5x5) is missing"),
     "extra": ({"more__weight": torch.zeros(2, 3)}, "more.weight (2x3) is not in the net"),
-    "NaN": (at(BODY, NAN), f"{BODY} has values that are no numbers"),
-    "infinite": (at(BODY, torch.full((6, 1, 5, 5), torch.inf)), f"{BODY} has values that are no numbers"),
-    "beyond float32": (at(BODY, torch.full((6, 1, 5, 5), 1e300, dtype=torch.float64)), f"{BODY} has values"),
+    "NaN": (at(BODY, NAN), f"{BODY} contains NaN or Inf"),
+    "infinite": (at(BODY, torch.full((6, 1, 5, 5), torch.inf)), f"{BODY} contains NaN or Inf"),
+    "beyond float32": (at(BODY, torch.full((6, 1, 5, 5), 1e300, dtype=torch.float64)), f"{BODY} contains NaN or Inf"),
     "integers": (
         at(BODY, torch.ones(6, 1, 5, 5, dtype=torch.int64)),
         f"{BODY} is torch.int64 there, torch.float32 in the net",
@@ -358,7 +359,7 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("misfit", MISFITS)
-@pytest.mark.parametrize("head", ["fresh", "load"])
+@pytest.mark.parametrize("head", ["reset", "keep"])
 def test_what_does_not_fit_is_named_and_nothing_is_loaded(misfit, head, lenet5, tmp_path):
     changes, message = MISFITS[misfit]
     other = shaken(create("lenet5"), seed=1)
@@ -400,16 +401,16 @@ def test_a_head_is_loaded_only_where_the_classes_are_as_many(lenet5, tmp_path):
     file = save(shaken(create("lenet5", num_classes=4)).state_dict(), tmp_path / "file.pth")
     before = copied(lenet5)
     with pytest.raises(ValueError, match=r"head\.weight is 4x84 there, 10x84 in the net; head\.bias is 4 there, 10"):
-        load(lenet5, file, head="load")
+        load(lenet5, file, head="keep")
     assert same(lenet5, before)
     four = create("lenet5", num_classes=4)
-    load(four, file, head="load")
+    load(four, file, head="keep")
     assert same(four, torch.load(file, weights_only=True))
     headless = {name: value for name, value in before.items() if not name.startswith("head.")}
     save(headless, tmp_path / "file.pth")
     load(lenet5, file)
     with pytest.raises(ValueError, match=r"head\.weight \(10x84\) is missing"):
-        load(lenet5, file, head="load")
+        load(lenet5, file, head="keep")
     with pytest.raises(ValueError, match="pretrained_head=x: choose reset or keep"):
         load(lenet5, file, head="x")
 
@@ -483,7 +484,7 @@ def test_whatever_stands_in_a_damaged_file_is_one_kind_of_error(old, tmp_path):
             content[place % len(content)] = value % 256
         (tmp_path / "file.pth").write_bytes(content)
         try:
-            weights._read(tmp_path / "file.pth")
+            state_dict.read(tmp_path / "file.pth")
         except ValueError:
             refused += 1
     assert refused > 50
@@ -506,7 +507,8 @@ def test_code_in_a_pickle_is_not_run(nested, write, insisted, lenet5, tmp_path, 
         monkeypatch.setenv(variable, "1")
     else:
         monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(ValueError, match=r"file\.pth: (holds more than tensors|damaged)") as caught:
+    refused = r"file\.pth: (not a plain state dict; refused, no code was run|damaged)"
+    with pytest.raises(ValueError, match=refused) as caught:
         load(lenet5, str(file))
     one_line(caught.value)
     assert not marker.exists()
@@ -521,7 +523,7 @@ def test_the_marker_would_be_written_by_a_careless_reader(tmp_path):
 
 def test_the_variable_is_back_whatever_happens(monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "yes")
-    with pytest.raises(KeyError), pickled._refusing():  # noqa: PT012
+    with pytest.raises(KeyError), pickled._refusing_code():  # noqa: PT012
         assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ
         raise KeyError
     assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "yes"
@@ -536,10 +538,10 @@ def test_every_entry_of_torchvision_has_a_hash_and_a_preparation():
     names = {entry.url.rpartition("/")[2]: entry for entry in entries}
     for name, entry in names.items():
         assert re.fullmatch(r"[0-9a-f]{8,64}", name.removesuffix(".pth").rpartition("-")[2]), name
-        found, preset = weights._preset(entry), entry.transforms()
+        found, preset = torchvision_files.preset(entry), entry.transforms()
         assert found.interpolation in FILTERS
         assert (found.shape, [found.side]) == ((3, *2 * preset.crop_size), preset.resize_size)
-    for name, digest in weights.SHA256.items():
+    for name, digest in torchvision_files.SHA256.items():
         assert name in names
         assert re.fullmatch("[0-9a-f]{64}", digest)
         assert digest.startswith(name.removesuffix(".pth").rpartition("-")[2])
@@ -617,7 +619,7 @@ def entry(server, official, tmp_path, monkeypatch) -> SimpleNamespace:
     digest = hashlib.sha256(server.content).hexdigest()
     url = f"http://127.0.0.1:{server.server_port}/models/small-{digest[:8]}.pth"
     made = SimpleNamespace(url=url, transforms=PRESET, name=url.rpartition("/")[2], digest=digest)
-    monkeypatch.setattr(weights, "_enum", lambda net: {"V1": made, "DEFAULT": made})
+    monkeypatch.setattr(torchvision_files, "entries", lambda net: {"V1": made, "DEFAULT": made})
     return made
 
 
@@ -625,7 +627,7 @@ def test_the_official_file_is_fetched_once_and_loaded_with_its_transforms(entry,
     for name in ("DEFAULT", "V1", str(caches / entry.name)):
         found = load(small, name)
         assert found.preprocess == Preprocess((3, 200, 200), 255.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 230)
-        assert found.note(small).endswith("model.net.enlarge=200 enlarges them to what the weights know")
+        assert found.note(small).endswith("enlarge=200 enlarges them to the size that the weights were trained on")
         small.head = official.fc
         assert torch.equal(small(images(2, 3, 32, 32)), official(images(2, 3, 32, 32)))
     assert server.asked == 1
@@ -651,13 +653,13 @@ def test_of_what_comes_wrong_nothing_is_kept(manner, entry, server, small, cache
 
 @pytest.mark.parametrize("cached", [False, True])
 def test_eight_digits_are_not_enough_where_all_are_known(cached, entry, server, small, caches, monkeypatch):
-    monkeypatch.setitem(weights.SHA256, entry.name, entry.digest[:8] + "0" * 56)
+    monkeypatch.setitem(torchvision_files.SHA256, entry.name, entry.digest[:8] + "0" * 56)
     if cached:
         caches.mkdir(parents=True)
         (caches / entry.name).write_bytes(server.content)
     with pytest.raises(ValueError, match="not the official file"):
         load(small, "V1")
-    monkeypatch.setitem(weights.SHA256, entry.name, entry.digest)
+    monkeypatch.setitem(torchvision_files.SHA256, entry.name, entry.digest)
     load(small, "V1")
 
 
@@ -683,11 +685,13 @@ def test_a_file_or_run_that_is_not_there(source, lenet5, folder):
 def test_an_unknown_name_is_answered_with_those_there_are(lenet5):
     net = create("resnet50", in_shape=(3, 64, 64), num_classes=2)
     with pytest.raises(
-        ValueError, match=r"weights=IMAGENET1K_V3: did you mean IMAGENET1K_V2 or IMAGENET1K_V1.*\.pth"
+        ValueError, match=r"weights=IMAGENET1K_V3: use one of IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT, a \.pth"
     ) as caught:
         load(net, "IMAGENET1K_V3")
     one_line(caught.value)
-    with pytest.raises(ValueError, match=r"^weights=DEFAULT: name a \.pth .* run folder or hf://OWNER/NAME@COMMIT$"):
+    with pytest.raises(
+        ValueError, match=r"^weights=DEFAULT: use one of a \.pth .* run folder, hf://OWNER/NAME@COMMIT$"
+    ):
         load(lenet5, "DEFAULT")
 
 
@@ -699,14 +703,14 @@ def test_an_unknown_name_is_answered_with_those_there_are(lenet5):
     [
         (("weights=nowhere.pth",), "weights=nowhere.pth: no such file"),
         (("weights=runs/nothing",), "weights=runs/nothing: no such file or run folder"),
-        (("weights=DEFAULT",), "weights=DEFAULT: name a .pth"),
+        (("weights=DEFAULT",), "weights=DEFAULT: use one of a .pth"),
         (("weights=other.pth",), "other.pth does not fit LeNet5: layers.c1.0.weight (6x1x5x5) is missing"),
         (("weights=cut.pth",), "cut.pth: damaged"),
-        (("weights=code.pth",), "code.pth: holds more than tensors"),
+        (("weights=code.pth",), "code.pth: not a plain state dict; refused, no code was run"),
         (("weights=hf://someone/small@main",), "pin the revision"),
         ((f"weights=hf://someone/small@{COMMIT}",), "cannot be fetched"),
         (("weights=good.pth", "pretrained_head=x"), "pretrained_head=x: choose reset or keep"),
-        (("weights=good.pth", "pretrained_head=load"), "head.weight is 4x84 there, 10x84 in the net"),
+        (("weights=good.pth", "pretrained_head=keep"), "head.weight is 4x84 there, 10x84 in the net"),
         (("model=resnet18", "weights=IMAGENET1K_V3"), "IMAGENET1K_V1"),
         (("model=torchvision", f"model.net.architecture={SMALL}", "weights=other.pth"), f"does not fit {SMALL}"),
         (("model=torchvision", "model.net.architecture=densenet121"), "1x28x28"),
@@ -771,10 +775,10 @@ def test_a_run_that_began_with_weights_goes_on_without_them(cli, folder, quick, 
 def test_the_preparation_follows_the_data():
     known = Preprocess((3, 224, 224), 255.0, (0.2, 0.4, 0.6), (0.1, 0.2, 0.3), 256, "bicubic")
     assert weights.for_data(known, (3, 224, 224), scale=255.0) == known
-    grey = weights.for_data(known, (1, 112, 112), scale=1.0)
-    assert (grey.shape, grey.scale, grey.side, grey.interpolation) == ((1, 112, 112), 1.0, 128, "bicubic")
-    assert grey.mean == pytest.approx((0.4,))
-    assert grey.std == pytest.approx((0.2,))
+    gray = weights.for_data(known, (1, 112, 112), scale=1.0)
+    assert (gray.shape, gray.scale, gray.side, gray.interpolation) == ((1, 112, 112), 1.0, 128, "bicubic")
+    assert gray.mean == pytest.approx((0.4,))
+    assert gray.std == pytest.approx((0.2,))
     assert weights.for_data(known, (3, 64, 96), scale=255.0).side == 73  # 64 x 256/224 = 73.1
     back = weights.for_data(Preprocess((1, 28, 28), 255.0, (0.3,), (0.5,)), (3, 32, 32), scale=255.0)
     assert back == Preprocess((3, 32, 32), 255.0, (0.3,) * 3, (0.5,) * 3, None)

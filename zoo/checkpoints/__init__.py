@@ -1,1 +1,1 @@
-"""Saved weights: the zoo's own checkpoint format, and pretrained weights from other projects."""
+"""Saved weights: the zoo's own checkpoints, and pretrained weights from other projects."""

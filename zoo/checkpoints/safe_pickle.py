@@ -1,4 +1,4 @@
-"""The one place where a pickle is read: tensors and plain values come out of it, code in it is never run."""
+"""The only place where a pickle is read: it gives tensors and plain values, and code in it is never run. Torch only."""
 
 import os
 import pickle
@@ -10,31 +10,34 @@ from typing import Any
 
 import torch
 
-INSISTENCE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # by which a user's environment overrules weights_only=True
+INSISTENCE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # an environment variable that overrules weights_only=True
 
 
 def load(path: str | Path) -> Any:
-    """What ``torch.save`` wrote, on the CPU.
+    """Read what ``torch.save`` wrote, onto the CPU.
 
     Raises:
-        ValueError: it holds more than tensors and plain values, or is damaged.
+        ValueError: the file holds more than tensors and plain values, or it is damaged.
     """
     try:
-        with _refusing(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # such as of a pickle's protocol
+        # Warnings, such as of the pickle's protocol, would hide the one message that the user gets.
+        with _refusing_code(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path}: holds more than tensors, or is no weights file; nothing of it was executed. "
-            "Save its state_dict() alone, best as .safetensors"
+            f"{path}: not a plain state dict; refused, no code was run. "
+            "Save its state_dict() alone, preferably as .safetensors"
         ) from error
-    except Exception as error:  # torch's reader trips over a damaged file in any way there is
+    except Exception as error:
+        # torch's reader raises errors of any kind on a damaged file.
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ValueError(f"{path}: damaged or cut short ({reason})") from error
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _refusing_code() -> Iterator[None]:
+    """Take the variable that switches ``weights_only`` off out of the environment, and put it back."""
     value = os.environ.pop(INSISTENCE, None)
     try:
         yield

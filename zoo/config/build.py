@@ -1,69 +1,21 @@
 """Build what a config names. This is the only place that does.
 
-A ``_target_`` is built only if its name is in `TARGETS`, and only with arguments that its own signature accepts: the
-constructor is the schema.
+Every ``_target_`` is built by `build`: only if `zoo.config.targets` allows it, and only with arguments that its own
+signature takes - the constructor is the schema.
 """
 
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass
-from importlib import import_module
 from types import GenericAlias, NoneType, UnionType
 from typing import Any, Optional, Union
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from zoo.config import targets
 from zoo.config.catalogue import suggest
-
-TARGETS = frozenset(
-    {
-        "zoo.models.DBN",
-        "zoo.models.GoogLeNet",
-        "zoo.models.InceptionSmall",
-        "zoo.models.LeNet",
-        "zoo.models.LeNet1998",
-        "zoo.models.LeNet5",
-        "zoo.models.MLP",
-        "zoo.models.RBM",
-        "zoo.models.StackedAutoencoder",
-        "zoo.models.TorchvisionNet",
-        "zoo.tasks.Classification",
-        "zoo.tasks.ContrastiveDivergence",
-        "zoo.tasks.Reconstruction",
-        "zoo.tasks.Regression",
-        "zoo.tasks.WakeSleep",
-        "zoo.tasks.optimization.Constant",
-        "zoo.tasks.optimization.Cosine",
-        "zoo.tasks.optimization.OneCycle",
-        "zoo.tasks.optimization.Plateau",
-        "zoo.data.sources.digit_recognizer.load",
-        "zoo.data.sources.digits.load",
-        "zoo.data.sources.faces.load",
-        "zoo.data.sources.image_folder.load",
-        "zoo.data.sources.line.load",
-        "zoo.data.sources.npz.load",
-        "zoo.data.sources.torchvision_sets.load",
-        "zoo.data.augment.Augment",
-        "torch.optim.SGD",
-        "torch.optim.Adam",
-        "torch.optim.AdamW",
-        "lightning.pytorch.loggers.TensorBoardLogger",
-        "lightning.pytorch.loggers.MLFlowLogger",
-        "lightning.pytorch.loggers.WandbLogger",
-    }
-)
-MOVED = {  # as older checkpoints have them
-    **{
-        f"zoo.data.{name}.load": f"zoo.data.sources.{name}.load"
-        for name in ("digit_recognizer", "digits", "faces", "image_folder", "line", "npz", "torchvision_sets")
-    },
-    "zoo.tasks.optimization.constant": "zoo.tasks.optimization.Constant",
-    "zoo.tasks.optimization.cosine": "zoo.tasks.optimization.Cosine",
-    "zoo.tasks.optimization.one_cycle": "zoo.tasks.optimization.OneCycle",
-    "zoo.tasks.optimization.plateau": "zoo.tasks.optimization.Plateau",
-}
 
 
 def build(node: Mapping[str, Any] | DictConfig, *args: Any, where: str = "config", **extra: Any) -> Any:
@@ -89,13 +41,9 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     assert isinstance(plain, Mapping)
     values = {str(key): value for key, value in plain.items()}
     name = values.pop("_target_", None)
-    name = MOVED.get(name, name)
-    if name not in TARGETS:
+    target = targets.find(name)
+    if target is None:
         raise ValueError(f"{where}._target_: {name!r} is not one of the targets that a config may name")
-    module, _, attribute = name.rpartition(".")
-    target = getattr(import_module(module), attribute)
-
-    # Every key must be an argument of its signature.
     parameters = inspect.signature(target).parameters
     for key in values:
         if key not in parameters:

@@ -1,1 +1,1 @@
-"""Maintainers' tools: claims of the recipes, publishing checkpoints, generated result tables."""
+"""Maintainers' tools: claims of the recipes, publishing checkpoints, generated result tables. Not in the wheel."""

@@ -1,18 +1,46 @@
-"""What a recipe claims, and whether its runs bear it out. Plain values in, plain values out; imports nothing heavy.
+"""What a recipe claims, and whether its runs confirm it. Plain values in, plain values out.
 
-A recipe of ``conf/experiment`` has a ``claim``: the quantity, the published number and where it stands, and the goal.
+A recipe of ``conf/experiment`` has a ``claim``:
+
+    claim:
+      metric: test_error_percent
+      goal: 0.6                     # what this recipe is to reach
+      published:                    # what others reached with a comparable net; null: nothing comparable found
+        value: 0.8
+        source: LeCun et al. 1998, trained with distortions
+        status: secondary           # read: seen in the source itself; secondary: quoted by another text
+
+A goal never stands under ``published``. May import config.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from statistics import mean, stdev
 from typing import Any
 
+from zoo.config.catalogue import suggest
+
+# How well a published number is known; the keys are the values of `Published.status`.
+STATUSES = {
+    "read": "the number was read in the source itself",
+    "secondary": "the number was quoted from the source by another text, and not checked there",
+}
+NOTHING = "-"  # in tables, where nothing comparable was found
+
 
 @dataclass(frozen=True)
-class Quantity:
-    """A published kind of number: which metrics it is made of, and whether less is better."""
+class Metric:
+    """A kind of number that is published, and how it follows from the metrics of a run.
 
+    Attributes:
+        title: for tables.
+        metrics: names of a run's metrics; of several, such as the two ends of a bracket, the mean is taken.
+        factor, offset: the value is factor * mean + offset.
+        less_is_better: whether a smaller value is better.
+        digits: decimal places that are printed.
+    """
+
+    title: str
     metrics: tuple[str, ...]
     factor: float
     offset: float
@@ -20,67 +48,155 @@ class Quantity:
     digits: int
 
 
-QUANTITIES = {
-    "test accuracy, %": Quantity(("test/accuracy",), 100.0, 0.0, False, 2),
-    "test error, %": Quantity(("test/accuracy",), -100.0, 100.0, True, 2),
-    "squared error per test image": Quantity(("test/reconstruction_error",), 1.0, 0.0, True, 2),
-    "log p of the test part, nats": Quantity(
-        ("test/log_likelihood_ais", "test/log_likelihood_reverse_ais"), 1.0, 0.0, False, 1
+METRICS = {
+    "test_accuracy_percent": Metric("test accuracy, %", ("test/accuracy",), 100.0, 0.0, False, 2),
+    "test_error_percent": Metric("test error, %", ("test/accuracy",), -100.0, 100.0, True, 2),
+    "squared_error_per_image": Metric(
+        "squared error per test image", ("test/reconstruction_error",), 1.0, 0.0, True, 2
+    ),
+    "test_log_likelihood_nats": Metric(
+        "log-likelihood of a test image, nats",
+        ("test/log_likelihood_ais", "test/log_likelihood_reverse_ais"),
+        1.0,
+        0.0,
+        False,
+        1,
     ),
 }
 
 
 @dataclass(frozen=True)
-class Claim:
-    """What a recipe sets out to reach.
+class Published:
+    """A published number of a comparable net.
 
     Attributes:
-        quantity: one of `QUANTITIES`.
-        reference: the published number.
-        source: where it was published.
-        goal: what this recipe is to reach.
-        gain: of a paired comparison: by how much its first setting is to be better.
-        evaluate: words for ``zoo evaluate``, where the metrics are not those that training ends with.
-        deviations: from the paper, beside those of the model.
+        value: the number, in the units of the claim's metric.
+        source: who published it and where, and under which conditions.
+        status: one of `STATUSES`.
     """
 
-    quantity: str
-    reference: float
+    value: float
     source: str
+    status: str
+
+    def __post_init__(self) -> None:
+        # YAML reads a word as a string: "none found" must not pass for a number.
+        _check_number("claim.published.value", self.value)
+        if not isinstance(self.source, str) or not self.source.strip():
+            raise ValueError("claim.published.source must say who published the number and where")
+        if self.status not in STATUSES:
+            raise ValueError(f"claim.published.status={self.status} must be {' or '.join(STATUSES)}")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a recipe is to reach, and what is published.
+
+    Attributes:
+        metric: one of `METRICS`.
+        goal: the value that the mean over the seeds is to reach.
+        published: what others reached with a comparable net; None: nothing comparable was found.
+        gain: of a paired comparison: by how much its first setting is to be better.
+        evaluate: arguments of ``zoo evaluate``, where the metrics are not those that training ends with.
+        deviations: from the paper, beside those of the model.
+
+    Raises:
+        ValueError: a value of the wrong type, or an unknown metric.
+    """
+
+    metric: str
     goal: float
+    published: Published | None
     gain: float | None = None
     evaluate: Sequence[str] = ()
     deviations: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.quantity not in QUANTITIES:
-            raise ValueError(f"claim.quantity={self.quantity}: choose one of: {'; '.join(QUANTITIES)}")
+        if self.metric not in METRICS:
+            raise ValueError(f"claim.metric={self.metric}: {suggest(str(self.metric), list(METRICS))}")
+        _check_number("claim.goal", self.goal)
+        if self.gain is not None:
+            _check_number("claim.gain", self.gain)
+        # A single string would pass as a sequence of characters.
+        for key, values in {"evaluate": self.evaluate, "deviations": self.deviations}.items():
+            if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+                raise ValueError(f"claim.{key} must be a list of strings")
+
+    @property
+    def title(self) -> str:
+        """The metric, for tables."""
+        return METRICS[self.metric].title
 
     def value(self, metrics: Mapping[str, float]) -> float:
-        """The quantity of one run: of several metrics, as of a bracket, the midpoint.
+        """The claimed number of one run, from its metrics.
 
         Raises:
             ValueError: a metric is missing.
         """
-        kind = QUANTITIES[self.quantity]
+        kind = METRICS[self.metric]
+        # Name the metric that is missing: it says which command would measure it.
         missing = [name for name in kind.metrics if name not in metrics]
         if missing:
-            raise ValueError(f"{self.quantity} needs the metric {missing[0]}")
+            raise ValueError(f"{self.metric} needs the metric {missing[0]}, which the run does not have")
         return kind.factor * mean(metrics[name] for name in kind.metrics) + kind.offset
 
     def text(self, value: float) -> str:
-        return f"{value:.{QUANTITIES[self.quantity].digits}f}"
+        """A value as tables print it."""
+        return f"{value:.{METRICS[self.metric].digits}f}"
+
+    def published_text(self) -> str:
+        """The published value as tables print it; "-" where there is none."""
+        return self.text(self.published.value) if self.published else NOTHING
 
     def spread(self, values: Sequence[float]) -> str:
-        """Mean ± standard deviation."""
-        return self.text(mean(values)) + (f" ± {self.text(stdev(values))}" if len(values) > 1 else "")
+        """Mean ± standard deviation of the values of all seeds."""
+        if len(values) == 1:
+            return self.text(values[0])
+        return f"{self.text(mean(values))} ± {self.text(stdev(values))}"
 
     def reaches(self, values: Sequence[float], bound: float) -> bool:
-        """Whether the mean, as it is printed, is as good as ``bound``."""
+        """Whether the mean, rounded as it is printed, is as good as ``bound``."""
+        # Compare what a reader sees: 0.603 is printed as 0.60 and reaches 0.60.
         ours = float(self.text(mean(values)))
-        return ours <= bound if QUANTITIES[self.quantity].less_is_better else ours >= bound
+        return ours <= bound if METRICS[self.metric].less_is_better else ours >= bound
+
+
+def parse(values: Any) -> Claim:
+    """The claim that a recipe or an entry of the index holds.
+
+    Raises:
+        ValueError: an unknown or missing key, or a wrong value; the message begins with the key.
+    """
+    # Check the claim from the outside in, so that a message names the outermost key that is wrong.
+    known = _checked_keys(values, Claim, "claim")
+    if known["published"] is not None:
+        published = _checked_keys(known["published"], Published, "claim.published")
+        known["published"] = Published(**published)
+    return Claim(**known)
 
 
 def of(config: Mapping[str, Any]) -> Claim | None:
     """The claim of a recipe or of a run's config; None where it makes none."""
-    return Claim(**config["claim"]) if config.get("claim") else None
+    claim = config.get("claim")
+    return parse(claim) if claim else None
+
+
+def _checked_keys(values: Any, kind: type[Claim] | type[Published], where: str) -> dict[str, Any]:
+    """The mapping itself, with every required key of the dataclass and none that it does not have."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where} must be a mapping, got {values!r}")
+    # Every key must be a field of the dataclass, and every field without a default must be there.
+    known = {entry.name: entry for entry in fields(kind)}
+    for key in values:
+        if key not in known:
+            raise ValueError(f"{where}.{key}: unknown key; {suggest(str(key), list(known))}")
+    for key, entry in known.items():
+        if entry.default is MISSING and key not in values:
+            raise ValueError(f"{where}.{key} is missing")
+    return dict(values)
+
+
+def _check_number(key: str, value: object) -> None:
+    # In Python, True is an int.
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{key}={value!r} must be a number")

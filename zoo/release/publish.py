@@ -1,17 +1,18 @@
-"""From the runs of a recipe to a checkpoint that ships: its file is that of the first seed, never the best of several.
+"""Publish the runs of a recipe: the checkpoint of the first seed ships, never the best of several.
 
     zoo train -m experiment=NAME seed=1,2,3 hydra.sweep.dir=sweeps/NAME
     python -m zoo.release.publish NAME sweeps/NAME
 
-Where the claim has words for ``zoo evaluate``, each run is first measured by it, into its ``evaluation.json``. Large
-files ship with 16 bits a number, and the metric beside them in the index is measured anew, of the file as it ships.
+If the claim has arguments for ``zoo evaluate``, each run is first evaluated with them, into its ``evaluation.json``.
+Large files ship with 16 bits per number; the metric in the index is then measured again, on the file as it ships.
 
-Enters the file, the recipe's claim and the values of all seeds in ``checkpoints/index.yaml``;
-`zoo.release.results` then writes the table and the cards. Of a sweep that compares two settings, the differences are
-kept in ``checkpoints/NAME.csv`` instead. For maintainers, in a checkout.
+The file, the recipe's claim and the values of all seeds are entered in ``checkpoints/index.yaml``;
+`zoo.release.results` then writes the tables and cards. For a sweep that compares two settings, the differences are kept
+in ``checkpoints/NAME.csv`` instead. For maintainers, in a checkout. May import config and checkpoints.
 """
 
 import csv
+import hashlib
 import json
 import subprocess
 import sys
@@ -28,66 +29,100 @@ from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.config import catalogue
 from zoo.release import claims
+from zoo.release.claims import Claim
 
-LARGE = 4 * 2**20  # bytes, from which on a file is stored in halves
-VARIES = ("seed", "resume", "progress", "claim")  # what the runs of one recipe may differ in
+LARGE = 4 * 2**20  # bytes; a larger file is stored in half precision
+VARIES = ("seed", "resume", "progress", "claim")  # keys in which the runs of one recipe may differ
+HEADLINES = ("test/accuracy", "test/mse")  # the metrics of the index, for a file without a claim
 
 
 def publish(name: str, sweep: Path) -> dict[str, Any]:
-    """Returns the entry of the index.
+    """Publish the runs of a sweep over seeds under ``name``.
+
+    Returns:
+        The entry of the index.
 
     Raises:
-        FileNotFoundError, ValueError: no finished runs there, runs that differ in more than the seed, or no claim.
+        FileNotFoundError: the sweep has no finished runs.
+        ValueError: the runs differ in more than the seed, or their recipe has no claim.
     """
-    runs: dict[int, tuple[Path, dict[str, Any]]] = {}
-    for path in sorted(sweep.glob("*/metrics.json")):
-        config: Any = OmegaConf.to_container(OmegaConf.load(path.parent / "config.yaml"))
-        runs[config["seed"]] = (path.parent, config)
-    if not runs:
-        raise FileNotFoundError(f"{sweep}: no finished runs in its folders; name the folder of a sweep over seeds")
+    runs, config = _runs(sweep)
     seeds = sorted(runs)
-    folder, config = runs[seeds[0]]
-    for seed in seeds[1:]:
-        other = runs[seed][1]
-        odd = [key for key in config if key not in VARIES and config[key] != other.get(key)]
-        if odd:
-            raise ValueError(f"{runs[seed][0]}: {odd[0]} is another than in {folder}; these are runs of two recipes")
-    recipe = catalogue.CONF / "experiment" / f"{name}.yaml"
-    if recipe.is_file():  # as it is worded now
-        config["claim"] = yaml.safe_load(recipe.read_text()).get("claim")
-    claim = claims.of(config)
-    if claim is None:
-        raise ValueError(
-            f"{folder}: its recipe claims nothing; a claim= with quantity, reference, source and goal is needed"
-        )
-    metrics = {seed: _metrics(run, claim.evaluate) for seed, (run, _) in runs.items()}
-    minutes = [_minutes(run) for run, _ in runs.values()]
+    first = runs[seeds[0]]
+    claim_values, claim = _claim(name, first, config)
+
+    # Collect the claimed number of every seed, and the mean time of a run.
+    metrics = {seed: _metrics(run, claim.evaluate) for seed, run in runs.items()}
+    minutes = [_minutes(run) for run in runs.values()]
+    about = checkpoints.info(first)
     entry = {
         "experiment": name,
-        "claim": config["claim"],
-        "parameters": checkpoints.info(folder).num_params,
+        "claim": claim_values,
+        "parameters": about.num_params,
         "seeds": seeds,
         "values": [round(claim.value(metrics[seed]), 4) for seed in seeds],
         "minutes": round(sum(minutes) / len(minutes), 1),
-        "hardware": checkpoints.info(folder).hardware,
+        "hardware": about.hardware,
     }
-    names = claims.QUANTITIES[claim.quantity].metrics
+
+    # Ship the file of the first seed. A large one is stored in half precision and evaluated again.
+    names = claims.METRICS[claim.metric].metrics
+    measured = metrics[seeds[0]]
+    shipped = first / "model.safetensors"
     with tempfile.TemporaryDirectory() as temporary:
-        shipped, measured = folder / "model.safetensors", metrics[seeds[0]]
         if shipped.stat().st_size > LARGE:
-            net, about = checkpoints.open_checkpoint(folder)
-            shipped = Path(temporary) / "model.safetensors"
-            checkpoints.save(net, shipped, about, halves=True)
-            measured = _evaluated(shipped, Path(temporary) / "evaluation.json", claim.evaluate)
-            about = replace(about, metrics={key: measured.get(key, value) for key, value in about.metrics.items()})
-            checkpoints.save(net, shipped, about, halves=True)
-        return checkpoints.publish(shipped, name, metric={key: measured[key] for key in names}, **entry)
+            shipped, measured = _halved(first, Path(temporary), claim)
+        return add_to_index(shipped, name, metric={key: measured[key] for key in names}, **entry)
+
+
+def add_to_index(
+    checkpoint: str | Path, name: str, *, metric: dict[str, float] | None = None, **more: Any
+) -> dict[str, Any]:
+    """Copy a checkpoint to ``checkpoints/NAME.safetensors`` and enter it in ``checkpoints/index.yaml``.
+
+    Args:
+        checkpoint: a file or a run folder, as `zoo.load` takes them.
+        name: under which it is found from now on.
+        metric: the metrics of the index, by name; None: accuracy or squared error, where the checkpoint has one.
+        more: further keys of the entry.
+
+    Returns:
+        The entry.
+
+    Raises:
+        FileNotFoundError, ValueError: as `zoo.load`; what cannot be loaded is not published.
+    """
+    # Load it once: a file that is damaged or does not fit its net must not ship.
+    _, about = checkpoints.open_checkpoint(checkpoint)
+    path, _ = checkpoints.locate(checkpoint)
+    content = path.read_bytes()
+    if metric is None:
+        metric = {key: about.metrics[key] for key in HEADLINES if key in about.metrics}
+
+    # The file goes first: an index must never name a file that is not there.
+    with files.replacing(catalogue.CHECKPOINTS / f"{name}.safetensors") as temporary:
+        temporary.write_bytes(content)
+    entry = {"file": f"{name}.safetensors", **fingerprint(content), "model": about.name, "metric": metric, **more}
+    write_index({**catalogue.index(), name: entry})
+    return entry
+
+
+def fingerprint(content: bytes) -> dict[str, Any]:
+    """What the index says of the bytes of a file: SHA-256, and size in bytes."""
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+
+
+def write_index(entries: Mapping[str, Any]) -> None:
+    """Replace ``checkpoints/index.yaml``."""
+    with files.replacing(catalogue.CHECKPOINTS / "index.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(dict(entries), sort_keys=True, width=120))
 
 
 def compare(name: str, sweep: Path) -> Path:
-    """Keep the rows of a sweep's ``paired.csv`` that are about the headlines. Returns the file."""
+    """Keep the rows of a sweep's ``paired.csv`` that are about the headline metrics. Returns the file."""
+    # The sweep has a row for every metric; the table shows only the headlines.
     with (sweep / "paired.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["metric"] in checkpoints.HEADLINES]
+        rows = [row for row in csv.DictReader(file) if row["metric"] in HEADLINES]
     target = catalogue.CHECKPOINTS / f"{name}.csv"
     with files.replacing(target) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
@@ -96,36 +131,81 @@ def compare(name: str, sweep: Path) -> Path:
     return target
 
 
-def _metrics(run: Path, words: Sequence[str]) -> Mapping[str, float]:
-    """Those that the run was left with, and those that ``zoo evaluate`` adds."""
+def _runs(sweep: Path) -> tuple[dict[int, Path], dict[str, Any]]:
+    """The finished runs of a sweep by seed, and the config of the first seed; all are of one recipe."""
+    # A run is finished once it has its metrics.
+    folders: dict[int, Path] = {}
+    configs: dict[int, dict[str, Any]] = {}
+    for path in sorted(sweep.glob("*/metrics.json")):
+        config: Any = OmegaConf.to_container(OmegaConf.load(path.parent / "config.yaml"))
+        folders[config["seed"]] = path.parent
+        configs[config["seed"]] = config
+    if not folders:
+        raise FileNotFoundError(f"{sweep}: no finished runs in its subfolders; name the folder of a sweep over seeds")
+
+    # Runs of two recipes must not be averaged.
+    first = min(folders)
+    for seed, config in configs.items():
+        for key, value in configs[first].items():
+            if key not in VARIES and config.get(key) != value:
+                raise ValueError(f"{key} differs between {folders[first]} and {folders[seed]}: not one recipe")
+    return folders, configs[first]
+
+
+def _claim(name: str, run: Path, config: Mapping[str, Any]) -> tuple[dict[str, Any], Claim]:
+    """The claim of a recipe as the YAML words it now, or else as the run has it: plain values, and parsed."""
+    # Sources and words may have been corrected since the runs.
+    recipe = catalogue.CONF / "experiment" / f"{name}.yaml"
+    if recipe.is_file():
+        config = yaml.safe_load(recipe.read_text())
+    claim = claims.of(config)
+    if claim is None:
+        raise ValueError(f"{run}: its recipe has no claim; add claim: with metric, goal and published")
+    return config["claim"], claim
+
+
+def _halved(run: Path, folder: Path, claim: Claim) -> tuple[Path, dict[str, float]]:
+    """A copy of a run's checkpoint in half precision, and its metrics as they are measured on that copy."""
+    path = folder / "model.safetensors"
+    # Measure the rounded weights, which are those that users get.
+    net, about = checkpoints.open_checkpoint(run)
+    checkpoints.save(net, path, about, half_precision=True)
+    measured = _evaluated(path, folder / "evaluation.json", claim.evaluate)
+
+    # The file must not claim what was measured on another one: write it again with the new metrics.
+    metrics = {key: measured.get(key, value) for key, value in about.metrics.items()}
+    checkpoints.save(net, path, replace(about, metrics=metrics), half_precision=True)
+    return path, measured
+
+
+def _metrics(run: Path, arguments: Sequence[str]) -> Mapping[str, float]:
+    """The metrics that a run ended with, and those that ``zoo evaluate`` with the claim's arguments adds."""
     metrics: dict[str, float] = json.loads((run / "metrics.json").read_text())
-    return metrics | _evaluated(run, run / "evaluation.json", words) if words else metrics
+    if not arguments:
+        return metrics
+    return metrics | _evaluated(run, run / "evaluation.json", arguments)
 
 
-def _evaluated(checkpoint: Path, output: Path, words: Sequence[str]) -> dict[str, float]:
-    """What ``zoo evaluate`` measures, kept in ``output``."""
+def _evaluated(checkpoint: Path, output: Path, arguments: Sequence[str]) -> dict[str, float]:
+    """What ``zoo evaluate`` measures. It is kept in ``output``, and not measured again where that exists."""
     if not output.is_file():
-        command = [
-            sys.executable,
-            "-m",
-            "zoo.cli.evaluate",
-            f"checkpoint={checkpoint}",
-            f"output={output}",
-            *words,
-        ]
+        # A process of its own, as a user would run it.
+        command = [sys.executable, "-m", "zoo.cli.evaluate", f"checkpoint={checkpoint}", f"output={output}", *arguments]
         if subprocess.run(command, check=False).returncode:
-            raise SystemExit(f"{checkpoint}: it could not be measured, see above; nothing was published")
+            raise SystemExit(f"{checkpoint}: zoo evaluate failed, see above; nothing was published")
     measured: dict[str, float] = json.loads(output.read_text())
     return measured
 
 
 def _minutes(run: Path) -> float:
-    """From the first file of a run to its last."""
-    return ((run / "metrics.json").stat().st_mtime - (run / "config.yaml").stat().st_mtime) / 60
+    """How long a run took, from its first file to its last."""
+    began = (run / "config.yaml").stat().st_mtime
+    ended = (run / "metrics.json").stat().st_mtime
+    return (ended - began) / 60
 
 
 def main(name: str, sweep: Path) -> None:
-    """Publish a sweep over seeds, or one that compares."""
+    """Publish a sweep over seeds, or one that compares two settings."""
     if (sweep / "paired.csv").is_file():
         sys.stdout.write(f"{compare(name, sweep)}\n")
         return

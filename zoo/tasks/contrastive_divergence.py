@@ -1,8 +1,9 @@
 """Contrastive divergence trains an RBM, alone or as one layer of a stack."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from zoo.models.units import bernoulli
@@ -142,15 +143,15 @@ class ContrastiveDivergence(GenerativeTask):
             {"params": biases, "weight_decay": 0.0, "lr_factor": lr_factor},
         ]
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         if not self.has_rbm:
             raise ValueError("contrastive divergence trains one RBM at a time; use order=layerwise")
         # An initial momentum needs an optimizer that has a momentum to return to.
-        configured = super().configure_optimizers()
+        configured: Any = super().configure_optimizers()
         optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
         if self.initial_momentum is not None and "momentum" not in optimizer.defaults:
             raise ValueError(f"initial_momentum is not for {type(optimizer).__name__}: set it to null, or use SGD")
-        return configured
+        return cast(OptimizerLRScheduler, configured)
 
     def on_train_epoch_start(self) -> None:
         self._seen.clear()

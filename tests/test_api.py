@@ -1,0 +1,81 @@
+"""What ``import zoo`` hands out: everything in `__all__`, typed, and imported only when it is asked for."""
+
+import inspect
+import subprocess
+import sys
+import typing
+
+import pytest
+import torch
+
+import zoo
+from zoo import api
+from zoo.config import catalogue
+from zoo.data.splits import Splits
+from zoo.protocols import Net
+
+
+def test_every_public_name_is_there():
+    for name in zoo.__all__:
+        assert getattr(zoo, name) is not None
+    assert set(zoo.__all__) <= set(dir(zoo))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = zoo.nothing
+
+
+def test_modules_are_handed_out_whole():
+    assert inspect.isclass(zoo.models.MLP)
+    assert inspect.isclass(zoo.tasks.Classification)
+    assert callable(zoo.likelihood.log_likelihood)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [("lenet5*", ["lenet5", "lenet5_1998"]), ("*_16_16", ["mlp_16_16"]), ("rbm", ["rbm"]), ("LENET*", []), ("", [])],
+)
+def test_models_are_listed_by_a_pattern(pattern, found):
+    assert zoo.list_models(pattern) == found
+    assert zoo.list_models() == zoo.list_models("*") == catalogue.list_models()
+
+
+def test_what_is_handed_out_is_a_net_and_splits():
+    net = zoo.create("lenet5", num_classes=3)
+    assert isinstance(net, torch.nn.Module)
+    assert isinstance(net, Net)
+    assert isinstance(zoo.load("lenet5-digits"), Net)
+    assert isinstance(zoo.info("lenet5-digits"), zoo.CheckpointInfo)
+    assert isinstance(zoo.dataset("digits"), Splits)
+
+
+@pytest.mark.parametrize("name", ["create", "load", "info", "dataset", "list_models", "list_checkpoints"])
+def test_no_public_function_returns_any(name):
+    annotation = inspect.signature(getattr(api, name)).return_annotation
+    assert annotation not in (inspect.Signature.empty, typing.Any, "Any")
+
+
+def test_listing_imports_neither_torch_nor_hydra():
+    code = (
+        "import sys, zoo; zoo.list_models('lenet*'); zoo.list_checkpoints(); dir(zoo); "
+        "print(*{'torch', 'hydra', 'lightning', 'torchvision', 'numpy'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == ""
+
+
+def test_loading_and_describing_import_neither_lightning_nor_hydra(tmp_path):
+    """A checkpoint names its task; that alone must not import it, which takes seconds."""
+    path = tmp_path / "net.safetensors"
+    about = zoo.CheckpointInfo(
+        name="mlp",
+        net={"_target_": "zoo.models.MLP", "in_shape": [4], "num_classes": 3, "hidden": [5]},
+        task={"_target_": "zoo.tasks.Classification"},
+        preprocess={"shape": [4]},
+        dataset_config={"source": {"_target_": "zoo.data.sources.digits.load"}},
+    )
+    from zoo.checkpoints import checkpoint
+
+    checkpoint.save(zoo.create("mlp", in_shape=[4], num_classes=3, hidden=[5]), path, about)
+    code = (
+        f"import sys, zoo; zoo.info({str(path)!r}); zoo.load({str(path)!r}); "
+        "print(*{'hydra', 'lightning', 'torchvision', 'sklearn', 'matplotlib'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == ""

@@ -1,0 +1,128 @@
+"""What a checkpoint says of itself, in memory (`CheckpointInfo`) and as it is stored in the header of its file.
+
+In memory, nets, tasks, datasets and augmentations are config nodes with a ``_target_``, as `zoo.config.build` takes
+them. In the file, a ``class`` stands in its place: {"class": "LeNet5", "num_classes": 10, …}. Names outlive import
+paths, so modules may move. No argument can be called ``class``, so the key is always free. The name of a dataset is
+that of its module in ``zoo/data/sources``, such as "digits".
+
+Imports config and data. Nothing is built or imported by translating names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zoo.config.targets import Kind, class_name, target_of
+from zoo.data.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        name: name of the model, one of `zoo.list_models`.
+        net: the config node that builds the net; its ``_target_`` is a class of `zoo.models`.
+        task: the config node of the task that trained it last; its ``_target_`` is a class of `zoo.tasks`.
+        preprocess: what `transforms` returns, as plain values.
+        classes: names of the classes, in the order of the outputs; empty where the net does not classify.
+        metrics: for example {"test/accuracy": 0.99}, as measured when it was saved.
+        num_params: number of parameters.
+        command: the command line that trained it.
+        dataset: name of the dataset.
+        dataset_config: the config of the dataset. References such as ``${oc.env:ZOO_DATA,data}`` are kept, so that they
+            are resolved where the checkpoint is used.
+        license: license of the data that it was trained on.
+        commit: of the source tree; empty where it is not known.
+        versions: of the libraries.
+        hardware: on which it was trained.
+    """
+
+    name: str
+    net: dict[str, Any]
+    task: dict[str, Any]
+    preprocess: dict[str, Any]
+    classes: list[str] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    num_params: int = 0
+    command: str = ""
+    dataset: str = ""
+    dataset_config: dict[str, Any] = field(default_factory=dict)
+    license: str = ""
+    commit: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    hardware: str = ""
+
+    def transforms(self) -> Preprocess:
+        """The transform from a Pillow image, or raw pixels 0 to 255 (one input or a batch), to the net's input."""
+        return Preprocess.from_dict(self.preprocess)
+
+
+def to_stored(info: CheckpointInfo) -> dict[str, Any]:
+    """The description as it is stored: plain values, class names in place of targets.
+
+    Raises:
+        ValueError: a ``_target_`` that is not a model, task, dataset or augmentation of the zoo.
+    """
+    # A dataset names up to two things to build; its other keys are stored as they are.
+    dataset = dict(info.dataset_config)
+    for key, kind in _nodes_of(dataset).items():
+        dataset[key] = _with_class(dataset[key], kind)
+    return {
+        **vars(info),
+        "net": _with_class(info.net, "model"),
+        "task": _with_class(info.task, "task"),
+        "dataset_config": dataset,
+    }
+
+
+def from_stored(stored: Mapping[str, Any]) -> CheckpointInfo:
+    """The inverse of `to_stored`.
+
+    Raises:
+        ValueError, TypeError: a key that is missing or unknown, or a node without a class name.
+    """
+    # The net and the task are one node each.
+    values = dict(stored)
+    values["net"] = _with_target(values.get("net"), "model")
+    values["task"] = _with_target(values.get("task"), "task")
+
+    # So are the source and the augmentation of the dataset, where it has them.
+    dataset = _as_node(values.get("dataset_config", {}), "dataset_config")
+    for key, kind in _nodes_of(dataset).items():
+        dataset[key] = _with_target(dataset[key], kind)
+    values["dataset_config"] = dataset
+    return CheckpointInfo(**values)
+
+
+def _nodes_of(dataset: Mapping[str, Any]) -> dict[str, Kind]:
+    """The keys of a dataset config that hold something to build, and its kind."""
+    # The key happens to be the name of the kind.
+    kinds: dict[str, Kind] = {"source": "source", "augment": "augment"}
+    return {key: kind for key, kind in kinds.items() if dataset.get(key)}
+
+
+def _with_class(node: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    """A config node as it is stored. An empty node, of a net that no task trained, stays empty."""
+    if not node:
+        return {}
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    return {"class": class_name(node.get("_target_"), kind), **arguments}
+
+
+def _with_target(stored: Any, kind: Kind) -> dict[str, Any]:
+    """A stored node as a config node: the inverse of `_with_class`."""
+    node = _as_node(stored, kind)
+    if not node:
+        return {}
+    # An import path in a file could name anything; a class name cannot leave the zoo.
+    if "_target_" in node:
+        raise ValueError(f"a {kind} is stored by its class, not by a _target_")
+    return {"_target_": target_of(node.pop("class", None), kind), **node}
+
+
+def _as_node(value: Any, what: str) -> dict[str, Any]:
+    """A copy of a stored mapping; ValueError where it is something else."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is not a mapping")
+    return dict(value)

@@ -1,0 +1,64 @@
+"""Weights from the Hugging Face hub, in timm's form: model.safetensors, and config.json with the preprocessing.
+
+May import data. huggingface_hub is an optional package, imported when it is needed.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zoo.checkpoints.torchvision_files import CROP_FRACTION
+from zoo.data.preprocess import Preprocess
+
+PREFIX = "hf://"
+
+
+def fetch(weights: str) -> tuple[Path, Preprocess | None]:
+    """The weight file of ``hf://OWNER/NAME@COMMIT`` in the hub's cache, and the preprocessing that its config names.
+
+    Raises:
+        ValueError: no full commit is given, or huggingface_hub is not installed.
+        FileNotFoundError: there is no such repository, or no network.
+    """
+    # A branch or tag may be moved to other weights; a commit may not.
+    repository, _, commit = weights.removeprefix(PREFIX).partition("@")
+    if not re.fullmatch(r"[0-9a-f]{40}", commit):
+        raise ValueError(
+            f"weights={weights}: pin the revision: {PREFIX}{repository}@ and a full commit of 40 hex digits"
+        )
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ModuleNotFoundError as error:
+        raise ValueError(f"weights={weights} needs {error.name}: pip install 'reference-zoo[hub]'") from error
+
+    # Both files come from the cache, or are downloaded into it.
+    try:
+        path = Path(hf_hub_download(repository, "model.safetensors", revision=commit))
+        config = json.loads(Path(hf_hub_download(repository, "config.json", revision=commit)).read_text())
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FileNotFoundError(
+            f"weights={weights} cannot be fetched ({reason}): "
+            "download its model.safetensors elsewhere and name that file"
+        ) from error
+    return path, _preprocess(config)
+
+
+def _preprocess(config: Any) -> Preprocess | None:
+    """What a config.json of timm says of the preprocessing; None where it says too little."""
+    described = config.get("pretrained_cfg") if isinstance(config, Mapping) else None
+    if not described or not {"mean", "std", "input_size"} <= described.keys():
+        return None
+    # timm gives the fraction that the crop keeps, a `Preprocess` the side before the crop.
+    shape = tuple(described["input_size"])  # channels, height, width
+    shorter_side = min(shape[1:])
+    return Preprocess(
+        shape=shape,
+        mean=tuple(described["mean"]),
+        std=tuple(described["std"]),
+        side=int(shorter_side / described.get("crop_pct", CROP_FRACTION)),  # rounded down, as timm does
+        interpolation=described.get("interpolation", "bilinear"),
+    )
