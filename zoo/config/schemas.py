@@ -127,7 +127,7 @@ class Predict:
     format: str = MISSING
     top: int = MISSING
     sheet: bool = True
-    flips: bool | None = None
+    mirror_average: bool | None = None
     resize: bool | None = None
     on_bad_image: str = MISSING
     batch_size: int = MISSING
