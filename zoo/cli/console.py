@@ -11,14 +11,16 @@ def say(text: str) -> None:
     Console().print(text, soft_wrap=True, highlight=False, markup=False)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
+) -> None:
     """Print a table.
 
     Args:
         title: the line above it.
-        columns: the headings; no cell of these columns is broken over lines but the last one's.
+        columns: the headings.
         rows: the cells, as many as there are columns.
-        right: the headings of the columns that are aligned on the right, such as numbers.
+        right: the headings of the columns to align on the right, such as numbers.
     """
     table = Table(title=title, title_justify="left")
     for heading in columns:

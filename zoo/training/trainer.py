@@ -17,7 +17,8 @@ from zoo.checkpoints import safe_pickle as pickled
 from zoo.checkpoints.files import replacing
 from zoo.data.datamodule import DataModule
 from zoo.tasks import Task
-from zoo.training.callbacks import LOG_EVERY, Average, Bar, Finite, LowEnough, Resumable
+from zoo.training.callbacks import LOG_EVERY, Average, Finite, LowEnough, Resumable
+from zoo.training.progress import ProgressBar
 from zoo.training.signals import Request
 
 
@@ -88,6 +89,7 @@ def fit(
         callbacks=callbacks,
         logger=list(loggers),
         progress=progress,
+        name=name,
         max_epochs=stage.epochs,
         limit_val_batches=0 if data.splits.validation is None else 1.0,
         gradient_clip_val=stage.gradient_clip,
@@ -113,7 +115,9 @@ def measure(task: Task, data: DataModule, *, place: dict[str, Any]) -> dict[str,
     return metrics
 
 
-def _trainer(place: dict[str, Any], *, callbacks: list[Callback], progress: bool, **options: Any) -> Trainer:
+def _trainer(
+    place: dict[str, Any], *, callbacks: list[Callback], progress: bool, name: str = "fit", **options: Any
+) -> Trainer:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for meant in (
         "does not have many workers",
@@ -124,7 +128,7 @@ def _trainer(place: dict[str, Any], *, callbacks: list[Callback], progress: bool
     ):
         warnings.filterwarnings("ignore", f".*{meant}.*")
     if progress:
-        callbacks.append(Bar())
+        callbacks.append(ProgressBar(name))
     return Trainer(
         **place,
         **options,
