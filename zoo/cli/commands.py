@@ -42,7 +42,7 @@ COMMANDS = {
             "model=mlp dataset=mnist lr=0.001 model.net.hidden=[256,128]",
             "experiment=finetune dataset.root=my_photos",
             "-m model=lenet5,mlp seed=1,2,3",
-            "resume=runs/lenet5-digits/2026-01-31_12-00-00",
+            "resume=runs/my_run",
         ),
         notes=(
             "A model is trained in one or more stages, such as fit, or pretrain and finetune. "
@@ -58,7 +58,7 @@ COMMANDS = {
         composed=True,
         examples=(
             "checkpoint=lenet5-digits",
-            "checkpoint=runs/lenet5-digits/2026-01-31_12-00-00 output=metrics.json",
+            "checkpoint=runs/my_run output=metrics.json",
         ),
     ),
     "predict": Command(
@@ -111,7 +111,7 @@ COMMANDS = {
         module="show",
         function="main",
         composed=False,
-        examples=("lenet5", "lenet5-digits", "runs/lenet5-digits/2026-01-31_12-00-00"),
+        examples=("lenet5", "lenet5-digits", "runs/my_run"),
         notes=("NAME is a model or a checkpoint of zoo list; PATH is a .safetensors file or a run folder.",),
     ),
     "reproduce": Command(

@@ -74,13 +74,15 @@ def command_page(name: str) -> str:
     """The page of ``zoo NAME --help``."""
     command = COMMANDS[name]
     lines = [*_wrapped(f"Usage: zoo {name} {command.usage}", indent="  "), ""]
-    lines += _wrapped(_sentence(command.summary))
+    summary = _sentence(command.summary)
+    lines += _wrapped(summary)
 
     # Commands that take a config are described by its YAML: groups to choose from, then single keys.
     if command.composed:
         page = read_page(name)
-        if page.description:
-            lines += ["", *_wrapped(page.description)]
+        description = page.description.removeprefix(summary).strip()
+        if description:
+            lines += ["", *_wrapped(description)]
         lines += _groups(page.groups)
         lines += ["", "Keys (KEY=VALUE, with the default; KEY= stands for null):"]
         lines += _columns((_assignment(key), _described(key)) for key in page.keys)

@@ -15,6 +15,7 @@ from typing import Any, Optional, Union
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from zoo.config import renamed
 from zoo.config.catalogue import suggest
 
 TARGETS = frozenset(
@@ -92,7 +93,8 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     parameters = inspect.signature(target).parameters
     for key in values:
         if key not in parameters:
-            raise ValueError(f"{where}.{key}: {name} takes no {key!r}; {suggest(key, list(parameters))}")
+            new = renamed.message(f"{where}.{key}", parameters)
+            raise ValueError(new or f"{where}.{key}: {name} takes no {key!r}; {suggest(key, list(parameters))}")
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     fields = [(key, _plain_type(hints.get(key, Any)), field(default=MISSING)) for key in values]
     schema = OmegaConf.structured(make_dataclass("Arguments", fields))
