@@ -56,7 +56,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     task = config.build(about.task, net, where="task")
     test_only = replace(splits, validation=None)
     data = DataModule(test_only, preprocess=preprocess, workers=node.workers)
-    metrics = measure(task, data, place=trainer_kwargs)
+    metrics = measure(task, data, trainer_kwargs=trainer_kwargs)
 
     # A distribution over inputs has a likelihood, unless supervised fine-tuning has changed its layers since.
     is_distribution = isinstance(net, RBM | DBN) and task_class(about).targets == "none"
