@@ -1,5 +1,6 @@
 """Samples are the net's own, class by class where it knows classes, and what does not generate says so."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +214,14 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_file_of_before(cli, folder, r
     assert outcome.status == 1
     assert "disk full" in outcome.err
     assert [path.read_text() for path in folder.iterdir()] == ["of before"]
+
+
+def test_a_row_of_several_classes_bears_all_their_names(cli, folder, run_of, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("zoo.cli.sample.plots.grid", lambda drawn, path, **options: asked.update(options))
+    with contextlib.suppress(FileNotFoundError):  # nothing is drawn
+        cli("sample", f"checkpoint={run_of('dbn_generative')}", "n=12", "steps=2", "labels=[3,5]")
+    assert asked["names"] == ["3, 5"] * 10 + ["5"] * 2
 
 
 def test_rows_of_the_picture_bear_their_class(cli, folder, run_of, monkeypatch):

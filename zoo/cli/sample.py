@@ -1,5 +1,6 @@
 """``zoo sample``: draw samples from a generative checkpoint, and write them as a grid of images or as an ``.npz``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def sample(cfg: DictConfig) -> Tensor:
 
     with replacing(output) as temporary:
         if output.suffix == ".png":
-            names = None if class_numbers is None else [about.classes[k] for k in class_numbers.tolist()]
+            names = None if class_numbers is None else _row_names(class_numbers, about.classes)
             plots.grid(samples, temporary, columns=COLUMNS, names=names)
         else:
             _write_arrays(temporary, samples, class_numbers)
@@ -114,6 +115,15 @@ def _class_numbers(wanted: Any, n: int, about: CheckpointInfo) -> Tensor | None:
 
     # Equal shares, as far as n allows.
     return torch.tensor([numbers[i * len(numbers) // n] for i in range(n)])
+
+
+def _row_names(class_numbers: Tensor, classes: Sequence[str]) -> list[str]:
+    """For each sample the name of its row in the grid: its class, or all classes of the row if it has several."""
+    names: list[str] = []
+    for row in torch.split(class_numbers, COLUMNS):
+        in_row = dict.fromkeys(classes[k] for k in row.tolist())  # each class once, in order
+        names += [", ".join(in_row)] * len(row)
+    return names
 
 
 def _write_arrays(path: Path, samples: Tensor, class_numbers: Tensor | None) -> None:
