@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from zoo.cli.commands import COMMANDS
 from zoo.config.compose import compose
 
 ONE = "train model=logistic dataset=digits epochs=1 progress=false "
@@ -20,9 +21,9 @@ QUIET = "train progress=false "
 
 
 class Case(NamedTuple):
-    """``{run}`` in the words stands for a trained run's folder; the message must contain each of ``says``."""
+    """``{run}`` in the arguments stands for a trained run's folder; the message must contain each of ``says``."""
 
-    words: str
+    arguments: str
     says: tuple[str, ...]
     plant: Callable[[Path], object] = lambda folder: None
 
@@ -65,6 +66,12 @@ def outside(folder: Path) -> None:
     np.savez(folder / "outside.npz", x_train=x, y_train=y, x_val=x[:20], y_val=y[:20], x_test=x[:20], y_test=y[:20])
 
 
+def own_model(folder: Path, lines: str) -> None:
+    """A model in a folder of the user's own: lenet5 but for some lines."""
+    (folder / "own" / "model").mkdir(parents=True)
+    (folder / "own" / "model" / "own.yaml").write_text(f"defaults: [lenet5, _self_]\n{lines}\n")
+
+
 def text(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_text("not what it should be\n")
 
@@ -87,6 +94,42 @@ CASES = {
     "evaluate key": Case("evaluate chekpoint={run}", ("chekpoint", "did you mean checkpoint")),
     "hydra key": Case("train hydra.foo=3", ("hydra.foo: no such key",)),
     "key to delete": Case("train ~foo", ("'foo' does not exist",)),
+    # keys of earlier versions
+    "renamed input scaling": Case("train model.inputs=unit", ("model.inputs was renamed: use model.input_scaling",)),
+    "renamed head": Case(
+        "train weights_head=load", ("weights_head was renamed: use pretrained_head", "load is now keep")
+    ),
+    "renamed map": Case("train codes=tsne", ("codes was renamed: use latent_map",)),
+    "renamed labels": Case("train dataset.labels=9", ("dataset.labels was renamed: use dataset.labeled_examples",)),
+    "renamed order": Case(
+        "train model.stages.fit.schedule=joint",
+        ("model.stages.fit.schedule was renamed: use model.stages.fit.order", "joint or layerwise"),
+    ),
+    "renamed target of the order": Case(
+        "train model.stages.fit.schedule._target_=zoo.training.schedules.joint",
+        ("model.stages.fit.schedule was renamed: use model.stages.fit.order",),
+    ),
+    "renamed argument of a net": Case(
+        "train model=resnet18 model.net.grey=true", ("model.net.grey was renamed: use model.net.gray",)
+    ),
+    "renamed argument of a task": Case(
+        "train model.stages.fit.task.flips=true",
+        ("model.stages.fit.task.flips was renamed: use model.stages.fit.task.mirror_average",),
+    ),
+    "renamed key of predict": Case("predict checkpoint={run} flips=true", ("flips was renamed: use mirror_average",)),
+    "an old key that is a misspelling": Case("predict checkpoint={run} inputs=x", ("inputs: no such key", "input")),
+    "renamed key in a file": Case(
+        "train --config-dir own model=own",
+        ("model/own.yaml: model.inputs was renamed: use model.input_scaling",),
+        lambda folder: own_model(folder, "inputs: unit"),
+    ),
+    "renamed argument in a file": Case(
+        "train --config-dir own model=own",
+        ("model.net.grey was renamed: use model.net.gray",),
+        lambda folder: own_model(
+            folder, "net: {_target_: zoo.models.TorchvisionNet, architecture: resnet18, grey: true}"
+        ),
+    ),
     # types
     "lr=abc": Case("train lr=abc", ("lr: Value 'abc'", "Float")),
     "epochs=1.5": Case("train epochs=1.5", ("epochs: Value '1.5'", "Integer")),
@@ -110,33 +153,37 @@ CASES = {
     "logger": Case("train logger=tensorbord", ("no such logger", "did you mean tensorboard")),
     "optimizer": Case("train optimizer@model.stages.fit.optimizer=adamm", ("no such optimizer", "adam or adamw")),
     "misplaced group": Case("train optimizer=adam", ("'optimizer'", "optimizer@model.stages.fit.optimizer")),
-    "inputs": Case("train model.input_scaling=raw", ("model.input_scaling=raw", "standardized or unit")),
-    "verb": Case("trian model=mlp", ("no such verb", "did you mean train")),
-    "export format": Case("export checkpoint={run} format=tf", ("format=tf", "onnx or torch_export")),
-    "predict format": Case("predict checkpoint={run} input=x format=xml", ("format=xml", "auto, table or kaggle")),
+    "input scaling": Case("train model.input_scaling=raw", ("model.input_scaling=raw", "standardized or unit")),
+    "command": Case("trian model=mlp", ("unknown command 'trian'; did you mean 'train'?",)),
+    "export format": Case("export checkpoint={run} format=tf", ("format=tf must be onnx or torch_export",)),
+    "predict format": Case(
+        "predict checkpoint={run} input=x format=xml", ("format=xml must be auto, table or kaggle",)
+    ),
     # grammar
-    "two words": Case("train model lenet5", ("'model' is not KEY=VALUE", "zoo --help")),
-    "open bracket": Case("train lr=[", ("'lr=[' cannot be read",)),
+    "two words": Case("train model lenet5", ("'model' is not KEY=VALUE", "zoo train --help")),
+    "open bracket": Case("train lr=[", ("'lr=[' cannot be parsed",)),
+    "unknown flag": Case("train --mutlirun", ("unknown flag '--mutlirun'; did you mean --multirun",)),
+    "far command": Case("xyzzy", ("unknown command 'xyzzy'; choose one of: train, evaluate",)),
     "no key": Case("train =3", ("'=3' is not KEY=VALUE",)),
     # numbers
-    "batch_size=0": Case(ONE + "batch_size=0", ("batch_size=0 must be >= 1",)),
-    "epochs=0": Case("train model=logistic epochs=0", ("epochs=0: at least one stage",)),
-    "predict batch_size=0": Case("predict checkpoint={run} input=x batch_size=0", ("batch_size=0: at least 1",)),
+    "batch_size=0": Case(ONE + "batch_size=0", ("batch_size=0", "must be >= 1")),
+    "epochs=0": Case("train model=logistic epochs=0", ("epochs=0", "must be >= 1")),
+    "predict batch_size=0": Case("predict checkpoint={run} input=x batch_size=0", ("batch_size=0 must be >= 1",)),
     "validation too large": Case(ONE + "dataset.validation=2000", ("validation of 2000", "dataset.validation")),
     "test too large": Case(ONE + "dataset.test=3000", ("test of 3000", "dataset.test")),
     "patience": Case(ONE + "model.stages.fit.patience=2 dataset.validation=0", ("patience", "dataset.validation")),
     # targets
-    "os.system": Case(ONE + "model.net._target_=os.system", ("model.net._target_: 'os.system' is not one",)),
+    "os.system": Case(ONE + "model.net._target_=os.system", ("model.net._target_: 'os.system'",)),
     "open": Case(
-        ONE + "model.stages.fit.lr_schedule._target_=builtins.open", ("fit.lr_schedule._target_: 'builtins.open'",)
+        ONE + "model.stages.fit.optimizer._target_=builtins.open", ("fit.optimizer._target_: 'builtins.open'",)
     ),
     "torch.load": Case(ONE + "dataset.source._target_=torch.load", ("dataset.source._target_: 'torch.load'",)),
     # model and dataset
     "linear on digits": Case(
         "train model=linear dataset=digits",
-        ("model linear with dataset digits", "Regression needs real target values, the data have class labels"),
+        ("model linear with dataset digits", "Regression", "class labels"),
     ),
-    "lenet5 on line": Case("train model=lenet5 dataset=line", ("Classification needs class labels",)),
+    "lenet5 on line": Case("train model=lenet5 dataset=line", ("Classification", "class labels")),
     "mlp_2_3_2_2 on digits": Case("train model=mlp_2_3_2_2 dataset=digits", ("takes 2, the data are 1x28x28",)),
     "augment on vectors": Case(
         "train model=linear dataset=line dataset.augment.shift=1", ("dataset.augment", "images")
@@ -166,7 +213,7 @@ CASES = {
     ),
     "one class": Case(
         OWN + "dataset=image_folder dataset.root=photos",
-        ("photos: only one class (a)", "at least two"),
+        ("photos: only one class (a)",),
         lambda folder: pictures(folder, "a"),
     ),
     "truncated picture": Case(
@@ -204,8 +251,8 @@ CASES = {
     ),
     "npz with objects": Case(OWN + "dataset=npz dataset.root=objects.npz", ("objects.npz",), arrays),
     # checkpoints
-    "no checkpoint=": Case("evaluate", ("checkpoint= is missing",)),
-    "no input=": Case("predict checkpoint={run}", ("input= is missing",)),
+    "no checkpoint=": Case("evaluate", ("checkpoint= is required", "zoo evaluate --help")),
+    "no input=": Case("predict checkpoint={run}", ("input= is required", "zoo predict --help")),
     "checkpoint not there": Case("evaluate checkpoint=gone", ("no checkpoint 'gone'", "run folder")),
     "checkpoint unreadable": Case(
         "export checkpoint=bad.safetensors", ("bad.safetensors: not a readable",), text("bad.safetensors")
@@ -216,7 +263,7 @@ CASES = {
     # inputs
     "input not there": Case("predict checkpoint={run} input=gone", ("input=gone: no such file or folder",)),
     "folder without pictures": Case(
-        "predict checkpoint={run} input=photos", ("photos: no pictures",), lambda folder: (folder / "photos").mkdir()
+        "predict checkpoint={run} input=photos", ("photos: no images",), lambda folder: (folder / "photos").mkdir()
     ),
     "not a picture": Case("predict checkpoint={run} input=x.png", ("x.png: not a readable image",), text("x.png")),
     "picture size": Case(
@@ -241,7 +288,7 @@ CASES = {
     ),
     "evaluate's classes": Case(
         "evaluate checkpoint={run} dataset=image_folder dataset.root=photos dataset.shape=[1,28,28]",
-        ("image_folder has the classes a, b", "the checkpoint knows 0, 1"),
+        ("image_folder has the classes a, b", "the checkpoint has 0, 1"),
         lambda folder: pictures(folder, "a", "b"),
     ),
     # outputs
@@ -254,7 +301,7 @@ CASES = {
     "evaluate's output": Case(
         "evaluate checkpoint={run} output=there.json", ("there.json exists", "overwrite=true"), text("there.json")
     ),
-    # learning without labels
+    # training without labels
     "rbm outside 0 to 1": Case(
         QUIET + "model=rbm dataset=npz dataset.root=outside.npz",
         ("model rbm with dataset npz", "Bernoulli visible units", "model.input_scaling=unit", "visible_units"),
@@ -262,17 +309,17 @@ CASES = {
     ),
     "dbn_generative outside 0 to 1": Case(
         QUIET + "model=dbn_generative model.stages.pretrain.epochs=0 dataset=npz dataset.root=outside.npz",
-        ("model dbn_generative with dataset npz", "must be in [0, 1]"),
+        ("model dbn_generative with dataset npz", "[0, 1]"),
         outside,
     ),
     "sae outside 0 to 1": Case(
         QUIET + "model=sae dataset=npz dataset.root=outside.npz",
-        ("model sae with dataset npz", "loss=cross_entropy needs values in [0, 1]", "or loss=squared_error"),
+        ("model sae with dataset npz", "loss=cross_entropy", "[0, 1]", "loss=squared_error"),
         outside,
     ),
     "deep_autoencoder outside 0 to 1": Case(
         QUIET + "model=deep_autoencoder model.stages.pretrain.epochs=0 dataset=npz dataset.root=outside.npz",
-        ("loss=cross_entropy needs values in [0, 1]",),
+        ("loss=cross_entropy", "[0, 1]"),
         outside,
     ),
     "standardized inputs of an rbm": Case(
@@ -295,21 +342,19 @@ CASES = {
     ),
     "contrastive divergence on all layers": Case(
         QUIET + "model=dbn model.stages.pretrain.order=joint",
-        ("one RBM at a time", "schedule layerwise"),
+        ("one RBM at a time", "order=layerwise"),
     ),
     "wake-sleep layer by layer": Case(
         QUIET + "model=dbn_generative model.stages.updown.order=layerwise",
-        ("wake-sleep fits the whole net", "schedule joint"),
+        ("whole net", "order=joint"),
     ),
     "labels of a net that needs all": Case(
         QUIET + "model=dbn_generative dataset.labeled_examples=50", ("dataset.labeled_examples", "label_units")
     ),
-    "labels too many": Case(
-        ONE + "dataset.labeled_examples=5000", ("labels of 5000 does not fit 1293", "dataset.labeled_examples")
-    ),
-    "labels too few": Case(ONE + "dataset.labeled_examples=5", ("class 0", "too few", "dataset.labeled_examples")),
-    "labels=0": Case(ONE + "dataset.labeled_examples=0", ("labels=0",)),
-    "labels=-1": Case(ONE + "dataset.labeled_examples=-1", ("labels=-1",)),
+    "labels too many": Case(ONE + "dataset.labeled_examples=5000", ("dataset.labeled_examples=5000", "1293")),
+    "labels too few": Case(ONE + "dataset.labeled_examples=5", ("dataset.labeled_examples=5", "class 0")),
+    "labels=0": Case(ONE + "dataset.labeled_examples=0", ("dataset.labeled_examples=0", "must be >= 1")),
+    "labels=-1": Case(ONE + "dataset.labeled_examples=-1", ("dataset.labeled_examples=-1", "must be >= 1")),
     "a class of too few pictures": Case(
         OWN + "dataset=image_folder dataset.root=photos dataset.test=2",
         ("class b has 1", "dataset.test"),
@@ -335,7 +380,7 @@ CASES = {
     ),
     "weights of a net that torchvision has not": Case(ONE + "weights=DEFAULT", ("weights=DEFAULT", "a run folder")),
     "weights not there": Case(ONE + "weights=gone.pth", ("weights=gone.pth", "no such file")),
-    "weights_head": Case(ONE + "pretrained_head=old", ("pretrained_head=old", "reset or keep")),
+    "pretrained_head": Case(ONE + "pretrained_head=old", ("pretrained_head=old", "reset or keep")),
     "architecture": Case(
         QUIET + "model=torchvision model.net.architecture=resnet19 dataset=digits",
         ("architecture=resnet19", "resnet18"),
@@ -344,9 +389,9 @@ CASES = {
     "unfreeze_at": Case(
         ONE + "model.stages.fit.task.policy=gradual model.stages.fit.task.unfreeze_at=[3,1]", ("unfreeze_at=[3, 1]",)
     ),
-    "crop": Case(ONE + "dataset.augment.crop=2", ("dataset.augment.crop=2", "[0.001, 1]")),
+    "crop": Case(ONE + "dataset.augment.crop=2", ("dataset.augment.crop=2", "1]")),
     "mixup of values": Case(
-        "train model=linear dataset=line progress=false dataset.augment.mixup=0.2", ("dataset.augment needs images",)
+        "train model=linear dataset=line progress=false dataset.augment.mixup=0.2", ("dataset.augment", "images")
     ),
     "checkpoint_every": Case(ONE + "model.stages.fit.checkpoint_every=-1", ("checkpoint_every=-1",)),
     "task key of an rbm": Case(QUIET + "model=rbm model.stages.fit.task.chain=3", ("fit.task.chain", "mean chains")),
@@ -358,29 +403,29 @@ CASES = {
         QUIET + "model=sae model.stages.pretrain.task.loss=quadratic",
         ("loss=quadratic", "cross_entropy, squared_error"),
     ),
-    "level": Case(QUIET + "model=sae model.stages.pretrain.task.level=2", ("level=2", "from 0 to 1")),
+    "level": Case(QUIET + "model=sae model.stages.pretrain.task.level=2", ("level=2", "[0, 1]")),
     "k=0": Case(QUIET + "model=rbm model.stages.fit.task.k=0", ("k=0", "must be >= 1")),
-    "k=0 of wake-sleep": Case(QUIET + "model=dbn_generative model.stages.updown.task.k=0", ("k=0 must be >= 1",)),
+    "k=0 of wake-sleep": Case(QUIET + "model=dbn_generative model.stages.updown.task.k=0", ("k=0", "must be >= 1")),
     "momentum of Adam": Case(
         QUIET + "model=rbm optimizer@model.stages.fit.optimizer=adam",
         ("initial_momentum is not for Adam", "null", "SGD"),
     ),
-    "epochs=0 in all stages": Case(QUIET + "model=dbn epochs=0", ("epochs=0: at least one stage",)),
+    "epochs=0 in all stages": Case(QUIET + "model=dbn epochs=0", ("epochs=0", "at least one stage")),
     "epochs=-1 in one stage": Case(QUIET + "model=dbn model.stages.pretrain.epochs=-1", ("epochs=-1",)),
-    "min_steps=0": Case(QUIET + "model=dbn model.stages.finetune.min_steps=0", ("min_steps=0 must be >= 1",)),
+    "min_steps=0": Case(QUIET + "model=dbn model.stages.finetune.min_steps=0", ("min_steps=0", "must be >= 1")),
     "denoise a belief network": Case(
         QUIET + "model=dbn stage@model.stages.pretrain=denoise", ("reconstruction needs an autoencoder, got RBM",)
     ),
     "contrastive divergence on mlp": Case(
         QUIET + "model=mlp stage@model.stages.fit=contrastive_divergence", ("contrastive divergence is for RBMs", "MLP")
     ),
-    "map of codes": Case(QUIET + "model=rbm latent_map=nonsense", ("latent_map=nonsense: choose pca or tsne",)),
-    "map of codes of a classifier": Case(ONE + "latent_map=umap", ("latent_map=umap: choose pca or tsne",)),
+    "latent map": Case(QUIET + "model=rbm latent_map=nonsense", ("latent_map=nonsense: choose pca or tsne",)),
+    "latent map of a classifier": Case(ONE + "latent_map=umap", ("latent_map=umap: choose pca or tsne",)),
     # list and show
-    "list": Case("list xyzzy", ("nothing matches 'xyzzy'", "zoo list shows all")),
-    "list two": Case("list a b", ("one pattern at most",)),
+    "list": Case("list xyzzy", ("nothing matches 'xyzzy'", "zoo list shows everything")),
+    "list two": Case("list a b", ("takes one pattern at most",)),
     "show": Case("show lenet_5", ("no model or checkpoint 'lenet_5'", "did you mean lenet5")),
-    "show nothing": Case("show", ("name one model", "lenet5")),
+    "show nothing": Case("show", ("takes one name", "lenet5")),
     "show a path": Case("show gone/model.safetensors", ("no checkpoint 'gone/model.safetensors'",)),
 }
 
@@ -389,14 +434,15 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def refused(outcome, verb: str) -> str:
+def refused(outcome, command: str) -> str:
     """The one message, after the checks that hold for every error."""
+    prefix = f"zoo {command}: " if command in COMMANDS else "zoo: "
     assert outcome.status == 1
     assert outcome.out == ""
-    assert outcome.err.startswith(f"zoo {verb}: ")
-    assert outcome.err.count(f"zoo {verb}: ") == 1
+    assert outcome.err.startswith(prefix)
+    assert outcome.err.count(prefix) == 1
     assert 0 < len(outcome.err.splitlines()) <= 10
-    for leak in ("Traceback", "HYDRA_FULL_ERROR", "unexpected", "Error("):
+    for leak in ("Traceback", "HYDRA_FULL_ERROR", "internal error", "Error("):
         assert leak not in outcome.err
     return outcome.err
 
@@ -414,43 +460,43 @@ def offline(monkeypatch):
 def test_an_error_is_one_message_and_leaves_no_files(case, cli, folder, trained):
     case.plant(folder)
     before = contents(folder)
-    verb, *words = shlex.split(case.words.format(run=trained))
-    message = refused(cli(verb, *words), verb)
+    command, *arguments = shlex.split(case.arguments.format(run=trained))
+    message = refused(cli(command, *arguments), command)
     for part in case.says:
         assert part in message
     assert contents(folder) == before
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "predict"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
 @pytest.mark.parametrize("name", ["gpu", "mps", "ddp"])
-def test_an_accelerator_that_is_not_here_is_refused(verb, name, cli, folder, trained):
+def test_an_accelerator_that_is_not_here_is_refused(command, name, cli, folder, trained):
     kind = compose("train", [f"accelerator={name}"]).accelerator.accelerator
     if {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}[kind]:
         pytest.skip(f"this machine has {kind}")
-    words = {"train": [], "evaluate": [f"checkpoint={trained}"], "predict": [f"checkpoint={trained}", "input=x"]}
-    message = refused(cli(verb, *words[verb], f"accelerator={name}"), verb)
+    needed = {"train": [], "evaluate": [f"checkpoint={trained}"], "predict": [f"checkpoint={trained}", "input=x"]}
+    message = refused(cli(command, *needed[command], f"accelerator={name}"), command)
     assert "use accelerator=auto or cpu" in message
     assert not contents(folder)
 
 
-@pytest.mark.parametrize("word", ["debug=true", "debug=True"])
-def test_debug_shows_where_an_error_came_up(word, cli, folder):
-    outcome = cli("evaluate", "checkpoint=gone", word)
+@pytest.mark.parametrize("argument", ["debug=true", "debug=True"])
+def test_debug_prints_the_traceback(argument, cli, folder):
+    outcome = cli("evaluate", "checkpoint=gone", argument)
     assert outcome.status == 1
     assert outcome.err.startswith("Traceback")
     assert "no checkpoint 'gone'" in outcome.err
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("arguments", "says"),
     [
-        ("seed=1,2 model=linear dataset=digits", "Regression needs real target values"),
+        ("seed=1,2 model=linear dataset=digits", "model linear with dataset digits"),
         ("seed=1,x model=logistic", "seed: Value 'x'"),
         ("model=lenet5,nope", "model=nope: no such model"),
     ],
 )
-def test_a_sweep_that_fails_says_so_once(words, says, cli, folder):
-    outcome = cli("train", "-m", *words.split())
+def test_a_sweep_that_fails_says_so_once(arguments, says, cli, folder):
+    outcome = cli("train", "-m", *arguments.split())
     assert outcome.status == 1
     assert outcome.err.count(says) == 1
     assert "Traceback" not in outcome.err

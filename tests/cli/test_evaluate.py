@@ -48,14 +48,14 @@ def test_other_classes_are_refused(cli, folder, trained):
     np.savez("own.npz", x=test.x.numpy(), y=(test.y % 3).numpy())
     outcome = cli("evaluate", f"checkpoint={trained}", "dataset=npz", "dataset.root=own.npz", "output=metrics.json")
     assert outcome.status == 1
-    assert "classes 0, 1, 2; the checkpoint knows 0, 1, 2, 3" in outcome.err
+    assert "classes 0, 1, 2; the checkpoint has 0, 1, 2, 3" in outcome.err
     assert not (folder / "metrics.json").exists()
 
 
-def test_a_dataset_without_a_test_part_is_refused(cli, folder, trained):
+def test_a_dataset_without_a_test_split_is_refused(cli, folder, trained):
     outcome = cli("evaluate", f"checkpoint={trained}", "dataset=digits", "dataset.test=0")
     assert outcome.status == 1
-    assert "no test part" in outcome.err
+    assert "no test split" in outcome.err
 
 
 def test_a_regression_is_measured_by_its_errors(cli, folder):
@@ -87,8 +87,9 @@ def test_an_indexed_metric_is_what_evaluate_measures(name, folder, cli):
 GENERATIVE = {
     "rbm": "model=rbm model.net.hidden=12",
     "wide_rbm": "model=rbm model.net.hidden=30 lr=0.005",
-    "gaussian": "model=rbm model.net.hidden=12 model.net.visible_units=gaussian model.input_scaling=standardized "
-    "lr=0.001",
+    "gaussian": (
+        "model=rbm model.net.hidden=12 model.net.visible_units=gaussian model.input_scaling=standardized lr=0.001"
+    ),
     "gaussian_code": "model=rbm model.net.hidden=12 model.net.hidden_units=gaussian lr=0.001",
     "wide_gaussian_code": "model=rbm model.net.hidden=30 model.net.hidden_units=gaussian lr=0.001",
     "dbn": "model=dbn model.net.hidden=[20,15] model.stages.finetune.epochs=0 model.stages.pretrain.epochs=1",
@@ -188,7 +189,7 @@ def test_the_bound_of_a_large_belief_network_is_bracketed(evaluated):
     assert above == pytest.approx(below, abs=1)
 
 
-def test_a_gaussian_rbm_has_a_density_of_its_standardised_inputs(evaluated, run_of):
+def test_a_gaussian_rbm_has_a_density_of_its_standardized_inputs(evaluated, run_of):
     metrics, _ = evaluated("gaussian")
     expected = likelihood.log_likelihood(checkpoints.load(run_of("gaussian")), inputs(run_of("gaussian"))).mean().item()
     assert metrics["test/log_likelihood"] == pytest.approx(expected, abs=0.05)
@@ -228,20 +229,20 @@ def test_a_log_likelihood_that_zeros_and_ones_cannot_have_is_not_given(run_of, c
     monkeypatch.setattr("zoo.analysis.likelihood.log_partition", _missed)
     outcome = cli("evaluate", f"checkpoint={run_of('dbn_generative')}")
     assert outcome.status == 0
-    assert "no log p is given" in outcome.err
+    assert "the log-likelihood is left out" in outcome.err
     assert "log_likelihood" not in outcome.out
     assert "test/accuracy" in outcome.out
 
 
-def _missed(machine, method, **options):
-    """log Z of chains that found nothing; as with a large machine it cannot be summed."""
+def _missed(rbm, method, **options):
+    """log Z of chains that found nothing; as with a large RBM it cannot be summed."""
     if method == "exact":
         raise ValueError("too large")
     return likelihood.Estimate(torch.tensor(-1e4), 0.1)
 
 
 @pytest.mark.parametrize("kind", ["rbm", "dbn", "deep_autoencoder"])
-def test_now_is_as_when_saved(kind, evaluated, run_of):
+def test_the_metrics_now_are_those_when_saved(kind, evaluated, run_of):
     _, printed = evaluated(kind, "likelihood=false")
     table = [line.strip("│ ").split("│") for line in printed.splitlines() if "test/" in line]
     assert {name.strip(): (now.strip(), saved.strip()) for name, now, saved in table} == {

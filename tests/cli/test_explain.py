@@ -16,7 +16,7 @@ from zoo.plots.images import overlay
 
 @pytest.fixture(scope="module")
 def pixels() -> torch.Tensor:
-    """The first 15 of the test part of digits, bytes."""
+    """The first 15 of the test split of digits, bytes."""
     return digits.load().test.x[:15]
 
 
@@ -37,13 +37,13 @@ def drawn(monkeypatch) -> dict:
         asked.update(options, tiles=tiles, captions=captions)
         path.write_bytes(b"sheet")
 
-    monkeypatch.setattr("zoo.cli.explain.pictures.sheet", sheet)
+    monkeypatch.setattr("zoo.cli.explain.plots.sheet", sheet)
     return asked
 
 
 def test_a_sheet_of_the_first_pictures_is_drawn(cli, folder, trained, photos):
     outcome = cli("explain", f"checkpoint={trained}", "input=photos")
-    assert (outcome.status, outcome.err, outcome.out) == (0, "", "12 explained in explained.png\n")
+    assert (outcome.status, outcome.err, outcome.out) == (0, "", "12 images explained in explained.png\n")
     assert sorted(path.name for path in folder.iterdir()) == ["explained.png", "photos"]
     with Image.open("explained.png") as picture:
         assert picture.format == "PNG"
@@ -67,7 +67,7 @@ def test_each_picture_stands_beside_the_map_of_its_class(target, cli, trained, p
         assert drawn["captions"][k] == caption
         torch.testing.assert_close(drawn["tiles"][k], overlay(pixels[i] / 255, maps[k]), atol=1e-3, rtol=0)
     assert len(drawn["tiles"]) == 10
-    assert drawn["title"] == f"lenet5: where it sees {'the class it predicts' if target is None else target}"
+    assert drawn["title"] == f"lenet5: where it sees {'the predicted class' if target is None else target}"
 
 
 def test_one_picture_of_another_size_is_explained(cli, trained, pixels, folder, drawn):
@@ -82,13 +82,13 @@ def test_one_picture_of_another_size_is_explained(cli, trained, pixels, folder, 
 
 ERRORS = {
     "class": (["target=cat"], "target=cat: no such class; choose one of: 0, 1, 2"),
-    "n": (["n=0"], "n=0: between 1 and 240"),
-    "too many": (["n=1000"], "n=1000: between 1 and 240"),
-    "ending": (["output=x.jpg"], "output=x.jpg: a .png is needed"),
+    "n": (["n=0"], "n=0 must be in [1, 240]"),
+    "too many": (["n=1000"], "n=1000 must be in [1, 240]"),
+    "ending": (["output=x.jpg"], "output=x.jpg must be a .png file"),
     "there": (["output=there.png"], "there.png exists"),
     "replaces": (["output=photos/0/000.png", "overwrite=true"], "photos/0/000.png is part of the input"),
     "no input": (["input=gone"], "input=gone: no such file or folder"),
-    "array": (["input=x.npz"], "input=x.npz: pictures are needed"),
+    "array": (["input=x.npz"], "input=x.npz must be an image or a folder of images"),
     "damaged": (["input=bad.png"], "bad.png: not a readable image"),
     "no maps": (["checkpoint=mlp.safetensors"], "MLP has no maps: Grad-CAM explains convolutional nets only"),
     "no classes": (["checkpoint=none.safetensors"], "mlp has no classes to explain"),
@@ -113,5 +113,5 @@ def test_an_error_is_one_line_and_leaves_no_file(case, cli, folder, trained, pho
     outcome = cli("explain", *(f"{key}={value}" for key, value in defaults.items() if key not in given), *words)
     assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
     assert says in outcome.err
-    assert "unexpected" not in outcome.err
+    assert "internal error" not in outcome.err
     assert {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from zoo.checkpoints import checkpoint as checkpoints
-from zoo.cli import export
+from zoo.cli import export_formats
 from zoo.data.preprocess import Preprocess
 from zoo.data.sources import digits
 from zoo.models import MLP
@@ -33,7 +33,7 @@ def outputs(path: str, x: torch.Tensor) -> torch.Tensor:
 
 @FORMATS
 def test_a_file_gives_the_models_outputs_at_any_batch_size(format, cli, folder, trained):
-    name = "lenet5" + export.SUFFIXES[format]
+    name = "lenet5" + export_formats.FORMATS[format].suffix
     outcome = cli("export", f"checkpoint={trained}", f"format={format}")
     assert (outcome.status, outcome.err) == (0, "")
     assert name in outcome.out
@@ -47,9 +47,9 @@ def test_a_file_gives_the_models_outputs_at_any_batch_size(format, cli, folder, 
 @FORMATS
 @pytest.mark.parametrize("answer", [0.001, float("nan")])
 def test_outputs_that_differ_leave_no_file(format, answer, cli, folder, trained, monkeypatch):
-    runner = {"onnx": "_run_onnx", "torch_export": "_run_program"}[format]
-    true = getattr(export, runner)
-    monkeypatch.setattr(export, runner, lambda file, x: true(file, x) + answer)
+    chosen = export_formats.FORMATS[format]
+    wrong = chosen._replace(run=lambda file, x: chosen.run(file, x) + answer)
+    monkeypatch.setitem(export_formats.FORMATS, format, wrong)
     outcome = cli("export", f"checkpoint={trained}", f"format={format}")
     assert outcome.status == 1
     assert "more than tolerance=0.0001" in outcome.err
@@ -61,11 +61,12 @@ def test_outputs_that_differ_leave_no_file(format, answer, cli, folder, trained,
 def test_a_writer_that_fails_leaves_the_file_of_before(cli, folder, trained, monkeypatch):
     (folder / "lenet5.pt2").write_text("of before")
 
-    def fail(net, x, file, card):
+    def fail(net, x, file, description):
         file.write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(export, "_write_program", fail)
+    failing = export_formats.FORMATS["torch_export"]._replace(write=fail)
+    monkeypatch.setitem(export_formats.FORMATS, "torch_export", failing)
     outcome = cli("export", f"checkpoint={trained}", "format=torch_export", "overwrite=true")
     assert outcome.status == 1
     assert "disk full" in outcome.err
@@ -109,7 +110,7 @@ def test_a_file_takes_raw_bytes_where_asked_and_says_what_it_is(format, inside, 
     assert (outcome.status, outcome.err) == (0, "")
     takes = "raw bytes, 0 to 255 (uint8)" if inside else "preprocessed (float32)"
     assert f"N x 1x28x28 {takes} -> N x 10" in outcome.out
-    path = str((folder / "net").rename(folder / f"net{export.SUFFIXES[format]}"))
+    path = str((folder / "net").rename(folder / f"net{export_formats.FORMATS[format].suffix}"))
     raw, preprocess = digits.load().test.x[:7], checkpoints.info(trained).transforms()
     own = checkpoints.load(trained)(preprocess(raw)).detach()
     x = raw if inside else preprocess(raw).contiguous()
@@ -129,8 +130,8 @@ def test_raw_values_stay_real_numbers(format, tmp_path):
         MLP(in_shape=[3], num_classes=2, hidden=[4]).eval(),
         Preprocess((3,), 1.0, (5, -50, 0), (1, 9, 0.1)),
     )
-    path = tmp_path / f"net{export.SUFFIXES[format]}"
-    assert export.export_net(net, (3,), path, format=format, tolerance=1e-4, preprocess=preprocess) <= 1e-4
+    path = tmp_path / f"net{export_formats.FORMATS[format].suffix}"
+    assert export_formats.export_net(net, (3,), path, format=format, tolerance=1e-4, preprocess=preprocess) <= 1e-4
     raw = torch.tensor([[5.5, -60.0, 0.05], [4.25, 0.0, -0.2], [0.0, 0.0, 0.0]])
     torch.testing.assert_close(
         outputs(str(path), raw), net((raw - torch.tensor([5, -50, 0])) / torch.tensor([1, 9, 0.1]))
@@ -142,7 +143,9 @@ def test_raw_values_stay_real_numbers(format, tmp_path):
 
 def test_a_file_with_other_preprocessing_than_the_checkpoints_is_not_kept(folder, monkeypatch):
     net, preprocess = MLP(in_shape=[3], num_classes=2, hidden=[4]).eval(), Preprocess((3,), 1.0, (5.0,), (2.0,))
-    monkeypatch.setattr(export.Preprocessed, "forward", lambda self, raw: self.net(raw))
-    with pytest.raises(ValueError, match="outputs differ"):
-        export.export_net(net, (3,), folder / "net.pt2", format="torch_export", tolerance=1e-4, preprocess=preprocess)
+    monkeypatch.setattr(export_formats.Preprocessed, "forward", lambda self, raw: self.net(raw))
+    with pytest.raises(ValueError, match="outputs differ from the net's"):
+        export_formats.export_net(
+            net, (3,), folder / "net.pt2", format="torch_export", tolerance=1e-4, preprocess=preprocess
+        )
     assert not list(folder.iterdir())

@@ -15,6 +15,7 @@ from PIL import Image
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli import predict
 from zoo.cli import predict_inputs as inputs
+from zoo.cli.predict_sheet import Tally
 from zoo.data import images
 from zoo.data.sources import digits
 from zoo.losses import probabilities
@@ -22,7 +23,7 @@ from zoo.losses import probabilities
 
 @pytest.fixture(scope="module")
 def pixels() -> torch.Tensor:
-    """The test part of digits, 360 x 1 x 28 x 28 bytes."""
+    """The test split of digits, 360 x 1 x 28 x 28 bytes."""
     return digits.load().test.x
 
 
@@ -235,7 +236,7 @@ def test_codes_are_no_submission(words, cli, folder, coders, pixels):
     outcome = cli("predict", f"checkpoint={coders['rbm']}", *words)
     assert (outcome.status, outcome.out) == (1, "")
     assert len(outcome.err.splitlines()) == 1
-    assert "format=kaggle is for classes" in outcome.err
+    assert "format=kaggle needs a checkpoint with classes" in outcome.err
     assert "format=table" in outcome.err
     assert {path.name for path in folder.iterdir()} == before
 
@@ -273,7 +274,7 @@ def test_nets_of_rbms_are_exported_within_tolerance(name, cli, folder, coders, p
     torch.testing.assert_close(torch.from_numpy(session.run(None, {"input": x.numpy()})[0]), own, atol=1e-4, rtol=0)
 
 
-# The so many likeliest classes
+# The most likely classes
 
 
 def test_top_names_the_likeliest_classes_in_order(cli, folder, trained, pixels, expected):
@@ -291,11 +292,11 @@ def test_top_names_the_likeliest_classes_in_order(cli, folder, trained, pixels, 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["top=11"], "top=11: the checkpoint knows 10 classes"),
-        (["top=0"], "top=0: at least 1"),
-        (["top=2", "format=kaggle"], "top=2: format=kaggle has room for one class; use format=table"),
-        (["on_bad_image=ignore"], "on_bad_image=ignore: choose refuse or skip"),
-        (["output=photos.png"], "output=photos.png: the sheet of pictures would go there"),
+        (["top=11"], "top=11 must be <= 10, the number of classes"),
+        (["top=0"], "top=0 must be >= 1"),
+        (["top=2", "format=kaggle"], "top=2 must be 1 with format=kaggle; use format=table"),
+        (["on_bad_image=ignore"], "on_bad_image=ignore must be refuse or skip"),
+        (["output=photos.png"], "output=photos.png is where the sheet of images goes"),
         (["output=photos/0/000.csv", "overwrite=true"], "photos/0/000.png is part of the input"),
         (["output=photos/0/000.png", "sheet=false", "overwrite=true"], "photos/0/000.png is part of the input"),
         (["output=there.csv"], "there.png exists; add overwrite=true"),
@@ -330,10 +331,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 # Mirror images
 
 
-def test_flips_average_the_probabilities_of_a_picture_and_its_mirror_image(cli, folder, quadratic, pixels):
+def test_mirror_average_is_over_the_probabilities_of_a_picture_and_its_mirror_image(cli, folder, quadratic, pixels):
     np.savez("inputs.npz", x=pixels[:50].numpy())
     words = [f"checkpoint={quadratic}", "input=inputs.npz"]
-    assert cli("predict", *words, "flips=true").status == 0
+    assert cli("predict", *words, "mirror_average=true").status == 0
     assert cli("predict", *words, "output=plain.csv").status == 0
     net, preprocess = checkpoints.load(quadratic), checkpoints.info(quadratic).transforms()
     both = [probabilities(net(preprocess(x)).detach(), "quadratic") for x in (pixels[:50], pixels[:50].flip(-1))]
@@ -343,23 +344,23 @@ def test_flips_average_the_probabilities_of_a_picture_and_its_mirror_image(cli, 
     torch.testing.assert_close(chance, both[0].amax(dim=1), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("word", "flipped"), [("flips=null", True), ("flips=false", False)])
-def test_flips_are_what_the_task_says_unless_told_otherwise(word, flipped, cli, folder, trained, pixels):
+@pytest.mark.parametrize(("argument", "averaged"), [("mirror_average=null", True), ("mirror_average=false", False)])
+def test_mirror_average_is_what_the_task_says_unless_told_otherwise(argument, averaged, cli, folder, trained, pixels):
     net, about = checkpoints.open_checkpoint(trained)
-    checkpoints.save(net, "flips.safetensors", replace(about, task={**about.task, "mirror_average": True}))
+    checkpoints.save(net, "mirrored.safetensors", replace(about, task={**about.task, "mirror_average": True}))
     np.savez("inputs.npz", x=pixels[:20].numpy())
-    cli("predict", "checkpoint=flips.safetensors", "input=inputs.npz", word)
-    cli("predict", f"checkpoint={trained}", "input=inputs.npz", f"flips={flipped}", "output=expected.csv")
+    cli("predict", "checkpoint=mirrored.safetensors", "input=inputs.npz", argument)
+    cli("predict", f"checkpoint={trained}", "input=inputs.npz", f"mirror_average={averaged}", "output=expected.csv")
     assert rows() == rows("expected.csv")
 
 
-def test_flips_are_for_classes_of_pictures(cli, folder, line):
+def test_mirror_average_needs_classes_of_images(cli, folder, line):
     np.savez("inputs.npz", x=np.zeros((2, 1)))
-    outcome = cli("predict", f"checkpoint={line}", "input=inputs.npz", "flips=true")
+    outcome = cli("predict", f"checkpoint={line}", "input=inputs.npz", "mirror_average=true")
     assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
-    assert "flips=true averages the probabilities of classes" in outcome.err
+    assert "mirror_average=true averages class probabilities" in outcome.err
     outcome = cli("predict", f"checkpoint={line}", "input=inputs.npz", "top=2")
-    assert "top=2: this checkpoint has no classes" in outcome.err
+    assert "top=2 must be 1: this checkpoint has no classes" in outcome.err
 
 
 # Labels from the names of folders
@@ -380,7 +381,7 @@ def drawn(monkeypatch) -> dict:
         asked.update(options, tiles=tiles, captions=captions)
         path.write_bytes(b"sheet")
 
-    monkeypatch.setattr("zoo.cli.predict.pictures.sheet", sheet)
+    monkeypatch.setattr("zoo.cli.predict_sheet.plots.sheet", sheet)
     return asked
 
 
@@ -412,8 +413,8 @@ def test_folders_named_for_classes_are_labels(cli, folder, trained, pixels, expe
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
-        ("cat/1.png", "without labels: cat in photos is no class"),
-        ("loose.png", "without labels: 1 of the pictures in photos lie outside the folders of classes"),
+        ("cat/1.png", "labels are not used: cat in photos is not a class"),
+        ("loose.png", "labels are not used: 1 of the images in photos are outside the folders of classes"),
     ],
 )
 def test_half_a_set_of_labels_is_none_and_is_said(extra, says, cli, folder, trained, pixels):
@@ -441,7 +442,7 @@ def test_folders_of_other_names_are_no_labels_and_need_no_word(cli, folder, trai
 def test_the_sheet_shows_the_least_certain(count, cli, folder, trained, pixels, expected, drawn):
     write_pictures(folder / "photos", pixels[:count])
     outcome = cli("predict", f"checkpoint={trained}", "input=photos", "batch_size=7")
-    assert "what to look at first in predictions.png" in outcome.out
+    assert "images to look at first in predictions.png" in outcome.out
     chance = expected[:count].amax(dim=1)
     order = chance.sort(stable=True).indices[:24].tolist()
     assert [Path(caption[0]).stem for caption in drawn["captions"]] == [f"{i:03}" for i in order]
@@ -450,7 +451,7 @@ def test_the_sheet_shows_the_least_certain(count, cli, folder, trained, pixels, 
 
 
 def test_what_is_kept_for_the_sheet_holds_no_batch_in_memory():
-    tally = predict._Tally(["cat", "dog"])
+    tally = Tally(["cat", "dog"])
     for first in range(0, 300, 100):
         tally.add([f"{i}.png" for i in range(first, first + 100)], torch.zeros(100, 1, 4, 4), torch.rand(100, 2), [])
     assert len(tally.shown) == 24
@@ -474,7 +475,7 @@ def test_a_sheet_that_cannot_be_drawn_leaves_no_csv(cli, folder, trained, pixels
         path.write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("zoo.cli.predict.pictures.sheet", fail)
+    monkeypatch.setattr("zoo.cli.predict_sheet.plots.sheet", fail)
     outcome = cli("predict", f"checkpoint={trained}", "input=photos")
     assert outcome.status == 1
     assert "disk full" in outcome.err
@@ -500,10 +501,10 @@ def test_a_picture_that_cannot_be_read_is_refused_or_left_out_by_name(cli, folde
     assert [path.name for path in folder.iterdir()] == ["photos"]
     outcome = cli("predict", *words, "on_bad_image=skip")
     assert outcome.status == 0
-    assert outcome.err.startswith("left out: photos/4/004.png: not a readable image")
+    assert outcome.err.startswith("skipped: photos/4/004.png: not a readable image")
     assert len(outcome.err.splitlines()) == 1
     assert "8 predictions in predictions.csv" in outcome.out
-    assert "1 left out" in outcome.out
+    assert "1 skipped" in outcome.out
     assert [(row["file"], row["label"]) for row in rows()] == [(f"{k}/{k:03}.png", str(k)) for k in range(9) if k != 4]
 
 
@@ -512,7 +513,7 @@ def test_none_that_can_be_read_is_an_error(cli, folder, trained):
     (folder / "photos" / "a.png").write_text("no picture")
     outcome = cli("predict", f"checkpoint={trained}", "input=photos", "on_bad_image=skip")
     assert outcome.status == 1
-    assert "photos: none of the 1 pictures can be read" in outcome.err
+    assert "photos: none of the 1 images can be read" in outcome.err
     assert "a.png" in outcome.err
     assert [path.name for path in folder.iterdir()] == ["photos"]
 
@@ -533,7 +534,8 @@ def test_pictures_are_brought_to_size_where_the_training_data_were(
 ):
     net, about = checkpoints.open_checkpoint(trained)
     preprocess = {**about.preprocess, "side": side, "interpolation": "bicubic"}
-    data = {**about.dataset_config, "source": {"_target_": source}}
+    shape = {} if "digits" in source else {"shape": [1, 28, 28]}
+    data = {**about.dataset_config, "source": {"_target_": source, **shape}}
     checkpoints.save(net, "own.safetensors", replace(about, preprocess=preprocess, dataset_config=data))
     Image.fromarray(pixels[5, 0].numpy()).resize((300, 200)).save("large.png")
     outcome = cli("predict", "checkpoint=own.safetensors", "input=large.png", word)
@@ -557,7 +559,7 @@ def test_pictures_are_read_ahead_but_not_all_at_once(folder, monkeypatch):
     files = [folder / f"{i:03}.png" for i in range(200)]
     monkeypatch.setattr(inputs, "THREADS", 4)
     seen = []
-    for names, batch in inputs.pictures(files, folder, read, batch_size=10):
+    for names, batch in inputs.read_images(files, folder, read, batch_size=10):
         assert batch.shape[1:] == (1, 2, 2)
         seen += zip(names, batch[:, 0, 0, 0].tolist(), strict=True)
         assert len(begun) <= len(seen) + 10

@@ -1,5 +1,6 @@
 """Samples are the net's own, class by class where it knows classes, and what does not generate says so."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,7 @@ def test_classes_go_by_their_names(cli, folder):
     outcome = cli("sample", *words, "labels=emu", "overwrite=true")
     assert (outcome.status, outcome.err) == (
         1,
-        "zoo sample: labels=emu: no such class; the checkpoint knows cat, dog\n",
+        "zoo sample: labels=emu: no such class; choose from cat, dog\n",
     )
 
 
@@ -156,18 +157,18 @@ def test_overwrite_replaces_an_output(cli, folder, run_of):
 
 
 ERRORS = {
-    "a classifier": ("lenet5", [], ("lenet5 is not generative", "rbm, dbn and dbn_generative are")),
-    "a fine-tuned belief network": ("dbn_classifier", [], ("fine-tuned to classify", "finetune.epochs=0")),
+    "a classifier": ("lenet5", [], ("lenet5 is not generative", "use rbm, dbn or dbn_generative")),
+    "a fine-tuned belief network": ("dbn_classifier", [], ("was fine-tuned", "finetune.epochs=0")),
     "an autoencoder": ("deep_autoencoder", [], ("deep_autoencoder is not generative",)),
     "labels without label units": ("rbm", ["labels=3"], ("labels=3", "no label units", "dbn_generative")),
     "unknown class": ("dbn_generative", ["labels=11"], ("labels=11: no such class", "0, 1, 2, 3, 4, 5, 6, 7, 8, 9")),
     "an unknown one of two": ("dbn_generative", ["labels=[3,x]"], ("labels=x: no such class",)),
     "no class": ("dbn_generative", ["labels=[]"], ("labels=[]",)),
-    "n=0": ("rbm", ["n=0"], ("n=0: at least 1",)),
-    "steps=0": ("rbm", ["steps=0"], ("steps=0: at least 1",)),
+    "n=0": ("rbm", ["n=0"], ("n=0 must be >= 1",)),
+    "steps=0": ("rbm", ["steps=0"], ("steps=0 must be >= 1",)),
     "n=x": ("rbm", ["n=x"], ("n: Value 'x'",)),
     "seed": ("rbm", ["seed=99999999999999999999"], ("seed=99999999999999999999",)),
-    "unknown ending": ("rbm", ["output=x.txt"], ("output=x.txt", ".png or an .npz")),
+    "unknown ending": ("rbm", ["output=x.txt"], ("output=x.txt must be a .png or an .npz file",)),
     "output that exists": ("rbm", ["output=there.png"], ("there.png exists", "overwrite=true")),
     "unknown key": ("rbm", ["lables=3"], ("lables: no such key", "did you mean labels")),
 }
@@ -183,14 +184,15 @@ def test_an_error_is_one_line_and_leaves_no_file(case, cli, folder, trained, run
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err.startswith("zoo sample: ")
     assert len(outcome.err.splitlines()) == 1
-    assert "unexpected" not in outcome.err
+    assert "internal error" not in outcome.err
     for part in says:
         assert part in outcome.err
     assert contents(folder) == before
 
 
 @pytest.mark.parametrize(
-    ("words", "says"), [([], "checkpoint= is missing"), (["checkpoint=nonsense"], "no checkpoint 'nonsense'")]
+    ("words", "says"),
+    [([], "checkpoint= is required; see zoo sample --help"), (["checkpoint=nonsense"], "no checkpoint 'nonsense'")],
 )
 def test_a_checkpoint_that_is_not_there_is_one_line(words, says, cli, folder):
     outcome = cli("sample", *words)
@@ -207,11 +209,19 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_file_of_before(cli, folder, r
         path.write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("zoo.cli.sample.pictures.grid", fail)
+    monkeypatch.setattr("zoo.cli.sample.plots.grid", fail)
     outcome = cli("sample", f"checkpoint={run_of('rbm')}", "n=2", "steps=5", "overwrite=true")
     assert outcome.status == 1
     assert "disk full" in outcome.err
     assert [path.read_text() for path in folder.iterdir()] == ["of before"]
+
+
+def test_a_row_of_several_classes_bears_all_their_names(cli, folder, run_of, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("zoo.cli.sample.plots.grid", lambda drawn, path, **options: asked.update(options))
+    with contextlib.suppress(FileNotFoundError):  # nothing is drawn
+        cli("sample", f"checkpoint={run_of('dbn_generative')}", "n=12", "steps=2", "labels=[3,5]")
+    assert asked["names"] == ["3, 5"] * 10 + ["5"] * 2
 
 
 def test_rows_of_the_picture_bear_their_class(cli, folder, run_of, monkeypatch):
@@ -221,7 +231,7 @@ def test_rows_of_the_picture_bear_their_class(cli, folder, run_of, monkeypatch):
         asked.update(options, count=len(drawn))
         path.write_bytes(b"")
 
-    monkeypatch.setattr("zoo.cli.sample.pictures.grid", grid)
+    monkeypatch.setattr("zoo.cli.sample.plots.grid", grid)
     cli("sample", f"checkpoint={run_of('dbn_generative')}", "n=100", "steps=2")
     assert asked == {"count": 100, "columns": 10, "names": [str(k) for k in range(10) for _ in range(10)]}
     (folder / "samples.png").unlink()

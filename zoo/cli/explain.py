@@ -1,72 +1,137 @@
-"""``zoo explain``: where in each picture a net saw the class it predicts (or another), by Grad-CAM, as one PNG.
+"""``zoo explain``: which regions of an image speak for the predicted class (or another), by Grad-CAM, as one PNG.
 
-Each picture stands beside itself in grey under the map: red where most speaks for the class, blue where nothing does.
+Each image is drawn twice: as it is, and in gray under its map. Red regions speak most for the class, blue ones do not.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.analysis.gradcam import gradcam
-from zoo.checkpoints.checkpoint import open_checkpoint
+from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
 from zoo.checkpoints.files import refuse_existing, replacing
 from zoo.cli import predict_inputs as inputs
+from zoo.cli.console import say
 from zoo.config import hardware
 from zoo.config.catalogue import suggest
 from zoo.losses import probabilities
-from zoo.plots import images as pictures
+from zoo.plots import images as plots
 
-MOST = 240  # pictures on a sheet
-BATCH = 16  # gradients of all maps are held for so many
+MAX_IMAGES = 240  # on a sheet
+BATCH_SIZE = 16  # small, since the gradients of every map are kept
+
+
+class Explained(NamedTuple):
+    """Some images with their maps."""
+
+    tiles: list[Tensor]  # each 3 x H x (2 W + gap), values from 0 to 1
+    captions: list[list[str]]
+    maps: Tensor  # N x H x W, values from 0 to 1
 
 
 def explain(cfg: DictConfig) -> Tensor:
-    """Returns the maps, n x H x W, within 0 to 1.
+    """Draw the sheet.
+
+    Returns:
+        The maps, n x H x W, with values from 0 to 1.
 
     Raises:
-        FileNotFoundError, ValueError: no such checkpoint, class or input, a net without classes or without
-            convolutional maps, or a picture that it cannot take.
-        FileExistsError: the output is there already.
+        FileNotFoundError, ValueError: no such checkpoint, class or input, a net without classes or convolutions, or an
+            image that the net cannot take.
+        FileExistsError: the output exists already.
     """
-    refuse_existing(cfg.output, overwrite=cfg.overwrite)
-    source, output = Path(cfg.input), Path(cfg.output)
-    if not 1 <= cfg.n <= MOST:
-        raise ValueError(f"n={cfg.n}: between 1 and {MOST} is needed")
-    if output.suffix.lower() != ".png":
-        raise ValueError(f"output={output}: a .png is needed")
+    # Refuse what cannot work before anything is computed.
+    source = Path(cfg.input)
+    output = Path(cfg.output)
+    _check(cfg, output)
     device = hardware.device(hardware.trainer_kwargs(cfg.accelerator))
     net, about = open_checkpoint(cfg.checkpoint)
-    if not about.classes:
-        raise ValueError(f"{cfg.checkpoint}: {about.name} has no classes to explain")
-    if cfg.target is not None and cfg.target not in about.classes:
-        raise ValueError(f"target={cfg.target}: no such class; {suggest(cfg.target, about.classes)}")
+    _check_target(cfg.target, about, cfg.checkpoint)
     files = inputs.find(source)
     if not files:
-        raise ValueError(f"input={source}: pictures are needed, one or a folder of them")
+        raise ValueError(f"input={source} must be an image or a folder of images")
     if output.resolve() in {path.resolve() for path in files}:
-        raise ValueError(f"{output} is part of the input and would be replaced; name another output=")
-    read, loss = inputs.reader(about, resize=cfg.resize), about.task.get("loss", "cross_entropy")
-    preprocess, net = about.transforms(), net.to(device)
-    tiles, captions, maps = [], [], []
-    for names, raw in inputs.pictures(files[: cfg.n], source, read, batch_size=BATCH):
-        x = preprocess(raw.to(device))
-        wanted = None if cfg.target is None else torch.full((len(x),), about.classes.index(cfg.target))
-        heat, numbers = gradcam(net, x, wanted)
-        with torch.inference_mode():
-            chances = probabilities(net(x).float(), loss)  # N x classes
-        for i, (name, k, best) in enumerate(zip(names, numbers.tolist(), chances.argmax(dim=1).tolist(), strict=True)):
-            other = [] if k == best else [f"predicted {about.classes[best]} {chances[i, best]:.3f}"]
-            captions.append([name, f"{about.classes[k]} {chances[i, k]:.3f}", *other])
-            tiles.append(pictures.overlay(raw[i] / 255, heat[i].cpu()))
-        maps.append(heat.cpu())
+        raise ValueError(f"{output} is part of the input and would be replaced; use another output=")
+
+    # Explain the images batch by batch.
+    net = net.to(device)
+    read = inputs.reader(about, resize=cfg.resize)
+    tiles: list[Tensor] = []
+    captions: list[list[str]] = []
+    maps: list[Tensor] = []
+    for names, raw in inputs.read_images(files[: cfg.n], source, read, batch_size=BATCH_SIZE):
+        batch = _explain_batch(net, about, names, raw, device, target=cfg.target)
+        tiles += batch.tiles
+        captions += batch.captions
+        maps.append(batch.maps)
+
+    # Draw them on one sheet.
+    title = f"{about.name}: where it sees {cfg.target or 'the predicted class'}"
     with replacing(output) as temporary:
-        title = f"{about.name}: where it sees {cfg.target or 'the class it predicts'}"
-        pictures.sheet(tiles, captions, temporary, title=title, columns=3, width=3.5)
-    Console().print(f"{len(tiles):,} explained in {output}", soft_wrap=True, highlight=False, markup=False)
+        plots.sheet(tiles, captions, temporary, title=title, columns=3, width=3.5)
+    say(f"{len(tiles):,} images explained in {output}")
     return torch.cat(maps)
+
+
+def _check(cfg: DictConfig, output: Path) -> None:
+    """Raise for values that can be refused before the checkpoint is read."""
+    refuse_existing(output, overwrite=cfg.overwrite)
+    if not 1 <= cfg.n <= MAX_IMAGES:
+        raise ValueError(f"n={cfg.n} must be in [1, {MAX_IMAGES}]")
+    if output.suffix.lower() != ".png":
+        raise ValueError(f"output={output} must be a .png file")
+
+
+def _check_target(target: str | None, about: CheckpointInfo, checkpoint: str) -> None:
+    """Raise ValueError unless the checkpoint has classes, and the one that was asked for among them."""
+    if not about.classes:
+        raise ValueError(f"{checkpoint}: {about.name} has no classes to explain")
+    if target is not None and target not in about.classes:
+        raise ValueError(f"target={target}: no such class; {suggest(target, about.classes)}")
+
+
+def _explain_batch(
+    net: nn.Module,
+    about: CheckpointInfo,
+    names: Sequence[str],
+    raw: Tensor,
+    device: torch.device,
+    *,
+    target: str | None,
+) -> Explained:
+    """Compute the maps of a batch and prepare what is drawn.
+
+    Args:
+        net: on ``device``.
+        about: describes it.
+        names: of the images.
+        raw: N x C x H x W bytes.
+        device: where to compute.
+        target: the class to explain; None: the predicted class of each image.
+    """
+    x = about.transforms()(raw.to(device))  # N x C x H x W
+    wanted = None
+    if target is not None:
+        wanted = torch.full((len(x),), about.classes.index(target))
+    heat, explained = gradcam(net, x, wanted)  # N x H x W, N
+    with torch.inference_mode():
+        p = probabilities(net(x).float(), about.task.get("loss", "cross_entropy"))  # N x classes
+    predicted = p.argmax(dim=1).tolist()
+
+    # The caption names the class of the map, and the predicted one where it is another.
+    tiles: list[Tensor] = []
+    captions: list[list[str]] = []
+    for i, (name, k, best) in enumerate(zip(names, explained.tolist(), predicted, strict=True)):
+        caption = [name, f"{about.classes[k]} {p[i, k]:.3f}"]
+        if k != best:
+            caption.append(f"predicted {about.classes[best]} {p[i, best]:.3f}")
+        captions.append(caption)
+        tiles.append(plots.overlay(raw[i] / 255, heat[i].cpu()))
+    return Explained(tiles, captions, heat.cpu())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a checkpoint is asked about - pictures, a CSV of pixels, an ``.npz`` -, one raw batch in memory at a time."""
+"""What ``zoo predict`` and ``zoo explain`` read: images, a CSV of pixels, or an ``.npz``, one raw batch at a time."""
 
 import os
 from collections import deque
@@ -16,24 +16,23 @@ from zoo.data import images, pixel_csv
 from zoo.data.sources import npz
 from zoo.data.splits import shape_text
 
-Batches = Iterator[tuple[list[str], Tensor]]  # what each row of a raw batch is called, and the batch
-Reader = Callable[[Path], Tensor]  # a file -> bytes, C x H x W
+Batches = Iterator[tuple[list[str], Tensor]]  # the names of the rows of a raw batch, and the batch
+Reader = Callable[[Path], Tensor]  # a file -> C x H x W bytes
 TABLES = (".csv", ".npz")
-FOLDER_SOURCES = ("image_folder.load", "faces.load")  # of pictures of any size
 THREADS = min(8, os.cpu_count() or 1)
 
 
 def find(source: Path) -> list[Path]:
-    """The pictures that ``input=`` names, sorted; none where it is a CSV or an ``.npz``.
+    """The images that ``input=`` names, sorted; an empty list if it is a CSV or an ``.npz``.
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: a folder without pictures.
+        ValueError: a folder without images.
     """
     if source.is_dir():
         files = images.find(source)
         if not files:
-            raise ValueError(f"{source}: no pictures in this folder ({', '.join(sorted(images.SUFFIXES))})")
+            raise ValueError(f"{source}: no images in this folder ({', '.join(sorted(images.SUFFIXES))})")
         return files
     if not source.is_file():
         raise FileNotFoundError(f"input={source}: no such file or folder")
@@ -41,45 +40,50 @@ def find(source: Path) -> list[Path]:
 
 
 def folder(source: Path) -> Path:
-    """The folder that the names of pictures are relative to."""
+    """The folder that the names of images are relative to."""
     return source if source.is_dir() else source.parent
 
 
 def labels(files: Sequence[Path], source: Path, classes: Sequence[str]) -> tuple[dict[str, str], str]:
-    """Labels of the pictures in a folder whose sub-folders all bear names of classes.
+    """The labels of the images in a folder whose subfolders are all named for classes.
 
     Returns:
-        The name of each file, as `pictures` gives it, -> its class; or nothing, and why, where some seem to be meant.
+        The class of each file, by its name as `read_images` gives it, and "". Or no labels, and a sentence that says
+        why if some subfolders are named for classes.
     """
-    parts = [path.relative_to(folder(source)).parts for path in files]
-    named = {first for first, *rest in parts if rest}
-    if not named & set(classes):
+    paths = [path.relative_to(folder(source)).parts for path in files]
+    subfolders = {first for first, *rest in paths if rest}
+    if not subfolders & set(classes):
         return {}, ""
-    outside = sum(len(names) == 1 for names in parts)
-    unknown = sorted(named - set(classes))
+
+    # Some subfolders are classes. Half a set of labels would give a misleading accuracy.
+    unknown = sorted(subfolders - set(classes))
     if unknown:
-        return {}, f"without labels: {', '.join(unknown)} in {source} {'is' if len(unknown) == 1 else 'are'} no class"
+        verb = "is not a class" if len(unknown) == 1 else "are not classes"
+        return {}, f"labels are not used: {', '.join(unknown)} in {source} {verb}"
+    outside = sum(len(parts) == 1 for parts in paths)
     if outside:
-        return {}, f"without labels: {outside} of the pictures in {source} lie outside the folders of classes"
-    return {str(Path(*names)): names[0] for names in parts}, ""
+        return {}, f"labels are not used: {outside} of the images in {source} are outside the folders of classes"
+    return {str(Path(*parts)): parts[0] for parts in paths}, ""
 
 
 def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
-    """How a checkpoint wants its pictures read.
+    """How images are read for a checkpoint.
 
     Args:
         about: the checkpoint.
-        resize: bring every picture to the net's size; None: if its training data were so brought.
+        resize: bring every image to the net's input shape; None: if its training images were resized.
 
     Raises:
-        ValueError: the net takes no pictures.
+        ValueError: the net does not take images.
     """
     preprocess = about.transforms()
     if len(preprocess.shape) != 3 or preprocess.shape[0] not in (1, 3):
-        raise ValueError(f"this checkpoint takes inputs of shape {shape_text(preprocess.shape)}, not pictures")
+        raise ValueError(f"this checkpoint takes inputs of shape {shape_text(preprocess.shape)}, not images")
     if resize is None:
-        target = str((about.dataset_config.get("source") or {}).get("_target_", ""))
-        resize = preprocess.side is not None or target.endswith(FOLDER_SOURCES)
+        # Datasets of images of any size, and only those, have a source that is told the shape.
+        source = about.dataset_config.get("source") or {}
+        resize = preprocess.side is not None or "shape" in source
     return partial(
         images.read,
         shape=preprocess.shape,
@@ -89,7 +93,7 @@ def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
     )
 
 
-def pictures(
+def read_images(
     files: Sequence[Path],
     source: Path,
     read: Reader,
@@ -97,56 +101,67 @@ def pictures(
     batch_size: int,
     skip: Callable[[Exception], None] | None = None,
 ) -> Batches:
-    """Pictures by their paths below ``source``, read by threads while the caller computes.
+    """Batches of images, named by their paths below ``source``; threads read ahead while the caller computes.
 
     Args:
-        files: of `find`.
-        source: the folder, or the one picture.
-        read: of `reader`.
-        batch_size: pictures in a batch; as many again are read ahead, or a few for each thread.
-        skip: told of each picture that cannot be read; None: its error is raised.
+        files: what `find` returned.
+        source: the folder, or the one image.
+        read: what `reader` returned.
+        batch_size: number of images in a batch; as many again are read ahead, or a few for each thread.
+        skip: called with the error of each image that cannot be read; None: the error is raised.
 
     Raises:
-        ValueError: a picture that cannot be read, or none that can.
+        ValueError: an image cannot be read, or with ``skip`` none of them can.
     """
     names: list[str] = []
     batch: list[Tensor] = []
-    failure, any_good = None, False
-    for path, future in _ahead(read, files, depth=max(batch_size, 2 * THREADS)):
+    num_read = 0
+    last_error: Exception | None = None
+    for path, future in _read_ahead(read, files, depth=max(batch_size, 2 * THREADS)):
+        # Each image is read by now, or soon will be.
         try:
             batch.append(future.result())
         except (ValueError, FileNotFoundError) as error:
             if skip is None:
                 raise
             skip(error)
-            failure = error
+            last_error = error
             continue
-        any_good = True
+        num_read += 1
         names.append(str(path.relative_to(folder(source))))
+
+        # Hand out a full batch, and begin the next one.
         if len(batch) == batch_size:
             yield names, torch.stack(batch)
-            names, batch = [], []
+            names = []
+            batch = []
+
+    # The last batch may be smaller.
     if batch:
         yield names, torch.stack(batch)
-    if not any_good:
-        raise ValueError(f"{source}: none of the {len(files):,} pictures can be read (the last: {failure})")
+    if not num_read:
+        raise ValueError(f"{source}: none of the {len(files):,} images can be read (the last error: {last_error})")
 
 
-def table(source: Path, shape: tuple[int, ...], *, batch_size: int) -> Batches:
-    """Rows of a CSV of pixels, or of the array x of an ``.npz``, by their numbers from 1, as Kaggle counts.
+def read_table(source: Path, shape: tuple[int, ...], *, batch_size: int) -> Batches:
+    """Batches of rows of a CSV of pixels, or of the array x of an ``.npz``, named by their numbers from 1.
 
     Raises:
-        ValueError: not such a file, or inputs of another shape.
+        ValueError: not such a file, or its inputs have another shape than ``shape``.
     """
-    parts = _csv(source, shape, batch_size) if source.suffix.lower() == ".csv" else _npz(source, shape, batch_size)
+    is_csv = source.suffix.lower() == ".csv"
+    chunks = _csv(source, shape, batch_size) if is_csv else _npz(source, shape, batch_size)
     first = 1
-    for part in parts:
-        yield [str(first + i) for i in range(len(part))], part
-        first += len(part)
+    for chunk in chunks:
+        yield [str(first + i) for i in range(len(chunk))], chunk
+        first += len(chunk)
 
 
-def _ahead(read: Reader, files: Sequence[Path], *, depth: int) -> Iterator[tuple[Path, "Future[Tensor]"]]:
-    """Files in order, each with what comes of reading it; ``depth`` at most are under way (Pillow frees the GIL)."""
+def _read_ahead(read: Reader, files: Sequence[Path], *, depth: int) -> Iterator[tuple[Path, "Future[Tensor]"]]:
+    """The files in order, each with the result of reading it; at most ``depth`` are being read at a time.
+
+    Threads suffice, since Pillow releases the GIL while it decodes.
+    """
     pool = ThreadPoolExecutor(THREADS)
     try:
         remaining = iter(files)
@@ -155,20 +170,24 @@ def _ahead(read: Reader, files: Sequence[Path], *, depth: int) -> Iterator[tuple
             yield waiting.popleft()
             waiting.extend((path, pool.submit(read, path)) for path in islice(remaining, 1))
     finally:
+        # The caller may stop early, at an image that cannot be read.
         pool.shutdown(cancel_futures=True)
 
 
 def _csv(source: Path, shape: tuple[int, ...], batch_size: int) -> Iterator[Tensor]:
+    """Batches of N x shape bytes."""
     for rows in pixel_csv.read(source, pixels=torch.Size(shape).numel(), chunk_size=batch_size):
         yield rows.pixels.view(-1, *shape)
 
 
 def _npz(source: Path, shape: tuple[int, ...], batch_size: int) -> Iterator[Tensor]:
+    """Batches of N x shape bytes or float32 values."""
     arrays = npz.read(source)
     name = next((name for name in ("x", "x_test") if name in arrays), None)
     if name is None:
-        raise ValueError(f"{source}: no array x (or x_test); it has {', '.join(sorted(arrays)) or 'none'}")
+        found = ", ".join(sorted(arrays)) or "nothing"
+        raise ValueError(f"{source} must hold an array x (or x_test); it holds {found}")
     x = npz.inputs(arrays[name], where=f"{source}, {name}")
     if tuple(x.shape[1:]) != shape:
-        raise ValueError(f"{source}: inputs of {shape_text(x.shape[1:])}, the checkpoint takes {shape_text(shape)}")
-    yield from x.split(batch_size)
+        raise ValueError(f"{source} has inputs of {shape_text(x.shape[1:])}, the checkpoint takes {shape_text(shape)}")
+    yield from torch.split(x, batch_size)

@@ -1,6 +1,6 @@
-"""``zoo reproduce NAME|all [--train]``: do the shipped checkpoints still give the numbers in the index?
+"""``zoo reproduce NAME|all [--train]``: check shipped checkpoints against the index.
 
-Each is measured by ``zoo evaluate``; with --train its recipe is run again and the new file measured, too.
+``zoo evaluate`` measures each one; with ``--train`` its recipe is run first, and the new weights are measured.
 """
 
 import json
@@ -10,72 +10,91 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import stdev
-from typing import Any
+from typing import Any, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-
+from zoo.cli.console import print_table
 from zoo.config.catalogue import index, suggest
 
-TOLERANCE = 5e-4  # relative, of the same weights on another machine: a few of 10,000 pictures on the edge
-SPREAD = 4  # standard deviations of the seeds, of newly trained weights
+TOLERANCE = 5e-4  # relative, for the same weights on another machine: a few of 10,000 images are borderline
+SPREAD = 4  # for newly trained weights: number of standard deviations over seeds
 
 
-def main(words: Sequence[str]) -> None:
-    """Print a table of what the index says and what was measured.
+class Comparison(NamedTuple):
+    """A metric of a checkpoint, in the index and as it was measured now."""
+
+    metric: str
+    indexed: float
+    measured: float
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        return abs(self.measured - self.indexed) <= self.tolerance
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print a table of the indexed and the measured values.
 
     Raises:
-        ValueError: an unknown name, or a number that is not reproduced.
+        ValueError: an unknown name, or a value that is not reproduced.
     """
-    train = "--train" in words
-    names = [word for word in words if word != "--train"]
+    train = "--train" in arguments
+    names = [argument for argument in arguments if argument != "--train"]
     entries = index()
-    if len(names) != 1 or (names[0] not in entries and names[0] != "all"):
-        raise ValueError(f"name a checkpoint, or all: {suggest(names[0] if names else '', sorted(entries))}")
-    table = Table(title="reproduced", title_justify="left")
-    for column in ("checkpoint", "metric", "index", "now", ""):
-        table.add_column(column, no_wrap=True)
-    off = []
+    if len(names) != 1 or names[0] not in (*entries, "all"):
+        hint = suggest(names[0] if names else "", sorted(entries))
+        raise ValueError(f"zoo reproduce takes the name of one checkpoint, or all; {hint}")
+
+    # Measure them all before anything is reported, so that one that differs does not hide the others.
+    rows: list[tuple[str, str, str, str, str]] = []
+    failures: list[str] = []
     for name in entries if names[0] == "all" else names:
-        for metric, value, now, tolerance in _compared(name, entries[name], train=train):
-            good = abs(now - value) <= tolerance
-            table.add_row(name, metric, f"{value:.4f}", f"{now:.4f}", "as it says" if good else "differs")
-            off += [] if good else [f"{name} {metric}: {now:.4f}, not {value:.4f}"]
-    Console().print(table)
-    if off:
-        raise ValueError("; ".join(off))
+        for found in _compare(name, entries[name], train=train):
+            verdict = "reproduced" if found.agrees else "differs"
+            rows.append((name, found.metric, f"{found.indexed:.4f}", f"{found.measured:.4f}", verdict))
+            if not found.agrees:
+                failures.append(f"{name} {found.metric}: {found.measured:.4f}, expected {found.indexed:.4f}")
+    print_table("index and now", ("checkpoint", "metric", "index", "now", "result"), rows, right=("index", "now"))
+    if failures:
+        raise ValueError("; ".join(failures))
 
 
-def _compared(name: str, entry: Mapping[str, Any], *, train: bool) -> list[tuple[str, float, float, float]]:
-    """(metric, value of the index, value now, difference allowed) of each metric."""
+def _compare(name: str, entry: Mapping[str, Any], *, train: bool) -> list[Comparison]:
+    """Measure a checkpoint, after training it again if ``train``, and compare each metric with its index entry."""
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint, run = name, Path(folder) / "run"
+        checkpoint = name
         if train:
             if "experiment" not in entry:
-                raise ValueError(f"{name}: the index names no recipe to train it by")
+                raise ValueError(f"{name}: the index names no experiment to train it with")
+            run = Path(folder) / "run"
             _zoo("train", f"experiment={entry['experiment']}", "progress=false", f"hydra.run.dir={run}")
             checkpoint = str(run)
         output = Path(folder) / "metrics.json"
-        words = entry.get("claim", {}).get("evaluate", ())
-        _zoo("evaluate", f"checkpoint={checkpoint}", f"output={output}", *words)
+        options = entry.get("claim", {}).get("evaluate", ())
+        _zoo("evaluate", f"checkpoint={checkpoint}", f"output={output}", *options)
         metrics = json.loads(output.read_text())
-    rows = []
-    for metric, value in entry["metric"].items():
-        allowed = TOLERANCE * max(1.0, abs(value))
+
+    # The same weights differ by rounding only; new ones differ as other seeds do.
+    comparisons: list[Comparison] = []
+    for metric, indexed in entry["metric"].items():
+        tolerance = TOLERANCE * max(1.0, abs(indexed))
         if train and len(entry.get("values", ())) > 1:
-            scale = 100.0 if metric == "test/accuracy" else 1.0  # of the claim's percent
-            allowed = max(allowed, SPREAD * stdev(entry["values"]) / scale)
-        rows.append((metric, value, metrics[metric], allowed))
-    return rows
+            scale = 100.0 if metric == "test/accuracy" else 1.0  # the values of a claim are in percent
+            tolerance = max(tolerance, SPREAD * stdev(entry["values"]) / scale)
+        comparisons.append(Comparison(metric, indexed, metrics[metric], tolerance))
+    return comparisons
 
 
-def _zoo(verb: str, *words: str) -> None:
-    """A verb as a user runs it."""
-    done = subprocess.run(
-        [sys.executable, "-m", f"zoo.cli.{verb}", *words], capture_output=True, text=True, check=False
-    )
+def _zoo(command: str, *arguments: str) -> None:
+    """Run a command in a process of its own, as a user does.
+
+    Raises:
+        ValueError: it failed; the message is the command's.
+    """
+    process = [sys.executable, "-m", f"zoo.cli.{command}", *arguments]
+    done = subprocess.run(process, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(done.stderr.strip() or f"zoo {verb} ended with {done.returncode}")
+        raise ValueError(done.stderr.strip() or f"zoo {command} ended with exit status {done.returncode}")
 
 
 if __name__ == "__main__":

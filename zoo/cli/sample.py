@@ -1,82 +1,138 @@
-"""``zoo sample``: draw from a generative checkpoint, and write a grid of pictures (or an ``.npz`` of the values)."""
+"""``zoo sample``: draw samples from a generative checkpoint, and write them as a grid of images or as an ``.npz``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from omegaconf import DictConfig, ListConfig
-from rich.console import Console
 from torch import Tensor, nn
 
 from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
 from zoo.checkpoints.files import refuse_existing, replacing
+from zoo.cli.checkpoint_task import task_class
+from zoo.cli.console import say
 from zoo.config import build as config
 from zoo.config import hardware
 from zoo.data.splits import shape_text
-from zoo.plots import images as pictures
+from zoo.plots import images as plots
+from zoo.protocols import Generative
+
+COLUMNS = 10  # images in a row of the grid
 
 
 def sample(cfg: DictConfig) -> Tensor:
-    """Returns the samples, n x shape; a net with label units gives them class by class unless told otherwise.
+    """Draw the samples and write them; by default a net with label units gives samples of every class in turn.
+
+    Returns:
+        The samples, n x in_shape.
 
     Raises:
         FileNotFoundError, ValueError: no such checkpoint, one that is not generative, or no such class.
-        FileExistsError: the output is there already.
+        FileExistsError: the output exists already.
     """
-    refuse_existing(cfg.output, overwrite=cfg.overwrite)
-    for key in ("n", "steps"):
-        if cfg[key] < 1:
-            raise ValueError(f"{key}={cfg[key]}: at least 1 is needed")
-    config.check_seed(cfg.seed)
+    # Refuse what cannot work before anything is computed.
     output = Path(cfg.output)
-    if output.suffix not in (".png", ".npz"):
-        raise ValueError(f"output={cfg.output}: a .png or an .npz file is needed")
+    _check(cfg, output)
     device = hardware.device(hardware.trainer_kwargs(cfg.accelerator))
-    net: Any
     net, about = open_checkpoint(cfg.checkpoint)
-    _refuse(net, about, cfg.checkpoint)
-    numbers = _labels(cfg.labels, cfg.n, net, about)
+    generative = _as_generative(net, about, cfg.checkpoint)
+    class_numbers = _class_numbers(cfg.labels, cfg.n, about)
+
+    # The chains draw from the global generator.
+    net.to(device)
     torch.manual_seed(cfg.seed)
-    drawn = net.to(device).sample(cfg.n, cfg.steps, labels=numbers).cpu()
+    samples = generative.sample(cfg.n, cfg.steps, labels=class_numbers).cpu()  # n x in_shape
+
     with replacing(output) as temporary:
         if output.suffix == ".png":
-            rows = [about.classes[int(k)] for k in numbers] if numbers is not None else None
-            pictures.grid(drawn, temporary, columns=10, names=rows)
+            names = None if class_numbers is None else _row_names(class_numbers, about.classes)
+            plots.grid(samples, temporary, columns=COLUMNS, names=names)
         else:
-            arrays = {"x": drawn.numpy()} | ({} if numbers is None else {"y": numbers.numpy()})
-            with temporary.open("wb") as file:
-                np.savez(file, **arrays)
-    text = f"{cfg.n:,} samples of {shape_text(about.transforms().shape)} in {output}"
-    Console().print(text, soft_wrap=True, highlight=False)
-    return drawn
+            _write_arrays(temporary, samples, class_numbers)
+    say(f"{cfg.n:,} samples of {shape_text(about.transforms().shape)} in {output}")
+    return samples
 
 
-def _refuse(net: nn.Module, about: CheckpointInfo, checkpoint: str) -> None:
-    """Raise ValueError where a net does not generate, or has unlearned to."""
-    if not hasattr(net, "sample"):
-        raise ValueError(f"{checkpoint}: {about.name} is not generative; rbm, dbn and dbn_generative are")
-    if about.task.get("_target_") == "zoo.tasks.Classification":
+def _check(cfg: DictConfig, output: Path) -> None:
+    """Raise for values that can be refused before the checkpoint is read."""
+    refuse_existing(output, overwrite=cfg.overwrite)
+    for key in ("n", "steps"):
+        if cfg[key] < 1:
+            raise ValueError(f"{key}={cfg[key]} must be >= 1")
+    config.check_seed(cfg.seed)
+    if output.suffix not in (".png", ".npz"):
+        raise ValueError(f"output={output} must be a .png or an .npz file")
+
+
+def _as_generative(net: nn.Module, about: CheckpointInfo, checkpoint: str) -> Generative:
+    """The net as one that generates.
+
+    Raises:
+        ValueError: it does not generate, or it no longer does since it was fine-tuned.
+    """
+    if not isinstance(net, Generative):
+        raise ValueError(f"{checkpoint}: {about.name} is not generative; use rbm, dbn or dbn_generative")
+    # Supervised fine-tuning changes the layers for the head's sake, so that they no longer model the inputs.
+    if task_class(about).targets != "none":
         raise ValueError(
-            f"{checkpoint}: {about.name} was fine-tuned to classify, after which its layers no longer generate; "
-            "train one with model.stages.finetune.epochs=0, or dbn_generative"
+            f"{checkpoint}: {about.name} was fine-tuned with targets, and its layers no longer generate; "
+            "train it with model.stages.finetune.epochs=0, or use dbn_generative"
         )
+    return net
 
 
-def _labels(wanted: Any, n: int, net: nn.Module, about: CheckpointInfo) -> Tensor | None:
-    """Class numbers of the samples, n, sorted so that each class stands together; None without label units."""
-    if not getattr(net, "label_units", 0):
+def _class_numbers(wanted: Any, n: int, about: CheckpointInfo) -> Tensor | None:
+    """The class number of each sample, n, sorted so that the samples of a class stand together.
+
+    Args:
+        wanted: ``labels=`` of the command: a class, a list of classes, or None for all of them.
+        n: number of samples.
+        about: of a generative checkpoint. It has classes only if the net has label units.
+
+    Returns:
+        The class numbers, or None if the net has no label units.
+
+    Raises:
+        ValueError: a class that the checkpoint does not have, or no class at all.
+    """
+    if not about.classes:
         if wanted is not None:
-            raise ValueError(f"labels={wanted}: this net has no label units; dbn_generative has")
+            raise ValueError(f"labels={wanted}: {about.name} has no label units; use dbn_generative")
         return None
-    if isinstance(wanted, ListConfig) and not wanted:
-        raise ValueError("labels=[]: name at least one class, or leave labels out")
-    names = [str(name) for name in (wanted if isinstance(wanted, (list, ListConfig)) else [wanted])]
-    for name in names:
-        if wanted is not None and name not in about.classes:
-            raise ValueError(f"labels={name}: no such class; the checkpoint knows {', '.join(about.classes)}")
-    numbers = range(len(about.classes)) if wanted is None else [about.classes.index(name) for name in names]
+
+    if wanted is None:
+        numbers = list(range(len(about.classes)))
+    else:
+        names = [str(name) for name in (wanted if isinstance(wanted, ListConfig) else [wanted])]
+        if not names:
+            raise ValueError("labels=[] must name at least one class; leave it out for all classes")
+        for name in names:
+            if name not in about.classes:
+                raise ValueError(f"labels={name}: no such class; choose from {', '.join(about.classes)}")
+        numbers = [about.classes.index(name) for name in names]
+
+    # Equal shares, as far as n allows.
     return torch.tensor([numbers[i * len(numbers) // n] for i in range(n)])
+
+
+def _row_names(class_numbers: Tensor, classes: Sequence[str]) -> list[str]:
+    """For each sample the name of its row in the grid: its class, or all classes of the row if it has several."""
+    names: list[str] = []
+    for row in torch.split(class_numbers, COLUMNS):
+        in_row = dict.fromkeys(classes[k] for k in row.tolist())  # each class once, in order
+        names += [", ".join(in_row)] * len(row)
+    return names
+
+
+def _write_arrays(path: Path, samples: Tensor, class_numbers: Tensor | None) -> None:
+    """Write ``x`` and, where there are classes, ``y``."""
+    with path.open("wb") as file:  # numpy would append .npz to a path
+        if class_numbers is None:
+            np.savez(file, x=samples.numpy())
+        else:
+            np.savez(file, x=samples.numpy(), y=class_numbers.numpy())
 
 
 if __name__ == "__main__":

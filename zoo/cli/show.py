@@ -1,23 +1,29 @@
-"""``zoo show NAME``: a model's card in the terminal - paper, deviations, layers with output shapes, parameters."""
+"""``zoo show NAME``: a model (paper, deviations, layers with output shapes, parameters) or a checkpoint."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from zoo.config.catalogue import list_checkpoints, list_models, model_config, suggest
 
+if TYPE_CHECKING:  # torch takes long to import, and an unknown name needs no torch
+    from torch import nn
 
-def main(words: Sequence[str]) -> None:
-    """Print the card of a model, or of a checkpoint by name or path.
+HIDDEN_LAYERS = ("Identity", "Dropout", "Flatten")  # left out of a description: they have no parameters
+MAX_LAYERS = 4  # a module of more layers is described by its class
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the card of a model, or of a checkpoint by its name or path.
 
     Raises:
-        ValueError: not exactly one name, or one that there is not.
+        ValueError: not exactly one name, or an unknown one.
     """
-    if len(words) != 1:
-        raise ValueError(f"name one model: {', '.join(list_models())}")
-    name = words[0]
+    if len(arguments) != 1:
+        raise ValueError(f"zoo show takes one name: {', '.join(list_models())}")
+    name = arguments[0]
     if name in list_models():
         _show_model(name)
     elif name in list_checkpoints() or "/" in name or name.endswith(".safetensors"):
@@ -27,69 +33,108 @@ def main(words: Sequence[str]) -> None:
 
 
 def _show_model(name: str) -> None:
-    import torch
-
+    """What the YAML of a model says, and a table of its layers."""
     from zoo.api import create
     from zoo.data.splits import shape_text
 
-    about, node = model_config(name)["about"], model_config(name)["net"]
-    # `linear` is shown for the dataset it is meant for; all others for their own defaults.
-    net = create(name, in_shape=(1,), num_classes=1) if name == "linear" else create(name)
+    config = model_config(name)
+    about = config["about"]
     console = Console(highlight=False)
     console.print(f"[bold]{name}[/bold]: {about['title']}")
     console.print(f"paper: {about['paper']}")
     for deviation in about["deviations"]:
-        console.print(f"  deviates: {deviation}")
+        console.print(f"  deviation: {deviation}")
+
+    # Build the net for its default input. `linear` has none: it is shown for the dataset that it is meant for.
+    net = create(name, in_shape=(1,), num_classes=1) if name == "linear" else create(name)
+    shapes = _output_shapes(net)
+
+    # One row for each layer, then the head, then the auxiliary heads.
+    table = Table(title=f"input {shape_text(net.in_shape)}", title_justify="left")
+    table.add_column("layer", no_wrap=True)
+    table.add_column("type")
+    table.add_column("output", justify="right")
+    table.add_column("parameters", justify="right")
+    for path, module in _rows(net):
+        num_params = sum(parameter.numel() for parameter in module.parameters())
+        # A layer that is not called itself, such as one with tied weights: its number of units.
+        shape = shapes.get(path) or (next(module.parameters()).shape[0],)
+        table.add_row(path or name, _describe(module), shape_text(shape), f"{num_params:,}")
+    console.print(table)
+    num_params = sum(parameter.numel() for parameter in net.parameters())
+    console.print(f"{num_params:,} parameters, {about['layers']} layers with weights")
+    console.print(f"zoo train model={name}    zoo.create({name!r})    class {config['net']['_target_']}")
+
+
+def _output_shapes(net: "nn.Module") -> dict[str, tuple[int, ...]]:
+    """The output shape of every module that is called for one input, without the batch dimension."""
+    import torch
+
+    from zoo.protocols import HasAuxiliaryHeads, Net, eval_mode
+
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def remember(path: str):
-        def hook(module, inputs, output) -> None:
+    def remember(path: str) -> Callable[..., None]:
+        def hook(module: object, inputs: object, output: Any) -> None:
             shapes[path] = tuple(output.shape[1:])
 
         return hook
 
-    for path, module in net.named_modules():
-        module.register_forward_hook(remember(path))
-    in_shape, forward = tuple(net.in_shape), getattr(net, "forward_with_auxiliaries", net)
-    net.eval()
-    with torch.no_grad():
-        forward(torch.zeros(1, *in_shape))
-    table = Table(title=f"input {shape_text(in_shape)}", title_justify="left")
-    table.add_column("layer", no_wrap=True)
-    table.add_column("what")
-    table.add_column("output", justify="right")
-    table.add_column("parameters", justify="right")
-    rows: list[tuple[str, Any]]
-    rows = [(f"layers.{key}", layer) for key, layer in getattr(net, "layers", torch.nn.Module()).named_children()]
-    rows += [("head", net.head)] if getattr(net, "head", None) else []
-    rows = rows or [("", net)]
-    rows += [(f"auxiliaries.{key}", head) for key, head in getattr(net, "auxiliaries", torch.nn.ModuleDict()).items()]
-    for path, module in rows:
-        count = sum(parameter.numel() for parameter in module.parameters())
-        output = shapes.get(path) or (module.weight.shape[0],)  # not called itself: its units
-        table.add_row(path or name, _what(module), shape_text(output), f"{count:,}")
-    console.print(table)
-    console.print(f"{sum(p.numel() for p in net.parameters()):,} parameters, {about['layers']} layers with weights")
-    console.print(f"zoo train model={name}    zoo.create({name!r})    built by {node['_target_']}")
+    handles = [module.register_forward_hook(remember(path)) for path, module in net.named_modules()]
+    assert isinstance(net, Net)
+    x = torch.zeros(1, *net.in_shape)
+    with eval_mode(net), torch.no_grad():
+        if isinstance(net, HasAuxiliaryHeads):
+            net.forward_with_auxiliaries(x)
+        else:
+            net(x)
+    for handle in handles:
+        handle.remove()
+    return shapes
+
+
+def _rows(net: "nn.Module") -> list[tuple[str, "nn.Module"]]:
+    """The modules that are shown with their paths in the net; a net of one layer has the path "" itself."""
+    from zoo.protocols import HEADS
+
+    children = dict(net.named_children())
+    rows: list[tuple[str, nn.Module]] = []
+    if "layers" in children:
+        rows += [(f"layers.{key}", layer) for key, layer in children["layers"].named_children()]
+    for name in HEADS:
+        if name not in children:
+            continue
+        # The head is one module, the auxiliary heads are a dictionary of modules.
+        module = children[name]
+        if name == "head":
+            rows.append((name, module))
+        else:
+            rows += [(f"{name}.{key}", head) for key, head in module.named_children()]
+    return rows or [("", net)]
+
+
+def _describe(module: "nn.Module") -> str:
+    """The classes of the layers inside a module, or its own class if they are many."""
+    layers = [type(part).__name__ for part in module.modules() if not list(part.children())]
+    layers = [name for name in layers if name not in HIDDEN_LAYERS]
+    if not layers or len(layers) > MAX_LAYERS:
+        return type(module).__name__
+    return " ".join(layers)
 
 
 def _show_checkpoint(name: str) -> None:
+    """What a checkpoint says about itself."""
     from zoo.checkpoints.checkpoint import info
     from zoo.data.splits import shape_text
 
     about = info(name)
+    versions = ", ".join(f"{package} {version}" for package, version in about.versions.items())
     console = Console(highlight=False)
     console.print(f"[bold]{name}[/bold]: {about.name} on {about.dataset}, {about.num_params:,} parameters")
     console.print(f"trained by: {about.command}", soft_wrap=True)
     for metric, value in sorted(about.metrics.items()):
         console.print(f"  {metric} {value:.4f}")
-    console.print(f"classes: {', '.join(about.classes) or 'none (regression)'}", soft_wrap=True)
-    console.print(f"data licence: {about.license}")
+    console.print(f"classes: {', '.join(about.classes) or 'none'}", soft_wrap=True)
+    console.print(f"data license: {about.license}")
     console.print(f"input: {shape_text(about.transforms().shape)}")
-    console.print(f"made with: {', '.join(f'{name} {version}' for name, version in about.versions.items())}")
-
-
-def _what(module) -> str:
-    names = [type(part).__name__ for part in module.modules() if not list(part.children())]
-    names = [name for name in names if name not in ("Identity", "Dropout", "Flatten")]
-    return type(module).__name__ if not names or len(names) > 4 else " ".join(names)
+    console.print(f"made with: {versions}")

@@ -14,7 +14,7 @@ from typing import Any, Optional, Union
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from zoo.config import targets
+from zoo.config import renamed, targets
 from zoo.config.catalogue import suggest
 
 
@@ -47,7 +47,8 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     parameters = inspect.signature(target).parameters
     for key in values:
         if key not in parameters:
-            raise ValueError(f"{where}.{key}: {name} has no argument {key!r}; {suggest(key, list(parameters))}")
+            new = renamed.message(f"{where}.{key}", parameters)
+            raise ValueError(new or f"{where}.{key}: {name} has no argument {key!r}; {suggest(key, list(parameters))}")
 
     # The annotations become an OmegaConf schema, which converts the values or says which one has the wrong type.
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)

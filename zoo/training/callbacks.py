@@ -1,4 +1,4 @@
-"""What watches a fit, one idea each: save it, stop it on NaN or at a low loss, average its weights, show progress."""
+"""What watches a fit, one idea each: save it, stop it on NaN or at a low loss, and average its weights."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
 from torch.nn.utils import get_total_norm
 
 from zoo.data.splits import seed_from
@@ -169,18 +169,6 @@ class StopBelow(EarlyStopping):
 
     def __init__(self, threshold: float, *, epochs: int):
         super().__init__("val/loss", stopping_threshold=threshold, patience=epochs, check_finite=False)
-
-
-class Bar(RichProgressBar):
-    """Redrawn every `LOG_EVERY` batches. Lightning's own gathers its numbers after each, which slows a small net."""
-
-    def __init__(self) -> None:
-        super().__init__(refresh_rate=LOG_EVERY)
-
-    def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
-        batch_idx = rest[-1]
-        if (batch_idx + 1) % LOG_EVERY == 0 or trainer.is_last_batch:
-            super().on_train_batch_end(trainer, *rest)
 
 
 def _average_with(decay: float) -> Callable[[Any, Any, Any], None]:

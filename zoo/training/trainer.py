@@ -17,8 +17,9 @@ from zoo.checkpoints import safe_pickle
 from zoo.checkpoints.files import replacing
 from zoo.data.datamodule import DataModule
 from zoo.tasks.task import Task
-from zoo.training.callbacks import EMA, LOG_EVERY, Bar, SaveForResume, StopBelow, StopOnNonFinite
+from zoo.training.callbacks import EMA, LOG_EVERY, SaveForResume, StopBelow, StopOnNonFinite
 from zoo.training.plan import StagePlan
+from zoo.training.progress import ProgressBar
 from zoo.training.signals import StopRequest
 
 # Warnings of Lightning about what is meant to be so.
@@ -103,14 +104,16 @@ class Fit:
             callbacks.append(StopBelow(stage.stop_below, epochs=stage.epochs))
         if stage.ema is not None:
             callbacks.append(EMA(stage.ema))
-        # The last one saves, after all others have updated what they save.
+        # This one saves, after all others have updated what they save. The bar keeps nothing.
         callbacks.append(self._save_for_resume(stop or StopRequest()))
+        if self.session.progress:
+            callbacks.append(ProgressBar(self.name))
 
         # Without a validation split there is no validation, and a short epoch still has one row of metrics.csv.
         trainer = _trainer(
             self.session.trainer_kwargs,
             callbacks=callbacks,
-            progress=self.session.progress,
+            enable_progress_bar=self.session.progress,
             logger=list(self.session.loggers),
             max_epochs=stage.epochs,
             limit_val_batches=0 if self.data.splits.validation is None else 1.0,
@@ -142,7 +145,9 @@ def measure(task: Task, data: DataModule, *, trainer_kwargs: dict[str, Any]) -> 
     """The metrics on the validation and on the test split, where there is one."""
     # Lightning returns one dictionary per loader, and there is one.
     metrics: dict[str, float] = {}
-    trainer = _trainer(trainer_kwargs, callbacks=[], progress=False, logger=False, enable_checkpointing=False)
+    trainer = _trainer(
+        trainer_kwargs, callbacks=[], logger=False, enable_progress_bar=False, enable_checkpointing=False
+    )
     if data.splits.validation is not None:
         metrics |= trainer.validate(task, datamodule=data, verbose=False)[0]
     if data.splits.test is not None:
@@ -150,21 +155,17 @@ def measure(task: Task, data: DataModule, *, trainer_kwargs: dict[str, Any]) -> 
     return metrics
 
 
-def _trainer(trainer_kwargs: dict[str, Any], *, callbacks: list[Callback], progress: bool, **options: Any) -> Trainer:
+def _trainer(trainer_kwargs: dict[str, Any], *, callbacks: list[Callback], **options: Any) -> Trainer:
     """A Trainer with the zoo's checkpoint format, and without the messages and extras that no command needs."""
     # Lightning's info messages and its warnings about deliberate choices are silenced.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for text in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", f".*{text}.*")
-    # The bar, if any, comes last.
-    if progress:
-        callbacks.append(Bar())
     return Trainer(
         **trainer_kwargs,
         **options,
         callbacks=callbacks,
         plugins=[AtomicIO()],
-        enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # our samplers already give each process its share, without padding

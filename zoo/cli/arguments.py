@@ -1,0 +1,71 @@
+"""The grammar of a command line, checked before Hydra reads it: the command, its flags, and KEY=VALUE.
+
+Hydra answers an unknown flag with its usage text; here every mistake is one line.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from zoo.cli.commands import COMMANDS
+from zoo.config.catalogue import suggest
+
+HELP = ("-h", "--help")
+# The flags of Hydra, and whether a value follows.
+FLAGS = {
+    "--cfg": True,
+    "-c": True,
+    "--config-dir": True,
+    "-cd": True,
+    "--config-name": True,
+    "-cn": True,
+    "--config-path": True,
+    "-cp": True,
+    "--package": True,
+    "-p": True,
+    "--experimental-rerun": True,
+    "--info": True,
+    "-i": True,
+    "--hydra-help": False,
+    "--multirun": False,
+    "-m": False,
+    "--resolve": False,
+    "--run": False,
+    "-r": False,
+    "--shell-completion": False,
+    "-sc": False,
+}
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether ``-h`` or ``--help`` is among the arguments."""
+    return any(argument in HELP for argument in arguments)
+
+
+def asks_for_debug(arguments: Sequence[str]) -> bool:
+    """Whether ``debug=true`` is among the arguments."""
+    return any(argument.lower() == "debug=true" for argument in arguments)
+
+
+def check_command(command: str) -> None:
+    """Raise ValueError unless there is such a command; the message names the nearest one."""
+    if command in COMMANDS:
+        return
+    near = get_close_matches(command, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(COMMANDS)}"
+    raise ValueError(f"unknown command {command!r}; {hint}")
+
+
+def check(command: str, arguments: Sequence[str]) -> None:
+    """Raise ValueError unless every argument is KEY=VALUE, ~KEY or a flag of Hydra with its value."""
+    expects_value = False
+    for argument in arguments:
+        if argument.startswith("-"):
+            # A flag. Hydra accepts "--cfg job" and "--cfg=job".
+            name, has_value, _ = argument.partition("=")
+            if name not in FLAGS:
+                raise ValueError(f"unknown flag {name!r}; {suggest(name, ['--help', *FLAGS])}")
+            expects_value = FLAGS[name] and not has_value
+        elif expects_value:
+            expects_value = False
+        elif argument.startswith("=") or ("=" not in argument and not argument.startswith("~")):
+            raise ValueError(f"{argument!r} is not KEY=VALUE; see zoo {command} --help")

@@ -1,0 +1,129 @@
+"""The commands of ``zoo``: the one list of them, which the dispatcher, the help pages and the tests read.
+
+Imports the standard library only, so that ``zoo --help`` answers at once.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        summary: what it does, in one phrase; a line of ``zoo --help``.
+        usage: its arguments, as ``zoo COMMAND --help`` shows them.
+        module: the module of `zoo.cli` that implements it.
+        function: the function of that module that does the work. With ``composed`` it takes the composed config,
+            otherwise the list of arguments.
+        composed: whether its arguments are Hydra overrides (KEY=VALUE) of ``conf/COMMAND.yaml``.
+        examples: argument lines that are worth copying.
+        notes: paragraphs at the end of its help.
+    """
+
+    summary: str
+    usage: str
+    module: str
+    function: str
+    composed: bool
+    examples: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+COMMANDS = {
+    "train": Command(
+        summary="train a model on a dataset",
+        usage="[model=NAME] [dataset=NAME] [accelerator=NAME] [experiment=NAME] [KEY=VALUE ...]",
+        module="train",
+        function="train",
+        composed=True,
+        examples=(
+            "model=lenet5 dataset=digits epochs=5",
+            "model=mlp dataset=mnist lr=0.001 model.net.hidden=[256,128]",
+            "experiment=finetune dataset.root=my_photos",
+            "-m model=lenet5,mlp seed=1,2,3",
+            "resume=runs/my_run",
+        ),
+        notes=(
+            "A model is trained in one or more stages, such as fit, or pretrain and finetune. "
+            "model.stages.STAGE.KEY=VALUE sets a key of one stage; ~model.stages.STAGE removes the stage. "
+            "zoo train model=NAME --cfg job prints every key of a model, its stages and the dataset.",
+        ),
+    ),
+    "evaluate": Command(
+        summary="measure a checkpoint on the test split of a dataset",
+        usage="checkpoint=NAME|PATH [dataset=NAME] [KEY=VALUE ...]",
+        module="evaluate",
+        function="evaluate",
+        composed=True,
+        examples=(
+            "checkpoint=lenet5-digits",
+            "checkpoint=runs/my_run output=metrics.json",
+        ),
+    ),
+    "predict": Command(
+        summary="predict the classes of images, a CSV of pixels or an .npz file",
+        usage="checkpoint=NAME|PATH input=FILE|FOLDER|CSV|NPZ [KEY=VALUE ...]",
+        module="predict",
+        function="predict",
+        composed=True,
+        examples=(
+            "checkpoint=lenet5-mnist input=photos resize=true",
+            "checkpoint=lenet5-mnist input=test.csv output=submission.csv",
+        ),
+    ),
+    "explain": Command(
+        summary="show which regions of an image speak for a class (Grad-CAM)",
+        usage="checkpoint=NAME|PATH input=FILE|FOLDER [KEY=VALUE ...]",
+        module="explain",
+        function="explain",
+        composed=True,
+        examples=("checkpoint=lenet5-mnist input=photos", "checkpoint=lenet5-mnist input=seven.png target=1"),
+    ),
+    "sample": Command(
+        summary="draw samples from a generative checkpoint (RBM, DBN)",
+        usage="checkpoint=NAME|PATH [KEY=VALUE ...]",
+        module="sample",
+        function="sample",
+        composed=True,
+        examples=("checkpoint=rbm-mnist n=50", "checkpoint=dbn_generative-mnist labels=[3,5] output=samples.npz"),
+    ),
+    "export": Command(
+        summary="write a checkpoint as an ONNX file or a torch.export program",
+        usage="checkpoint=NAME|PATH [format=onnx|torch_export] [KEY=VALUE ...]",
+        module="export",
+        function="export",
+        composed=True,
+        examples=("checkpoint=lenet5-mnist", "checkpoint=lenet5-mnist format=torch_export preprocess=true"),
+    ),
+    "list": Command(
+        summary="list the models and the checkpoints",
+        usage="[PATTERN]",
+        module="list_models",
+        function="main",
+        composed=False,
+        examples=("", "'lenet*'"),
+        notes=("PATTERN is part of a name, or a pattern with * and ?. Without it, everything is listed.",),
+    ),
+    "show": Command(
+        summary="show a model (layers, shapes, paper, deviations) or a checkpoint",
+        usage="NAME|PATH",
+        module="show",
+        function="main",
+        composed=False,
+        examples=("lenet5", "lenet5-digits", "runs/my_run"),
+        notes=("NAME is a model or a checkpoint of zoo list; PATH is a .safetensors file or a run folder.",),
+    ),
+    "reproduce": Command(
+        summary="check shipped checkpoints against the index",
+        usage="NAME|all [--train]",
+        module="reproduce",
+        function="main",
+        composed=False,
+        examples=("lenet5-digits", "lenet5-mnist --train"),
+        notes=(
+            "Evaluates the checkpoint and compares its metrics with those in the index. --train first trains it again "
+            "by its recipe, and compares the new weights.",
+        ),
+    ),
+}

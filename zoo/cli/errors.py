@@ -1,0 +1,97 @@
+"""From an exception to the one line that a user reads: what is wrong, and how to fix it.
+
+The zoo's own errors are ValueError and OSError with a message that says so already. Those of Hydra and OmegaConf are
+translated here. Any other exception is a defect of the zoo.
+"""
+
+import re
+import sys
+from typing import TYPE_CHECKING
+
+from zoo.config import renamed
+from zoo.config.catalogue import suggest
+from zoo.training.signals import Stopped
+
+if TYPE_CHECKING:
+    from hydra.errors import MissingConfigException
+    from omegaconf.errors import OmegaConfBaseException
+
+
+def exit_status(error: BaseException) -> int:
+    """The exit status of a command that ended with ``error``."""
+    return error.status if isinstance(error, Stopped) else 1
+
+
+def message(error: BaseException, command: str = "COMMAND") -> str:
+    """What a user needs to know of an error: the key or file, and the fix.
+
+    Args:
+        error: what was raised.
+        command: the command that raised it, for a reference to its help page.
+    """
+    # Hydra and OmegaConf take long to import, and where they are not imported yet the error cannot be theirs.
+    if "hydra" in sys.modules:
+        text = _config_message(error, command)
+        if text is not None:
+            return text
+    if isinstance(error, (ValueError, OSError, Stopped)):
+        return str(error)
+    first_line = str(error).partition("\n")[0]
+    return f"internal error: {type(error).__name__}: {first_line} (rerun with debug=true for the traceback)"
+
+
+def _config_message(error: BaseException, command: str) -> str | None:
+    """The message of an error of Hydra or OmegaConf; None for any other error."""
+    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+    # Hydra: the name of a group's config, the syntax of an override, and what it wraps around errors of OmegaConf.
+    if isinstance(error, MissingConfigException) and error.options:
+        return _unknown_choice(error)
+    if isinstance(error, ConfigCompositionException):
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            text = _config_message(cause, command)
+            # "In 'model/mine': ..." is an error in a YAML file, all others are errors in an override.
+            file = re.match(r"In '([^']+)'", str(error))
+            return f"{file[1]}.yaml: {text}" if file else text
+        return _one_line(error)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} cannot be parsed: {str(error).splitlines()[0]}"
+
+    # OmegaConf: a key that does not exist, a required value that is missing, a value of the wrong type.
+    if isinstance(error, (ConfigAttributeError, ConfigKeyError)):
+        return _unknown_key(error)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key}= is required; see zoo {command} --help"
+    if isinstance(error, OmegaConfBaseException):
+        if error.full_key and error.msg:
+            return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
+        return _one_line(error)
+    return None
+
+
+def _unknown_choice(error: "MissingConfigException") -> str:
+    """``model=lenet_5``: no config of that name in the group, with the names that are near."""
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    kind = group.split("/")[-1]
+    options = sorted(str(option) for option in error.options or ())
+    return f"{group}={name}: no such {kind}; {suggest(name, options)}"
+
+
+def _unknown_key(error: "OmegaConfBaseException") -> str:
+    """A key that does not exist, with its new name if it was renamed, or else the keys that are near."""
+    key = str(error.full_key or "")
+    parent = error.parent_node
+    siblings = [str(name) for name in parent] if parent is not None else []
+    new = renamed.message(key, siblings)
+    if new is not None:
+        return new
+    if not siblings:
+        return f"{key}: no such key"
+    return f"{key}: no such key; {suggest(key.rpartition('.')[2], siblings)}"
+
+
+def _one_line(error: BaseException) -> str:
+    """The error's own text without line breaks."""
+    return " ".join(str(error).split())

@@ -1,0 +1,171 @@
+"""The formats of ``zoo export``: how a net is written as a file, and how that file computes its outputs.
+
+A file describes itself: ONNX in its ``metadata_props`` (JSON unless a value is text), a ``torch.export`` program in the
+extra file ``zoo.json``.
+"""
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from zoo.checkpoints.files import replacing
+from zoo.data.preprocess import Preprocess
+
+DESCRIPTION_FILE = "zoo.json"  # the extra file of a program
+TEST_BATCHES = (1, 5)  # sizes of the batches that a file is checked with
+
+
+class Format(NamedTuple):
+    """A file format."""
+
+    suffix: str
+    write: Callable[[nn.Module, Tensor, Path, Mapping[str, Any]], None]  # net, example batch, file, description
+    run: Callable[[Path, Tensor], Tensor]  # file, batch -> outputs
+
+
+class Preprocessed(nn.Module):
+    """A net behind its preprocessing: raw bytes or values, N x shape -> the net's outputs for them."""
+
+    offset: Tensor
+    factor: Tensor
+
+    def __init__(self, net: nn.Module, preprocess: Preprocess):
+        super().__init__()
+        self.net = net
+        per_channel = (-1, *[1] * (len(preprocess.shape) - 1))
+        mean = torch.tensor(preprocess.mean).view(per_channel)  # C x 1 x 1, or features
+        std = torch.tensor(preprocess.std).view(per_channel)
+        self.register_buffer("offset", mean * preprocess.scale)
+        self.register_buffer("factor", 1 / (std * preprocess.scale))
+
+    def forward(self, raw: Tensor) -> Tensor:
+        outputs: Tensor = self.net((raw - self.offset) * self.factor)
+        return outputs
+
+
+def takes_bytes(preprocess: Preprocess) -> bool:
+    """Whether the raw inputs are bytes, as images are; otherwise they are float32 values."""
+    return preprocess.scale == 255
+
+
+def export_net(
+    net: nn.Module,
+    in_shape: tuple[int, ...],
+    output: Path,
+    *,
+    format: str,
+    tolerance: float,
+    preprocess: Preprocess | None = None,
+    description: Mapping[str, Any] | None = None,
+) -> float:
+    """Write ``net`` to ``output``, read it back, and compare its outputs with the net's.
+
+    Args:
+        net: in eval mode.
+        in_shape: of one input.
+        output: the file. It appears only after the check.
+        format: one of `FORMATS`.
+        tolerance: maximum absolute difference between the outputs.
+        preprocess: goes into the file, which then takes raw inputs; None: the user preprocesses.
+        description: what the file says of itself, plain values by name.
+
+    Returns:
+        The maximum absolute difference found.
+
+    Raises:
+        ValueError: the difference exceeds ``tolerance``, or the extra ``onnx`` is not installed.
+    """
+    chosen = FORMATS[format]
+    generator = torch.Generator().manual_seed(0)
+    exported = net if preprocess is None else Preprocessed(net, preprocess).eval()
+    with replacing(output) as temporary, torch.inference_mode(False), torch.no_grad():
+        # The readers recognize a format by the suffix, which the output need not have.
+        file = temporary.with_name(temporary.stem + chosen.suffix)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the exporters warn about themselves
+                example = _random_inputs(2, in_shape, preprocess, generator)
+                chosen.write(exported, example, file, description or {})
+
+            # Compare on several batch sizes. The net gets inputs that are preprocessed outside of the file.
+            differences: list[Tensor] = []
+            for size in TEST_BATCHES:
+                x = _random_inputs(size, in_shape, preprocess, generator)
+                own = net(x if preprocess is None else preprocess(x))
+                differences.append((chosen.run(file, x) - own).abs().max())
+            difference = float(torch.stack(differences).max())
+
+            # Written so that NaN is refused as well.
+            if not difference <= tolerance:
+                raise ValueError(
+                    f"{output} is not kept: its outputs differ from the net's by {difference:.2e}, "
+                    f"more than tolerance={tolerance:g}"
+                )
+            file.replace(temporary)
+        finally:
+            file.unlink(missing_ok=True)
+    return difference
+
+
+def _random_inputs(
+    size: int, in_shape: tuple[int, ...], preprocess: Preprocess | None, generator: torch.Generator
+) -> Tensor:
+    """Random inputs as the file takes them: preprocessed, raw bytes, or raw values distributed as the data are."""
+    if preprocess is not None and takes_bytes(preprocess):
+        return torch.randint(256, (size, *in_shape), generator=generator, dtype=torch.uint8)
+    x = torch.randn(size, *in_shape, generator=generator)
+    if preprocess is None:
+        return x
+    # Undo the preprocessing.
+    layer = Preprocessed(nn.Identity(), preprocess)
+    return x / layer.factor + layer.offset
+
+
+def _write_onnx(net: nn.Module, x: Tensor, file: Path, description: Mapping[str, Any]) -> None:
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ValueError(f"format=onnx needs {error.name}: pip install 'reference-zoo[onnx]'") from error
+    program = torch.onnx.export(
+        net,
+        (x,),
+        input_names=["input"],
+        output_names=["output"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    # The metadata of ONNX are text.
+    for key, value in description.items():
+        program.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
+    program.save(str(file), external_data=False)
+
+
+def _run_onnx(file: Path, x: Tensor) -> Tensor:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(None, {"input": x.numpy()})[0])
+
+
+def _write_program(net: nn.Module, x: Tensor, file: Path, description: Mapping[str, Any]) -> None:
+    program = torch.export.export(net, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.export.save(program, str(file), extra_files={DESCRIPTION_FILE: json.dumps(description)})
+
+
+def _run_program(file: Path, x: Tensor) -> Tensor:
+    outputs: Tensor = torch.export.load(str(file)).module()(x)
+    return outputs
+
+
+FORMATS = {
+    "onnx": Format(".onnx", _write_onnx, _run_onnx),
+    "torch_export": Format(".pt2", _write_program, _run_program),
+}

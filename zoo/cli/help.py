@@ -1,0 +1,196 @@
+"""The help pages: ``zoo --help``, ``zoo COMMAND --help`` and ``zoo --version``.
+
+The keys of a command and their descriptions are read from the comments in ``conf/COMMAND.yaml``, so they stand in one
+place. Reads text only: neither torch nor hydra is imported.
+"""
+
+import platform
+import re
+import textwrap
+from collections.abc import Iterable
+from importlib import metadata
+from typing import NamedTuple
+
+from zoo import __version__
+from zoo.cli.commands import COMMANDS, Command
+from zoo.config.catalogue import CONF
+
+WIDTH = 80  # columns of a help page
+LEFT = 24  # columns at most for the names on the left; a longer name has a line of its own
+
+# Groups that are chosen inside another config: the folder in conf/ -> what to write before =NAME.
+NESTED_GROUPS = {
+    "stage": "stage@model.stages.STAGE",
+    "optimizer": "optimizer@model.stages.STAGE.optimizer",
+    "lr_schedule": "lr_schedule@model.stages.STAGE.lr_schedule",
+    "augment": "augment@dataset.augment",
+}
+FLAGS = (
+    ("--cfg job", "print the composed config instead of running"),
+    ("--config-dir FOLDER", "also search FOLDER for configs, such as FOLDER/model/NAME.yaml"),
+    ("-m", "sweep: run every combination of comma-separated values"),
+    ("--hydra-help", "all flags of Hydra"),
+)
+# A key of a config with its default, or a group of the defaults list with its choice; either may have a comment.
+_LINE = re.compile(r"(?P<indent>\s*(?:- )?)(?P<name>[a-z_]\w*):\s*(?P<value>.*?)(?:\s+#\s*(?P<comment>.*))?$")
+
+
+class Key(NamedTuple):
+    """A key of a command's config."""
+
+    name: str
+    default: str  # as the YAML has it: "???" where a value is required
+    description: str
+
+
+class Page(NamedTuple):
+    """What the YAML of a command says about the command."""
+
+    description: str
+    groups: list[Key]
+    keys: list[Key]
+
+
+def version() -> str:
+    """The versions that a bug report needs, as one line."""
+    return f"zoo {__version__} (torch {metadata.version('torch')}, Python {platform.python_version()})\n"
+
+
+def overview() -> str:
+    """The page of ``zoo --help``: every command with its summary."""
+    parts = [
+        "zoo: classic deep-learning models in PyTorch, from the command line\n",
+        "Usage: zoo COMMAND [ARGUMENT ...]\n",
+        "Commands:",
+        *_columns((name, command.summary) for name, command in COMMANDS.items()),
+        "",
+        "zoo COMMAND --help   the keys of a command, with examples",
+        "zoo --version        the version",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def command_page(name: str) -> str:
+    """The page of ``zoo NAME --help``."""
+    command = COMMANDS[name]
+    lines = [*_wrapped(f"Usage: zoo {name} {command.usage}", indent="  "), ""]
+    summary = _sentence(command.summary)
+    lines += _wrapped(summary)
+
+    # Commands that take a config are described by its YAML: groups to choose from, then single keys.
+    if command.composed:
+        page = read_page(name)
+        description = page.description.removeprefix(summary).strip()
+        if description:
+            lines += ["", *_wrapped(description)]
+        lines += _groups(page.groups)
+        lines += ["", "Keys (KEY=VALUE, with the default; KEY= stands for null):"]
+        lines += _columns((_assignment(key), _described(key)) for key in page.keys)
+        lines += ["", "Flags:", *_columns(FLAGS)]
+
+    for note in command.notes:
+        lines += ["", *_wrapped(note)]
+    return "\n".join([*lines, *_examples(name, command)]) + "\n"
+
+
+def read_page(name: str) -> Page:
+    """Read ``conf/NAME.yaml``: its opening comment, its groups and its keys, each with the comment beside it.
+
+    A comment on lines of its own describes the key below it; an indented one continues the comment above.
+    """
+    header: list[str] = []
+    groups: list[Key] = []
+    keys: list[Key] = []
+    above: list[str] = []
+    section = ""
+    for line in (CONF / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
+        text = line.strip()
+        # Lines without a key: blank ones, and comments.
+        if not text:
+            above = []
+        elif text.startswith("#"):
+            comment = text.lstrip("# ")
+            if not section:
+                header.append(comment)
+            elif line[0] == "#":
+                above.append(comment)
+            elif keys:
+                keys[-1] = keys[-1]._replace(description=f"{keys[-1].description} {comment}".strip())
+        # Lines with a key: of the defaults list, of the config itself, or below another key.
+        elif match := _LINE.match(line):
+            key = Key(match["name"], match["value"], match["comment"] or " ".join(above))
+            above = []
+            if not match["indent"]:
+                section = key.name
+                if section not in ("defaults", "hydra"):
+                    keys.append(key)
+            elif section == "defaults":
+                groups.append(key)
+
+    # The first line of the header repeats the usage.
+    description = " ".join(part for part in header if not part.startswith("zoo "))
+    return Page(description.strip(), groups, keys)
+
+
+def choices(group: str) -> list[str]:
+    """The names of the configs in ``conf/GROUP``, sorted."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def _groups(groups: Iterable[Key]) -> list[str]:
+    """The paragraph about groups; for a command with models, also about the groups inside a model or a dataset."""
+    rows: list[tuple[str, str]] = []
+    has_model = False
+    for group in groups:
+        has_model = has_model or group.name == "model"
+        names = ", ".join(choices(group.name))
+        rows.append((_assignment(group), f"{names} ({group.description})" if group.description else names))
+    if has_model:
+        for group_name, place in NESTED_GROUPS.items():
+            if choices(group_name):
+                rows.append((f"{place}=", ", ".join(choices(group_name))))
+    return ["", "Groups (GROUP=NAME, with the default; GROUP= stands for none):", *_columns(rows)] if rows else []
+
+
+def _examples(name: str, command: Command) -> list[str]:
+    """The paragraph of examples."""
+    lines = [f"  zoo {name} {example}".rstrip() for example in command.examples]
+    return ["", "Examples:", *lines]
+
+
+def _assignment(key: Key) -> str:
+    """``KEY=DEFAULT`` as one would type it; a key without a default ends with ``=``."""
+    return f"{key.name}={'' if key.default in ('null', '???') else key.default}"
+
+
+def _described(key: Key) -> str:
+    """The description of a key, which says where a value is required."""
+    return f"required: {key.description}" if key.default == "???" else key.description
+
+
+def _sentence(text: str) -> str:
+    """A phrase as a sentence."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    """Text in lines of at most `WIDTH` columns; all but the first are indented."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _columns(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Two aligned columns of at most `WIDTH` columns in all: names on the left, wrapped descriptions on the right."""
+    table = list(rows)
+    left = min(LEFT, max((len(name) for name, _ in table), default=0))
+    indent = " " * (left + 4)
+    lines: list[str] = []
+    for name, description in table:
+        # A short name shares its line with the description; a long one stands above it.
+        if len(name) <= left:
+            first = f"  {name:<{left}}  "
+        else:
+            lines.append(f"  {name}")
+            first = indent
+        wrapped = textwrap.wrap(description, WIDTH - len(indent), break_long_words=False, break_on_hyphens=False)
+        lines += [(first if k == 0 else indent) + part for k, part in enumerate(wrapped or [""])]
+    return [line.rstrip() for line in lines]

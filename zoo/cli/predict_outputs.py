@@ -1,0 +1,124 @@
+"""The CSV that ``zoo predict`` writes: which columns it has, and the cells of a batch.
+
+`Kaggle`: ``ImageId,Label``, as Kaggle's Digit Recognizer takes it. `Classes`: file or row, class, probability.
+`Values`: file or row, and the outputs of a regression or the features of a net without a head.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+class Columns(Protocol):
+    """A format of the CSV."""
+
+    def header(self, width: int) -> list[str]:
+        """The names of the columns, for a net with ``width`` outputs."""
+        ...
+
+    def rows(self, names: Sequence[str], outputs: Tensor, labels: Sequence[str]) -> Iterator[list[Any]]:
+        """The rows of a batch.
+
+        Args:
+            names: of the inputs.
+            outputs: N x width: probabilities, values or features.
+            labels: the true classes, or empty where they are not known.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Kaggle:
+    """``ImageId,Label``: the number of a row and its class."""
+
+    classes: Sequence[str]
+
+    def header(self, width: int) -> list[str]:
+        return ["ImageId", "Label"]
+
+    def rows(self, names: Sequence[str], outputs: Tensor, labels: Sequence[str]) -> Iterator[list[Any]]:
+        for name, k in zip(names, outputs.argmax(dim=1).tolist(), strict=True):
+            yield [name, self.classes[k]]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The ``top`` most likely classes with their probabilities, and the true class where it is known."""
+
+    classes: Sequence[str]
+    name_column: str  # "file" or "row"
+    top: int
+    labeled: bool
+
+    def header(self, width: int) -> list[str]:
+        columns = [self.name_column, "class", "probability"]
+        for rank in range(2, self.top + 1):
+            columns += [f"class{rank}", f"probability{rank}"]
+        return [*columns, "label"] if self.labeled else columns
+
+    def rows(self, names: Sequence[str], outputs: Tensor, labels: Sequence[str]) -> Iterator[list[Any]]:
+        # Stable, so that of equal probabilities the first class wins, as with argmax.
+        p, order = outputs.sort(dim=1, descending=True, stable=True)  # N x classes, twice
+        top_p = p[:, : self.top].tolist()
+        top_classes = order[:, : self.top].tolist()
+        for i, name in enumerate(names):
+            row = [name]
+            for k, probability in zip(top_classes[i], top_p[i], strict=True):
+                row += [self.classes[k], f"{probability:.6f}"]
+            yield [*row, labels[i]] if self.labeled else row
+
+
+@dataclass(frozen=True)
+class Values:
+    """All outputs as numbers: ``value0``, ``value1``, ... or ``code0``, ``code1``, ...; no number if only one."""
+
+    name_column: str  # "file" or "row"
+    value_column: str  # "value" or "code"
+
+    def header(self, width: int) -> list[str]:
+        if width == 1:
+            return [self.name_column, self.value_column]
+        return [self.name_column, *(f"{self.value_column}{k}" for k in range(width))]
+
+    def rows(self, names: Sequence[str], outputs: Tensor, labels: Sequence[str]) -> Iterator[list[Any]]:
+        for name, row in zip(names, outputs.tolist(), strict=True):
+            yield [name, *(f"{value:.6g}" for value in row)]
+
+
+def choose(
+    format: str,
+    *,
+    classes: Sequence[str],
+    name_column: str,
+    value_column: str,
+    top: int,
+    labeled: bool,
+) -> Columns:
+    """The columns for a checkpoint.
+
+    Args:
+        format: "kaggle" or "table".
+        classes: of the checkpoint; empty if it has none.
+        name_column: what an input is called: "file" or "row".
+        value_column: what an output is called, if there are no classes: "value" or "code".
+        top: number of classes to list.
+        labeled: whether the true classes are known.
+
+    Raises:
+        ValueError: the format does not suit the checkpoint, or ``top`` exceeds its number of classes.
+    """
+    if format == "kaggle":
+        if not classes:
+            raise ValueError("format=kaggle needs a checkpoint with classes; use format=table")
+        if top > 1:
+            raise ValueError(f"top={top} must be 1 with format=kaggle; use format=table")
+        return Kaggle(classes)
+    if classes:
+        if top > len(classes):
+            raise ValueError(f"top={top} must be <= {len(classes)}, the number of classes of the checkpoint")
+        return Classes(classes, name_column, top, labeled)
+    if top > 1:
+        raise ValueError(f"top={top} must be 1: this checkpoint has no classes to rank")
+    return Values(name_column, value_column)

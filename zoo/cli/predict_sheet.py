@@ -1,0 +1,95 @@
+"""The tally of ``zoo predict``, and its sheet: the images to look at first, the wrong and the least certain ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from zoo.plots import images as plots
+
+SHOWN = 24  # images on the sheet
+
+
+class Shown(NamedTuple):
+    """An image for the sheet. They are sorted by the first three fields."""
+
+    right: bool  # or not known to be wrong
+    probability: float  # of the predicted class
+    position: int  # in the input
+    caption: list[str]
+    tile: Tensor  # C x H x W bytes
+
+
+class Tally:
+    """Counts the predictions and the right ones, and keeps the few images to look at first."""
+
+    def __init__(self, classes: Sequence[str]):
+        self.classes = classes
+        self.count = 0
+        self.right = 0
+        self.shown: list[Shown] = []
+
+    def add(self, names: Sequence[str], raw: Tensor | None, outputs: Tensor, labels: Sequence[str]) -> None:
+        """Take in a batch.
+
+        Args:
+            names: of the inputs.
+            raw: N x C x H x W bytes, if they are to be drawn.
+            outputs: N x classes probabilities; without classes they are only counted.
+            labels: the true classes, or empty where they are not known.
+        """
+        if self.classes:
+            p, numbers = outputs.max(dim=1)
+            predicted = [self.classes[k] for k in numbers.tolist()]
+            self.right += sum(guess == label for guess, label in zip(predicted, labels, strict=False))
+            if raw is not None:
+                self._keep(names, raw, predicted, p.tolist(), labels)
+        self.count += len(names)
+
+    def _keep(
+        self,
+        names: Sequence[str],
+        raw: Tensor,
+        predicted: Sequence[str],
+        p: Sequence[float],
+        labels: Sequence[str],
+    ) -> None:
+        """Keep those images of a batch that belong among the first `SHOWN` so far."""
+        for i, name in enumerate(names):
+            right = not labels or predicted[i] == labels[i]
+            rank = (right, p[i], self.count + i)
+            if len(self.shown) == SHOWN and rank >= self.shown[-1][:3]:
+                continue
+            caption = [name, f"{predicted[i]} {p[i]:.3f}"]
+            if not right:
+                caption.append(f"true {labels[i]}")
+            # A copy: a view would keep the whole batch in memory.
+            candidates = [*self.shown, Shown(*rank, caption, raw[i].clone())]
+            self.shown = sorted(candidates, key=lambda shown: shown[:3])[:SHOWN]
+
+    def draw(self, path: Path, *, labeled: bool) -> None:
+        """Write the sheet as a PNG."""
+        plots.sheet(
+            [shown.tile / 255 for shown in self.shown],
+            [shown.caption for shown in self.shown],
+            path,
+            title=self._title(labeled=labeled),
+            wrong=[not shown.right for shown in self.shown],
+        )
+
+    def _title(self, *, labeled: bool) -> str:
+        """What the sheet shows, in one line."""
+        # Without labels, the images are sorted by their probability alone.
+        if not labeled:
+            if self.count > SHOWN:
+                return f"the {SHOWN} least certain of {self.count:,}"
+            return f"all {self.count}, the least certain first"
+        # With labels, the wrong ones come first.
+        wrong = self.count - self.right
+        title = f"{wrong:,} of {self.count:,} wrong"
+        if wrong > SHOWN:
+            return f"{title}, the {SHOWN} least certain of them"
+        if wrong < len(self.shown):
+            return f"{title}, then the least certain"
+        return title

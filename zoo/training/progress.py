@@ -1,0 +1,174 @@
+"""What a user sees while a net trains: a live bar in a terminal, one line per epoch elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar as Bar
+from rich.table import Table
+from rich.text import Text
+
+REDRAW_EVERY = 0.1  # seconds: reading the metrics more often would slow the training of a small net
+MIN_BAR = 8  # columns
+MAX_BAR = 40
+
+
+class ProgressBar(LightningProgressBar):
+    """The progress of one fit on standard output.
+
+    In a terminal: a live line that always fits the terminal's width. It keeps the last state when the fit ends, so that
+    a run of several fits leaves one line for each. In a pipe, a log file or a notebook: one line per epoch, without
+    control characters.
+
+    Args:
+        name: of the fit, such as ``fit`` or ``pretrain.layer0``.
+    """
+
+    def __init__(self, name: str = "fit") -> None:
+        super().__init__()
+        self.name = name
+        self._enabled = True
+        self._live: Live | None = None
+        self._epochs = "?"
+        self._completed = 0  # batches of this epoch, of training and validation
+        self._total = 1
+        self._start = 0.0  # of the fit, in seconds
+        self._epoch_start = 0.0
+        self._start_share = 0.0  # of the fit that was done before, where a run is resumed
+        self._drawn = 0.0
+
+    # Lightning disables the bar of all processes but one.
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    # Training, from the first epoch to the last.
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = time.monotonic()
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            self._epochs = str(trainer.max_epochs)
+        self._start_share = self._share(trainer)
+        console = Console()
+        if self._enabled and console.is_terminal and not console.is_dumb_terminal:
+            # Redrawn from here and not by a thread of its own, which would read metrics while they change.
+            self._live = Live(console=console, auto_refresh=False)
+            self._live.start()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._epoch_start = time.monotonic()
+        self._completed = 0
+        batches = [trainer.num_training_batches, *trainer.num_val_batches]
+        self._total = max(1, int(sum(batches)))
+        self._redraw(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
+        batch_idx: int = rest[-1]
+        self._completed = batch_idx + 1  # not a count: a resumed epoch begins in the middle
+        self._redraw(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
+        self._completed += 1
+        self._redraw(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._live is not None:
+            self._redraw(trainer, now=True)
+        elif self._enabled:
+            seconds = time.monotonic() - self._epoch_start
+            parts = [self._description(trainer), *_texts(trainer.progress_bar_metrics), _duration(seconds)]
+            sys.stdout.write("  ".join(parts) + "\n")
+            sys.stdout.flush()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    # The live line.
+
+    def _stop(self) -> None:
+        """Leave the line as it is, and the terminal as it was."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _redraw(self, trainer: Trainer, *, now: bool = False) -> None:
+        """Draw the line again, unless it was drawn a moment ago."""
+        if self._live is None or not (now or time.monotonic() - self._drawn >= REDRAW_EVERY):
+            return
+        self._drawn = time.monotonic()
+        line = self._line(trainer, self._live.console.width)
+        self._live.update(line, refresh=True)
+
+    def _line(self, trainer: Trainer, width: int) -> Table:
+        """Description, bar, percentage, time and as many metrics as fit into ``width`` columns."""
+        share = self._completed / self._total
+        parts = [f"{share:4.0%}", self._time(trainer)]
+        description = self._description(trainer)
+        description = description[: max(0, width - MIN_BAR - 2 - len(" ".join(parts)))]
+
+        # Metrics are left out from the last one on; what remains is for the bar.
+        room = width - len(description) - MIN_BAR - 2 - len(" ".join(parts))
+        for text in _texts(trainer.progress_bar_metrics):
+            if len(text) + 2 > room:
+                break
+            parts.append(f" {text}")
+            room -= len(text) + 2
+        rest = " ".join(parts)
+        bar_width = min(MAX_BAR, max(1, width - len(description) - len(rest) - 2))
+
+        line = Table.grid(padding=(0, 1, 0, 0))
+        for _ in range(3):
+            line.add_column(no_wrap=True)
+        bar = Bar(total=self._total, completed=self._completed, width=bar_width)
+        line.add_row(Text(description), bar, Text(rest))
+        return line
+
+    def _description(self, trainer: Trainer) -> str:
+        """The fit and the epoch, such as ``fit epoch 3/20``."""
+        return f"{self.name} epoch {trainer.current_epoch + 1}/{self._epochs}"
+
+    def _share(self, trainer: Trainer) -> float:
+        """The share of the fit that is done, from 0 to 1; 0 where its number of epochs is not known."""
+        if trainer.max_epochs is None or trainer.max_epochs < 1:
+            return 0.0
+        return min(1.0, (trainer.current_epoch + self._completed / self._total) / trainer.max_epochs)
+
+    def _time(self, trainer: Trainer) -> str:
+        """The time that is left, estimated from the time since the start; in the end, the time it took."""
+        elapsed = time.monotonic() - self._start
+        share = self._share(trainer)
+        done = share - self._start_share
+        if share >= 1 or done <= 0:
+            return _duration(elapsed)
+        return f"{_duration(elapsed * (1 - share) / done)} left"
+
+
+def _texts(metrics: Mapping[str, Any]) -> Iterable[str]:
+    """Each metric with its value, in three decimals or, if very small or large, in powers of ten."""
+    for name, value in metrics.items():
+        if name == "v_num":  # the version of a logger, which Lightning adds
+            continue
+        number = float(value)
+        plain = number == 0 or 0.001 <= abs(number) < 1e5
+        yield f"{name} {number:.3f}" if plain else f"{name} {number:.2e}"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds below a minute, otherwise minutes or hours: ``2.1 s``, ``3:05 min``, ``1:02:07 h``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02} min"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"
