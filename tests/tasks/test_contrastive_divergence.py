@@ -634,7 +634,7 @@ def test_bernoulli_units_take_no_values_outside_the_unit_interval(value):
 @pytest.fixture
 def quick(monkeypatch):
     """No pictures."""
-    monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
 
 
 def plant(folder):

@@ -469,7 +469,7 @@ def test_a_stopped_average_goes_on_to_the_same_end(words, train, cli, tmp_path, 
 
 
 def test_a_deep_belief_network_is_refined_from_the_top_down(train, watched, monkeypatch):
-    monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
     finetune = ("epochs=3", "task.policy=gradual", "task.unfreeze_at=[1,2]", "lr_schedule.warmup=0")
     words = ("model=dbn", "model.net.hidden=[9,8,7]", "model.stages.pretrain.epochs=1")
     run = train("run", *DATA, *words, *(f"model.stages.finetune.{word}" for word in finetune), "batch_size=30")

@@ -390,7 +390,7 @@ def test_a_net_whose_weights_have_parted_is_saved_and_loaded(label_units, tmp_pa
 
 
 def test_the_command_line_fits_layers_and_then_all_of_them(cli, folder, monkeypatch):
-    monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
     words = ("model=dbn_generative", "model.net.hidden=[12,8]", "epochs=1", "progress=false", "hydra.run.dir=run")
     outcome = cli("train", *words)
     assert (outcome.status, outcome.err) == (0, "")

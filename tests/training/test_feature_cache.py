@@ -5,7 +5,7 @@ import torch
 
 from zoo.data import datamodule as module
 from zoo.data.preprocess import Preprocess
-from zoo.data.splits import InMemory, Splits
+from zoo.data.splits import Examples, InMemory, Splits
 from zoo.models import DBN, StackedAutoencoder
 from zoo.training import feature_cache as features
 from zoo.training.feature_cache import encoded
@@ -47,7 +47,7 @@ def test_codes_are_those_of_the_preprocessed_examples(kind, depth, standardize, 
         assert not coded.x.is_inference(), "autograd could not use it"
         assert torch.equal(coded.y, raw.y)
         assert torch.equal(nothing(coded.x), coded.x), "nothing is left to be done"
-    assert (codes.shape, codes.classes, codes.targets) == ((width,), CLASSES, 0)
+    assert (codes.shape, codes.classes, codes.num_targets) == ((width,), CLASSES, 0)
     assert nothing.shape == (width,)
     assert net.training is training
 
@@ -78,7 +78,7 @@ def test_codes_that_would_not_fit_are_not_computed(splits, monkeypatch):
     assert encoded(net, splits, preprocess, depth=2, device=CPU) is not None, "4 units for 6"
 
 
-class OnDisk:
+class OnDisk(Examples):
     """Examples that are read when they are asked for; how many at a time is kept."""
 
     def __init__(self, kept: InMemory):

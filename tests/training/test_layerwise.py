@@ -31,7 +31,7 @@ CODER_WORDS = ("model=deep_autoencoder", "model.net.hidden=[14,12,10]")
 def quick(request, monkeypatch):
     """No pictures, but where they are what is tested."""
     if "pictures_of" not in request.fixturenames:
-        monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+        monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
         monkeypatch.setattr("zoo.plots.curves.curves", lambda *args, **options: None)
         monkeypatch.setattr("zoo.plots.curves.confusion", lambda *args, **options: None)
 

@@ -192,7 +192,7 @@ def test_label_fractions_is_twenty_jobs():
 
 @pytest.mark.slow
 def test_label_fractions_in_small_prints_paired_differences(cli, folder, monkeypatch):
-    monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
     words = ["dataset=digits", "model.net.hidden=[10]", "dataset.labels=20,40", "seed=1,2", "progress=false"]
     words += ["model.stages.pretrain.epochs=1,0", "model.stages.finetune.epochs=1", "hydra.sweep.dir=sweep"]
     outcome = cli("train", "experiment=label_fractions", *words, "model.stages.finetune.min_steps=3")

@@ -167,7 +167,7 @@ def test_a_resumed_run_tells_the_steps_of_the_fits_before_the_stop(cli, tmp_path
         if (self.name, trainer.current_epoch) == ("pretrain.layer1", 1):
             raise RuntimeError("the power is gone")
 
-    monkeypatch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
     words = ["model=sae", "model.net.hidden=[8,6]", "batch_size=400", "model.stages.pretrain.stop_below=0"]
     words += ["model.stages.pretrain.epochs=2", "model.stages.finetune.epochs=0"]
     with monkeypatch.context() as patch:
