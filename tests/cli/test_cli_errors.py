@@ -169,8 +169,8 @@ CASES = {
     "batch_size=0": Case(ONE + "batch_size=0", ("batch_size=0", "must be >= 1")),
     "epochs=0": Case("train model=logistic epochs=0", ("epochs=0", "must be >= 1")),
     "predict batch_size=0": Case("predict checkpoint={run} input=x batch_size=0", ("batch_size=0 must be >= 1",)),
-    "validation too large": Case(ONE + "dataset.validation=2000", ("validation of 2000", "dataset.validation")),
-    "test too large": Case(ONE + "dataset.test=3000", ("test of 3000", "dataset.test")),
+    "validation too large": Case(ONE + "dataset.validation=2000", ("dataset.validation=2000: takes 2000 of",)),
+    "test too large": Case(ONE + "dataset.test=3000", ("dataset.test=3000: takes 3000 of",)),
     "patience": Case(ONE + "model.stages.fit.patience=2 dataset.validation=0", ("patience", "dataset.validation")),
     # targets
     "os.system": Case(ONE + "model.net._target_=os.system", ("model.net._target_: 'os.system'",)),
@@ -234,19 +234,19 @@ CASES = {
     ),
     "pixel out of range": Case(
         OWN + "dataset=digit_recognizer dataset.root=.",
-        ("train.csv, line 62", "256", "0 to 255"),
+        ("train.csv, line 62", "256", "[0, 255]"),
         table("1,256" + ",0" * 783),
     ),
     "word for a pixel": Case(
         OWN + "dataset=digit_recognizer dataset.root=.", ("train.csv, line 62: 'x'",), table("1,x" + ",0" * 783)
     ),
     "label of no class": Case(
-        OWN + "dataset=digit_recognizer dataset.root=.", ("train.csv", "label 11", "0 to 9"), table("11" + ",0" * 784)
+        OWN + "dataset=digit_recognizer dataset.root=.", ("train.csv", "label 11", "[0, 9]"), table("11" + ",0" * 784)
     ),
     "npz not there": Case(OWN + "dataset=npz dataset.root=gone.npz", ("gone.npz: no such file", "x_train")),
     "npz label": Case(
         OWN + "dataset=npz dataset.root=good.npz dataset.num_classes=7",
-        ("good.npz, y", "has label 7", "0 to 6", "dataset.num_classes"),
+        ("good.npz, y", "has label 7", "[0, 6]", "dataset.num_classes"),
         arrays,
     ),
     "npz with objects": Case(OWN + "dataset=npz dataset.root=objects.npz", ("objects.npz",), arrays),

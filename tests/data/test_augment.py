@@ -1,4 +1,4 @@
-"""Each distortion alone, against NumPy or by hand, with chance replaced where an exact angle or rectangle is needed."""
+"""Each distortion alone, against NumPy or by hand; random numbers are replaced where an exact value is needed."""
 
 import re
 
@@ -22,13 +22,13 @@ EACH = {
 }
 
 
-def chance(seed=0):
+def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
 def noise(*shape):
     """Raw pixels, none of them 0."""
-    return torch.randint(1, 256, shape, generator=chance(9), dtype=torch.uint8)
+    return torch.randint(1, 256, shape, generator=rng(9), dtype=torch.uint8)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def drawn(monkeypatch):
 
 def test_nothing_is_falsy_and_changes_nothing():
     x = noise(5, 3, 6, 4)
-    generator = chance()
+    generator = rng()
     before = generator.get_state()
     assert not Augment().active
     assert torch.equal(Augment()(x, generator), x.float())
@@ -54,7 +54,7 @@ def test_nothing_is_falsy_and_changes_nothing():
 def test_each_distortion_is_truthy_and_keeps_shape_and_raw_pixels(name):
     distort = Augment(**{name: EACH[name]})
     x = noise(16, 3, 9, 5)
-    out = distort(x, chance())
+    out = distort(x, rng())
     assert distort.active
     assert out.dtype == torch.float32
     assert out.shape == x.shape
@@ -66,28 +66,28 @@ def test_each_distortion_is_truthy_and_keeps_shape_and_raw_pixels(name):
 @pytest.mark.parametrize("name", EACH)
 def test_same_seed_gives_the_same_distortion_and_another_seed_another(name):
     distort, x = Augment(**{name: EACH[name]}), noise(16, 1, 8, 8)
-    assert torch.equal(distort(x, chance(1)), distort(x, chance(1)))
-    assert not torch.equal(distort(x, chance(1)), distort(x, chance(2)))
+    assert torch.equal(distort(x, rng(1)), distort(x, rng(1)))
+    assert not torch.equal(distort(x, rng(1)), distort(x, rng(2)))
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_the_given_generator_is_the_only_source_of_chance(name):
+def test_the_given_generator_is_the_only_source_of_randomness(name):
     before = torch.get_rng_state()
-    Augment(**{name: EACH[name]})(noise(16, 1, 8, 8), chance())
+    Augment(**{name: EACH[name]})(noise(16, 1, 8, 8), rng())
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("name", EACH)
 def test_equal_examples_of_a_batch_get_distortions_of_their_own(name):
     x = noise(1, 3, 8, 8).expand(64, -1, -1, -1)
-    out = Augment(**{name: EACH[name]})(x, chance())
+    out = Augment(**{name: EACH[name]})(x, rng())
     assert len(out.unique(dim=0)) >= (2 if name == "flip" else 20)
 
 
 @pytest.mark.parametrize("name", EACH)
 def test_channels_of_an_example_are_distorted_alike(name):
     x = noise(16, 1, 8, 8).expand(-1, 3, -1, -1)
-    out = Augment(**{name: EACH[name]})(x, chance())
+    out = Augment(**{name: EACH[name]})(x, rng())
     assert torch.equal(out[:, :1].expand(-1, 3, -1, -1), out)
 
 
@@ -107,7 +107,7 @@ def shifted(image, down, right):
 
 def test_shift_reaches_every_offset_within_its_bound_equally_often():
     x = noise(500, 2, 6, 4)
-    out = Augment(shift=2)(x, chance()).numpy()
+    out = Augment(shift=2)(x, rng()).numpy()
     offsets = [(down, right) for down in range(-2, 3) for right in range(-2, 3)]
     counts = dict.fromkeys(offsets, 0)
     for before, after in zip(x.numpy().astype(np.float32), out, strict=True):
@@ -119,34 +119,34 @@ def test_shift_reaches_every_offset_within_its_bound_equally_often():
 
 
 def test_shift_beyond_the_frame_leaves_background():
-    out = Augment(shift=8)(noise(200, 1, 4, 4), chance())
+    out = Augment(shift=8)(noise(200, 1, 4, 4), rng())
     assert any(not image.any() for image in out)
 
 
 # Rotation, scale, shear
 
 
-def test_rotation_by_90_degrees_turns_the_picture_exactly(drawn):
+def test_rotation_by_90_degrees_turns_the_image_exactly(drawn):
     drawn(1.0, 0.5, 0.5)
     x = noise(3, 2, 6, 6)
-    out = Augment(rotation=90)(x, chance())
+    out = Augment(rotation=90)(x, rng())
     torch.testing.assert_close(out, x.float().rot90(1, (2, 3)), atol=0.01, rtol=0)
 
 
-def test_rotation_by_180_degrees_of_an_oblong_picture_flips_both_sides(drawn):
+def test_rotation_by_180_degrees_of_an_oblong_image_flips_both_sides(drawn):
     drawn(0.0, 0.5, 0.5)
     x = noise(3, 2, 4, 9)
-    torch.testing.assert_close(Augment(rotation=180)(x, chance()), x.float().flip(2, 3), atol=0.05, rtol=0)
+    torch.testing.assert_close(Augment(rotation=180)(x, rng()), x.float().flip(2, 3), atol=0.05, rtol=0)
 
 
 @pytest.mark.parametrize(("height", "width"), [(9, 15), (15, 9), (11, 11)])
-def test_rotation_by_90_degrees_of_an_oblong_picture_moves_pixels_as_in_the_plane(drawn, height, width):
+def test_rotation_by_90_degrees_of_an_oblong_image_moves_pixels_as_in_the_plane(drawn, height, width):
     drawn(1.0, 0.5, 0.5)
     x = torch.zeros(1, 1, height, width)
     middle_row, middle_column = height // 2, width // 2
     x[0, 0, middle_row, middle_column + 3] = 200  # three to the right
     x[0, 0, middle_row - 2, middle_column] = 100  # two up
-    out = Augment(rotation=90)(x, chance())
+    out = Augment(rotation=90)(x, rng())
     expected = torch.zeros_like(x)
     expected[0, 0, middle_row - 3, middle_column] = 200  # three up
     expected[0, 0, middle_row, middle_column - 2] = 100  # two to the left
@@ -154,7 +154,7 @@ def test_rotation_by_90_degrees_of_an_oblong_picture_moves_pixels_as_in_the_plan
 
 
 def smooth(height, width, transform):
-    """A bump whose centre and form are known everywhere, looked up at transformed coordinates (right, down)."""
+    """A bump whose center and form are known everywhere, looked up at transformed coordinates (right, down)."""
     down, right = np.mgrid[:height, :width] - np.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
     right, down = np.tensordot(transform, np.stack([right, down]), axes=1)
     bump = np.exp(-((right - 4) ** 2) / 160 - (down - 1) ** 2 / 60)
@@ -176,7 +176,7 @@ def smooth(height, width, transform):
 )
 def test_affine_distortions_look_every_pixel_up_where_the_matrix_says(drawn, options, draw, lookup):
     drawn(*draw)
-    out = Augment(**options)(smooth(31, 47, np.eye(2)), chance())
+    out = Augment(**options)(smooth(31, 47, np.eye(2)), rng())
     difference = (out - smooth(31, 47, np.array(lookup)))[..., 11:20, 11:36].abs()  # where all sources are inside
     assert difference.max() < 2  # of 200: what interpolation costs
 
@@ -184,7 +184,7 @@ def test_affine_distortions_look_every_pixel_up_where_the_matrix_says(drawn, opt
 def test_rotation_angles_are_uniform_within_the_bound():
     x = torch.zeros(2000, 1, 41, 41)
     x[:, 0, 20, 36] = 255  # a dot 16 to the right
-    weights = Augment(rotation=30)(x, chance())[:, 0]
+    weights = Augment(rotation=30)(x, rng())[:, 0]
     rows, columns = torch.meshgrid(torch.arange(41.0) - 20, torch.arange(41.0) - 20, indexing="ij")
     mass = weights.sum((1, 2))
     angle = torch.rad2deg(torch.atan2((weights * rows).sum((1, 2)) / mass, (weights * columns).sum((1, 2)) / mass))
@@ -194,7 +194,7 @@ def test_rotation_angles_are_uniform_within_the_bound():
 
 
 def test_what_comes_in_from_outside_is_background():
-    out = Augment(rotation=45)(torch.full((64, 1, 20, 20), 255), chance())
+    out = Augment(rotation=45)(torch.full((64, 1, 20, 20), 255), rng())
     assert (out[:, 0, 0, 0] < 1).float().mean() > 0.5
 
 
@@ -207,9 +207,9 @@ def test_a_crop_stretches_its_box_to_the_frame(monkeypatch):
     x = noise(2, 3, 20, 30)
     places = [(4, 3, 16, 12), (0, 0, 30, 20)]  # left, top, width, height
     monkeypatch.setattr(augment, "crop_boxes", lambda *_, **__: torch.tensor(places, dtype=torch.float32))
-    out = Augment(crop=0.5)(x, chance())
-    for picture, result, (left, top, width, height) in zip(x.float(), out, places, strict=True):
-        expected = reference.resized_crop(picture, top, left, height, width, [20, 30], antialias=False)
+    out = Augment(crop=0.5)(x, rng())
+    for image, result, (left, top, width, height) in zip(x.float(), out, places, strict=True):
+        expected = reference.resized_crop(image, top, left, height, width, [20, 30], antialias=False)
         torch.testing.assert_close(result[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=0.01, rtol=0)
 
 
@@ -219,34 +219,34 @@ def test_a_crop_is_drawn_from_its_least_share_up_to_the_whole(monkeypatch):
     monkeypatch.setattr(
         augment, "crop_boxes", lambda *args, **named: asked.append((args, named["min_area"])) or real(*args, **named)
     )
-    Augment(crop=0.3)(noise(7, 1, 20, 30), chance())
+    Augment(crop=0.3)(noise(7, 1, 20, 30), rng())
     assert asked == [((7, 20, 30), 0.3)]
 
 
 def test_a_crop_brings_nothing_in_from_outside():
-    out = Augment(crop=0.1)(torch.full((64, 1, 12, 9), 200), chance())
+    out = Augment(crop=0.1)(torch.full((64, 1, 12, 9), 200), rng())
     torch.testing.assert_close(out, torch.full((64, 1, 12, 9), 200.0))
 
 
 # RandAugment
 
 
-def test_randaugment_is_torchvisions_one_picture_after_the_other():
+def test_randaugment_is_torchvisions_one_image_after_the_other():
     from torchvision.transforms.v2 import RandAugment
 
-    x, generator = noise(6, 3, 16, 16), chance(4)
+    x, generator = noise(6, 3, 16, 16), rng(4)
     out = Augment(randaugment=3, magnitude=20)(x, generator)
     with torch.random.fork_rng():
-        torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=chance(4))))
+        torch.manual_seed(int(torch.randint(2**31 - 1, (), generator=rng(4))))
         transform = RandAugment(num_ops=3, magnitude=20)
-        expected = torch.stack([transform(picture) for picture in x])
+        expected = torch.stack([transform(image) for image in x])
     assert torch.equal(out, expected.float())
 
 
 @pytest.mark.parametrize("x", [torch.rand(2, 1, 8, 8), torch.zeros(2, 4, 8, 8, dtype=torch.uint8)])
-def test_randaugment_of_what_is_no_picture_of_bytes_is_refused(x):
+def test_randaugment_of_what_is_not_a_uint8_image_is_refused(x):
     with pytest.raises(ValueError, match="randaugment needs uint8 images with 1 or 3 channels"):
-        Augment(randaugment=1)(x, chance())
+        Augment(randaugment=1)(x, rng())
 
 
 # Mixing
@@ -256,11 +256,11 @@ def mixed(seed=0, count=12, **options):
     """Pictures whose pixels are all their own number, from 1, and what comes of them; 5 classes."""
     x = torch.arange(1.0, count + 1).view(-1, 1, 1, 1).expand(-1, 3, 10, 10).contiguous()
     y = torch.arange(count) % 5
-    return x, y, *Augment(**options).mix(x, y, 5, chance(seed))
+    return x, y, *Augment(**options).mix(x, y, 5, rng(seed))
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0])
-def test_mixup_blends_pictures_and_labels_by_the_same_share(alpha):
+def test_mixup_blends_images_and_labels_by_the_same_share(alpha):
     shares = []
     for seed in range(30):
         x, y, out, probabilities = mixed(seed, mixup=alpha)
@@ -309,13 +309,13 @@ def test_a_batch_of_one_keeps_its_class():
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
-def test_mixing_takes_its_chance_from_the_given_generator_only(name):
+def test_mixing_takes_its_randomness_from_the_given_generator_only(name):
     before = torch.get_rng_state()
     first, again, other = (mixed(seed, **{name: 1.0})[2] for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    generator = chance()
+    generator = rng()
     state = generator.get_state()
     Augment(**{name: 1.0}).mix(torch.rand(4, 1, 3, 3), torch.arange(4), 4, generator)
     assert not torch.equal(generator.get_state(), state)  # so that the next batch draws anew
@@ -355,7 +355,7 @@ def test_a_magnitude_alone_is_no_distortion():
 
 def test_flip_mirrors_half_of_the_examples_left_and_right():
     x = noise(2000, 1, 3, 4)
-    out = Augment(flip=True)(x, chance())
+    out = Augment(flip=True)(x, rng())
     mirrored = (out == x.flip(3)).all(dim=3).all(dim=2).all(dim=1)
     kept = (out == x).all(dim=3).all(dim=2).all(dim=1)
     assert (mirrored ^ kept).all()
@@ -367,7 +367,7 @@ def test_flip_mirrors_half_of_the_examples_left_and_right():
 
 def test_erase_blanks_one_rectangle_and_nothing_else():
     x = noise(400, 2, 12, 8)
-    out = Augment(erase=1.0)(x, chance())
+    out = Augment(erase=1.0)(x, rng())
     gone = out == 0
     assert torch.equal(torch.where(gone, x.float(), out), x.float())
     assert torch.equal(gone[:, 0], gone[:, 1])
@@ -382,13 +382,13 @@ def test_erase_blanks_one_rectangle_and_nothing_else():
 @pytest.mark.parametrize("probability", [0.2, 0.7])
 def test_erase_happens_with_its_probability(probability):
     x = noise(2000, 1, 64, 64)
-    out = Augment(erase=probability)(x, chance())
+    out = Augment(erase=probability)(x, rng())
     erased = (out == 0).flatten(1).any(dim=1).float().mean().item()
-    assert erased == pytest.approx(probability * (1 - 1 / 64) ** 2, abs=0.045)  # some rectangles hold no pixel's centre
+    assert erased == pytest.approx(probability * (1 - 1 / 64) ** 2, abs=0.045)  # some rectangles hold no pixel's center
 
 
 def test_erase_treats_all_borders_alike():
-    gone = (Augment(erase=1.0)(noise(6000, 1, 10, 10), chance()) == 0)[:, 0].float().mean(dim=0)
+    gone = (Augment(erase=1.0)(noise(6000, 1, 10, 10), rng()) == 0)[:, 0].float().mean(dim=0)
     torch.testing.assert_close(gone, gone.flip(0), atol=0.03, rtol=0)
     torch.testing.assert_close(gone, gone.flip(1), atol=0.03, rtol=0)
     torch.testing.assert_close(gone, gone.T, atol=0.03, rtol=0)

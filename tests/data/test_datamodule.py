@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "
 
 
 def numbered(count):
-    """One-pixel pictures that hold their own number, which is their label too."""
+    """One-pixel images that hold their own number, which is their label too."""
     numbers = torch.arange(count)
     return InMemory(numbers.float().view(-1, 1, 1, 1), numbers)
 
@@ -110,7 +110,7 @@ def test_an_example_is_its_input_and_label():
 
 
 @pytest.mark.parametrize(("part", "loader"), [("validation", "val_dataloader"), ("test", "test_dataloader")])
-def test_a_missing_part_is_named(part, loader):
+def test_a_missing_split_is_named(part, loader):
     splits = Splits(numbered(9), None, None, (1, 1, 1))
     with pytest.raises(ValueError, match=f"no {part} split"):
         getattr(DataModule(splits, preprocess=Preprocess((1, 1, 1))), loader)()
@@ -118,7 +118,7 @@ def test_a_missing_part_is_named(part, loader):
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork")
 @pytest.mark.parametrize("part", ["train", "test"])
-def test_workers_read_pictures_to_the_same_batches_as_none(pictures, part):
+def test_workers_read_images_to_the_same_batches_as_none(pictures, part):
     splits = image_folder.load(root=str(pictures), shape=(3, 8, 8))
     batches = []
     for workers in (0, 2):
@@ -134,11 +134,11 @@ def test_workers_read_pictures_to_the_same_batches_as_none(pictures, part):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork")
-def test_views_are_a_function_of_seed_epoch_and_index_whoever_reads_them(pictures):
+def test_crops_depend_on_seed_epoch_and_index_whoever_reads_them(pictures):
     splits = image_folder.load(root=str(pictures), shape=(3, 8, 8), validation=0, test=0)
 
     def views(epoch=0, *, seed=3, **options):
-        """Every picture's view in an epoch, by the order of files."""
+        """Every image as it is read in an epoch, by the order of files."""
         data = DataModule(splits, preprocess=Preprocess((3, 8, 8)), augment=Augment(crop=0.3), seed=seed, **options)
         loader = data.train_dataloader()
         loader.sampler.set_epoch(epoch)
@@ -155,12 +155,12 @@ def test_views_are_a_function_of_seed_epoch_and_index_whoever_reads_them(picture
     for other, other_order in (views(1, batch_size=4), views(seed=4, batch_size=4)):
         assert other_order != order
         assert not (other == first).flatten(1).all(dim=1).any()
-    # as another process of two would have it, and as a run that goes on at epoch 1 would
+    # as another process of two would have it, and as a run that is resumed at epoch 1 would
     assert torch.equal(AugmentedImages(splits.train, Augment(crop=0.3), 3).__getitems__([(5, 0)])[0][0], first[5])
     assert torch.equal(AugmentedImages(splits.train, Augment(crop=0.3), 3).__getitems__([(5, 1)])[0][0], views(1)[0][5])
 
 
-def test_a_fit_reads_another_view_in_each_epoch_and_on_validation_none(pictures):
+def test_a_fit_reads_other_crops_in_each_epoch_and_none_on_validation(pictures):
     splits = image_folder.load(root=str(pictures), shape=(1, 8, 8))
     preprocess = Preprocess((1, 8, 8), scale=1.0)
 
@@ -180,7 +180,7 @@ def test_a_fit_reads_another_view_in_each_epoch_and_on_validation_none(pictures)
         assert torch.equal(x, splits.validation.__getitems__(range(2))[0].float())
 
 
-def test_other_distortions_of_pictures_come_on_the_device_after_the_view(pictures):
+def test_other_distortions_of_image_files_follow_on_the_device(pictures):
     splits = image_folder.load(root=str(pictures), shape=(1, 8, 8))
     options = {"shift": 2, "crop": 0.3, "randaugment": 1, "mixup": 1.0}
     data = DataModule(splits, preprocess=Preprocess((1, 8, 8)), augment=Augment(**options))
@@ -226,7 +226,7 @@ def test_loading_neither_reads_nor_advances_the_global_generator(augment):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_fit_shuffles_anew_each_epoch_and_another_fit_repeats_it():
+def test_a_fit_shuffles_again_each_epoch_and_another_fit_repeats_it():
     runs = []
     for global_seed in (1, 2):
         torch.manual_seed(global_seed)
@@ -334,7 +334,7 @@ def test_mixing_needs_classes(name):
 
 def test_a_fit_distorts_training_batches_each_time_and_validation_never():
     x = torch.randint(1, 256, (6, 1, 9, 9), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    examples = InMemory(torch.cat([x, x]), torch.arange(12))  # every picture twice
+    examples = InMemory(torch.cat([x, x]), torch.arange(12))  # every image twice
     splits = Splits(examples, InMemory(x, torch.arange(6)), None, (1, 9, 9))
 
     def run():
@@ -344,7 +344,7 @@ def test_a_fit_distorts_training_batches_each_time_and_validation_never():
     recorder, again = run(), run()
     seen = torch.cat([x for _, x, _ in recorder.trained])  # two epochs of 12
     assert len(seen) == 24
-    assert len(seen.unique(dim=0)) > 20  # 4 views of each picture, out of 49
+    assert len(seen.unique(dim=0)) > 20  # 4 views of each image, out of 49
     assert all(torch.equal(x, other) for (_, x, _), (_, other, _) in zip(recorder.trained, again.trained, strict=True))
     for _, out, _ in recorder.validated:
         torch.testing.assert_close(out, x / 255)

@@ -5,7 +5,7 @@ import torch
 
 from zoo.data import datamodule as module
 from zoo.data.preprocess import Preprocess
-from zoo.data.splits import InMemory, Splits
+from zoo.data.splits import Examples, InMemory, Splits
 from zoo.models import DBN, StackedAutoencoder
 from zoo.training import feature_cache
 from zoo.training.feature_cache import cache_features
@@ -47,7 +47,7 @@ def test_features_are_those_of_the_preprocessed_examples(kind, depth, standardiz
         assert not coded.x.is_inference(), "autograd could not use it"
         assert torch.equal(coded.y, raw.y)
         assert torch.equal(nothing(coded.x), coded.x), "nothing is left to be done"
-    assert (features.shape, features.classes, features.targets) == ((width,), CLASSES, 0)
+    assert (features.shape, features.classes, features.num_targets) == ((width,), CLASSES, 0)
     assert nothing.shape == (width,)
     assert net.training is training
 
@@ -65,7 +65,7 @@ def test_real_targets_stay_with_their_features():
     x, y = torch.rand(9, 6), torch.rand(9, 2)
     net = DBN(in_shape=[6], num_classes=2, hidden=[4, 3])
     features, _ = cache_features(
-        net, Splits(InMemory(x, y), None, None, (6,), targets=2), Preprocess((6,), 1.0), depth=1, device=CPU
+        net, Splits(InMemory(x, y), None, None, (6,), num_targets=2), Preprocess((6,), 1.0), depth=1, device=CPU
     )
     assert torch.equal(features.train.y, y)
     assert (features.num_outputs, features.classes) == (2, ())
@@ -80,7 +80,7 @@ def test_features_that_do_not_fit_in_memory_are_not_computed(splits, monkeypatch
     assert cache_features(net, splits, preprocess, depth=2, device=CPU) is not None, "4 units for 6"
 
 
-class OnDisk:
+class OnDisk(Examples):
     """Examples that are read when they are asked for; how many at a time is kept."""
 
     def __init__(self, kept: InMemory):
