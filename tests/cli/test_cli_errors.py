@@ -259,7 +259,7 @@ CASES = {
     ),
     "checkpoint foreign": Case("predict checkpoint=foreign.pth input=foreign.pth", ("foreign.pth: not a",), foreign),
     "checkpoint unpickled": Case("evaluate checkpoint={run}/checkpoints/last.ckpt", ("last.ckpt: not a readable",)),
-    "resume": Case("train resume=gone", ("resume=gone: no run is there", "earlier one")),
+    "resume": Case("train resume=gone", ("resume=gone: no run is there", "the folder of a run")),
     # inputs
     "input not there": Case("predict checkpoint={run} input=gone", ("input=gone: no such file or folder",)),
     "folder without pictures": Case(

@@ -126,7 +126,7 @@ def test_no_stage_with_epochs_is_refused(cli, folder):
     words = ("model.stages.pretrain.epochs=0", "model.stages.finetune.epochs=0", "hydra.run.dir=run")
     outcome = cli("train", *DIGITS, *DBN_WORDS, *words)
     assert outcome.status == 1
-    assert "at least one stage must have some" in outcome.err
+    assert "at least one stage must have epochs >= 1" in outcome.err
     assert not (folder / "run").exists()
 
 
@@ -352,7 +352,7 @@ def test_labels_that_are_units_of_the_net_cannot_be_few(cli, folder):
     words = ("model=dbn_generative", "model.net.hidden=[8]", "dataset.labeled_examples=50", "hydra.run.dir=run")
     outcome = cli("train", *DIGITS, *words)
     assert outcome.status == 1
-    assert "dataset.labels: a net with label_units learns all labels" in outcome.err
+    assert "dataset.labeled_examples: a net with label_units trains on all labels" in outcome.err
     assert not (folder / "run").exists()
 
 

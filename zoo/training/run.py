@@ -14,7 +14,8 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
 
-from zoo.checkpoints import files, safe_pickle
+from zoo.checkpoints import files
+from zoo.checkpoints.safe_pickle import load as load_safely
 from zoo.config import build as config
 from zoo.config import compose, hardware, schemas
 from zoo.data.datamodule import DataModule
@@ -101,7 +102,7 @@ class Run:
 
         # Without last.ckpt, the run was stopped before anything was saved, and starts again.
         last = folder / "checkpoints" / "last.ckpt"
-        checkpoint = safe_pickle.load(last) if last.is_file() else None
+        checkpoint = load_safely(last) if last.is_file() else None
 
         # The data are prepared as they were; the plan is checked again, since files may have changed.
         files.remove_unfinished(folder)

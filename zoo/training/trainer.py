@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from zoo.checkpoints import safe_pickle
 from zoo.checkpoints.files import replacing
+from zoo.checkpoints.safe_pickle import load as load_safely
 from zoo.data.datamodule import DataModule
 from zoo.tasks.task import Task
 from zoo.training.callbacks import EMA, LOG_EVERY, SaveForResume, StopBelow, StopOnNonFinite
@@ -40,7 +40,7 @@ class AtomicIO(TorchCheckpointIO):
             torch.save(checkpoint, temporary)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        content: dict[str, Any] = safe_pickle.load(path)
+        content: dict[str, Any] = load_safely(path)
         return content
 
 
@@ -126,7 +126,7 @@ class Fit:
 
         # Go back to the best epoch. `teardown` runs once more, since it may derive weights from others.
         if best is not None and best.best_model_path:
-            self.task.load_state_dict(safe_pickle.load(best.best_model_path)["state_dict"])
+            self.task.load_state_dict(load_safely(best.best_model_path)["state_dict"])
             self.task.teardown("fit")
             Path(best.best_model_path).unlink()
 
