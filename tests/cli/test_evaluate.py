@@ -115,7 +115,7 @@ def run_of(tmp_path_factory):
             if "epochs=" not in GENERATIVE[kind]:
                 words.append("epochs=1")
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+                patch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
                 main("train", words)
         return runs[kind]
 

@@ -207,7 +207,7 @@ def coders(tmp_path_factory) -> dict[str, Path]:
     hidden = {"rbm": "20", "deep_autoencoder": "[20,15]", "dbn_generative": "[20,15]"}
     runs = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+        patch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
         for name, units in hidden.items():
             runs[name] = tmp_path_factory.mktemp(name) / "run"
             words = [f"model={name}", f"model.net.hidden={units}", "dataset=digits", "epochs=1", "progress=false"]

@@ -40,7 +40,7 @@ def run_of(tmp_path_factory):
             rate = ["model.stages.fit.optimizer.lr=0.001"] if kind == "gaussian" else []
             words = [*WORDS[kind], f"model.stages.{first}.epochs=1", *rate, "dataset=digits", "progress=false"]
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("zoo.training.run.gallery.draw", lambda *args, **options: None)
+                patch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
                 main("train", [*words, f"hydra.run.dir={folder}"])
             runs[kind] = folder
         return runs[kind]
