@@ -30,7 +30,7 @@ def test_a_pipe_gets_one_line_per_epoch_without_control_characters(cli, folder):
 
 
 def test_every_fit_of_every_stage_is_reported(cli, folder, monkeypatch):
-    monkeypatch.setattr("zoo.training.run._draw", lambda *args, **options: None)
+    monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
     arguments = ["model=dbn", "model.net.hidden=[12,8]", "dataset=digits", "epochs=2", "hydra.run.dir=run"]
     out = cli("train", *arguments).out
     fits = ("pretrain.layer0", "pretrain.layer1", "finetune")

@@ -10,7 +10,7 @@ from zoo.cli.commands import COMMANDS
 from zoo.config.catalogue import suggest
 
 HELP = ("-h", "--help")
-# The flags of Hydra, and whether a value follows.
+# The flags of Hydra, and whether a value follows. Hydra's own list is not public.
 FLAGS = {
     "--cfg": True,
     "-c": True,
@@ -50,6 +50,7 @@ def check_command(command: str) -> None:
     """Raise ValueError unless there is such a command; the message names the nearest one."""
     if command in COMMANDS:
         return
+    # Only the nearest one: several guesses at a command would be as long as the list of all.
     near = get_close_matches(command, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(COMMANDS)}"
     raise ValueError(f"unknown command {command!r}; {hint}")
@@ -66,6 +67,8 @@ def check(command: str, arguments: Sequence[str]) -> None:
                 raise ValueError(f"unknown flag {name!r}; {suggest(name, ['--help', *FLAGS])}")
             expects_value = FLAGS[name] and not has_value
         elif expects_value:
+            # The value of the flag before it, which may be any text.
             expects_value = False
+        # Everything else is an override: KEY=VALUE, +KEY=VALUE or ~KEY.
         elif argument.startswith("=") or ("=" not in argument and not argument.startswith("~")):
             raise ValueError(f"{argument!r} is not KEY=VALUE; see zoo {command} --help")

@@ -34,6 +34,8 @@ def message(error: BaseException, command: str = "COMMAND") -> str:
         text = _config_message(error, command)
         if text is not None:
             return text
+
+    # The zoo's own errors say what is wrong. Everything else is unexpected.
     if isinstance(error, (ValueError, OSError, Stopped)):
         return str(error)
     first_line = str(error).partition("\n")[0]
@@ -73,6 +75,7 @@ def _config_message(error: BaseException, command: str) -> str | None:
 
 def _unknown_choice(error: "MissingConfigException") -> str:
     """``model=lenet_5``: no config of that name in the group, with the names that are near."""
+    # The missing file is "model/lenet_5": the group, and the name that was asked for.
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     kind = group.split("/")[-1]
     options = sorted(str(option) for option in error.options or ())
@@ -81,6 +84,7 @@ def _unknown_choice(error: "MissingConfigException") -> str:
 
 def _unknown_key(error: "OmegaConfBaseException") -> str:
     """A key that does not exist, with its new name if it was renamed, or else the keys that are near."""
+    # The node that was searched for the key knows its siblings.
     key = str(error.full_key or "")
     parent = error.parent_node
     siblings = [str(name) for name in parent] if parent is not None else []

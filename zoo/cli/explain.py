@@ -113,6 +113,7 @@ def _explain_batch(
         device: where to compute.
         target: the class to explain; None: the predicted class of each image.
     """
+    # The maps, and the probabilities for the captions.
     x = about.transforms()(raw.to(device))  # N x C x H x W
     wanted = None
     if target is not None:

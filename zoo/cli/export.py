@@ -49,6 +49,7 @@ def export(cfg: DictConfig) -> Path:
         description=_description(about, has_preprocess=cfg.preprocess),
     )
 
+    # Say what the file takes and gives, which its name does not.
     size = output.stat().st_size / 1024
     signature = _signature(net, preprocess, has_preprocess=cfg.preprocess)
     say(f"{output}: {signature}, {size:,.0f} KiB, outputs within {difference:.1e} of the net's")
@@ -69,12 +70,14 @@ def _description(about: CheckpointInfo, *, has_preprocess: bool) -> dict[str, An
 
 def _signature(net: nn.Module, preprocess: Preprocess, *, has_preprocess: bool) -> str:
     """What the file takes and gives, such as ``N x 1x28x28 preprocessed (float32) -> N x 10``."""
+    # What one input is made of.
     if not has_preprocess:
         kind = "preprocessed (float32)"
     elif takes_bytes(preprocess):
         kind = "raw bytes, 0 to 255 (uint8)"
     else:
         kind = "raw values (float32)"
+    # What one output looks like is seen by trying.
     with torch.inference_mode():
         outputs = net(preprocess(torch.zeros(1, *preprocess.shape)))  # 1 x outputs
     return f"N x {shape_text(preprocess.shape)} {kind} -> N x {shape_text(outputs.shape[1:])}"

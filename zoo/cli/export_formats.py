@@ -37,6 +37,7 @@ class Preprocessed(nn.Module):
     def __init__(self, net: nn.Module, preprocess: Preprocess):
         super().__init__()
         self.net = net
+        # (raw / scale - mean) / std as one subtraction and one multiplication, one constant for each channel.
         per_channel = (-1, *[1] * (len(preprocess.shape) - 1))
         mean = torch.tensor(preprocess.mean).view(per_channel)  # C x 1 x 1, or features
         std = torch.tensor(preprocess.std).view(per_channel)
@@ -80,6 +81,7 @@ def export_net(
     Raises:
         ValueError: the difference exceeds ``tolerance``, or the extra ``onnx`` is not installed.
     """
+    # The net as it goes into the file.
     chosen = FORMATS[format]
     generator = torch.Generator().manual_seed(0)
     exported = net if preprocess is None else Preprocessed(net, preprocess).eval()
@@ -127,11 +129,13 @@ def _random_inputs(
 
 
 def _write_onnx(net: nn.Module, x: Tensor, file: Path, description: Mapping[str, Any]) -> None:
+    # The extra is asked for here rather than at import, since the other format needs none of it.
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise ValueError(f"format=onnx needs {error.name}: pip install 'reference-zoo[onnx]'") from error
+    # Trace the net with the size of the batch left open.
     program = torch.onnx.export(
         net,
         (x,),
@@ -156,6 +160,7 @@ def _run_onnx(file: Path, x: Tensor) -> Tensor:
 
 
 def _write_program(net: nn.Module, x: Tensor, file: Path, description: Mapping[str, Any]) -> None:
+    # As above, and the description goes into a file of its own.
     program = torch.export.export(net, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     torch.export.save(program, str(file), extra_files={DESCRIPTION_FILE: json.dumps(description)})
 

@@ -73,6 +73,7 @@ def overview() -> str:
 def command_page(name: str) -> str:
     """The page of ``zoo NAME --help``."""
     command = COMMANDS[name]
+    # What it does, and how it is called.
     lines = [*_wrapped(f"Usage: zoo {name} {command.usage}", indent="  "), ""]
     summary = _sentence(command.summary)
     lines += _wrapped(summary)
@@ -139,12 +140,14 @@ def choices(group: str) -> list[str]:
 
 def _groups(groups: Iterable[Key]) -> list[str]:
     """The paragraph about groups; for a command with models, also about the groups inside a model or a dataset."""
+    # The groups of the defaults list, with the names of all their configs.
     rows: list[tuple[str, str]] = []
     has_model = False
     for group in groups:
         has_model = has_model or group.name == "model"
         names = ", ".join(choices(group.name))
         rows.append((_assignment(group), f"{names} ({group.description})" if group.description else names))
+    # The groups inside a model or a dataset, as far as there are such folders.
     if has_model:
         for group_name, place in NESTED_GROUPS.items():
             if choices(group_name):
@@ -180,6 +183,7 @@ def _wrapped(text: str, indent: str = "") -> list[str]:
 
 def _columns(rows: Iterable[tuple[str, str]]) -> list[str]:
     """Two aligned columns of at most `WIDTH` columns in all: names on the left, wrapped descriptions on the right."""
+    # The left column is as wide as the longest name, up to a limit.
     table = list(rows)
     left = min(LEFT, max((len(name) for name, _ in table), default=0))
     indent = " " * (left + 4)

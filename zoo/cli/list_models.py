@@ -18,10 +18,12 @@ def main(arguments: Sequence[str]) -> None:
     """
     if len(arguments) > 1:
         raise ValueError("zoo list takes one pattern at most, such as 'lenet*'")
+    # A plain word matches anywhere in a name.
     pattern = arguments[0] if arguments else "*"
     if not any(sign in pattern for sign in "*?["):
         pattern = f"*{pattern}*"
 
+    # Narrow both lists, and show the tables that are not empty.
     models = [name for name in list_models() if fnmatch(name, pattern)]
     checkpoints = {name: entry for name, entry in sorted(index().items()) if fnmatch(name, pattern)}
     if not models and not checkpoints:
@@ -41,6 +43,7 @@ def _models_table(names: Sequence[str]) -> Table:
     table.add_column("parameters", justify="right")
     table.add_column("description")
     for name in names:
+        # Read from the YAML: building the net would need torch.
         about = model_config(name)["about"]
         table.add_row(name, str(about["layers"]), f"{about['parameters']:,}", about["title"])
     return table
@@ -52,6 +55,7 @@ def _checkpoints_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
     for column in ("checkpoint", "model", "metric", "size"):
         table.add_column(column, no_wrap=True)
     for name, entry in entries.items():
+        # One line for each metric in the same cell.
         metrics = "\n".join(f"{metric} {value:.4f}" for metric, value in entry["metric"].items())
         table.add_row(name, entry["model"], metrics, _size(entry["size"]))
     return table

@@ -26,6 +26,7 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
         command: its name; None: the first of the arguments.
         arguments: what follows it; None: the arguments of this process.
     """
+    # Without a command there is nothing to do but to say what could be done.
     given = list(sys.argv[1:] if arguments is None else arguments)
     if command is None:
         command = given.pop(0) if given else "--help"
@@ -40,6 +41,7 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
             return
         command, given = given[0], ["--help"]
 
+    # Run the command. Every mistake, also in the name of the command, becomes one message below.
     try:
         grammar.check_command(command)
         if grammar.asks_for_help(given):
@@ -51,6 +53,7 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
         else:
             _implementation(command)([argument for argument in given if argument.lower() != "debug=true"])
     except KeyboardInterrupt:
+        # 130 is what a shell reports for Ctrl-C.
         sys.stderr.write("\ninterrupted\n")
         sys.exit(130)
     except BrokenPipeError:
@@ -60,6 +63,7 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
         if grammar.asks_for_debug(given):
             traceback.print_exc()
         else:
+            # An unknown command is a mistake of `zoo` itself.
             name = f"zoo {command}" if command in COMMANDS else "zoo"
             sys.stderr.write(f"{name}: {message(error, command)}\n")
         sys.exit(exit_status(error))
@@ -72,6 +76,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         ValueError: an unknown command or a malformed argument.
         Exception: whatever the command raises; `message` words it.
     """
+    # As in `main`, but errors reach the caller.
     grammar.check_command(command)
     if COMMANDS[command].composed:
         grammar.check(command, arguments)

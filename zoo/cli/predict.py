@@ -87,6 +87,7 @@ def predict(cfg: DictConfig) -> int:
         if temporary_sheet:
             tally.draw(temporary_sheet, labeled=bool(labels))
 
+    # Say what was written, and what was not.
     for error in skipped:
         sys.stderr.write(f"skipped: {error}\n")
     _report(tally, output, sheet, labeled=bool(labels), skipped=len(skipped), notice=notice)
@@ -107,6 +108,7 @@ def _check(cfg: DictConfig) -> None:
 
 def _check_outputs(output: Path, sheet: Path | None, inputs_read: Sequence[Path], *, overwrite: bool) -> None:
     """Raise if the sheet exists already, or if an output would replace an input."""
+    # Two outputs in one place, an output in the place of an input, and a file that is there already.
     if sheet == output:
         raise ValueError(f"output={output} is where the sheet of images goes; use a .csv file, or add sheet=false")
     taken = {path.resolve() for path in inputs_read}
@@ -129,11 +131,14 @@ def _answers(net: nn.Module, about: CheckpointInfo, device: torch.device, *, mir
     Raises:
         ValueError: averaging was asked for, but the checkpoint has no classes or takes no images.
     """
+    # Only images have a mirror image, and only probabilities can be averaged.
     preprocess = about.transforms()
     if mirror_average and not about.classes:
         raise ValueError("mirror_average=true averages class probabilities; this checkpoint has no classes")
     if mirror_average and len(preprocess.shape) != 3:
         raise ValueError(f"mirror_average=true needs images; the checkpoint takes {shape_text(preprocess.shape)}")
+
+    # Channels-last is the order in which convolutions run fastest.
     assert isinstance(net, Net)
     model: Net = net.to(memory_format=torch.channels_last)
     loss = about.task.get("loss", "cross_entropy")
@@ -187,6 +192,7 @@ def _write_csv(
 
 def _report(tally: Tally, output: Path, sheet: Path | None, *, labeled: bool, skipped: int, notice: str) -> None:
     """Print what was written."""
+    # One line, with only the parts that apply.
     parts = [f"{tally.count:,} predictions in {output}"]
     if labeled:
         parts.append(f"{tally.right:,} of {tally.count:,} right ({tally.right / tally.count:.1%})")

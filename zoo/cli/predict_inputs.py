@@ -29,6 +29,7 @@ def find(source: Path) -> list[Path]:
         FileNotFoundError: no such file or folder.
         ValueError: a folder without images.
     """
+    # A folder is searched with its subfolders.
     if source.is_dir():
         files = images.find(source)
         if not files:
@@ -51,6 +52,7 @@ def labels(files: Sequence[Path], source: Path, classes: Sequence[str]) -> tuple
         The class of each file, by its name as `read_images` gives it, and "". Or no labels, and a sentence that says
         why if some subfolders are named for classes.
     """
+    # The first part of each path is the subfolder, if there is one.
     paths = [path.relative_to(folder(source)).parts for path in files]
     subfolders = {first for first, *rest in paths if rest}
     if not subfolders & set(classes):
@@ -77,6 +79,7 @@ def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
     Raises:
         ValueError: the net does not take images.
     """
+    # Images have one or three channels.
     preprocess = about.transforms()
     if len(preprocess.shape) != 3 or preprocess.shape[0] not in (1, 3):
         raise ValueError(f"this checkpoint takes inputs of shape {shape_text(preprocess.shape)}, not images")
@@ -182,6 +185,7 @@ def _csv(source: Path, shape: tuple[int, ...], batch_size: int) -> Iterator[Tens
 
 def _npz(source: Path, shape: tuple[int, ...], batch_size: int) -> Iterator[Tensor]:
     """Batches of N x shape bytes or float32 values."""
+    # x, or the test inputs of an archive with splits.
     arrays = npz.read(source)
     name = next((name for name in ("x", "x_test") if name in arrays), None)
     if name is None:

@@ -39,6 +39,7 @@ class Kaggle:
         return ["ImageId", "Label"]
 
     def rows(self, names: Sequence[str], outputs: Tensor, labels: Sequence[str]) -> Iterator[list[Any]]:
+        # The most likely class alone, without its probability.
         for name, k in zip(names, outputs.argmax(dim=1).tolist(), strict=True):
             yield [name, self.classes[k]]
 
@@ -53,6 +54,7 @@ class Classes:
     labeled: bool
 
     def header(self, width: int) -> list[str]:
+        # The first class has no number, so that the columns are the same for any ``top``.
         columns = [self.name_column, "class", "probability"]
         for rank in range(2, self.top + 1):
             columns += [f"class{rank}", f"probability{rank}"]
@@ -63,6 +65,7 @@ class Classes:
         p, order = outputs.sort(dim=1, descending=True, stable=True)  # N x classes, twice
         top_p = p[:, : self.top].tolist()
         top_classes = order[:, : self.top].tolist()
+        # One row per input: class and probability in turn, then the label.
         for i, name in enumerate(names):
             row = [name]
             for k, probability in zip(top_classes[i], top_p[i], strict=True):
@@ -83,6 +86,7 @@ class Values:
         return [self.name_column, *(f"{self.value_column}{k}" for k in range(width))]
 
     def rows(self, names: Sequence[str], outputs: Tensor, labels: Sequence[str]) -> Iterator[list[Any]]:
+        # Six digits: all that float32 holds.
         for name, row in zip(names, outputs.tolist(), strict=True):
             yield [name, *(f"{value:.6g}" for value in row)]
 
@@ -109,12 +113,15 @@ def choose(
     Raises:
         ValueError: the format does not suit the checkpoint, or ``top`` exceeds its number of classes.
     """
+    # Kaggle's format has room for one class.
     if format == "kaggle":
         if not classes:
             raise ValueError("format=kaggle needs a checkpoint with classes; use format=table")
         if top > 1:
             raise ValueError(f"top={top} must be 1 with format=kaggle; use format=table")
         return Kaggle(classes)
+
+    # A table of classes, or of plain numbers where there are none.
     if classes:
         if top > len(classes):
             raise ValueError(f"top={top} must be <= {len(classes)}, the number of classes of the checkpoint")

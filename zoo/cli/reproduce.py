@@ -38,6 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         ValueError: an unknown name, or a value that is not reproduced.
     """
+    # The arguments: a name, and perhaps the flag, in any order.
     train = "--train" in arguments
     names = [argument for argument in arguments if argument != "--train"]
     entries = index()
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str]) -> None:
             rows.append((name, found.metric, f"{found.indexed:.4f}", f"{found.measured:.4f}", verdict))
             if not found.agrees:
                 failures.append(f"{name} {found.metric}: {found.measured:.4f}, expected {found.indexed:.4f}")
+    # Show everything, then fail if anything differs.
     print_table("index and now", ("checkpoint", "metric", "index", "now", "result"), rows, right=("index", "now"))
     if failures:
         raise ValueError("; ".join(failures))
@@ -62,6 +64,7 @@ def main(arguments: Sequence[str]) -> None:
 def _compare(name: str, entry: Mapping[str, Any], *, train: bool) -> list[Comparison]:
     """Measure a checkpoint, after training it again if ``train``, and compare each metric with its index entry."""
     with tempfile.TemporaryDirectory() as folder:
+        # Train by the recipe that the index names, into a folder that is thrown away.
         checkpoint = name
         if train:
             if "experiment" not in entry:
@@ -69,6 +72,7 @@ def _compare(name: str, entry: Mapping[str, Any], *, train: bool) -> list[Compar
             run = Path(folder) / "run"
             _zoo("train", f"experiment={entry['experiment']}", "progress=false", f"hydra.run.dir={run}")
             checkpoint = str(run)
+        # Measure the shipped weights or the new ones, with the options that the claim was measured with.
         output = Path(folder) / "metrics.json"
         options = entry.get("claim", {}).get("evaluate", ())
         _zoo("evaluate", f"checkpoint={checkpoint}", f"output={output}", *options)
@@ -91,6 +95,7 @@ def _zoo(command: str, *arguments: str) -> None:
     Raises:
         ValueError: it failed; the message is the command's.
     """
+    # The environment's own Python, whose package this is.
     process = [sys.executable, "-m", f"zoo.cli.{command}", *arguments]
     done = subprocess.run(process, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -45,6 +45,7 @@ def sample(cfg: DictConfig) -> Tensor:
     torch.manual_seed(cfg.seed)
     samples = generative.sample(cfg.n, cfg.steps, labels=class_numbers).cpu()  # n x in_shape
 
+    # Write them in the format that the suffix names.
     with replacing(output) as temporary:
         if output.suffix == ".png":
             names = None if class_numbers is None else _row_names(class_numbers, about.classes)
@@ -97,11 +98,13 @@ def _class_numbers(wanted: Any, n: int, about: CheckpointInfo) -> Tensor | None:
     Raises:
         ValueError: a class that the checkpoint does not have, or no class at all.
     """
+    # Without label units, no class can be asked for.
     if not about.classes:
         if wanted is not None:
             raise ValueError(f"labels={wanted}: {about.name} has no label units; use dbn_generative")
         return None
 
+    # All classes, or those that were asked for, in the order that was asked for.
     if wanted is None:
         numbers = list(range(len(about.classes)))
     else:
@@ -120,6 +123,7 @@ def _class_numbers(wanted: Any, n: int, about: CheckpointInfo) -> Tensor | None:
 def _row_names(class_numbers: Tensor, classes: Sequence[str]) -> list[str]:
     """For each sample the name of its row in the grid: its class, or all classes of the row if it has several."""
     names: list[str] = []
+    # Row by row, as the grid is drawn.
     for row in torch.split(class_numbers, COLUMNS):
         in_row = dict.fromkeys(classes[k] for k in row.tolist())  # each class once, in order
         names += [", ".join(in_row)] * len(row)

@@ -21,6 +21,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         ValueError: not exactly one name, or an unknown one.
     """
+    # A name may be that of a model or of a checkpoint; a path is a checkpoint.
     if len(arguments) != 1:
         raise ValueError(f"zoo show takes one name: {', '.join(list_models())}")
     name = arguments[0]
@@ -37,6 +38,7 @@ def _show_model(name: str) -> None:
     from zoo.api import create
     from zoo.data.splits import shape_text
 
+    # What its YAML says: title, paper and deviations.
     config = model_config(name)
     about = config["about"]
     console = Console(highlight=False)
@@ -80,6 +82,7 @@ def _output_shapes(net: "nn.Module") -> dict[str, tuple[int, ...]]:
 
         return hook
 
+    # Run one input of zeros through the net, with a hook on every module.
     handles = [module.register_forward_hook(remember(path)) for path, module in net.named_modules()]
     assert isinstance(net, Net)
     x = torch.zeros(1, *net.in_shape)
@@ -97,6 +100,7 @@ def _rows(net: "nn.Module") -> list[tuple[str, "nn.Module"]]:
     """The modules that are shown with their paths in the net; a net of one layer has the path "" itself."""
     from zoo.protocols import HEADS
 
+    # The layers from the input up, if the net has several.
     children = dict(net.named_children())
     rows: list[tuple[str, nn.Module]] = []
     if "layers" in children:
@@ -115,6 +119,7 @@ def _rows(net: "nn.Module") -> list[tuple[str, "nn.Module"]]:
 
 def _describe(module: "nn.Module") -> str:
     """The classes of the layers inside a module, or its own class if they are many."""
+    # The innermost modules, in order.
     layers = [type(part).__name__ for part in module.modules() if not list(part.children())]
     layers = [name for name in layers if name not in HIDDEN_LAYERS]
     if not layers or len(layers) > MAX_LAYERS:
@@ -127,6 +132,7 @@ def _show_checkpoint(name: str) -> None:
     from zoo.checkpoints.checkpoint import info
     from zoo.data.splits import shape_text
 
+    # Only the header of the file is read.
     about = info(name)
     versions = ", ".join(f"{package} {version}" for package, version in about.versions.items())
     console = Console(highlight=False)

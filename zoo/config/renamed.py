@@ -23,6 +23,7 @@ def message(key: str, siblings: Collection[object]) -> str | None:
         siblings: the keys that exist in its place. The new name must be one of them: ``inputs`` is an old key of a
             model, but merely a misspelling of ``input`` elsewhere.
     """
+    # Only the last part of a key is looked up: an unknown key ends where it is unknown.
     path, dot, name = key.rpartition(".")
     new = KEYS.get(name)
     if new is None or new not in siblings:

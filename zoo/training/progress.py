@@ -53,6 +53,7 @@ class ProgressBar(LightningProgressBar):
     # Training, from the first epoch to the last.
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # A resumed fit begins in the middle: the time that is left follows from what is done since.
         self._start = time.monotonic()
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             self._epochs = str(trainer.max_epochs)
@@ -66,6 +67,7 @@ class ProgressBar(LightningProgressBar):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_start = time.monotonic()
         self._completed = 0
+        # The bar counts both, since validation may take as long as training.
         batches = [trainer.num_training_batches, *trainer.num_val_batches]
         self._total = max(1, int(sum(batches)))
         self._redraw(trainer)
@@ -83,6 +85,7 @@ class ProgressBar(LightningProgressBar):
         if self._live is not None:
             self._redraw(trainer, now=True)
         elif self._enabled:
+            # Not a terminal: one line, flushed so that a log file can be followed.
             seconds = time.monotonic() - self._epoch_start
             parts = [self._description(trainer), *_texts(trainer.progress_bar_metrics), _duration(seconds)]
             sys.stdout.write("  ".join(parts) + "\n")
@@ -112,6 +115,7 @@ class ProgressBar(LightningProgressBar):
 
     def _line(self, trainer: Trainer, width: int) -> Table:
         """Description, bar, percentage, time and as many metrics as fit into ``width`` columns."""
+        # Percentage and time always stay; a long description is cut.
         share = self._completed / self._total
         parts = [f"{share:4.0%}", self._time(trainer)]
         description = self._description(trainer)
@@ -127,6 +131,7 @@ class ProgressBar(LightningProgressBar):
         rest = " ".join(parts)
         bar_width = min(MAX_BAR, max(1, width - len(description) - len(rest) - 2))
 
+        # Put them side by side.
         line = Table.grid(padding=(0, 1, 0, 0))
         for _ in range(3):
             line.add_column(no_wrap=True)
@@ -146,6 +151,7 @@ class ProgressBar(LightningProgressBar):
 
     def _time(self, trainer: Trainer) -> str:
         """The time that is left, estimated from the time since the start; in the end, the time it took."""
+        # In proportion to the share that was done in the time so far.
         elapsed = time.monotonic() - self._start
         share = self._share(trainer)
         done = share - self._start_share
@@ -159,6 +165,7 @@ def _texts(metrics: Mapping[str, Any]) -> Iterable[str]:
     for name, value in metrics.items():
         if name == "v_num":  # the version of a logger, which Lightning adds
             continue
+        # Three decimals are enough to see a change, and keep the columns aligned.
         number = float(value)
         plain = number == 0 or 0.001 <= abs(number) < 1e5
         yield f"{name} {number:.3f}" if plain else f"{name} {number:.2e}"
