@@ -30,7 +30,7 @@ from zoo.training.csv_logger import CSVLogger
 from zoo.training.trainer import measure
 
 CPU = {"accelerator": "cpu", "devices": 1}
-DATA = ("dataset=digits", "dataset.validation=20", "dataset.test=20", "dataset.labels=60", "progress=false")
+DATA = ("dataset=digits", "dataset.validation=20", "dataset.test=20", "dataset.labeled_examples=60", "progress=false")
 # Four batch-normalized blocks: the smallest net of the zoo with all that freezing must hold fast.
 NET = (*DATA, "model=inception_small", "model.net.stem=8", "model.net.width=0.25", "model.net.dropout=0")
 STAGE = "model.stages.fit"
@@ -672,7 +672,7 @@ def test_probabilities_may_be_the_mean_over_the_image_and_its_mirror_image(loss)
     assert 0.2 < right < 0.95, "the mirror image changes some answers"
     data = module(InMemory(x, y), batch_size=8)
     found = {
-        averaged: measure(Classification(net, loss=loss, mirror_average=averaged), data, place=CPU)
+        averaged: measure(Classification(net, loss=loss, mirror_average=averaged), data, trainer_kwargs=CPU)
         for averaged in (True, False)
     }
     for part in ("val", "test"):

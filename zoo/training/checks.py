@@ -20,8 +20,9 @@ from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits, shape_text
 from zoo.plots.latent import LATENT_MAPS
+from zoo.protocols import HasLabelUnits
 from zoo.training import stage_checks
-from zoo.training.plan import HasLabelUnits, Plan
+from zoo.training.plan import Plan
 
 INPUT_SCALINGS = ("standardized", "unit")
 SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
@@ -148,7 +149,7 @@ def _first_inputs(splits: Splits) -> Tensor:
 
 def _augment(node: DictConfig, splits: Splits) -> Augment:
     augment: Augment = config.build(node.augment, where="dataset.augment")
-    if augment and len(splits.shape) != 3:
+    if augment.active and len(splits.shape) != 3:
         raise ValueError(f"dataset.augment needs images; dataset {node.name} is {shape_text(splits.shape)}")
     if augment.mixes and not splits.classes:
         raise ValueError(f"mixup and cutmix need classes; dataset {node.name} has none")

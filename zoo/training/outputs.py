@@ -17,10 +17,11 @@ from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.plots import curves, stage_plots
+from zoo.protocols import HasLabelUnits
 from zoo.tasks import Classification
 from zoo.tasks.task import Task
 from zoo.training.csv_logger import CSVLogger
-from zoo.training.plan import HasLabelUnits, Plan, StagePlan
+from zoo.training.plan import Plan, StagePlan
 
 
 @rank_zero_only

@@ -5,29 +5,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any
 
 from torch import nn
-from torch.optim import Optimizer
 
 from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
-
-
-class Schedule(Protocol):
-    """A learning-rate schedule of `zoo.tasks.optimization`."""
-
-    needs_validation: ClassVar[bool]  # whether it follows the validation loss
-
-    def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]: ...
-
-
-@runtime_checkable
-class HasLabelUnits(Protocol):
-    """A net with visible units for the classes, if ``label_units`` is true (or their number)."""
-
-    label_units: int
+from zoo.tasks.optimization import LRSchedule
 
 
 @dataclass(frozen=True)
@@ -52,7 +37,7 @@ class StagePlan:
     order: str
     task: Mapping[str, Any]
     optimizer: Mapping[str, Any]
-    lr_schedule: Schedule
+    lr_schedule: LRSchedule
     epochs: int
     batch_size: int
     encode_once: bool

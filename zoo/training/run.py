@@ -168,7 +168,7 @@ class Run:
         preprocess = self.plan.preprocess
         # With augmentation every batch is another, so its features have to be computed each time.
         layer_input = task.layer_input
-        if layer_input is not None and layer_input.depth and stage.encode_once and not self.plan.augment:
+        if layer_input is not None and layer_input.depth and stage.encode_once and not self.plan.augment.active:
             cached = cache_features(
                 self.plan.net,
                 splits,

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from zoo.config import build as config
 from zoo.data.datamodule import batches
 from zoo.data.splits import Splits, shape_text
+from zoo.tasks.optimization import LRSchedule
 from zoo.tasks.task import Task
 from zoo.training import stages
-from zoo.training.plan import Schedule, StagePlan
+from zoo.training.plan import StagePlan
 
 # Keys with a minimum.
 MINIMUM = {"batch_size": 1, "min_steps": 1, "checkpoint_every": 0}
@@ -80,7 +81,7 @@ def refuse_precision(task: type[Task], precision: str) -> None:
 def check_data(stage: DictConfig, splits: Splits, *, pair: str) -> None:
     """Check that the data have the targets and the validation split that a stage needs."""
     task = task_class(stage)
-    schedule: Schedule = config.build(stage.lr_schedule)
+    schedule: LRSchedule = config.build(stage.lr_schedule)
     schedule_name = type(schedule).__name__
 
     # Keys that watch the validation loss or metric need a split to compute it on, and a task that has such a loss.
