@@ -14,8 +14,8 @@ from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
 from zoo.checkpoints.files import refuse_existing, replacing
 from zoo.cli.checkpoint_task import task_class
 from zoo.cli.console import print_table
-from zoo.config import build as config
 from zoo.config import hardware, schemas
+from zoo.config.build import build
 from zoo.data.datamodule import DataModule
 from zoo.data.splits import Splits
 from zoo.models import DBN, RBM
@@ -53,7 +53,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         raise ValueError(f"dataset {node.name} has no test split")
 
     # Measure on the test split alone: a validation split would be measured as well.
-    task = config.build(about.task, net, where="task")
+    task = build(about.task, net, where="task")
     test_only = replace(splits, validation=None)
     data = DataModule(test_only, preprocess=preprocess, workers=node.workers)
     metrics = measure(task, data, trainer_kwargs=trainer_kwargs)

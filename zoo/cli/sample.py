@@ -13,8 +13,8 @@ from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
 from zoo.checkpoints.files import refuse_existing, replacing
 from zoo.cli.checkpoint_task import task_class
 from zoo.cli.console import say
-from zoo.config import build as config
 from zoo.config import hardware
+from zoo.config.build import check_seed
 from zoo.data.splits import shape_text
 from zoo.plots import images as plots
 from zoo.protocols import Generative
@@ -62,7 +62,7 @@ def _check(cfg: DictConfig, output: Path) -> None:
     for key in ("n", "steps"):
         if cfg[key] < 1:
             raise ValueError(f"{key}={cfg[key]} must be >= 1")
-    config.check_seed(cfg.seed)
+    check_seed(cfg.seed)
     if output.suffix not in (".png", ".npz"):
         raise ValueError(f"output={output} must be a .png or an .npz file")
 

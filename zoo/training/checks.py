@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.checkpoints import pretrained
-from zoo.config import build as config
 from zoo.config import hardware
+from zoo.config.build import build, check_seed
 from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits, shape_text
@@ -106,7 +106,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
 
 def _check_run(cfg: DictConfig) -> None:
     """Check the keys that belong to no stage."""
-    config.check_seed(cfg.seed)
+    check_seed(cfg.seed)
     for key, value, choices in (
         ("model.input_scaling", cfg.model.input_scaling, INPUT_SCALINGS),
         ("pretrained_head", cfg.pretrained_head, pretrained.HEAD_CHOICES),
@@ -125,7 +125,7 @@ def dataset(node: DictConfig) -> Splits:
     Raises:
         FileNotFoundError, ValueError: as its source, or the data have another shape or number of classes.
     """
-    splits: Splits = config.build(node.source, where="dataset.source")
+    splits: Splits = build(node.source, where="dataset.source")
     if node.shape is not None and tuple(node.shape) != splits.shape:
         raise ValueError(f"dataset.shape={list(node.shape)}, but dataset {node.name} is {list(splits.shape)}")
     if node.num_classes is not None and node.num_classes != splits.num_outputs:
@@ -148,7 +148,7 @@ def _first_inputs(splits: Splits) -> Tensor:
 
 
 def _augment(node: DictConfig, splits: Splits) -> Augment:
-    augment: Augment = config.build(node.augment, where="dataset.augment")
+    augment: Augment = build(node.augment, where="dataset.augment")
     if augment.active and len(splits.shape) != 3:
         raise ValueError(f"dataset.augment needs images; dataset {node.name} is {shape_text(splits.shape)}")
     if augment.mixes and not splits.classes:
@@ -162,7 +162,7 @@ def _augment(node: DictConfig, splits: Splits) -> Augment:
 def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, pair: str) -> nn.Module:
     """The net with initial weights, its convolutions in channels-last order, after checking that it fits the data."""
     try:
-        net = config.build(node.net, where="model.net")
+        net = build(node.net, where="model.net")
     except ValueError as error:
         raise ValueError(f"{pair}: {error}") from error
     if net.in_shape != splits.shape:

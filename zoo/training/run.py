@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from zoo.checkpoints import files
 from zoo.checkpoints.safe_pickle import load as load_safely
-from zoo.config import build as config
 from zoo.config import compose, hardware, schemas
+from zoo.config.build import build
 from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import seed_from
@@ -193,7 +193,7 @@ class Run:
         """Measure the trained net, write the results, and return the metrics."""
         # The task of the last stage, for the whole net, whichever layer was trained last.
         plan = self.plan
-        task = config.build(plan.stages[-1].task, plan.net)
+        task = build(plan.stages[-1].task, plan.net)
         data = DataModule(plan.splits, preprocess=plan.preprocess, workers=plan.workers)
         # Weights are stored in full precision, so they are measured in it, as `zoo evaluate` does.
         trainer_kwargs = dict(plan.trainer_kwargs)
@@ -217,7 +217,7 @@ def _extra_loggers(plan: Plan) -> list[Logger]:
     if plan.logger is None:
         return []
     try:
-        return [config.build(plan.logger, where="logger")]
+        return [build(plan.logger, where="logger")]
     except ModuleNotFoundError as error:
         raise ValueError(
             f"logger: {error.name or error} is not installed; pip install it, or leave logger= out"

@@ -11,7 +11,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from zoo.config import build as config
+from zoo.config.build import build, check
 from zoo.data.datamodule import batches
 from zoo.data.splits import Splits, shape_text
 from zoo.tasks.optimization import LRSchedule
@@ -67,7 +67,7 @@ def check_values(stage: DictConfig, *, where: str, precision: str) -> None:
 
     # What will be built must be allowed, and have the right arguments.
     for part in ("task", "optimizer", "lr_schedule"):
-        config.check(stage[part], where=f"{where}.{part}")
+        check(stage[part], where=f"{where}.{part}")
     refuse_precision(task_class(stage), precision)
 
 
@@ -81,7 +81,7 @@ def refuse_precision(task: type[Task], precision: str) -> None:
 def check_data(stage: DictConfig, splits: Splits, *, pair: str) -> None:
     """Check that the data have the targets and the validation split that a stage needs."""
     task = task_class(stage)
-    schedule: LRSchedule = config.build(stage.lr_schedule)
+    schedule: LRSchedule = build(stage.lr_schedule)
     schedule_name = type(schedule).__name__
 
     # Keys that watch the validation loss or metric need a split to compute it on, and a task that has such a loss.
@@ -121,7 +121,7 @@ def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: boo
         order=stage.order,
         task=plain(stage.task),
         optimizer=plain(stage.optimizer),
-        lr_schedule=config.build(stage.lr_schedule),
+        lr_schedule=build(stage.lr_schedule),
         epochs=stage.epochs,
         batch_size=stage.batch_size,
         encode_once=stage.encode_once,
@@ -175,7 +175,7 @@ def rehearse(planned: list[StagePlan], net: nn.Module, inputs: Tensor, *, num_ou
 
 
 def task_class(stage: DictConfig) -> type[Task]:
-    return cast("type[Task]", config.check(stage.task, where="task")[0])
+    return cast("type[Task]", check(stage.task, where="task")[0])
 
 
 def plain(node: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
