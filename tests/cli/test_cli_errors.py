@@ -290,11 +290,11 @@ CASES = {
     ),
     "contrastive divergence on all layers": Case(
         QUIET + "model=dbn model.stages.pretrain.schedule._target_=zoo.training.schedules.joint",
-        ("one RBM at a time", "schedule layerwise"),
+        ("one RBM at a time", "order=layerwise"),
     ),
     "wake-sleep layer by layer": Case(
         QUIET + "model=dbn_generative model.stages.updown.schedule._target_=zoo.training.schedules.layerwise",
-        ("wake-sleep fits the whole net", "schedule joint"),
+        ("wake-sleep trains the whole net", "order=joint"),
     ),
     "labels of a net that needs all": Case(
         QUIET + "model=dbn_generative dataset.labels=50", ("dataset.labels", "label_units")
@@ -351,7 +351,7 @@ CASES = {
         QUIET + "model=sae model.stages.pretrain.task.loss=quadratic",
         ("loss=quadratic", "cross_entropy, squared_error"),
     ),
-    "level": Case(QUIET + "model=sae model.stages.pretrain.task.level=2", ("level=2", "from 0 to 1")),
+    "level": Case(QUIET + "model=sae model.stages.pretrain.task.level=2", ("level=2", "must be in [0, 1]")),
     "k=0": Case(QUIET + "model=rbm model.stages.fit.task.k=0", ("k=0", "must be >= 1")),
     "k=0 of wake-sleep": Case(QUIET + "model=dbn_generative model.stages.updown.task.k=0", ("k=0 must be >= 1",)),
     "momentum of Adam": Case(
@@ -365,7 +365,8 @@ CASES = {
         QUIET + "model=dbn stage@model.stages.pretrain=denoise", ("reconstruction needs an autoencoder, got RBM",)
     ),
     "contrastive divergence on mlp": Case(
-        QUIET + "model=mlp stage@model.stages.fit=contrastive_divergence", ("contrastive divergence is for RBMs", "MLP")
+        QUIET + "model=mlp stage@model.stages.fit=contrastive_divergence",
+        ("contrastive divergence needs an RBM", "got MLP"),
     ),
     "map of codes": Case(QUIET + "model=rbm codes=nonsense", ("codes=nonsense: choose pca or tsne",)),
     "map of codes of a classifier": Case(ONE + "codes=umap", ("codes=umap: choose pca or tsne",)),
