@@ -17,7 +17,7 @@ from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.plots import curves, stage_plots
-from zoo.protocols import HasLabelUnits
+from zoo.protocols import ChangesConfig, HasLabelUnits
 from zoo.tasks import Classification
 from zoo.tasks.task import Task
 from zoo.training.csv_logger import CSVLogger
@@ -72,9 +72,13 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
     last = plan.stages[-1]
     knows_classes = last.needs_labels or (isinstance(plan.net, HasLabelUnits) and bool(plan.net.label_units))
     classes = list(plan.splits.classes) if knows_classes else []
+    # Training may have changed what builds the net, such as untied recognition weights.
+    net = dict(plan.net_config)
+    if isinstance(plan.net, ChangesConfig):
+        net |= plan.net.config_changes()
     return CheckpointInfo(
         name=plan.model,
-        net=plan.net_config,
+        net=net,
         task=dict(last.task),
         preprocess=plan.preprocess.to_dict(),
         classes=classes,
