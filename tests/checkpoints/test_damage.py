@@ -109,7 +109,7 @@ def test_a_damaged_table_of_pixels_is_refused_or_read_row_by_row(tmp_path):
     path.write_text(",".join(["label", *(f"pixel{i}" for i in range(784))]) + "\n" + "\n".join(rows) + "\n")
 
     def reader(path: Path):
-        return list(pixel_csv.read(path, pixels=784, labelled=True))
+        return list(pixel_csv.read(path, pixels=784, labeled=True))
 
     for parts in filter(None, outcomes(path, 150, reader)):
         pixels = torch.cat([part.pixels for part in parts])

@@ -313,7 +313,7 @@ def test_a_number_that_differs_is_an_error(cli, monkeypatch):
     monkeypatch.setattr("zoo.cli.reproduce._zoo", lambda verb, *words: _write(words, {"test/accuracy": 0.98}))
     outcome = cli("reproduce", "all")
     assert outcome.status == 1
-    assert "lenet5-digits test/accuracy: 0.9800, not 0.9900" in outcome.err
+    assert "lenet5-digits test/accuracy: 0.9800, expected 0.9900" in outcome.err
 
 
 @pytest.mark.parametrize("words", [[], ["lenet5-digit"], ["a", "b"], ["lenet5-digits", "--train"]])

@@ -7,23 +7,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from support import fit
 from torch import nn
 
 from zoo.analysis.likelihood import log_likelihood
-from zoo.config.compose import compose
-from zoo.config.schemas import Stage
+from zoo.config import hardware
 from zoo.data.datamodule import DataModule, Shuffle
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
 from zoo.models import DBN, MLP, RBM, Autoencoder, StackedAutoencoder
 from zoo.models.units import Bernoulli, bernoulli
 from zoo.protocols import RBMLayer
-from zoo.tasks import ContrastiveDivergence
+from zoo.tasks import ContrastiveDivergence, Reconstruction
 from zoo.tasks.optimization import Constant, Optimization
-from zoo.training import checks as prepare
 from zoo.training.csv_logger import CSVLogger
+from zoo.training.stage_checks import refuse_precision
 
 PLACE = {"accelerator": "cpu", "devices": 1}
 SILENT = SimpleNamespace(log_every_n_steps=0, world_size=1)  # a trainer that wants nothing logged
@@ -71,7 +69,7 @@ def module(x, *, y=None, validation=None, batch_size=None):
 
 def fit_on(task, x, folder, *, validation=None, batch_size=None, resume=None, trainer_kwargs=PLACE, **stage):
     """Fit, and give the history."""
-    stage = OmegaConf.merge(OmegaConf.structured(Stage), {"epochs": 1, **stage})
+    stage = {"epochs": 1, **stage}
     history = CSVLogger(folder / "metrics.csv")
     history.start("fit")
     fit(
@@ -770,10 +768,9 @@ def test_half_precision_is_refused_in_one_message(cli, folder):
 
 
 def test_only_half_precision_is_refused():
-    stage = compose("train", ["model=rbm"]).model.stages.fit
-    for precision in set(prepare.PRECISIONS) - {"16-mixed"}:
-        prepare.refuse_precision(stage, precision)
-    prepare.refuse_precision(compose("train", ["model=sae"]).model.stages.pretrain, "16-mixed")
+    for precision in set(hardware.PRECISIONS) - {"16-mixed"}:
+        refuse_precision(ContrastiveDivergence, precision)
+    refuse_precision(Reconstruction, "16-mixed")
 
 
 def test_bfloat16_comes_close_to_single_precision(tmp_path):

@@ -5,14 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from support import fit
 from torch import nn
 
 import zoo
 from zoo.analysis.likelihood import log_likelihood
 from zoo.checkpoints import checkpoint as checkpoints
-from zoo.config.schemas import Stage
 from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
@@ -63,7 +61,7 @@ def sigmoid(a):
 
 
 def fit_on(task, x, folder, *, batch_size=None, validation=None, **stage):
-    stage = OmegaConf.merge(OmegaConf.structured(Stage), {"epochs": 1, **stage})
+    stage = {"epochs": 1, **stage}
     part = InMemory(x, labels(len(x)))
     splits = Splits(part, part if validation else None, None, tuple(x.shape[1:]), classes=("a", "b", "c"))
     data = DataModule(splits, preprocess=Preprocess(tuple(x.shape[1:]), scale=1.0), batch_size=batch_size or len(x))

@@ -37,7 +37,7 @@ def make(kind: type) -> torch.nn.Module:
 def test_features_are_those_of_the_preprocessed_examples(kind, depth, standardize, training, splits, monkeypatch):
     monkeypatch.setattr(module, "EVALUATION_BATCH", 10)
     net = make(kind).train(training)
-    preprocess = Preprocess.fit(splits.train.x, standardize=standardize)
+    preprocess = Preprocess.from_data(splits.train.x, standardize=standardize)
     features, nothing = cache_features(net, splits, preprocess, depth=depth, device=CPU)
     width = (6, 4, 3)[depth - 1]
     for coded, raw in ((features.train, splits.train), (features.validation, splits.validation)):
