@@ -3,13 +3,14 @@
 import csv
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import yaml
 from PIL import Image
@@ -103,6 +104,12 @@ def png_size(path: Path) -> tuple[int, int]:
         image.load()
         assert image.format == "PNG"
         return image.size
+
+
+def slow_but(cases: Iterable[Any], fast: Callable[[Any], bool]) -> list[Any]:
+    """Parameters of a test of which `make test` runs the ``fast`` ones, and `make test-all` all."""
+    listed = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return [pytest.param(*case, marks=() if fast(*case) else pytest.mark.slow) for case in listed]
 
 
 # Fits and runs

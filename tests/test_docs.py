@@ -20,6 +20,7 @@ from documents import (
     without_code,
 )
 from omegaconf import OmegaConf
+from support import slow_but
 
 from zoo.config.catalogue import CONF
 from zoo.config.compose import compose
@@ -77,7 +78,7 @@ def quiet_logs():
     logging.disable(logging.NOTSET)
 
 
-@each_page
+@pytest.mark.parametrize("page", slow_but(PAGES, lambda page: page.name == "README.md"), ids=NAMES)
 @pytest.mark.usefixtures("quiet_logs")
 def test_a_page_runs_from_top_to_bottom(page, tmp_path):
     session = Session(tmp_path)

@@ -115,6 +115,7 @@ def test_help_imports_neither_torch_nor_hydra():
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.slow
 def test_hydras_own_help_is_still_there():
     done = subprocess.run(
         [sys.executable, "-m", "zoo.cli", "train", "--hydra-help"], capture_output=True, text=True, check=True

@@ -5,6 +5,7 @@ import pickle
 import re
 import shutil
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 import yaml
 from omegaconf import MISSING, OmegaConf
 from PIL import Image
-from support import no_plots
+from support import no_plots, slow_but
 
 from zoo.config import build as config
 from zoo.config import compose, schemas, targets
@@ -210,8 +211,12 @@ def works(model: str, dataset: str) -> bool:
     return net.in_shape == tuple(cfg.dataset.shape)
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("model", TRIED)
+def quick(model: str, dataset: str) -> bool:
+    """Every model with the default dataset, and every dataset with a small model of its kind."""
+    return dataset == "digits" or model in ("logistic", "linear")
+
+
+@pytest.mark.parametrize(("model", "dataset"), slow_but(product(TRIED, DATASETS), quick))
 def test_every_pair_trains_or_says_why_not(model, dataset, world, folder, cli, monkeypatch):
     monkeypatch.setenv("ZOO_DATA", str(world))
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
-from support import config_of, metrics_of, no_plots, rows_of, weights_of
+from support import config_of, metrics_of, no_plots, rows_of, slow_but, weights_of
 
 from zoo.data.sources import digits
 from zoo.models import DBN, LeNet5, StackedAutoencoder
@@ -246,7 +246,7 @@ def uninterrupted(request, cli, tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize(("case", "fit", "epoch", "batch"), STOPS)
+@pytest.mark.parametrize(("case", "fit", "epoch", "batch"), slow_but(STOPS, lambda case, *_: case == "wake_sleep"))
 def test_a_stopped_run_goes_on_inside_its_fit_to_the_same_end(
     case, fit, epoch, batch, cli, uninterrupted, tmp_path, monkeypatch
 ):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from safetensors import SafetensorError
-from support import Touch, metrics_of, rows_of, weights_of
+from support import Touch, metrics_of, rows_of, slow_but, weights_of
 
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli.main import main
@@ -121,7 +121,10 @@ CASES += [(kind, stop) for kind in RUNS.keys() - {"belief", "classifier", "gradu
 CASES += [(kind, "within the next fit") for kind in LAYERED]
 
 
-@pytest.mark.parametrize(("kind", "stop"), sorted(CASES))
+QUICK = {("classifier", stop) for stop in TELLING} | {("belief", "in validation"), ("belief", "within the next fit")}
+
+
+@pytest.mark.parametrize(("kind", "stop"), slow_but(sorted(CASES), lambda *case: case in QUICK))
 def test_a_run_cut_short_goes_on_as_if_it_had_not_been(kind, stop, whole, tmp_path, monkeypatch, cli):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
