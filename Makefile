@@ -1,10 +1,10 @@
 # make train      create the environment, train lenet5 on the embedded digits
 # make test       create the environment, run the fast tests
-# make test-all   all tests: also processes, kills, whole recipes, notebooks
+# make test-all   all tests, including multi-process runs, kill -9, full recipes and notebooks
 # make lint       formatter, linter, type checker
 # make docs       run the commands in docs/ again and write their output
 # make lowest     the fast tests with the lowest versions that pyproject.toml declares
-# make audit      known vulnerabilities of the pinned versions; asks the Python package index
+# make audit      known vulnerabilities of the pinned versions; queries the Python package index
 PYTHON ?= python3
 BIN := .venv/bin
 FAST := not slow and not notebooks

@@ -1,7 +1,7 @@
-"""The code blocks of README.md and docs/: how they are found, shortened and run.
+"""Find, shorten and run the code blocks of README.md and docs/.
 
-``python tests/documents.py`` runs every command that is shown with its output, unshortened, and writes the new output
-below it. ``tests/test_docs.py`` runs everything, shortened.
+``python tests/documents.py`` runs every command that is shown with its output, in full, and writes the new output below
+it. ``tests/test_docs.py`` runs all blocks, with shortened commands.
 """
 
 import os
@@ -23,14 +23,14 @@ from PIL import Image
 from zoo.cli.main import main
 from zoo.config.compose import compose
 
-ROOT = Path(__file__).parents[1]  # of the repository
+ROOT = Path(__file__).parents[1]  # the repository
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = {"bash", "console", "python", "text", "yaml"}  # text: not code
 HYDRA = ("train", "evaluate", "predict", "explain", "sample", "export")  # commands with KEY=VALUE arguments
-PRINTING = ("cat", "head", "ls")  # commands of the shell that an example may show
-WIDTH = "100"  # columns of the terminal
+PRINTING = ("cat", "head", "ls")  # shell commands that an example may contain
+WIDTH = "100"  # width of the terminal, in columns
 
-# What is only checked, not run: the command or the first line of the block, and the reason. It may only shrink.
+# Commands, or first lines of Python blocks, that are checked but not run, with the reason. Avoid new entries.
 NOT_RUN = {
     "zoo train experiment=label_fractions": "20 runs; tests/training/test_sweep.py runs a short one",
     "zoo train -m seed=1,2,3 hydra/launcher=joblib": "starts processes",
@@ -42,7 +42,7 @@ NOT_RUN = {
     'net = zoo.create("resnet18", num_classes=5, weights="IMAGENET1K_V1")': "downloads 45 MB",
 }
 
-# What makes a command quick, or independent of files that are not there.
+# Replacements that make a command fast, or independent of missing files: pattern -> replacement.
 SHORTER = {
     r"\bdataset=(mnist|fashion_mnist|kmnist|cifar10)\b": "dataset=digits",
     r"\bepochs=[1-9]\d*": "epochs=1",
@@ -60,10 +60,10 @@ class Block:
     """A fenced code block of a page."""
 
     page: Path
-    line: int  # of the opening fence
+    line: int  # line number of the opening fence
     language: str
     text: str
-    file: str  # the last name of a .py or .yaml file in the sentence before the block, or ""
+    file: str  # last .py or .yaml file named in the sentence before the block, or ""
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -81,7 +81,7 @@ class Block:
         ]
 
     def outputs(self) -> list[str]:
-        """What a console block shows below each of its commands."""
+        """The output that a console block shows below each of its commands."""
         return [shown.partition("\n")[2].strip("\n") for shown in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]]
 
 
@@ -99,21 +99,21 @@ def blocks(page: Path) -> list[Block]:
 
 
 def without_code(page: Path) -> str:
-    """The text of a page with its code blocks left out."""
+    """The text of a page without its code blocks."""
     return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def overrides(command: str) -> tuple[str, list[str]]:
-    """The name of a zoo command and its KEY=VALUE arguments; of several values of a sweep, the first."""
+    """The name of a zoo command and its KEY=VALUE arguments, with only the first of several values of a sweep."""
     name, *words = shlex.split(command)[1:]
-    arguments = [word for word in words if "=" in word or word.startswith("~")]  # leaves out flags and their values
+    arguments = [word for word in words if "=" in word or word.startswith("~")]  # without flags and their values
     if "-m" in words:
         arguments = [re.sub(r"^([\w./@]+=[^,\[]+),.*", r"\1", argument) for argument in arguments]
     return name, arguments
 
 
 def shortened(command: str) -> str:
-    """A command that checks the same keys in a second or two: `SHORTER`, one epoch for each stage, small layers."""
+    """A faster command with the same keys: replacements of `SHORTER`, one epoch per stage, small layers."""
     for pattern, replacement in SHORTER.items():
         command = re.sub(pattern, replacement, command)
     name, arguments = overrides(command)
@@ -124,7 +124,7 @@ def shortened(command: str) -> str:
     hidden = model.net.get("hidden")
     if not any(word.startswith("model.net.hidden=") for word in arguments):
         if isinstance(hidden, int):
-            extra.append("model.net.hidden=32")  # too many for an exact log Z
+            extra.append("model.net.hidden=32")  # more than 25, so that log Z is estimated
         elif hidden is not None and max(hidden, default=0) > 400:
             extra.append(f"model.net.hidden={[16] * len(hidden)}".replace(" ", ""))
     return shlex.join([*shlex.split(command), *extra])
@@ -132,7 +132,7 @@ def shortened(command: str) -> str:
 
 @contextmanager
 def working_in(folder: Path) -> Iterator[None]:
-    """Change the working directory within the block."""
+    """Change the working directory inside a ``with`` block."""
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -142,14 +142,14 @@ def working_in(folder: Path) -> Iterator[None]:
 
 
 class Session:
-    """One page, run from top to bottom in a folder of its own: files and Python names stay."""
+    """Runs one page from top to bottom in its own folder; files and Python names persist between blocks."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.names: dict[str, Any] = {"__name__": "__main__"}
 
     def write_inputs(self, page: Path) -> None:
-        """The user's files that a page speaks of and does not write itself."""
+        """Write the user's files that a page mentions but does not create."""
         rng = np.random.default_rng(0)
         shapes = {"photos": (48, 48, 3), "new_photos": (48, 48, 3), "images": (28, 28)}
         written = "".join(block.text for block in blocks(page) if block.language == "python")
@@ -168,23 +168,23 @@ class Session:
             (self.folder / "kaggle" / file).write_text("\n".join([label + header, *rows]) + "\n")
 
     def write(self, block: Block) -> None:
-        """Write a block that is a file."""
+        """Write the file that a block contains."""
         path = self.folder / block.file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text)
 
     def python(self, block: Block) -> str:
-        """Run a block of Python; gives what it prints."""
+        """Run a Python block and return its output."""
         code = compile(block.text, str(block), "exec")
         with working_in(self.folder), redirect_stdout(StringIO()) as out:
             exec(code, self.names)
         return out.getvalue()
 
     def command(self, command: str) -> str:
-        """Run a command; gives what it prints.
+        """Run a command and return its output.
 
         Raises:
-            SystemExit: it failed.
+            SystemExit: the command failed.
         """
         program, *words = shlex.split(command)
         if program in PRINTING:
@@ -204,7 +204,7 @@ class Session:
 
 
 def refresh(page: Path) -> None:
-    """Run the Python and the console blocks of a page and write what they print below each command."""
+    """Run the Python and console blocks of a page and write the output below each command."""
     text = page.read_text()
     with tempfile.TemporaryDirectory() as folder:
         session = Session(Path(folder))

@@ -1,4 +1,4 @@
-"""The documentation is true: its commands and code run, its keys, links and folders exist."""
+"""The documentation is correct: its commands and code run; its keys, links, files and folders exist."""
 
 import logging
 import re
@@ -34,7 +34,7 @@ EXTRAS = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MU
 
 
 def zoo_command(command: str) -> str:
-    """The part of a command that begins with zoo, or ""; such as behind srun, or started by torchrun."""
+    """The zoo command that a command starts directly, by srun or by torchrun; "" if there is none."""
     command = re.sub(r"^(srun|\.venv/bin/\S*)\s+", "", command)
     command = re.sub(r"^torchrun .*-m zoo\.cli\b", "zoo", command)
     return command if command.startswith("zoo ") else ""
@@ -48,7 +48,7 @@ def check_composes(command: str) -> None:
 
 
 def check_other(command: str) -> None:
-    """A command of another program: what it names must exist."""
+    """Check a command of another program: the files, targets and extras that it names must exist."""
     program, *words = shlex.split(command)
     if program == "make":
         assert set(words) <= set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)), command
@@ -60,11 +60,11 @@ def check_other(command: str) -> None:
     elif program == "jupyter":
         assert (ROOT / words[-1]).is_dir(), command
     else:
-        raise AssertionError(f"{command}: the tests know no {program}")
+        raise AssertionError(f"{command}: check_other has no check for {program}")
 
 
 def comparable(output: str) -> list[str]:
-    """Lines without numbers, and without the widths that depend on them."""
+    """Lines of output in which numbers, and widths that depend on them, are masked."""
     output = re.sub(r"-?\d[\d.,:_-]*(e-\d+)?", "#", output)
     output = re.sub(r"[━─]+", "─", output)
     return [re.sub(r" +", " ", line).strip() for line in output.strip().splitlines()]
@@ -72,7 +72,7 @@ def comparable(output: str) -> list[str]:
 
 @pytest.fixture
 def quiet_logs():
-    """torch.export logs each of its steps, and pytest would keep all of them."""
+    """Turn off debug logs: torch.export logs each of its steps, and pytest would store all of them."""
     logging.disable(logging.DEBUG)
     yield
     logging.disable(logging.NOTSET)
@@ -105,9 +105,9 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path):
 
 
 @each_page
-def test_every_zoo_command_composes_and_every_other_one_names_what_exists(page):
+def test_every_zoo_command_composes_and_other_commands_name_existing_files(page):
     for block in blocks(page):
-        assert block.language in LANGUAGES, f"{block}: name the language of the block"
+        assert block.language in LANGUAGES, f"{block}: add the language of the block"
         if block.language in ("bash", "console"):
             for command in block.commands():
                 if zoo_command(command):
@@ -117,7 +117,7 @@ def test_every_zoo_command_composes_and_every_other_one_names_what_exists(page):
 
 
 @each_page
-def test_every_command_within_a_sentence_composes(page):
+def test_every_command_in_a_sentence_composes(page):
     for command in re.findall(r"`(zoo [a-z]+ [^`]+)`", without_code(page)):
         if not re.search(r"…|\b[A-Z]{2,}\b", command.replace("$", "")):  # no placeholder, such as RUN
             check_composes(command)
@@ -143,14 +143,14 @@ def test_every_key_of_a_table_exists(page):
             compose(command, [*context, override])
 
 
-def test_what_is_not_run_stands_on_a_page_and_the_table_only_shrinks():
+def test_everything_in_not_run_is_on_a_page():
     first_lines = {block.text.splitlines()[0] for block in BLOCKS if block.language == "python"}
     assert set(NOT_RUN) <= {*COMMANDS, *first_lines}
     assert len(NOT_RUN) <= 8
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=[str(page.relative_to(ROOT)) for page in MARKDOWN])
-def test_links_lead_somewhere(page):
+def test_links_are_valid(page):
     text = without_code(page)
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
     for target in targets:
@@ -163,6 +163,20 @@ def test_links_lead_somewhere(page):
             headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
             assert anchor in anchors, f"{page.name}: {target}"
+
+
+def test_the_table_of_additions_names_existing_files_and_identifiers():
+    """In CONTRIBUTING.md, each file of a row exists, and each identifier of a row is in one of the row's files."""
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Adding anything else")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and "`" in line]
+    assert len(rows) >= 15
+    for row in rows:
+        paths = [ROOT / path for path in re.findall(r"`((?:zoo|conf|docs)/[a-z_0-9/]+\.\w+)`", row)]
+        for path in paths:
+            assert path.is_file(), f"{path}: {row}"
+        text = "".join(path.read_text() for path in paths)
+        for name in re.findall(r"`([A-Za-z_]+(?:\.[a-z_]+)?)`", row) if paths else ():
+            assert all(word in text for word in name.split(".")), f"{name}: {row}"
 
 
 def test_every_page_is_in_the_index():
@@ -190,7 +204,7 @@ def test_every_guarantee_names_its_tests():
         assert all((ROOT / file).is_file() for file in files), row
 
 
-def test_every_shown_model_exists():
+def test_the_readme_lists_every_model():
     readme = (ROOT / "README.md").read_text()
     table = readme.partition("## Models")[2].partition("## ")[0]
     assert set(re.findall(r"`(\w+)`", table)) >= {path.stem for path in (CONF / "model").glob("*.yaml")}

@@ -1,4 +1,4 @@
-"""Tables, cards, index and files say the same; a claim is a fact; the file of the first seed ships."""
+"""Tables, cards, index and checkpoints agree; claims are valid; the checkpoint of the first seed is shipped."""
 
 import hashlib
 import json
@@ -14,19 +14,19 @@ from zoo.cli import reproduce
 from zoo.config import catalogue
 from zoo.release import cards, claims, publish, results
 
-PUBLISHED = {"value": 0.95, "source": "a paper", "status": "read"}
+PUBLISHED = {"value": 0.95, "source": "a paper", "status": "primary"}
 ERROR = {"metric": "test_error_percent", "goal": 0.6, "published": PUBLISHED}
 PAIRED = {**ERROR, "metric": "test_accuracy_percent", "goal": 86, "gain": 5}
 CLAIMED = [name for name, entry in catalogue.index().items() if "claim" in entry]
 
 
-def test_what_is_generated_is_what_the_index_says():
+def test_the_generated_files_are_up_to_date():
     stale = [path.name for path, text in results.documents().items() if not path.is_file() or path.read_text() != text]
     assert not stale, "run python -m zoo.release.results"
 
 
 @pytest.mark.parametrize("name", catalogue.list_checkpoints())
-def test_the_index_says_what_the_file_is(name):
+def test_the_index_describes_the_file(name):
     entry = catalogue.index()[name]
     content = (catalogue.CHECKPOINTS / entry["file"]).read_bytes()
     about = checkpoints.info(name)
@@ -38,12 +38,12 @@ def test_the_index_says_what_the_file_is(name):
 
 
 @pytest.mark.parametrize("name", CLAIMED)
-def test_the_file_that_ships_is_of_the_first_seed_of_its_recipe(name):
+def test_the_shipped_file_is_that_of_the_first_seed_of_its_recipe(name):
     entry = catalogue.index()[name]
     claim = claims.parse(entry["claim"])
     assert entry["seeds"][0] == min(entry["seeds"])
     assert len(entry["values"]) == len(entry["seeds"]) >= 3
-    halved = entry["size"] < 3 * entry["parameters"]  # and measured anew
+    halved = entry["size"] < 3 * entry["parameters"]  # and evaluated again
     assert claim.value(entry["metric"]) == pytest.approx(entry["values"][0], abs=0.05 if halved else 1e-4)
     recipe = yaml.safe_load((catalogue.CONF / "experiment" / f"{entry['experiment']}.yaml").read_text())
     assert recipe["claim"] == entry["claim"]
@@ -53,13 +53,13 @@ def test_the_file_that_ships_is_of_the_first_seed_of_its_recipe(name):
 
 
 @pytest.mark.parametrize("name", CLAIMED)
-def test_a_card_puts_the_figure_in_words_and_gives_the_call_that_makes_the_net(name):
+def test_a_card_describes_the_architecture_and_gives_the_call_that_creates_the_net(name):
     entry = catalogue.index()[name]
     card = cards.card(name, entry)
-    (figure,) = re.findall(r"^\*\*Figure\.\*\* ([A-Z].{100,}[.:])$", card, re.MULTILINE)
-    assert "``" not in figure
+    (description,) = re.findall(r"^\*\*Architecture\.\*\* ([A-Z].{100,}[.:])$", card, re.MULTILINE)
+    assert "``" not in description
     (call,) = re.findall(r"^\*\*Net\.\*\* `(.+)`$", card, re.MULTILINE)
-    net = eval(call, vars(models))  # as a reader would
+    net = eval(call, vars(models))  # as a user would
     net.load_state_dict(checkpoints.load(name).state_dict())
 
 
@@ -74,7 +74,7 @@ def test_all_files_together_are_small_enough_to_ship():
 @pytest.mark.slow  # a log-likelihood takes minutes
 @pytest.mark.mnist
 @pytest.mark.parametrize("name", CLAIMED)
-def test_an_indexed_metric_is_what_is_measured(name, mnist_root, monkeypatch, folder, cli):
+def test_the_metrics_in_the_index_are_those_of_zoo_evaluate(name, mnist_root, monkeypatch, folder, cli):
     monkeypatch.setenv("ZOO_DATA", mnist_root)
     entry = catalogue.index()[name]
     likelihood = any("log_likelihood" in metric for metric in entry["metric"])
@@ -118,20 +118,21 @@ def test_a_claimed_number_is_computed_from_the_metrics():
         ({"published": 0.95}, "claim.published must be a mapping, got 0.95"),
         ({"published": {}}, "claim.published.value is missing"),
         ({"published": {"value": 0.95, "source": "a paper"}}, "claim.published.status is missing"),
-        ({"published": {**PUBLISHED, "status": "from memory"}}, "status=from memory must be read or secondary"),
+        ({"published": {**PUBLISHED, "status": "from memory"}}, "status=from memory must be primary or secondary"),
+        ({"published": {**PUBLISHED, "status": "read"}}, "status=read must be primary or secondary"),
         ({"published": {**PUBLISHED, "source": " "}}, "claim.published.source must say who"),
         ({"published": {**PUBLISHED, "value": "none found"}}, "claim.published.value='none found' must be a number"),
         ({"published": {**PUBLISHED, "page": 3}}, "claim.published.page: unknown key"),
     ],
 )
-def test_a_claim_that_is_not_one_is_refused_by_its_key(change, message):
+def test_an_invalid_claim_is_refused_with_its_key(change, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         claims.parse({**ERROR, **change})
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["metric", "goal", "published"])
-def test_a_claim_says_whether_something_is_published(key):
+def test_a_claim_needs_all_required_keys(key):
     with pytest.raises(ValueError, match=f"claim.{key} is missing"):
         claims.parse({name: value for name, value in ERROR.items() if name != key})
     with pytest.raises(ValueError, match="claim must be a mapping"):
@@ -143,18 +144,18 @@ WITHOUT_PUBLICATION = {"inception_small-mnist", "lenet_4_10-mnist", "resnet18-mn
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_claim_in_conf_is_a_fact(name):
+def test_every_claim_in_conf_is_valid(name):
     recipe = yaml.safe_load((catalogue.CONF / "experiment" / f"{name}.yaml").read_text())
     claim = claims.of(recipe)
     if claim is None:
         return
     assert (claim.published is None) == (name in WITHOUT_PUBLICATION)
     if claim.published is not None:
-        # Provenance is in `status`, which has a legend; not in words of its own.
+        # Provenance is in `status`, which has a legend, not in the text of the source.
         assert not re.search(r"opened|quoted|memory|none found|\bgoal\b", claim.published.source)
 
 
-def test_where_nothing_is_published_no_number_is_shown():
+def test_without_a_published_number_the_table_shows_a_dash():
     entry = {"claim": {**ERROR, "published": None}, "values": [0.5, 0.6], "seeds": [1, 2], "parameters": 9}
     entry |= {"minutes": 2.5, "hardware": "a machine", "experiment": "new"}
     text = results.table({"new": entry})
@@ -175,23 +176,23 @@ def test_a_card_of_a_model_without_deviations_says_none():
     [
         ("test_error_percent", [0.5, 0.7], 0.6, True),
         ("test_error_percent", [0.5, 0.72], 0.6, False),
-        ("test_error_percent", [0.603], 0.6, True),  # as it is printed
+        ("test_error_percent", [0.603], 0.6, True),  # printed as 0.60
         ("test_accuracy_percent", [99.0], 98.6, True),
         ("test_accuracy_percent", [98.5], 98.6, False),
     ],
 )
-def test_a_bound_is_reached_by_the_mean(metric, values, bound, good):
+def test_the_rounded_mean_reaches_the_goal(metric, values, bound, good):
     assert claim_of(metric).reaches(values, bound) is good
 
 
-def test_a_row_shows_mean_and_standard_deviation_and_what_was_not_reached():
+def test_a_row_shows_mean_standard_deviation_and_a_missed_goal():
     entry = {"claim": ERROR, "values": [0.5, 0.6, 0.7], "seeds": [1, 2, 3], "parameters": 61706, "minutes": 2.5}
     entry |= {"hardware": "a machine", "experiment": "good"}
     text = results.table({"good": entry, "short": {**entry, "values": [0.8, 0.9, 1.0]}})
     good, short = (line for line in text.splitlines() if line.startswith("| ["))
     assert "| 61,706 | test error, % | 0.95 | 0.60 ± 0.10 | 3 | 0.60 | 2.5 |" in good
     assert "| 0.90 ± 0.10 | 3 | 0.60: **not reached** |" in short
-    assert "- good: published 0.95, a paper (*read*); ours on a machine; `zoo train experiment=good`" in text
+    assert "- good: published 0.95, a paper (*primary*); ours on a machine; `zoo train experiment=good`" in text
 
 
 # Publishing
@@ -199,7 +200,7 @@ def test_a_row_shows_mean_and_standard_deviation_and_what_was_not_reached():
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    """Two seeds of a recipe that claims something, the second one first."""
+    """A sweep of a recipe with a claim over two seeds, the second one first."""
     from zoo.cli.main import main
 
     root = tmp_path_factory.mktemp("sweep")
@@ -220,7 +221,7 @@ def shelf(tmp_path, monkeypatch):
     return tmp_path / "checkpoints"
 
 
-def test_what_is_published_is_the_first_seeds_file_with_all_seeds_values(sweep, shelf, cli):
+def test_the_file_of_the_first_seed_is_published_with_the_values_of_all_seeds(sweep, shelf, cli):
     entry = publish.publish("mine", sweep)
     assert entry["seeds"] == [1, 2]
     errors = [100 - 100 * json.loads((sweep / job / "metrics.json").read_text())["test/accuracy"] for job in "10"]
@@ -240,7 +241,7 @@ def test_what_is_published_is_the_first_seeds_file_with_all_seeds_values(sweep, 
 
 
 @pytest.mark.slow
-def test_a_large_file_ships_in_halves_and_is_measured_as_it_ships(sweep, shelf, monkeypatch):
+def test_a_large_file_is_stored_as_float16_and_evaluated_again(sweep, shelf, monkeypatch):
     monkeypatch.setattr(publish, "LARGE", 0)
     entry = publish.publish("mine", sweep)
     net, about = checkpoints.open_checkpoint("mine")
@@ -250,7 +251,7 @@ def test_a_large_file_ships_in_halves_and_is_measured_as_it_ships(sweep, shelf, 
         assert torch.equal(value, original.state_dict()[name].half().float())
     (measured,) = entry["metric"].items()
     assert about.metrics[measured[0]] == measured[1]
-    assert "16 bits per number" in cards.card("mine", entry)
+    assert "stored as float16" in cards.card("mine", entry)
 
 
 def test_a_paired_comparison_becomes_a_section(tmp_path, shelf, monkeypatch):
@@ -271,9 +272,9 @@ def test_a_paired_comparison_becomes_a_section(tmp_path, shelf, monkeypatch):
     assert "## mine" in text
     assert "| labels | `epochs=5` | `epochs=0` | difference (95 %) | pairs |" in text
     assert "| 100 | 85.00 | 79.00 | 6.00 (5.00 to 7.00) | 5 |" in text
-    assert text.count("| 100 |") == 1, "the headline alone"
-    assert "test accuracy, %, means over paired seeds; published 0.95, a paper (*read*)." in text
-    assert "Goals of the first row: 86 (**not reached**), and 5 points more (reached)." in text
+    assert text.count("| 100 |") == 1, "the row of the headline metric only"
+    assert "test accuracy, %, means over paired seeds; published 0.95, a paper (*primary*)." in text
+    assert "Goals for the first row: `epochs=5` >= 86 (**not reached**); difference >= 5 points (reached)." in text
 
 
 def test_runs_of_two_recipes_are_not_published(sweep, shelf, tmp_path):
@@ -304,13 +305,13 @@ def test_a_run_without_a_claim_is_not_published(trained, shelf, tmp_path):
 def test_the_shipped_checkpoint_of_the_embedded_digits_is_reproduced(cli):
     outcome = cli("reproduce", "lenet5-digits")
     assert outcome.status == 0, outcome.err
-    assert "as it says" in outcome.out
+    assert "reproduced" in outcome.out
 
 
 def test_a_number_that_differs_is_an_error(cli, monkeypatch):
     entry = {**catalogue.index()["lenet5-digits"], "metric": {"test/accuracy": 0.99}}
     monkeypatch.setattr("zoo.cli.reproduce.index", lambda: {"lenet5-digits": entry})
-    monkeypatch.setattr("zoo.cli.reproduce._zoo", lambda verb, *words: _write(words, {"test/accuracy": 0.98}))
+    monkeypatch.setattr("zoo.cli.reproduce._zoo", lambda command, *words: _write(words, {"test/accuracy": 0.98}))
     outcome = cli("reproduce", "all")
     assert outcome.status == 1
     assert "lenet5-digits test/accuracy: 0.9800, expected 0.9900" in outcome.err

@@ -1,4 +1,4 @@
-"""Shipped files are rewritten in today's format: other headers, the same tensors to the bit, once and no more."""
+"""Shipped files are rewritten in the current format, once: other headers, bit-identical tensors."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ NAMES = ("lenet_4_10-mnist", "mlp_16_16-mnist", "lenet5-digits")
 
 @pytest.fixture
 def shelf(tmp_path, monkeypatch):
-    """Copies of small checkpoints that ship, the first one in format 1."""
+    """Copies of small shipped checkpoints, the first one in format 1."""
     entries = {name: dict(catalogue.index()[name]) for name in NAMES}
     for entry in entries.values():
         shutil.copy(SHIPPED / entry["file"], tmp_path)
@@ -35,7 +35,7 @@ def shelf(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_rewritten_files_hold_the_same_tensors_and_the_index_knows_them(shelf):
+def test_rewritten_files_have_the_same_tensors_and_the_index_is_updated(shelf):
     before = {name: checkpoints.read(name) for name in NAMES}
     assert NAMES[0] in rewrite.rewrite(check=True)
     assert NAMES[0] in rewrite.rewrite()
@@ -57,18 +57,18 @@ def test_rewritten_files_hold_the_same_tensors_and_the_index_knows_them(shelf):
     rewrite.main(["--check"])
 
 
-def test_the_check_names_what_is_to_be_rewritten_and_changes_nothing(shelf):
+def test_the_check_names_the_files_to_rewrite_and_changes_nothing(shelf):
     whole = {path.name: path.read_bytes() for path in shelf.iterdir()}
     with pytest.raises(SystemExit, match=NAMES[0]):
         rewrite.main(["--check"])
     assert {path.name: path.read_bytes() for path in shelf.iterdir()} == whole
 
 
-def test_nothing_is_replaced_where_a_file_is_damaged_or_would_change(shelf, monkeypatch):
+def test_nothing_is_replaced_if_a_file_is_damaged_or_would_change(shelf, monkeypatch):
     whole = {path.name: path.read_bytes() for path in shelf.iterdir()}
     with monkeypatch.context() as patch:
         patch.setattr(rewrite, "_same_bits", lambda a, b: False)
-        with pytest.raises(ValueError, match="the rewritten tensors are not those of the file"):
+        with pytest.raises(ValueError, match="the rewritten tensors differ from those of the file"):
             rewrite.rewrite()
     assert {path.name: path.read_bytes() for path in shelf.iterdir()} == whole
     damaged = shelf / f"{NAMES[2]}.safetensors"
@@ -78,7 +78,7 @@ def test_nothing_is_replaced_where_a_file_is_damaged_or_would_change(shelf, monk
     assert (shelf / f"{NAMES[0]}.safetensors").read_bytes() == whole[f"{NAMES[0]}.safetensors"]
 
 
-def test_bits_are_compared_and_not_values():
+def test_tensors_are_compared_bit_by_bit():
     nan = torch.tensor([float("nan")])
     assert rewrite._same_bits(nan, nan.clone())
     assert not rewrite._same_bits(torch.tensor([0.0]), torch.tensor([-0.0]))

@@ -1,4 +1,4 @@
-"""Model cards: what a checkpoint is, how it was trained and what it reaches, as Markdown.
+"""Model cards in Markdown: architecture, results, data, training and limits of a checkpoint.
 
 May import config, data, models, checkpoints and the other files of this folder.
 """
@@ -18,18 +18,18 @@ from zoo.release import claims
 from zoo.release.claims import Claim
 
 NO_AUGMENTATION = asdict(Augment())
-IN_WHEEL = 15 * 2**20  # bytes; larger files are left out of the wheel in pyproject.toml
-IN_WORDS = "The figure in words"  # begins the paragraph on the paper's figure in the docstring of a model's module
+IN_WHEEL = 15 * 2**20  # bytes; pyproject.toml excludes larger files from the wheel
+ARCHITECTURE = "The figure in words"  # begins the paragraph on the architecture in a model module's docstring
 
 
 def card(name: str, entry: Mapping[str, Any]) -> str:
     """The card of a checkpoint.
 
     Args:
-        name: of the checkpoint.
+        name: name of the checkpoint.
         entry: its entry in the index, with a claim.
     """
-    # Three sources: the header of the file, the YAML of the model, the claim of the recipe.
+    # A card has three sources: the header of the file, the YAML of the model, the claim of the recipe.
     about = info(name)
     model = catalogue.model_config(about.name)["about"]
     claim = claims.parse(entry["claim"])
@@ -37,20 +37,20 @@ def card(name: str, entry: Mapping[str, Any]) -> str:
         f"# {name}",
         f"{model['title']}. {model['paper']}.",
         _numbers(claim, entry),
-        *_figure(about.net),
+        *_architecture(about.net),
         _deviations([*model["deviations"], *claim.deviations]),
         _data(about),
         _training(name, entry, about),
         _use(name, entry),
         _limits(about),
-        "**License.** The weights: MIT, as the code. The data keep their own license.",
+        "**License.** Weights: MIT, like the code. The license of the data is given under Data.",
     ]
     return "\n\n".join(sections) + "\n"
 
 
 def _numbers(claim: Claim, entry: Mapping[str, Any]) -> str:
-    """The table of ours, this file's and the published number."""
-    # All seeds are told, so that nobody has to believe that the best was not picked.
+    """A table of our result, that of the shipped checkpoint and the published number."""
+    # List the values of all seeds, which shows that the checkpoint was not picked for its result.
     seeds = zip(entry["seeds"], entry["values"], strict=True)
     each = ", ".join(f"seed {seed}: {claim.text(value)}" for seed, value in seeds)
     published = claim.published_text()
@@ -61,48 +61,48 @@ def _numbers(claim: Claim, entry: Mapping[str, Any]) -> str:
         f"| {claim.title} | |",
         "|---|---|",
         f"| ours | {claim.spread(entry['values'])} ({each}) |",
-        f"| this file | {claim.text(claim.value(entry['metric']))} |",
+        f"| this checkpoint (seed {entry['seeds'][0]}) | {claim.text(claim.value(entry['metric']))} |",
         f"| published | {published} |",
     ]
     return "\n".join(lines)
 
 
-def _figure(net: Mapping[str, Any]) -> list[str]:
-    """The paper's figure in words, and the call that makes this net.
+def _architecture(net: Mapping[str, Any]) -> list[str]:
+    """A description of the architecture, and the call that creates the net.
 
-    The words are written once, in the docstring of the module that defines the net: the paragraph that begins with
-    `IN_WORDS`. If an indented paragraph follows, it is a diagram that belongs to the words.
+    The description is the paragraph that begins with `ARCHITECTURE` in the docstring of the module that defines the
+    net. If an indented paragraph follows, it is a diagram and is copied, too.
     """
-    # The docstring of the module, cut into paragraphs.
+    # Split the docstring of the module into paragraphs.
     kind = class_name(net["_target_"], "model")
     module = inspect.getmodule(getattr(models, kind))
     paragraphs = inspect.cleandoc((module and module.__doc__) or "").split("\n\n")
 
-    # The paragraph without its first words, on one line.
-    first = next(k for k, text in enumerate(paragraphs) if text.startswith(IN_WORDS))
+    # Take the paragraph without its first words, on one line.
+    first = next(k for k, text in enumerate(paragraphs) if text.startswith(ARCHITECTURE))
     words = " ".join(paragraphs[first].partition(":")[2].split())
-    sections = [f"**Figure.** {words[0].upper()}{words[1:]}"]
+    sections = [f"**Architecture.** {words[0].upper()}{words[1:]}"]
 
-    # The diagram stays as it is: Markdown shows indented lines as code.
+    # Copy the diagram unchanged: Markdown shows indented lines as code.
     after = paragraphs[first + 1 :]
     if after and after[0].startswith("    "):
         sections.append(after[0])
 
-    # The call, as a reader would type it.
+    # Add the Python call that creates the net.
     arguments = ", ".join(f"{key}={value!r}" for key, value in net.items() if key != "_target_")
     sections.append(f"**Net.** `{kind}({arguments})`")
     return sections
 
 
 def _deviations(deviations: list[str]) -> str:
-    """What is not as the paper has it: of the model, and of the recipe."""
+    """Deviations of the model and of the recipe from the paper."""
     listed = "\n".join(f"- {deviation}" for deviation in deviations) or "None."
     return f"**Deviations from the paper**\n\n{listed}"
 
 
 def _data(about: CheckpointInfo) -> str:
-    """The dataset, its license, and how an image becomes an input."""
-    # Mean and standard deviation are told only where they change something.
+    """The dataset, its license, the preprocessing and the augmentation."""
+    # Leave out mean 0 and standard deviation 1, which change nothing.
     preprocess = about.transforms()
     scaling = f"divided by {preprocess.scale:g}"
     if set(preprocess.mean) != {0.0} or set(preprocess.std) != {1.0}:
@@ -110,7 +110,7 @@ def _data(about: CheckpointInfo) -> str:
         std = ", ".join(f"{value:.4f}" for value in preprocess.std)
         scaling += f", minus the mean {mean}, divided by the standard deviation {std}"
 
-    # Name every setting of the augmentation that is not its default; the rest does nothing.
+    # List the augmentations that are switched on.
     settings = about.dataset_config.get("augment", {})
     used = [
         f"{key} {value:g}"
@@ -123,28 +123,28 @@ def _data(about: CheckpointInfo) -> str:
 
 
 def _training(name: str, entry: Mapping[str, Any], about: CheckpointInfo) -> str:
-    """The command, the time it took, and on what."""
+    """The command, its run time, the hardware and the versions."""
     command = f"`zoo train experiment={name} seed={entry['seeds'][0]}`"
     versions = ", ".join(f"{library} {version}" for library, version in about.versions.items())
     return f"**Training.** {command}, about {entry['minutes']:g} minutes on {entry['hardware']}; {versions}."
 
 
 def _use(name: str, entry: Mapping[str, Any]) -> str:
-    """How to load it, and how large it is."""
-    # Less than three bytes per parameter: the file is stored in half precision.
+    """How to load the checkpoint, and its size."""
+    # Fewer than three bytes per parameter: the weights are stored in half precision.
     size = f"{entry['parameters']:,} parameters, {entry['size'] / 1024:,.0f} KiB"
     if entry["size"] < 3 * entry["parameters"]:
-        size += ", 16 bits per number"
+        size += ", stored as float16"
     if entry["size"] > IN_WHEEL:
         size += "; in the source repository only, not in the wheel"
     return f"**Use.** `zoo.load({name!r})`, or `zoo predict checkpoint={name} input=…`. {size}."
 
 
 def _limits(about: CheckpointInfo) -> str:
-    """What the net was not made for."""
+    """For which inputs the net was not tested."""
     if not about.classes:
         return f"**Limits.** Trained on {about.dataset} only; not tested on other data."
     return (
-        f"**Limits.** Knows the {len(about.classes)} classes of {about.dataset} and assigns one of them to any image; "
-        "not tested on other data or against adversarial inputs."
+        f"**Limits.** Always predicts one of the {len(about.classes)} classes of {about.dataset}, also for other "
+        "images; not tested on other data or against adversarial inputs."
     )

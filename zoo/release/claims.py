@@ -1,16 +1,16 @@
-"""What a recipe claims, and whether its runs confirm it. Plain values in, plain values out.
+"""The claim of a recipe: its goal and the published number that it is compared with. Plain values in, plain values out.
 
-A recipe of ``conf/experiment`` has a ``claim``:
+A published recipe of ``conf/experiment`` has a ``claim``:
 
     claim:
       metric: test_error_percent
-      goal: 0.6                     # what this recipe is to reach
-      published:                    # what others reached with a comparable net; null: nothing comparable found
+      goal: 0.6                     # the target, set before the final runs
+      published:                    # a number that others reached with a comparable net; null: none found
         value: 0.8
         source: LeCun et al. 1998, trained with distortions
-        status: secondary           # read: seen in the source itself; secondary: quoted by another text
+        status: secondary           # primary: read in the source itself; secondary: quoted by another text
 
-A goal never stands under ``published``. May import config.
+A goal must never be entered under ``published``. May import config.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,24 +20,24 @@ from typing import Any
 
 from zoo.config.catalogue import suggest
 
-# How well a published number is known; the keys are the values of `Published.status`.
+# How we know a published number; the keys are the values of `Published.status`.
 STATUSES = {
-    "read": "the number was read in the source itself",
-    "secondary": "the number was quoted from the source by another text, and not checked there",
+    "primary": "we read the number in the source itself",
+    "secondary": "another text quotes the number from the source; we have not checked the source",
 }
-NOTHING = "-"  # in tables, where nothing comparable was found
+NOTHING = "-"  # printed in tables if no comparable published number was found
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A kind of number that is published, and how it follows from the metrics of a run.
+    """A kind of published number, and how it is computed from the metrics of a run.
 
     Attributes:
-        title: for tables.
-        metrics: names of a run's metrics; of several, such as the two ends of a bracket, the mean is taken.
+        title: name in tables.
+        metrics: names of a run's metrics. The mean of several is taken, such as of the AIS and reverse-AIS estimates.
         factor, offset: the value is factor * mean + offset.
         less_is_better: whether a smaller value is better.
-        digits: decimal places that are printed.
+        digits: number of decimal places that are printed.
     """
 
     title: str
@@ -52,7 +52,7 @@ METRICS = {
     "test_accuracy_percent": Metric("test accuracy, %", ("test/accuracy",), 100.0, 0.0, False, 2),
     "test_error_percent": Metric("test error, %", ("test/accuracy",), -100.0, 100.0, True, 2),
     "squared_error_per_image": Metric(
-        "squared error per test image", ("test/reconstruction_error",), 1.0, 0.0, True, 2
+        "squared reconstruction error per test image", ("test/reconstruction_error",), 1.0, 0.0, True, 2
     ),
     "test_log_likelihood_nats": Metric(
         "log-likelihood of a test image, nats",
@@ -80,7 +80,7 @@ class Published:
     status: str
 
     def __post_init__(self) -> None:
-        # YAML reads a word as a string: "none found" must not pass for a number.
+        # YAML reads words as strings: refuse a text such as "none found" in place of a number.
         _check_number("claim.published.value", self.value)
         if not isinstance(self.source, str) or not self.source.strip():
             raise ValueError("claim.published.source must say who published the number and where")
@@ -90,15 +90,15 @@ class Published:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a recipe is to reach, and what is published.
+    """The goal of a recipe, and the published number.
 
     Attributes:
         metric: one of `METRICS`.
-        goal: the value that the mean over the seeds is to reach.
-        published: what others reached with a comparable net; None: nothing comparable was found.
-        gain: of a paired comparison: by how much its first setting is to be better.
-        evaluate: arguments of ``zoo evaluate``, where the metrics are not those that training ends with.
-        deviations: from the paper, beside those of the model.
+        goal: target for the mean over the seeds, in the units of ``metric``.
+        published: a number that others reached with a comparable net; None: none was found.
+        gain: target for the difference between the two settings of a paired comparison, in the units of ``metric``.
+        evaluate: arguments of ``zoo evaluate``, if the metric is not among those at the end of training.
+        deviations: deviations from the paper in addition to those of the model.
 
     Raises:
         ValueError: a value of the wrong type, or an unknown metric.
@@ -117,35 +117,35 @@ class Claim:
         _check_number("claim.goal", self.goal)
         if self.gain is not None:
             _check_number("claim.gain", self.gain)
-        # A single string would pass as a sequence of characters.
+        # A string is also a sequence of strings: refuse it.
         for key, values in {"evaluate": self.evaluate, "deviations": self.deviations}.items():
             if isinstance(values, str) or not all(isinstance(value, str) for value in values):
                 raise ValueError(f"claim.{key} must be a list of strings")
 
     @property
     def title(self) -> str:
-        """The metric, for tables."""
+        """Name of the metric in tables."""
         return METRICS[self.metric].title
 
     def value(self, metrics: Mapping[str, float]) -> float:
-        """The claimed number of one run, from its metrics.
+        """Compute the value of the claim's metric for one run.
 
         Raises:
             ValueError: a metric is missing.
         """
         kind = METRICS[self.metric]
-        # Name the metric that is missing: it says which command would measure it.
+        # Name the missing metric, so that the maintainer knows which command computes it.
         missing = [name for name in kind.metrics if name not in metrics]
         if missing:
             raise ValueError(f"{self.metric} needs the metric {missing[0]}, which the run does not have")
         return kind.factor * mean(metrics[name] for name in kind.metrics) + kind.offset
 
     def text(self, value: float) -> str:
-        """A value as tables print it."""
+        """Format a value for tables."""
         return f"{value:.{METRICS[self.metric].digits}f}"
 
     def published_text(self) -> str:
-        """The published value as tables print it; "-" where there is none."""
+        """The published value, formatted for tables; "-" if there is none."""
         return self.text(self.published.value) if self.published else NOTHING
 
     def spread(self, values: Sequence[float]) -> str:
@@ -155,19 +155,19 @@ class Claim:
         return f"{self.text(mean(values))} ± {self.text(stdev(values))}"
 
     def reaches(self, values: Sequence[float], bound: float) -> bool:
-        """Whether the mean, rounded as it is printed, is as good as ``bound``."""
-        # Compare what a reader sees: 0.603 is printed as 0.60 and reaches 0.60.
+        """Whether the mean, rounded as in the tables, is at least as good as ``bound``."""
+        # Compare the printed value: 0.603 is printed as 0.60 and reaches a goal of 0.60.
         ours = float(self.text(mean(values)))
         return ours <= bound if METRICS[self.metric].less_is_better else ours >= bound
 
 
 def parse(values: Any) -> Claim:
-    """The claim that a recipe or an entry of the index holds.
+    """Parse the claim of a recipe or of an entry in the index.
 
     Raises:
         ValueError: an unknown or missing key, or a wrong value; the message begins with the key.
     """
-    # Check the claim from the outside in, so that a message names the outermost key that is wrong.
+    # Check the outer keys first, so that a message names the outermost wrong key.
     known = _checked_keys(values, Claim, "claim")
     if known["published"] is not None:
         published = _checked_keys(known["published"], Published, "claim.published")
@@ -176,16 +176,16 @@ def parse(values: Any) -> Claim:
 
 
 def of(config: Mapping[str, Any]) -> Claim | None:
-    """The claim of a recipe or of a run's config; None where it makes none."""
+    """The claim of a recipe or of a run's config; None if it has none."""
     claim = config.get("claim")
     return parse(claim) if claim else None
 
 
 def _checked_keys(values: Any, kind: type[Claim] | type[Published], where: str) -> dict[str, Any]:
-    """The mapping itself, with every required key of the dataclass and none that it does not have."""
+    """Return the mapping as a dict; raise ValueError for a missing or an unknown key of the dataclass."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} must be a mapping, got {values!r}")
-    # Every key must be a field of the dataclass, and every field without a default must be there.
+    # Every key must be a field of the dataclass, and every field without a default must be present.
     known = {entry.name: entry for entry in fields(kind)}
     for key in values:
         if key not in known:
@@ -197,6 +197,6 @@ def _checked_keys(values: Any, kind: type[Claim] | type[Published], where: str) 
 
 
 def _check_number(key: str, value: object) -> None:
-    # In Python, True is an int.
+    # bool is a subclass of int: refuse it explicitly.
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{key}={value!r} must be a number")

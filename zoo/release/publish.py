@@ -1,14 +1,14 @@
-"""Publish the runs of a recipe: the checkpoint of the first seed ships, never the best of several.
+"""Publish the runs of a recipe. The shipped checkpoint is that of the first seed, whether or not it is the best.
 
     zoo train -m experiment=NAME seed=1,2,3 hydra.sweep.dir=sweeps/NAME
     python -m zoo.release.publish NAME sweeps/NAME
 
-If the claim has arguments for ``zoo evaluate``, each run is first evaluated with them, into its ``evaluation.json``.
-Large files ship with 16 bits per number; the metric in the index is then measured again, on the file as it ships.
+If the claim has arguments for ``zoo evaluate``, each run is first evaluated with them and gets an ``evaluation.json``.
+Large files are stored as float16; the metric in the index is then computed again, on the stored weights.
 
 The file, the recipe's claim and the values of all seeds are entered in ``checkpoints/index.yaml``;
-`zoo.release.results` then writes the tables and cards. For a sweep that compares two settings, the differences are kept
-in ``checkpoints/NAME.csv`` instead. For maintainers, in a checkout. May import config and checkpoints.
+`zoo.release.results` then writes the tables and cards. For a sweep that compares two settings, the differences are
+written to ``checkpoints/NAME.csv`` instead. For maintainers, in a checkout. May import config and checkpoints.
 """
 
 import csv
@@ -33,7 +33,7 @@ from zoo.release.claims import Claim
 
 LARGE = 4 * 2**20  # bytes; a larger file is stored in half precision
 VARIES = ("seed", "resume", "progress", "claim")  # keys in which the runs of one recipe may differ
-HEADLINES = ("test/accuracy", "test/mse")  # the metrics of the index, for a file without a claim
+HEADLINES = ("test/accuracy", "test/mse")  # metrics in the index for a checkpoint without a claim
 
 
 def publish(name: str, sweep: Path) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
     first = runs[seeds[0]]
     claim_values, claim = _claim(name, first, config)
 
-    # Collect the claimed number of every seed, and the mean time of a run.
+    # Collect the metrics of every seed, and the run times.
     metrics = {seed: _metrics(run, claim.evaluate) for seed, run in runs.items()}
     minutes = [_minutes(run) for run in runs.values()]
     about = checkpoints.info(first)
@@ -65,7 +65,7 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
         "hardware": about.hardware,
     }
 
-    # Ship the file of the first seed. A large one is stored in half precision and evaluated again.
+    # Ship the file of the first seed. Store a large one in half precision and evaluate it again.
     names = claims.METRICS[claim.metric].metrics
     measured = metrics[seeds[0]]
     shipped = first / "model.safetensors"
@@ -82,24 +82,24 @@ def add_to_index(
 
     Args:
         checkpoint: a file or a run folder, as `zoo.load` takes them.
-        name: under which it is found from now on.
-        metric: the metrics of the index, by name; None: accuracy or squared error, where the checkpoint has one.
+        name: name of the checkpoint in the index.
+        metric: the metrics in the index, by name; None: accuracy or squared error, if the checkpoint has one.
         more: further keys of the entry.
 
     Returns:
         The entry.
 
     Raises:
-        FileNotFoundError, ValueError: as `zoo.load`; what cannot be loaded is not published.
+        FileNotFoundError, ValueError: as `zoo.load`; a checkpoint that cannot be loaded is not published.
     """
-    # Load it once: a file that is damaged or does not fit its net must not ship.
+    # Load the checkpoint once: a file that is damaged or does not fit its net must not ship.
     _, about = checkpoints.open_checkpoint(checkpoint)
     path, _ = checkpoints.locate(checkpoint)
     content = path.read_bytes()
     if metric is None:
         metric = {key: about.metrics[key] for key in HEADLINES if key in about.metrics}
 
-    # The file goes first: an index must never name a file that is not there.
+    # Write the file first: the index must never name a missing file.
     with files.replacing(catalogue.CHECKPOINTS / f"{name}.safetensors") as temporary:
         temporary.write_bytes(content)
     entry = {"file": f"{name}.safetensors", **fingerprint(content), "model": about.name, "metric": metric, **more}
@@ -108,7 +108,7 @@ def add_to_index(
 
 
 def fingerprint(content: bytes) -> dict[str, Any]:
-    """What the index says of the bytes of a file: SHA-256, and size in bytes."""
+    """SHA-256 and size in bytes of a file, as entries of the index."""
     return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
 
 
@@ -119,7 +119,7 @@ def write_index(entries: Mapping[str, Any]) -> None:
 
 
 def compare(name: str, sweep: Path) -> Path:
-    """Keep the rows of a sweep's ``paired.csv`` that are about the headline metrics. Returns the file."""
+    """Write the headline metrics of a sweep's ``paired.csv`` to ``checkpoints/NAME.csv``; return its path."""
     # The sweep has a row for every metric; the table shows only the headlines.
     with (sweep / "paired.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] in HEADLINES]
@@ -132,8 +132,8 @@ def compare(name: str, sweep: Path) -> Path:
 
 
 def _runs(sweep: Path) -> tuple[dict[int, Path], dict[str, Any]]:
-    """The finished runs of a sweep by seed, and the config of the first seed; all are of one recipe."""
-    # A run is finished once it has its metrics.
+    """The finished runs of a sweep by seed, and the config of the first seed. All runs must be of one recipe."""
+    # A run is finished if it has metrics.json.
     folders: dict[int, Path] = {}
     configs: dict[int, dict[str, Any]] = {}
     for path in sorted(sweep.glob("*/metrics.json")):
@@ -143,7 +143,7 @@ def _runs(sweep: Path) -> tuple[dict[int, Path], dict[str, Any]]:
     if not folders:
         raise FileNotFoundError(f"{sweep}: no finished runs in its subfolders; name the folder of a sweep over seeds")
 
-    # Runs of two recipes must not be averaged.
+    # Refuse to average runs of two recipes.
     first = min(folders)
     for seed, config in configs.items():
         for key, value in configs[first].items():
@@ -153,8 +153,8 @@ def _runs(sweep: Path) -> tuple[dict[int, Path], dict[str, Any]]:
 
 
 def _claim(name: str, run: Path, config: Mapping[str, Any]) -> tuple[dict[str, Any], Claim]:
-    """The claim of a recipe as the YAML words it now, or else as the run has it: plain values, and parsed."""
-    # Sources and words may have been corrected since the runs.
+    """The claim in the recipe's present YAML, else that in the run's config: as plain values, and parsed."""
+    # Sources and wording may have been corrected since the runs.
     recipe = catalogue.CONF / "experiment" / f"{name}.yaml"
     if recipe.is_file():
         config = yaml.safe_load(recipe.read_text())
@@ -165,21 +165,21 @@ def _claim(name: str, run: Path, config: Mapping[str, Any]) -> tuple[dict[str, A
 
 
 def _halved(run: Path, folder: Path, claim: Claim) -> tuple[Path, dict[str, float]]:
-    """A copy of a run's checkpoint in half precision, and its metrics as they are measured on that copy."""
+    """A copy of a run's checkpoint in half precision, and the metrics of that copy."""
     path = folder / "model.safetensors"
-    # Measure the rounded weights, which are those that users get.
+    # Evaluate the rounded weights, which are those that users get.
     net, about = checkpoints.open_checkpoint(run)
     checkpoints.save(net, path, about, half_precision=True)
     measured = _evaluated(path, folder / "evaluation.json", claim.evaluate)
 
-    # The file must not claim what was measured on another one: write it again with the new metrics.
+    # Write the copy again with its own metrics, not those of the original weights.
     metrics = {key: measured.get(key, value) for key, value in about.metrics.items()}
     checkpoints.save(net, path, replace(about, metrics=metrics), half_precision=True)
     return path, measured
 
 
 def _metrics(run: Path, arguments: Sequence[str]) -> Mapping[str, float]:
-    """The metrics that a run ended with, and those that ``zoo evaluate`` with the claim's arguments adds."""
+    """The final metrics of a run, and those of ``zoo evaluate`` with the claim's arguments, if it has any."""
     metrics: dict[str, float] = json.loads((run / "metrics.json").read_text())
     if not arguments:
         return metrics
@@ -187,9 +187,9 @@ def _metrics(run: Path, arguments: Sequence[str]) -> Mapping[str, float]:
 
 
 def _evaluated(checkpoint: Path, output: Path, arguments: Sequence[str]) -> dict[str, float]:
-    """What ``zoo evaluate`` measures. It is kept in ``output``, and not measured again where that exists."""
+    """The metrics of ``zoo evaluate``. They are stored in ``output``; if that file exists, it is read instead."""
     if not output.is_file():
-        # A process of its own, as a user would run it.
+        # Run the command in a separate process, as a user would.
         command = [sys.executable, "-m", "zoo.cli.evaluate", f"checkpoint={checkpoint}", f"output={output}", *arguments]
         if subprocess.run(command, check=False).returncode:
             raise SystemExit(f"{checkpoint}: zoo evaluate failed, see above; nothing was published")
@@ -198,7 +198,7 @@ def _evaluated(checkpoint: Path, output: Path, arguments: Sequence[str]) -> dict
 
 
 def _minutes(run: Path) -> float:
-    """How long a run took, from its first file to its last."""
+    """Run time in minutes, from the first file of a run to its last."""
     began = (run / "config.yaml").stat().st_mtime
     ended = (run / "metrics.json").stat().st_mtime
     return (ended - began) / 60

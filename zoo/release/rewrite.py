@@ -1,11 +1,11 @@
-"""Write the checkpoints that ship again in today's format: new headers, the tensors unchanged to the bit.
+"""Rewrite the shipped checkpoints in the current format: new headers, bit-identical tensors.
 
     python -m zoo.release.rewrite           # rewrite the files that need it, and the index
-    python -m zoo.release.rewrite --check   # exit with 1 if a file needs it
+    python -m zoo.release.rewrite --check   # exit with status 1 if a file needs it
 
-For maintainers, after the format or the name of an argument has changed. A file that is already as it should be is not
-touched: every version of a file stays in the history of the repository for good. `zoo.release.results` then writes the
-tables and cards again. May import config and checkpoints.
+For maintainers, after the format or the name of an argument has changed. A file that is already in the current format
+is not touched, because the history of the repository keeps every version of a file forever. `zoo.release.results` then
+writes the tables and cards again. May import config and checkpoints.
 """
 
 import sys
@@ -23,17 +23,17 @@ from zoo.release import claims, publish
 
 
 def rewrite(*, check: bool = False) -> list[str]:
-    """Rewrite the files of the index in today's format, and enter hash, size and the recipe's claim in the index.
+    """Rewrite the files of the index in the current format; update hash, size and the recipe's claim in the index.
 
     Args:
-        check: only tell which files need it.
+        check: only report which files need it.
 
     Returns:
-        Names of the checkpoints whose file is not, or was not, as it should be.
+        Names of the checkpoints that need rewriting or were rewritten.
 
     Raises:
-        ValueError: a file is damaged or does not fit its net, or the rewritten one would differ from it. Nothing is
-            replaced then.
+        ValueError: a file is damaged or does not fit its net, or the rewritten file would differ from it. Nothing is
+            replaced in this case.
     """
     entries = catalogue.index()
     changed: dict[str, bytes] = {}
@@ -46,7 +46,7 @@ def rewrite(*, check: bool = False) -> list[str]:
     if check:
         return list(changed)
 
-    # All files are known to be good: replace those that differ, and then the index.
+    # All files have been checked: replace those that differ, and then the index.
     for name, content in changed.items():
         with files.replacing(catalogue.CHECKPOINTS / entries[name]["file"]) as temporary:
             temporary.write_bytes(content)
@@ -59,8 +59,8 @@ def rewrite(*, check: bool = False) -> list[str]:
 
 
 def _rewritten(name: str, path: Path) -> bytes:
-    """The bytes of a checkpoint in today's format, written to ``path`` and read back."""
-    # A net is built once, so that a header that no longer fits its tensors does not ship.
+    """The bytes of a checkpoint in the current format, written to ``path`` and read back."""
+    # Build the net once, so that a header that no longer fits its tensors does not ship.
     checkpoints.open_checkpoint(name)
     tensors, about = checkpoints.read(name)
     checkpoints.write(tensors, path, about)
@@ -69,14 +69,14 @@ def _rewritten(name: str, path: Path) -> bytes:
     checkpoints.open_checkpoint(path)
     new_tensors, new_about = checkpoints.read(path)
     if new_about != about:
-        raise ValueError(f"{name}: the rewritten file describes something else; nothing was replaced")
+        raise ValueError(f"{name}: the rewritten file has another description; nothing was replaced")
     if new_tensors.keys() != tensors.keys() or not all(_same_bits(new_tensors[key], tensors[key]) for key in tensors):
-        raise ValueError(f"{name}: the rewritten tensors are not those of the file; nothing was replaced")
+        raise ValueError(f"{name}: the rewritten tensors differ from those of the file; nothing was replaced")
     return path.read_bytes()
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are the same to the bit; NaN equals NaN, and 0.0 is not -0.0."""
+    """Whether two tensors are bit-identical: NaN equals NaN, and 0.0 differs from -0.0."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     bytes_of_a, bytes_of_b = (tensor.contiguous().flatten().view(torch.uint8) for tensor in (a, b))
@@ -84,18 +84,18 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
 
 
 def _claim(experiment: str) -> dict[str, object]:
-    """The claim of a recipe, as its YAML words it; ValueError where it is none."""
+    """The claim in the YAML of a recipe. Raises ValueError if it is not valid."""
     values = yaml.safe_load((catalogue.CONF / "experiment" / f"{experiment}.yaml").read_text())["claim"]
     claims.parse(values)
     return dict(values)
 
 
 def main(arguments: list[str]) -> None:
-    """Rewrite, or with --check exit with 1 if a file is not in today's format."""
+    """Rewrite, or with --check exit with status 1 if a file is not in the current format."""
     check = "--check" in arguments
     names = rewrite(check=check)
     if check and names:
-        sys.exit(f"not in today's format, run python -m zoo.release.rewrite: {', '.join(names)}")
+        sys.exit(f"not in the current format, run python -m zoo.release.rewrite: {', '.join(names)}")
     sys.stdout.write(f"rewritten: {', '.join(names) or 'none'}\n")
 
 
