@@ -223,6 +223,6 @@ def test_a_loss_that_is_added_to_the_table_can_be_trained_and_read(monkeypatch):
         task.check_targets(2)
 
 
-def test_outputs_of_an_unknown_loss_are_not_read():
-    with pytest.raises(ValueError, match="unknown loss 'huber'; choose one of: cross_entropy"):
-        probabilities(torch.zeros(2, 3), "huber")
+def test_outputs_are_logits_if_the_loss_is_not_one_of_classification():
+    outputs = torch.from_numpy(batch(3)[0])
+    assert torch.equal(probabilities(outputs, "squared_error"), outputs.softmax(dim=1))

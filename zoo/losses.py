@@ -84,14 +84,14 @@ def probabilities(outputs: Tensor, loss: str) -> Tensor:
 
     Args:
         outputs: of the net.
-        loss: the name of the loss that the net was trained with.
+        loss: the name of the loss that the net was trained with. Outputs are read as logits if it is not a
+            classification loss, such as that of an autoencoder with a head.
 
     Raises:
-        ValueError: no loss has that name, or the loss does not work for that number of outputs.
+        ValueError: the loss does not work for that number of outputs.
     """
-    if loss not in CLASSIFICATION:
-        raise ValueError(f"unknown loss {loss!r}; choose one of: {', '.join(CLASSIFICATION)}")
-    return CLASSIFICATION[loss].probabilities(outputs)
+    read = CLASSIFICATION[loss].probabilities if loss in CLASSIFICATION else _softmax
+    return read(outputs)
 
 
 # Cross-entropy: the outputs are logits.
