@@ -5,7 +5,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from zoo.losses import CLASSIFICATION, REGRESSION, classification_loss, probabilities, regression_loss
+from zoo.losses import (
+    CLASSIFICATION,
+    REGRESSION,
+    ClassificationLoss,
+    classification_loss,
+    probabilities,
+    regression_loss,
+)
+from zoo.models import MLP
+from zoo.tasks import Classification
 
 SMOOTHING = pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 
@@ -194,3 +203,26 @@ def test_weighted_classes_count_by_their_weight_in_the_mean(smoothing):
 def test_weights_of_classes_are_for_cross_entropy(name):
     with pytest.raises(ValueError, match=f"class_weights are for the loss cross_entropy, not {name}"):
         classification_loss(name, class_weights=torch.ones(2))
+
+
+def test_a_loss_that_is_added_to_the_table_can_be_trained_and_read(monkeypatch):
+    def hinge(outputs, targets, *, label_smoothing):
+        return torch.nn.functional.multi_margin_loss(outputs, targets)
+
+    added = ClassificationLoss(hinge, lambda outputs: outputs.softmax(dim=1), num_classes=3)
+    monkeypatch.setitem(CLASSIFICATION, "hinge", added)
+    outputs, y = (torch.from_numpy(array) for array in batch(3))
+    assert classification_loss("hinge")(outputs, y) == hinge(outputs, y, label_smoothing=0)
+    assert torch.equal(probabilities(outputs, "hinge"), outputs.softmax(dim=1))
+    with pytest.raises(ValueError, match="class_weights are for the loss cross_entropy, not hinge"):
+        classification_loss("hinge", class_weights=torch.ones(3))
+
+    task = Classification(MLP(in_shape=(4,), num_classes=3, hidden=()), loss="hinge")
+    task.check_targets(3)
+    with pytest.raises(ValueError, match="loss=hinge needs 3 classes, the data have 2"):
+        task.check_targets(2)
+
+
+def test_outputs_are_logits_if_the_loss_is_not_one_of_classification():
+    outputs = torch.from_numpy(batch(3)[0])
+    assert torch.equal(probabilities(outputs, "squared_error"), outputs.softmax(dim=1))

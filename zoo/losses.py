@@ -1,59 +1,75 @@
-"""Losses by name, and how they read a net's outputs: pure functions. May import torch only.
+"""Losses of tasks with targets, by name, and how a loss reads the outputs of a net. May import torch only.
 
-A loss decides what outputs mean: cross-entropy reads them as logits, quadratic cost as the answer itself.
+The loss decides what the outputs mean. Cross-entropy reads them as logits; the quadratic loss as predictions of the
+one-hot target. So each classification loss comes with a function that turns outputs into class probabilities.
+
+**Adding a classification loss** takes a function of outputs and targets, and an entry in `CLASSIFICATION` at the end of
+this file. Adding a regression loss takes an entry in `REGRESSION`. The losses of reconstruction are in
+`zoo.tasks.reconstruction`.
+
+Shapes: N examples, K classes. Outputs are N x K. Targets are N class numbers, or N x K class probabilities.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# The losses by name, as configs have them.
-CLASSIFICATION = ("cross_entropy", "quadratic", "binary_cross_entropy")
-REGRESSION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "mse": F.mse_loss,
-    "mae": F.l1_loss,
-    "smooth_l1": F.smooth_l1_loss,
-}
+
+@dataclass(frozen=True)
+class ClassificationLoss:
+    """A loss, and how it reads the outputs of a net.
+
+    Attributes:
+        function: called with outputs, targets and ``label_smoothing``; returns the mean over the batch, a scalar.
+        probabilities: turns outputs into class probabilities, N x K, whose rows sum to 1.
+        has_class_weights: whether ``function`` also takes ``weight``, the K weights of the classes in the mean.
+        num_classes: the only number of classes for which the loss works; None: any number.
+    """
+
+    function: Callable[..., Tensor]
+    probabilities: Callable[[Tensor], Tensor]
+    has_class_weights: bool = False
+    num_classes: int | None = None
 
 
 def classification_loss(
     name: str, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of outputs and targets that gives the mean loss, a scalar.
-
-    Outputs are N x K. Targets are N class numbers, or N x K class probabilities.
+    """A function of outputs and targets that returns the mean loss, a scalar.
 
     - ``cross_entropy``: minus the log of the softmax at the class.
     - ``quadratic``: half the squared distance to the one-hot target, summed over classes.
-    - ``binary_cross_entropy``: for two classes, from one logit (N x 1) or from two, whose difference is the logit.
+    - ``binary_cross_entropy``: for two classes. Outputs are one logit (N x 1), or two (N x 2) whose difference is the
+      logit.
 
     Args:
-        name: one of the three above.
+        name: a name of `CLASSIFICATION`.
         label_smoothing: s in [0, 1] mixes the target with the uniform distribution: (1 - s) · target + s / K.
         class_weights: K weights of the classes in the mean; for cross_entropy only.
 
     Raises:
-        ValueError: no loss has that name, ``label_smoothing`` is out of range, or another loss is given weights.
+        ValueError: no loss has that name, ``label_smoothing`` is out of range, or the loss has no class weights.
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing} must be in [0, 1]")
-    # Class weights are for cross-entropy only, the one loss of torch that takes them.
-    if name == "cross_entropy":
-        return partial(F.cross_entropy, label_smoothing=label_smoothing, weight=class_weights)
+    if name not in CLASSIFICATION:
+        raise ValueError(f"unknown loss {name!r}; choose one of: {', '.join(CLASSIFICATION)}")
+    loss = CLASSIFICATION[name]
+    # Pass class weights only to losses that have them.
+    if loss.has_class_weights:
+        return partial(loss.function, label_smoothing=label_smoothing, weight=class_weights)
     if class_weights is not None:
-        raise ValueError(f"class_weights are for the loss cross_entropy, not {name}")
-    if name == "quadratic":
-        return partial(_quadratic, label_smoothing=label_smoothing)
-    if name == "binary_cross_entropy":
-        return partial(_binary_cross_entropy, label_smoothing=label_smoothing)
-    raise ValueError(f"unknown loss {name!r}; choose one of: {', '.join(CLASSIFICATION)}")
+        weighted = ", ".join(key for key, other in CLASSIFICATION.items() if other.has_class_weights)
+        raise ValueError(f"class_weights are for the loss {weighted}, not {name}")
+    return partial(loss.function, label_smoothing=label_smoothing)
 
 
 def regression_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of outputs and targets, both N x targets, that gives the mean loss: mse, mae or smooth_l1.
+    """A function of outputs and targets, both N x targets, that returns the mean loss: mse, mae or smooth_l1.
 
     Raises:
         ValueError: no loss has that name.
@@ -64,25 +80,28 @@ def regression_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def probabilities(outputs: Tensor, loss: str) -> Tensor:
-    """A net's outputs, N x K, as class probabilities, N x K, whose rows sum to 1.
-
-    Quadratic cost leaves outputs near the one-hot target, not logits: negative ones are set to 0, and the rest divided
-    by their sum. Where no output is above 0, all classes are equally likely. One logit for two classes, N x 1, becomes
-    N x 2.
+    """Outputs of a net, N x K, as class probabilities, N x K, whose rows sum to 1. One logit, N x 1, becomes N x 2.
 
     Args:
         outputs: of the net.
-        loss: the name of the loss that the net was trained with.
+        loss: the name of the loss that the net was trained with. Outputs are read as logits if it is not a
+            classification loss, such as that of an autoencoder with a head.
+
+    Raises:
+        ValueError: the loss does not work for that number of outputs.
     """
-    # The loss that the net was trained with decides what its outputs mean.
-    if loss == "binary_cross_entropy":
-        positive = torch.sigmoid(_binary_logit(outputs))  # N
-        return torch.stack([1 - positive, positive], dim=1)  # N x 2
-    if loss == "quadratic":
-        scores = outputs.clamp(min=0)  # N x K
-        total = scores.sum(dim=1, keepdim=True)  # N x 1
-        return torch.where(total > 0, scores / total.clamp(min=1e-30), 1 / outputs.shape[1])  # N x K
+    read = CLASSIFICATION[loss].probabilities if loss in CLASSIFICATION else _softmax
+    return read(outputs)
+
+
+# Cross-entropy: the outputs are logits.
+
+
+def _softmax(outputs: Tensor) -> Tensor:
     return outputs.softmax(dim=1)  # N x K
+
+
+# Quadratic loss: the outputs predict the one-hot target.
 
 
 def _quadratic(outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
@@ -93,6 +112,16 @@ def _quadratic(outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> T
     return 0.5 * (outputs - target).square().sum(dim=1).mean()
 
 
+def _clamped_and_normalized(outputs: Tensor) -> Tensor:
+    """Negative outputs are set to 0; then each row is divided by its sum, or is uniform if the sum is 0."""
+    scores = outputs.clamp(min=0)  # N x K
+    total = scores.sum(dim=1, keepdim=True)  # N x 1
+    return torch.where(total > 0, scores / total.clamp(min=1e-30), 1 / outputs.shape[1])  # N x K
+
+
+# Binary cross-entropy: the outputs are one logit, or two whose difference is the logit.
+
+
 def _binary_cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
     # The target is the probability of the second class.
     target = targets[:, 1] if targets.is_floating_point() else targets  # N
@@ -100,11 +129,30 @@ def _binary_cross_entropy(outputs: Tensor, targets: Tensor, *, label_smoothing: 
     return F.binary_cross_entropy_with_logits(_binary_logit(outputs), target)
 
 
+def _sigmoid(outputs: Tensor) -> Tensor:
+    """N x 1 or N x 2 -> N x 2."""
+    positive = torch.sigmoid(_binary_logit(outputs))  # N
+    return torch.stack([1 - positive, positive], dim=1)  # N x 2
+
+
 def _binary_logit(outputs: Tensor) -> Tensor:
     """N x 1, or N x 2 -> N: the logit of the second class."""
-    # One output is the logit itself; of two, the softmax is the sigmoid of their difference.
+    # A single output is the logit. With two outputs, their softmax is the sigmoid of their difference.
     if outputs.shape[1] > 2:
         raise ValueError(f"binary_cross_entropy needs two classes, the net has {outputs.shape[1]} outputs")
     if outputs.shape[1] == 1:
         return outputs[:, 0]
     return outputs[:, -1] - outputs[:, 0]
+
+
+# The losses by the name that a config has for them.
+CLASSIFICATION: dict[str, ClassificationLoss] = {
+    "cross_entropy": ClassificationLoss(F.cross_entropy, _softmax, has_class_weights=True),
+    "quadratic": ClassificationLoss(_quadratic, _clamped_and_normalized),
+    "binary_cross_entropy": ClassificationLoss(_binary_cross_entropy, _sigmoid, num_classes=2),
+}
+REGRESSION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mse": F.mse_loss,
+    "mae": F.l1_loss,
+    "smooth_l1": F.smooth_l1_loss,
+}

@@ -90,7 +90,10 @@ ERRORS = {
     "no input": (["input=gone"], "input=gone: no such file or folder"),
     "array": (["input=x.npz"], "input=x.npz must be an image or a folder of images"),
     "damaged": (["input=bad.png"], "bad.png: not a readable image"),
-    "no maps": (["checkpoint=mlp.safetensors"], "MLP has no maps: Grad-CAM explains convolutional nets only"),
+    "no maps": (
+        ["checkpoint=mlp.safetensors"],
+        "MLP has no convolutional feature maps: Grad-CAM explains convolutional nets only",
+    ),
     "no classes": (["checkpoint=none.safetensors"], "mlp has no classes to explain"),
     "near class": (["checkpoint=mlp.safetensors", "target=cats"], "target=cats: no such class; did you mean cat?"),
 }

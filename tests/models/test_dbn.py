@@ -384,11 +384,11 @@ def test_only_an_untied_net_changes_its_config():
 
 def test_untie_of_gaussian_units_is_refused():
     net = stack("gaussian")
-    with pytest.raises(ValueError, match="up-down algorithm is for bernoulli units"):
+    with pytest.raises(ValueError, match=r"wake-sleep \(up-down\) needs bernoulli units"):
         net.untie()
     assert len(net.recognition) == 0
     assert not net.untied
-    with pytest.raises(ValueError, match="up-down algorithm is for bernoulli units"):
+    with pytest.raises(ValueError, match=r"wake-sleep \(up-down\) needs bernoulli units"):
         stack("gaussian", untied=True)
 
 

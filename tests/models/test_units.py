@@ -7,6 +7,8 @@ import pytest
 import torch
 from scipy.special import logsumexp
 
+from zoo.models import units
+from zoo.models.rbm import RBM
 from zoo.models.units import Bernoulli, Gaussian, ScaledGaussian, Softmax, WithLabels, bernoulli
 
 GRID = np.arange(-20, 20, 0.1)
@@ -164,3 +166,16 @@ def test_bernoulli_draws_ones_as_often_as_its_probability_says():
     drawn = bernoulli(p)
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(drawn.mean(dim=0), p[0], rtol=0, atol=0.015)
+
+
+def test_a_kind_that_is_added_to_the_table_is_available_to_rbms(monkeypatch):
+    class Copy(Bernoulli):
+        pass
+
+    monkeypatch.setitem(units.KINDS, "copy", units.Kind(visible=Copy, hidden=Copy, activation="hardsigmoid"))
+    net = RBM(in_shape=(4,), hidden=3, visible_units="copy", hidden_units="copy")
+    assert type(net.visible) is Copy
+    assert type(net.hidden) is Copy
+    net.reconstruct(torch.rand(2, 4))
+    with pytest.raises(ValueError, match="choose one of: bernoulli, gaussian, copy"):
+        RBM(visible_units="other")

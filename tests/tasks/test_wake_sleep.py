@@ -1,4 +1,4 @@
-"""The up-down algorithm against the delta rules of Hinton, Osindero & Teh (2006, appendix B), and its use."""
+"""Wake-sleep (up-down) against the delta rules of Hinton, Osindero & Teh (2006, appendix B), and its use."""
 
 from types import SimpleNamespace
 
@@ -312,12 +312,12 @@ def test_a_fit_raises_the_likelihood_and_labels_are_learned_with_it(label_units,
 
 def test_what_is_no_deep_belief_network_is_refused():
     for net in (RBM(in_shape=[6], hidden=3), StackedAutoencoder(in_shape=[6], hidden=[3, 2])):
-        with pytest.raises(ValueError, match=f"wake-sleep needs a deep belief network, got {type(net).__name__}"):
+        with pytest.raises(ValueError, match=rf"\(up-down\) needs a deep belief network, got {type(net).__name__}"):
             WakeSleep(net)
 
 
 def test_one_layer_alone_no_steps_and_wrong_label_weights_are_refused():
-    with pytest.raises(ValueError, match="trains the whole net; use order=joint"):
+    with pytest.raises(ValueError, match="trains the whole net; set order=joint"):
         WakeSleep(belief(), layer=0)
     with pytest.raises(ValueError, match="k=0 must be >= 1"):
         WakeSleep(belief(), k=0)

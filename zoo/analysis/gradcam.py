@@ -1,4 +1,4 @@
-"""Grad-CAM: where in an image a net saw a class, for any net with convolutional maps. Torch only.
+"""Grad-CAM: the parts of an image that support a class, for any net with convolutional feature maps. Torch only.
 
 Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", eq. 1 and 2.
 """
@@ -11,24 +11,24 @@ from zoo.protocols import eval_mode
 
 
 def gradcam(net: nn.Module, x: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """How much the surroundings of each pixel speak for a class; the net is not changed.
+    """How much each region of an image supports a class; the net is not changed.
 
-    The maps that are explained are the last output of a module with more than one pixel, such as that before the final
-    pooling.
+    Explains the feature maps closest to the head: the last output of a module with more than one pixel, such as the
+    input of the final pooling.
 
     Args:
-        net: gives N x classes logits (N x 1: of the second of two classes); used in evaluation mode.
+        net: returns logits, N x classes (N x 1: of the second of two classes); used in evaluation mode.
         x: N x C x H x W, preprocessed.
-        classes: N class numbers; None: those the net predicts.
+        classes: N class numbers; None: the predicted classes.
 
     Returns:
-        Heatmaps N x H x W in [0, 1], each with its own scale (all 0 where nothing speaks for the class), and the N
+        Heatmaps N x H x W in [0, 1], each with its own scale (all 0 if nothing supports the class), and the N
         class numbers.
 
     Raises:
-        ValueError: the net has no maps.
+        ValueError: the net has no convolutional feature maps.
     """
-    last: list[Tensor] = []  # empty, or the maps of the module that ended last
+    last: list[Tensor] = []  # the maps of the last module that returned maps; empty before that
 
     def keep(module: nn.Module, inputs: object, output: object) -> Tensor | None:
         if not isinstance(output, Tensor) or output.dim() != 4 or output.shape[2:].numel() < 2:
@@ -43,7 +43,9 @@ def gradcam(net: nn.Module, x: Tensor, classes: Tensor | None = None) -> tuple[T
             # into x.
             logits = net(x.detach().clone().requires_grad_().clone())  # N x classes
             if not last:
-                raise ValueError(f"{type(net).__name__} has no maps: Grad-CAM explains convolutional nets only")
+                raise ValueError(
+                    f"{type(net).__name__} has no convolutional feature maps: Grad-CAM explains convolutional nets only"
+                )
             if logits.shape[1] == 1:
                 logits = torch.cat([-logits, logits], dim=1)
 
@@ -55,8 +57,8 @@ def gradcam(net: nn.Module, x: Tensor, classes: Tensor | None = None) -> tuple[T
         for hook in hooks:
             hook.remove()
 
-    # Equation 1: the weight of a map is the mean of its gradient. Equation 2: add the weighted maps, keep what speaks
-    # for the class.
+    # Equation 1: the weight of a map is the mean of its gradient. Equation 2: add the weighted maps, and keep the
+    # positive values, which support the class.
     weights = gradient.mean(dim=(2, 3), keepdim=True)  # N x K x 1 x 1
     maps = (weights * last[0].detach()).sum(dim=1, keepdim=True).relu().float()  # N x 1 x h x w
 

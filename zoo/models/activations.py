@@ -76,7 +76,7 @@ class ScaledTanh(nn.Module):
         return 1.7159 * torch.tanh(2 / 3 * x)
 
 
-# What makes each activation, by the name that a config has for it.
+# Functions that make an activation, by the name that a config has for it.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "identity": nn.Identity,
     "step": Step,
@@ -96,7 +96,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "maxout": Maxout,
 }
 
-# How many times wider the layer below must be, where that is not 1.
+# By what factor the layer below must be wider, if not by 1.
 PIECES = {"maxout": 2}
 
 

@@ -1,13 +1,15 @@
 """Autoencoder of one hidden layer (Bourlard & Kamp 1988, "Auto-association by multilayer perceptrons"; Vincent et al.
 2010, "Stacked denoising autoencoders").
 
-The figure in words: a layer encodes its input as a shorter or longer vector of features, and a second layer decodes
-the input from the features. Most often the decoder uses the encoder's weights, transposed.
+The figure in words: the first layer encodes the input as a vector of features, which may be shorter or longer than the
+input. The second layer reconstructs the input from the features. By default the decoder uses the transposed weights of
+the encoder.
 
     x  --W-->  h = f(c + W x)  --W'-->  x' = g(b + W' h)
 
-With sigmoids the two layers compute the conditional means of an RBM with the same parameters (`Autoencoder.rbm`), so
-contrastive divergence can pretrain them (Hinton & Salakhutdinov 2006). Imports torch and the zoo's models only.
+With sigmoid activations the two layers compute the conditional means of an RBM with the same parameters
+(`Autoencoder.rbm`), so contrastive divergence can pretrain them (Hinton & Salakhutdinov 2006). Imports torch and the
+zoo's models only.
 
 Deviations from the paper: None.
 
@@ -25,20 +27,20 @@ from zoo.models.activations import activation as named_activation
 from zoo.models.activations import pieces
 from zoo.models.boltzmann import BoltzmannEquations
 from zoo.models.shapes import check_widths
-from zoo.models.units import Bernoulli, Gaussian, ScaledGaussian
+from zoo.models.units import KINDS, make_units
 
 
 class Autoencoder(nn.Module):
     """An encoding and a decoding layer: x' = g(b + W' f(c + W x)).
 
-    Its parameters are named as those of an RBM, with which it can share them (`rbm`).
+    Its parameters have the names of an RBM's parameters, since it can share them with an RBM (`rbm`).
 
     Args:
         in_shape: shape of one input without the batch; it is flattened.
         hidden: number of hidden units.
-        activation: f, of the hidden units (`zoo.models.ACTIVATIONS`, without maxout).
-        output_activation: g, of the reconstruction.
-        tied: whether the decoder's matrix is the transposed encoder's, or one of its own.
+        activation: f, the activation of the hidden units (`zoo.models.ACTIVATIONS`, without maxout).
+        output_activation: g, the activation of the reconstruction.
+        tied: whether the decoder uses the transposed matrix of the encoder; otherwise it has a separate matrix.
 
     Attributes:
         weight: H x V, the encoder's.
@@ -63,7 +65,7 @@ class Autoencoder(nn.Module):
         check_widths(in_shape=in_shape, hidden=hidden)
         if pieces(activation) > 1 or pieces(output_activation) > 1:
             raise ValueError("maxout has several pieces per unit, which a decoder cannot invert; choose another")
-        # What the arguments say, for those who ask the net later.
+        # Public attributes that describe the net.
         self.in_shape = tuple(in_shape)
         self.num_classes: int | None = None
         self.activation_name = activation
@@ -71,7 +73,7 @@ class Autoencoder(nn.Module):
         self.activation = named_activation(activation)
         self.output_activation = named_activation(output_activation)
 
-        # The parameters, named as those of an RBM.
+        # The parameters, with the names that an RBM gives them.
         visible = prod(in_shape)
         self.weight = nn.Parameter(_initial(hidden, visible, activation))
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
@@ -95,7 +97,7 @@ class Autoencoder(nn.Module):
 
     def decode(self, h: Tensor, *, activate: bool = True) -> Tensor:
         """N x H -> N x V; without ``activate`` the pre-activations of the output (of a sigmoid: logits)."""
-        # The transposed encoder, or a matrix of its own.
+        # A tied decoder uses the transposed matrix of the encoder.
         weight = self.weight.t() if self.decoder_weight is None else self.decoder_weight  # V x H
         a = F.linear(h, weight, self.visible_bias)  # N x V
         return self.output_activation(a) if activate else a
@@ -111,23 +113,29 @@ class Autoencoder(nn.Module):
         For h = f(a), a = c + W x, it is Σ_ij (dh_j / dx_i)² = Σ_j f'(a_j)² Σ_i W_ji².
         """
         a = self.hidden_input(x)
-        # f acts on each element alone, so that the gradient of the sum is f'(a), N x H.
+        # f acts on each element separately, so the gradient of the sum is f'(a), N x H.
         (slope,) = torch.autograd.grad(self.activation(a).sum(), a, create_graph=True)
         return slope.square() @ self.weight.square().sum(dim=1)
 
     def rbm(self, layer: int = 0) -> "AutoencoderRBM":
-        """The RBM with these very parameters: training it trains the encoder. It is a stack of one layer, number 0.
+        """The RBM that shares this layer's parameters: training it trains the encoder.
 
-        Identity hidden units become Gaussian units, sigmoid ones Bernoulli units. A decoder matrix of its own is no
-        part of the RBM; `unroll` makes it follow.
+        Units with the identity become Gaussian units, those with a sigmoid Bernoulli units. A separate decoder matrix
+        is not part of the RBM; `unroll` copies the trained weights into it.
+
+        Args:
+            layer: must be 0. A single autoencoder counts as a stack of one layer.
 
         Raises:
-            ValueError: activations that no RBM has.
+            ValueError: an activation that belongs to no kind of RBM unit, or identity for both activations.
         """
         return AutoencoderRBM(self)
 
     def unroll(self) -> None:
-        """Set a decoder matrix of its own to the transposed encoder's (Hinton & Salakhutdinov 2006, figure 1)."""
+        """Copy the transposed encoder matrix into a separate decoder matrix (Hinton & Salakhutdinov 2006, figure 1).
+
+        A tied decoder needs no copy.
+        """
         if self.decoder_weight is not None:
             with torch.no_grad():
                 self.decoder_weight.copy_(self.weight.t())
@@ -140,37 +148,36 @@ class Autoencoder(nn.Module):
 
 
 class AutoencoderRBM(BoltzmannEquations):
-    """An autoencoder seen as an RBM. It is no module: the autoencoder owns the parameters.
+    """The RBM of an autoencoder layer. It is not an ``nn.Module``: the autoencoder owns the parameters.
 
     Args:
-        layer: the autoencoder. After something replaced its parameters, ask it for its RBM again.
+        layer: the autoencoder. If its parameters are replaced, call `Autoencoder.rbm` again.
 
     Raises:
-        ValueError: activations that no RBM has.
+        ValueError: an activation that belongs to no kind of RBM unit, or identity for both activations.
     """
 
     def __init__(self, layer: Autoencoder):
-        # Sigmoid and identity are the means of the two kinds of units; no other activation is.
+        # Each kind of unit has the activation that computes its mean; other activations belong to no RBM.
+        kinds = {kind.activation: name for name, kind in KINDS.items()}
         names = (layer.output_activation_name, layer.activation_name)
-        if any(name not in ("sigmoid", "identity") for name in names):
+        if any(name not in kinds for name in names):
             raise ValueError(f"activations {' and '.join(names)}: an RBM has sigmoid (or identity) units")
-        if names == ("identity", "identity"):
-            raise ValueError("gaussian visible units go with bernoulli hidden units: one activation must be sigmoid")
-        # The parameters are the autoencoder's own, not copies.
+        # The parameters are those of the autoencoder, not copies.
         self.in_shape = layer.in_shape
         self.weight = layer.weight
         self.visible_bias = layer.visible_bias
         self.hidden_bias = layer.hidden_bias
-        # The mean of a Gaussian unit is its input, that of a Bernoulli unit the sigmoid of it.
-        self.hidden = Gaussian() if layer.activation_name == "identity" else Bernoulli()
-        if layer.output_activation_name == "identity":
-            self.log_variance = torch.zeros_like(layer.visible_bias)  # V, variance 1
-            self.visible = ScaledGaussian(self)
-        else:
-            self.visible = Bernoulli()
+        # The units of both layers. Only real-valued visible units read the variance, which is 1.
+        self.log_variance = torch.zeros_like(layer.visible_bias)  # V
+        visible, hidden = (kinds[name] for name in names)
+        self.visible, self.hidden = make_units(visible, hidden, owner=self)
 
 
 def _initial(rows: int, columns: int, activation: str) -> Tensor:
-    """Uniform weights of Glorot & Bengio 2010, scaled to the slope of the activation at 0: 4 for the flat sigmoid."""
+    """Initial weights, rows x columns: the uniform distribution of Glorot & Bengio 2010, times a gain.
+
+    The gain makes up for the slope of the activation at 0: a sigmoid has the slope 1/4 and so the gain 4.
+    """
     gain = {"sigmoid": 4.0, "tanh": 1.0, "relu": 2**0.5}.get(activation, 1.0)
     return nn.init.xavier_uniform_(torch.empty(rows, columns), gain=gain)

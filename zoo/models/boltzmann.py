@@ -1,13 +1,13 @@
 """The equations of an RBM: its conditionals, its energies and Gibbs sampling.
 
-They need a weight matrix, two biases and two kinds of units, and not to own them: `zoo.models.rbm.RBM` is a module with
-parameters of its own, and an autoencoder lends its parameters to an RBM that is no module (`Autoencoder.rbm`).
-Imports torch and `units.py` only.
+`BoltzmannEquations` needs a weight matrix, two biases and two layers of units, which its subclasses provide.
+`zoo.models.rbm.RBM` is a module with its own parameters; `AutoencoderRBM` uses the parameters of an autoencoder
+(`Autoencoder.rbm`). Imports torch and `units.py` only.
 
     E(v, h) = visible.energy(v, b) + hidden.energy(h, c) - h·W signal(v)
 
-With Bernoulli units in both layers signal(v) is v, and this is the familiar E(v, h) = -v·b - h·c - h·W v. The terms of
-all kinds of units are in `units.py`.
+With Bernoulli units in both layers, signal(v) = v and E(v, h) = -v·b - h·c - h·W v. The terms of all kinds of units are
+in `units.py`.
 
 Shapes: N examples, V visible units (pixels, then labels), H hidden units, K label units.
 """
@@ -23,15 +23,15 @@ from zoo.models.units import Units
 
 
 class BoltzmannEquations:
-    """What can be computed from the parameters of an RBM; v is N x V, h is N x H.
+    """Conditionals, energies and samples from the parameters of an RBM. v is N x V, h is N x H.
 
     Attributes:
         in_shape: shape of one input without the batch.
         weight: H x V.
         visible_bias: b, of shape V.
         hidden_bias: c, of shape H.
-        visible, hidden: the kinds of units of the two layers.
-        label_units: K, the number of visible units that stand for classes; they follow the pixels.
+        visible, hidden: the units of the two layers.
+        label_units: K, the number of label units, one per class; they follow the pixels.
     """
 
     in_shape: Sequence[int]
@@ -57,7 +57,7 @@ class BoltzmannEquations:
     # The conditionals
 
     def hidden_input(self, v: Tensor) -> Tensor:
-        """What each hidden unit receives: c + W v, N x H."""
+        """Pre-activations of the hidden units: c + W signal(v), N x H."""
         return F.linear(self.visible.signal(v), self.weight, self.hidden_bias)
 
     def hidden_mean(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
@@ -71,7 +71,7 @@ class BoltzmannEquations:
         return self.hidden.sample(a)
 
     def visible_input(self, h: Tensor) -> Tensor:
-        """What each visible unit receives: b + W' h, N x V."""
+        """Pre-activations of the visible units: b + W' h, N x V."""
         return F.linear(h, self.weight.t(), self.visible_bias)
 
     def visible_mean(self, h: Tensor) -> Tensor:
@@ -83,37 +83,37 @@ class BoltzmannEquations:
         return self.visible.sample(self.visible_input(h))
 
     def gibbs(self, v: Tensor, steps: int = 1, *, labels: Tensor | None = None) -> Tensor:
-        """The state of a Gibbs chain that starts at v, after ``steps`` times h ~ p(h | v), v ~ p(v | h): N x V.
+        """The states of Gibbs chains that start at v, after ``steps`` steps, N x V.
 
-        ``labels``, N class numbers, are what the label units are held at.
+        One step draws h ~ p(h | v), then v ~ p(v | h). ``labels``: N class numbers at which the label units are fixed.
         """
-        # The labels are held from the first step on.
+        # Fix the labels before the first step and after every step.
         v = self._clamp_labels(v, labels)
         for _ in range(steps):
             v = self._clamp_labels(self.sample_visible(self.sample_hidden(v)), labels)
         return v
 
     def noise(self, n: int) -> Tensor:
-        """States to start chains from, n x V: fair coins and a random class; for Gaussian units the bias plus noise."""
+        """Random states to start chains from, n x V (`Units.noise`)."""
         return self.visible.noise(n, self.visible_bias)
 
     # The energies
 
     def energy(self, v: Tensor, h: Tensor) -> Tensor:
         """E(v, h), N."""
-        # The joint term, h·W signal(v), and the terms of either layer by itself.
+        # The joint term h·W signal(v), and one term for each layer.
         joint = (h * F.linear(self.visible.signal(v), self.weight)).sum(dim=1)
         return self.visible.energy(v, self.visible_bias) + self.hidden.energy(h, self.hidden_bias) - joint
 
     def free_energy(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
         """F(v) = -log Σ_h exp(-E(v, h)), N. ``hidden_input`` saves computing it again."""
-        # Given v the hidden units are independent, so that the sum over their states is a product over units.
+        # Given v, the hidden units are independent, so the sum over their states is a product over units.
         a = self.hidden_input(v) if hidden_input is None else hidden_input
         return self.visible.energy(v, self.visible_bias) - self.hidden.log_sum(a, self.hidden_bias).sum(dim=1)
 
     def free_energy_of_hidden(self, h: Tensor) -> Tensor:
         """-log Σ_v exp(-E(v, h)), N: the free energy with the two layers exchanged."""
-        # The same, with the visible units independent given h.
+        # The same sum over the visible units, which are independent given h.
         a = self.visible_input(h)  # N x V
         return self.hidden.energy(h, self.hidden_bias) - self.visible.log_sum(a, self.visible_bias).sum(dim=1)
 
@@ -122,7 +122,7 @@ class BoltzmannEquations:
 
         Args:
             v: N x V, zeros and ones.
-            flips: N, the index of the one unit i that is considered in each example.
+            flips: N, for each example the index i of the unit whose conditional probability is computed.
 
         Raises:
             ValueError: the visible units are not plain Bernoulli units.
@@ -136,10 +136,10 @@ class BoltzmannEquations:
 
     @torch.no_grad()
     def center_gradients(self, visible_offset: Tensor, hidden_offset: Tensor) -> None:
-        """Turn the gradients of the parameters into those of the centered RBM, in place (Melchior et al. 2016).
+        """Replace the gradients of the parameters by those of the centered RBM, in place (Melchior et al. 2016).
 
         With x = signal(v), offsets μ and λ, and d< > the difference of the expectations of data and model:
-        dW = d<(h - λ)(x - μ)'> = d<h x'> - λ d<x>' - d<h> μ'. The biases then make up for what moves with W.
+        dW = d<(h - λ)(x - μ)'> = d<h x'> - λ d<x>' - d<h> μ'. The biases then compensate for the change of W.
 
         Args:
             visible_offset: V, the means of the visible units; μ is their signal.
@@ -150,7 +150,7 @@ class BoltzmannEquations:
         assert weight is not None
         assert visible is not None
         assert hidden is not None
-        # The weights first: their centered gradient is part of that of the biases.
+        # The weights first: the gradients of the biases use their centered gradient.
         weight -= torch.outer(hidden_offset, visible) + torch.outer(hidden, mu)
         visible -= hidden_offset @ weight
         hidden -= weight @ mu
@@ -158,29 +158,30 @@ class BoltzmannEquations:
     # Inputs and reconstructions. x is N x in_shape.
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
-        """N x in_shape -> N x H, E[h | x] (depth 0: the flat input). Unknown labels contribute nothing."""
+        """N x in_shape -> N x H, E[h | x] (depth 0: the flat input). Label units are treated as zero."""
         v = x.flatten(1)
         return v if depth == 0 else self.hidden_mean(F.pad(v, (0, self.label_units)))
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """E[v | h = E[h | x]], without the labels: N x in_shape."""
+        """E[v | h = E[h | x]], without the label units: N x in_shape."""
         return self.as_inputs(self.visible_mean(self.encode(x)))
 
     def as_inputs(self, v: Tensor) -> Tensor:
-        """N x V -> N x in_shape: the pixels alone."""
+        """N x V -> N x in_shape: the visible units without the label units."""
         pixels, _ = self.split_labels(v)
         return pixels.reshape(pixels.shape[0], *self.in_shape)
 
     # Labels
 
     def class_logits(self, v: Tensor) -> Tensor:
-        """F([v, no label]) - F([v, one-hot y]) for every class y, N x K: their softmax is p(y | v) exactly.
+        """F([v, no label]) - F([v, one-hot y]) for every class y, N x K: their softmax is exactly p(y | v).
 
-        v: N x pixels. Differences are taken unit by unit, since the free energies are large and nearly equal.
+        v is N x pixels. The difference is computed for each hidden unit before the sum, since the free energies are
+        large and nearly equal.
         """
         pixels, labels = self.split_labels(self.weight)  # H x pixels, H x K
         _, label_bias = self.split_labels(self.visible_bias)  # K
-        # What a hidden unit contributes to -F with each label, less what it contributes with none.
+        # Contribution of each hidden unit to -F with each label, minus its contribution without a label.
         a = F.linear(v, pixels, self.hidden_bias)[:, None]  # N x 1 x H
         with_label = self.hidden.log_sum(a + labels.t(), self.hidden_bias)  # N x K x H
         without = self.hidden.log_sum(a, self.hidden_bias)  # N x 1 x H
@@ -194,7 +195,7 @@ class BoltzmannEquations:
         return torch.cat([v, one_hot], dim=1)
 
     def split_labels(self, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Values of all visible units -> those of the pixels, those of the label units."""
+        """Values of all visible units -> values of the pixels, values of the label units."""
         pixels = prod(self.in_shape)
         return v[..., :pixels], v[..., pixels:]
 

@@ -1,10 +1,10 @@
-"""The base of all classifiers that are a chain of layers under a head. May import torch only.
+"""The base class of classifiers that are a chain of layers below a head. May import torch only.
 
     x -> layers[0] -> … -> layers[L-1] -> features -> head -> logits
 
-A subclass builds `layers` and `head` in its constructor. Where it does something of its own, it overrides one method:
-``encode`` (what happens before the first layer), ``forward_head`` (what happens around the head) or ``new_head`` (a
-head of another kind). The names of both attributes are part of every checkpoint: ``layers.…`` and ``head.…``.
+A subclass builds `layers` and `head` in its constructor. If needed, it overrides ``encode`` (to process
+inputs before the first layer), ``forward_head`` (to process features or outputs) or ``new_head`` (for another kind of
+head). The names of both attributes are part of every checkpoint: ``layers.…`` and ``head.…``.
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,14 @@
 """Deep belief network (Hinton, Osindero & Teh 2006, "A fast learning algorithm for deep belief nets").
 
-The figure in words: a stack of restricted Boltzmann machines, the hidden units of each the visible units of the next.
-Once trained, the top pair stays undirected and everything below it is directed downwards:
+The figure in words: a stack of restricted Boltzmann machines (RBMs). The hidden units of each RBM are the visible units
+of the next. In the trained net, the top two layers form an undirected RBM; the layers below form a directed net that
+generates images from the top down:
 
-    h_L <-> h_{L-1}      an RBM, which holds the prior (with label units beside h_{L-1}, also that of the classes)
+    h_L <-> h_{L-1}      an RBM, which models p(h_{L-1}); with label units, p(h_{L-1}, label)
     h_{L-1} -> … -> h_1 -> v      each p(h_{k-1} | h_k) is the visible conditional of RBM k
 
-Recognition goes the other way by the hidden conditionals, h_k ~ p(h_k | h_{k-1}). Under a classifier head it is a
-multi-layer perceptron of sigmoids, whose layers *are* the RBMs. Imports torch and the zoo's models only.
+Inference goes from the bottom up with the hidden conditionals, h_k ~ p(h_k | h_{k-1}). With a classifier head the net
+is an MLP with sigmoid units that shares the weights of the RBMs. Imports torch and the zoo's models only.
 
 Deviations from the paper:
 
@@ -37,20 +38,20 @@ class DBN(nn.Module):
         in_shape: shape of one input without the batch; it is flattened.
         num_classes: number of classes; None for a net that has neither head nor label units.
         hidden: number of hidden units of each layer, from the input up.
-        visible_units: of the lowest RBM: bernoulli (inputs in [0, 1]) or gaussian (standardized inputs).
+        visible_units: kind of the input units: bernoulli (inputs in [0, 1]) or gaussian (standardized inputs).
         label_units: whether the classes are units of the top RBM, which then classifies by free energy; otherwise
             a linear head classifies.
-        untied: whether the directed layers have recognition weights of their own (see `untie`).
+        untied: whether the directed layers have separate recognition (bottom-up) weights (see `untie`).
         dropout: probability of dropping a hidden unit during supervised fine-tuning.
         input_dropout: probability of dropping an input during supervised fine-tuning.
         noise: std of Gaussian noise added to the pre-activations during supervised fine-tuning.
         input_noise: std of Gaussian noise added to the inputs during supervised fine-tuning.
-        init: of the weights, as in `RBM`: normal, or xavier, which also suits a net that is not pretrained.
+        init: initialization of the weights, as in `RBM`: normal, or xavier, which suits a net without pretraining.
 
     Attributes:
         layers: the RBMs.
         untied: whether `untie` was called, here or by the constructor.
-        recognition: linear maps of the directed layers for the way up, when untied; otherwise empty.
+        recognition: one linear layer with recognition weights for each directed layer, if untied; otherwise empty.
         head: the linear classifier, or None.
 
     Raises:
@@ -74,7 +75,7 @@ class DBN(nn.Module):
         init: str = "normal",
     ):
         super().__init__()
-        # Check what the RBMs below do not check, and keep what others ask the net for.
+        # Validate the arguments that RBM does not validate, and store the public attributes.
         check_widths(in_shape=in_shape, hidden=hidden, num_classes=1 if num_classes is None else num_classes)
         if not hidden:
             raise ValueError("hidden=[] must name at least one hidden layer")
@@ -97,7 +98,7 @@ class DBN(nn.Module):
             )
             self.layers.append(rbm)
 
-        # Nothing is untied yet; the head below comes first, so that untying does not change its random weights.
+        # No layer is untied yet. The head is created before `untie`, whose linear layers draw random numbers.
         self.untied = False
         self.recognition = nn.ModuleList()
 
@@ -112,7 +113,7 @@ class DBN(nn.Module):
 
     @property
     def top(self) -> RBM:
-        """The undirected pair."""
+        """The top RBM."""
         return self.rbm(-1)
 
     def rbm(self, layer: int) -> RBM:
@@ -121,11 +122,11 @@ class DBN(nn.Module):
         assert isinstance(rbm, RBM)
         return rbm
 
-    # The way up
+    # Bottom-up inference
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x K logits; without classes the means of the top layer."""
-        # Up through the layers below the classifier: label units are inside the top RBM, a head is above it.
+        # Compute the layers below the classifier: label units are inside the top RBM, a head is above it.
         depth = len(self.layers) - 1 if self.label_units else len(self.layers)
         h = self.input_noise(self.input_dropout(x.flatten(1)))  # N x pixels
         for k in range(depth):
@@ -135,31 +136,31 @@ class DBN(nn.Module):
         return self.top.class_logits(h) if self.label_units else self.forward_head(h)
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """N x H_L -> N x K logits of the head; the features themselves where there is none."""
+        """N x H_L -> N x K logits of the head; without a head the features themselves."""
         return features if self.head is None else self.head(features)
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
-        """N x in_shape -> N x H_depth, means all the way up (None: the last layer; 0: the flat input)."""
+        """N x in_shape -> N x H_depth, mean activations of layer ``depth`` (None: the last; 0: the flat input)."""
         h = x.flatten(1)
         for k in range(len(self.layers))[:depth]:
             h = self.up(h, k)
         return h
 
     def up(self, h: Tensor, layer: int) -> Tensor:
-        """E[h_{k+1} | h_k] by the recognition weights, N x H; unknown labels contribute nothing."""
-        # A directed layer that was untied has its own weights; any other layer uses those of its RBM.
+        """E[h_{k+1} | h_k] by the recognition weights, N x H. Label units are treated as zero."""
+        # An untied directed layer has separate recognition weights; any other layer uses the weights of its RBM.
         if layer < len(self.recognition):
             return torch.sigmoid(self.recognition_input(h, layer))
         return self.rbm(layer).encode(h)
 
     def recognition_input(self, h: Tensor, layer: int) -> Tensor:
-        """The pre-activations of the units above a directed ``layer`` on the way up, N x H: the logits of `up`."""
+        """The pre-activations of the units above a directed ``layer``, N x H: the logits of `up`."""
         if layer < len(self.recognition):
             a: Tensor = self.recognition[layer](h)
             return a
         return self.rbm(layer).hidden_input(h)
 
-    # The way down
+    # Top-down generation
 
     def down(self, h: Tensor, layer: int) -> Tensor:
         """E[h_{k-1} | h_k] by the generative weights, N x units below ``layer`` without labels."""
@@ -167,7 +168,7 @@ class DBN(nn.Module):
         return below
 
     def reconstruct(self, x: Tensor, depth: int | None = None) -> Tensor:
-        """Up to layer ``depth`` (None: the last) and down again, by means: N x in_shape."""
+        """Encode up to layer ``depth`` (None: the last) and decode, both with mean activations: N x in_shape."""
         depth = len(self.layers) if depth is None else depth
         h = self.encode(x, depth)
         for k in reversed(range(depth)):
@@ -176,30 +177,36 @@ class DBN(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, steps: int = 1000, *, labels: Tensor | None = None) -> Tensor:
-        """``n`` samples, n x in_shape: Gibbs chains in the top RBM that start at noise, then one pass down.
+        """``n`` samples, n x in_shape: Gibbs chains in the top RBM that start at noise, then one top-down pass.
 
-        Lower layers are sampled; the pixels are their means. ``labels``: n class numbers to sample for.
+        The states of hidden layers are sampled; pixels are returned as means.
+
+        Args:
+            n: number of samples.
+            steps: number of Gibbs steps, >= 1.
+            labels: n class numbers to sample for, if the net has label units; None: the chains sample them, too.
         """
-        # A single RBM generates in its last Gibbs step. A deeper net first finishes the chain at its top.
+        # With one RBM, the last Gibbs step gives the pixels. Otherwise run the chains in the top RBM, then sample down.
         if len(self.layers) == 1:
             return self.top.sample(n, steps, labels=labels)
         return self.generate(self.top.gibbs(self.top.noise(n), steps, labels=labels))
 
     def generate(self, v: Tensor) -> Tensor:
-        """From states of the top RBM's visible units down to the means of the pixels, N x in_shape."""
-        # Draw the states of each layer below; of the pixels give the means.
+        """States of the visible units of the top RBM -> means of the pixels, N x in_shape."""
+        # Draw the states of each hidden layer below; for the pixels return the means.
         h, _ = self.top.split_labels(v)
         for k in reversed(range(len(self.layers) - 1)):
             mean = self.down(h, k)
             h = bernoulli(mean) if k > 0 else mean
         return h.reshape(h.shape[0], *self.in_shape)
 
-    # Recognition weights of their own, and the head
+    # Untying and the head
 
     def untie(self) -> None:
-        """Give the directed layers recognition weights of their own, initially equal to the generative ones.
+        """Give the directed layers separate recognition weights, initially equal to the generative weights.
 
-        The up-down algorithm needs two sets (Hinton, Osindero & Teh 2006, section 5). A second call does nothing.
+        Wake-sleep (up-down) trains the two sets separately (Hinton, Osindero & Teh 2006, section 5). A second call does
+        nothing.
 
         Raises:
             ValueError: a directed layer with Gaussian units.
@@ -208,8 +215,10 @@ class DBN(nn.Module):
             return
         directed = [self.rbm(k) for k in range(len(self.layers) - 1)]
         if not all(rbm.visible.binary for rbm in directed):
-            raise ValueError("the up-down algorithm is for bernoulli units in every layer")
-        # Copy weights and hidden biases of each directed layer into a linear map of its own.
+            raise ValueError(
+                "wake-sleep (up-down) needs bernoulli units in every layer; set model.net.visible_units=bernoulli"
+            )
+        # Copy the weights and hidden biases of each directed layer into a new linear layer.
         for rbm in directed:
             hidden, visible = rbm.weight.shape
             linear = nn.Linear(visible, hidden).to(rbm.weight)
@@ -220,20 +229,20 @@ class DBN(nn.Module):
         self.untied = True
 
     def config_changes(self) -> dict[str, Any]:
-        """The constructor arguments that rebuild the net as training left it: ``untied``, once it is."""
+        """The constructor arguments that training has changed, and their new values: ``untied`` after `untie`."""
         return {"untied": True} if self.untied else {}
 
     def reset_head(self, num_classes: int) -> None:
-        """Replace the classes: a new head, or new label units."""
+        """Replace the head, or the label units, by new ones for ``num_classes`` classes."""
         self.num_classes = num_classes
-        # The classes are inside the top RBM, or above it.
+        # The classes are label units of the top RBM, or outputs of a linear head.
         if self.label_units:
             self.top.reset_head(num_classes)
         else:
             self.head = nn.Linear(self.top.weight.shape[0], num_classes).to(self.top.weight)
 
     def generative_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters that `forward` does not use: visible biases and, once untied, all weights of the way down."""
+        """The parameters that `forward` does not use: visible biases and, if untied, the generative weights."""
         # With label units, the free energy of the top RBM uses all of its parameters.
         depth = len(self.layers) - 1 if self.label_units else len(self.layers)
         for k in range(depth):
@@ -243,6 +252,6 @@ class DBN(nn.Module):
                 yield self.rbm(k).visible_bias
 
     def unused_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters that neither way uses: hidden biases that recognition biases have replaced."""
+        """The parameters used in neither direction: hidden biases that recognition biases have replaced."""
         for k in range(len(self.recognition)):
             yield self.rbm(k).hidden_bias

@@ -59,7 +59,7 @@ class FixedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x C x H x W -> N x C x H' x W'."""
-        # Every channel is a group of its own and has the same kernel.
+        # Every channel is a separate group with the same kernel.
         channels = x.shape[1]
         weight = self.kernel.to(x.dtype).expand(channels, 1, -1, -1)  # C x 1 x kh x kw
         convolve = F.conv_transpose2d if self.transposed else F.conv2d

@@ -2,9 +2,10 @@
 
 May import torch only.
 
-The figure in words (2b): one input, four branches side by side - 1x1; 1x1 then 3x3; 1x1 then 5x5; 3x3 max pooling then
-1x1 - whose maps are stacked. The 1x1 convolutions before the large kernels reduce the channels and with them the cost.
-`GoogLeNet` is table 1 of the paper; `InceptionSmall` the same idea for images of 28 to 32 pixels.
+The figure in words (2b): four branches read the same input: a 1x1 convolution; 1x1 then 3x3; 1x1 then 5x5; and 3x3 max
+pooling then 1x1. Their outputs are concatenated along the channels. The 1x1 convolutions before the large kernels reduce
+the number of channels, and with it the computation. `GoogLeNet` is the net of table 1 of the paper; `InceptionSmall`
+uses the same blocks for images of 28 to 32 pixels.
 
 Deviations from the paper:
 
@@ -122,8 +123,8 @@ class AuxiliaryHead(nn.Module):
     Args:
         in_channels: channels of the maps.
         num_classes: number of outputs.
-        height: of the maps, in pixels.
-        width: of the maps, in pixels.
+        height: height of the maps, in pixels.
+        width: width of the maps, in pixels.
     """
 
     def __init__(self, in_channels: int, num_classes: int, *, height: int, width: int):
@@ -238,8 +239,8 @@ class InceptionSmall(LayeredClassifier):
         dropout: probability of dropping a pooled feature before the head, in [0, 1].
 
     Raises:
-        ValueError: the image is smaller than 8x8 pixels, ``num_classes`` is below 1, or ``stem`` or ``width`` leaves a
-            branch without maps.
+        ValueError: the image is smaller than 8x8 pixels, ``num_classes`` is below 1, or ``stem`` or ``width`` gives a
+            layer 0 channels.
     """
 
     BLOCKS = (  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
@@ -261,7 +262,7 @@ class InceptionSmall(LayeredClassifier):
         super().__init__(in_shape, num_classes)
         # Check the options before anything is built. The narrowest branch of BLOCKS has 8 maps.
         if min(stem, round(width * 8)) < 1:
-            raise ValueError(f"stem {stem} and width {width} leave a branch without maps")
+            raise ValueError(f"stem={stem} and width={width} give a layer 0 channels; increase them")
         check_widths(num_classes=num_classes)
         channels, _, _ = image(in_shape, minimum=8)
 
@@ -269,7 +270,7 @@ class InceptionSmall(LayeredClassifier):
             scaled = Widths(*(round(width * maps) for maps in widths))
             return InceptionBlock(in_channels=in_channels, **scaled._asdict(), batch_norm=True)
 
-        # The first layer and the four blocks, in the order of the chain: it is that of the random weights.
+        # Build the first layer and the four blocks from the input up, the order in which random weights are drawn.
         stem_layer = _conv(channels, stem, 3, batch_norm=True)
         a = block(stem, self.BLOCKS[0])
         b = block(a.out_channels, self.BLOCKS[1])

@@ -1,14 +1,14 @@
 """LeNet with every option configurable (LeCun, Bottou, Bengio & Haffner 1998). May import torch only.
 
-The figure in words: rounds of convolution, activation and pooling make ever smaller maps of ever larger patterns; fully
-connected layers then tell the classes apart.
+The figure in words: each round of convolution, activation and pooling computes smaller maps of larger patterns. Fully
+connected layers then classify the flattened maps.
 
     x -> [convolution -> activation -> pooling] per entry of kernels -> [linear -> activation -> dropout] per entry of
     hidden -> linear head
 
 Deviations from the paper:
 
-1. Pooling, units and output as in `zoo.models.lenet5`: maximum pooling, ReLU and a linear head by default.
+1. Pooling, activation and output are those of `zoo.models.lenet5`: maximum pooling, ReLU and a linear head by default.
 2. The default widths (20 and 50 maps, 500 hidden units) are those of the Deep Learning Tutorials of LISA lab, not the
    paper's.
 3. The convolutions have no padding by default, so the maps shrink at the border.
@@ -36,7 +36,7 @@ class LeNet(LayeredClassifier):
     Args:
         in_shape: channels, height and width of one image.
         num_classes: number of outputs of the head.
-        kernels: number of maps of each convolution; there are as many rounds as entries.
+        kernels: number of maps of each convolution; one round per entry.
         kernel_size: side of the kernels, in pixels.
         stride: step of the kernels, in pixels.
         padding: rows and columns of zeros on each side of the maps.
@@ -50,7 +50,7 @@ class LeNet(LayeredClassifier):
 
     Raises:
         ValueError: options of unequal length, an unknown pool or activation, groups that do not divide the channels, or
-            an image of which a round leaves nothing.
+            an image that is too small for the rounds.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 May import torch only.
 
 The figure in words: a 28x28 digit in a 32x32 frame; C1, six maps of 5x5 kernels; S2 sums each 2x2 window, multiplies it
-by a coefficient and adds a bias, both trained; C3, sixteen maps, each of which sees only the maps of S2 that table I
+by a coefficient and adds a bias, both trained; C3, sixteen maps, each connected only to the maps of S2 that table I
 lists; S4 like S2; C5 and F6, 120 and 84 units; one output unit per class measures the squared Euclidean distance of F6
 to the code of that class. Every layer up to F6 ends in 1.7159 tanh(2x/3). It has exactly the paper's 60,000 trainable
 parameters.
@@ -29,7 +29,7 @@ from zoo.models.activations import ScaledTanh
 from zoo.models.classifier import LayeredClassifier
 from zoo.models.shapes import image
 
-TABLE_I = (  # for each of the 16 maps of C3, the maps of S2 that it sees
+TABLE_I = (  # for each of the 16 maps of C3, the maps of S2 that it is connected to
     *((i, (i + 1) % 6, (i + 2) % 6) for i in range(6)),
     *((i, (i + 1) % 6, (i + 2) % 6, (i + 3) % 6) for i in range(6)),
     *((i, (i + 1) % 6, (i + 3) % 6, (i + 4) % 6) for i in range(3)),
@@ -59,7 +59,7 @@ class Subsampling(nn.Module):
 class TableConv(nn.Module):
     """5x5 convolution from 6 to 16 maps with the connections of table I only: 60 kernels and 16 biases."""
 
-    pairs: Tensor  # 2 x 60: a map of C3, and a map of S2 that it sees
+    pairs: Tensor  # 2 x 60: a map of C3, and a map of S2 that it is connected to
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,7 +101,9 @@ class DistanceToCodes(nn.Module):
             lower = torch.cat([hadamard, -hadamard], dim=1)
             hadamard = torch.cat([upper, lower])
         if not 1 <= num_classes < len(hadamard):
-            raise ValueError(f"num_classes={num_classes} must be in [1, {len(hadamard) - 1}]: there are no more codes")
+            raise ValueError(
+                f"num_classes={num_classes} must be in [1, {len(hadamard) - 1}], since only that many codes exist"
+            )
 
         # Row 0 is constant and is left out.
         self.register_buffer("codes", hadamard[1 : num_classes + 1, :features].clone())
@@ -144,5 +146,5 @@ class LeNet1998(LayeredClassifier):
         self.head = self.new_head(num_classes)  # N x 10
 
     def new_head(self, num_classes: int) -> DistanceToCodes:
-        """Codes for ``num_classes`` classes: nothing in them is trained."""
+        """A head with codes for ``num_classes`` classes. It has no trainable parameters."""
         return DistanceToCodes(84, num_classes)

@@ -1,17 +1,17 @@
 """LeNet-5 in its modern form (LeCun, Bottou, Bengio & Haffner 1998, section II.B and figure 2). May import torch only.
 
-The figure in words: small kernels slide over the image and each gives a map of where its pattern is; pooling halves the
-maps, so that the exact position matters less; after two rounds the maps are small enough for ordinary fully connected
-layers.
+The figure in words: a convolution computes a map for each kernel, which shows where in the image the pattern of the
+kernel is. Pooling halves the maps, so that the exact position matters less. After two rounds of convolution and pooling,
+fully connected layers classify the flattened maps.
 
-This is the form that everyone trains today; `zoo.models.lenet1998` is the net as published, `zoo.models.lenet` the same
+This is the form that is usually trained today; `zoo.models.lenet1998` is the net as published, `zoo.models.lenet` the same
 idea with every option configurable.
 
 Deviations from the paper:
 
-1. C3 sees all six maps of S2; the paper's table I connects 60 of the 96 pairs.
+1. C3 is connected to all six maps of S2; the paper's table I connects 60 of the 96 pairs.
 2. Pooling takes the maximum, without trainable coefficients and biases.
-3. The units are rectified (ReLU); the paper's are scaled hyperbolic tangents.
+3. The activation is ReLU; the paper's is a scaled hyperbolic tangent.
 4. The output is linear, for cross-entropy; the paper measures distances to fixed class codes.
 5. Padding of 2 in C1 replaces the paper's 32 x 32 frame around the 28 x 28 digit.
 """

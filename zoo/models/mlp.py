@@ -2,8 +2,8 @@
 
 May import torch only.
 
-The figure in words: every pixel is an input unit; each hidden layer is a matrix product, a bias and a non-linearity;
-the head is one more matrix product with a unit per class.
+The figure in words: every pixel is an input unit. Each hidden layer is a matrix product, a bias and an activation. The
+head is one more matrix product and bias, with one unit per class.
 
     x -> [Linear -> activation -> dropout] per hidden width -> Linear -> output activation
 
@@ -12,8 +12,8 @@ output, linear regression under squared error.
 
 Deviations from the paper:
 
-1. The default units are rectified and the output is linear; the paper's are sigmoids throughout, which
-   ``activation="sigmoid", output_activation="sigmoid"`` gives (`conf/model/mlp_16_16.yaml`).
+1. By default the hidden activation is ReLU and the output is linear. The paper uses sigmoids in all layers:
+   ``activation="sigmoid", output_activation="sigmoid"`` (`conf/model/mlp_16_16.yaml`).
 2. Three later additions, all off by default: dropout (Srivastava et al. 2014); batch normalization between a matrix and
    its activation (Ioffe & Szegedy 2015); Gaussian noise on the input and before each activation (the supervised
    baseline of Rasmus et al. 2015).
@@ -75,7 +75,7 @@ class MLP(LayeredClassifier):
             raise ValueError(f"unknown init {init!r}; choose torch, xavier or a number")
         self.init = init
 
-        # What training does to the inputs; in evaluation it is the identity.
+        # Noise and dropout of the inputs in training mode; the identity in evaluation mode.
         self.input_corruption = nn.Sequential(*_noise(noise), nn.Dropout(input_dropout))  # N x inputs
 
         # The hidden layers. Maxout needs two inputs for each unit; all other activations one.

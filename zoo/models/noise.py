@@ -9,7 +9,7 @@ class GaussianNoise(nn.Module):
 
     Args:
         std: standard deviation of the noise, >= 0; 0 draws no random numbers.
-        name: of the option that ``std`` came from, for the error message.
+        name: name of the argument that ``std`` comes from, for the error message.
 
     Raises:
         ValueError: ``std`` is negative.
@@ -22,7 +22,7 @@ class GaussianNoise(nn.Module):
         self.std = std
 
     def forward(self, x: Tensor) -> Tensor:
-        # Without noise no random numbers are drawn, so the other draws of a run do not depend on this layer.
+        # Without noise, draw no random numbers, so that the layer does not change other random draws.
         if not self.training or not self.std:
             return x
         # Fresh noise for every element, with the dtype and device of x.

@@ -1,7 +1,8 @@
 """Restricted Boltzmann machine (Smolensky 1986, "Harmony theory"; Hinton 2002, "Training products of experts").
 
-The figure in words: two layers of units, every visible one joined to every hidden one by a symmetric weight, no
-connection within a layer. So each layer is independent given the other, and sampling goes back and forth:
+The figure in words: two layers of units. A symmetric weight connects every visible unit to every hidden unit; units of
+the same layer are not connected. So the units of one layer are independent given the other layer, and sampling
+alternates between the layers:
 
     v  --W-->  h ~ p(h|v)  --W'-->  v ~ p(v|h)  --W-->  ...
 
@@ -9,14 +10,14 @@ A pair of states has the energy
 
     E(v, h) = -v·b - h·c - h·W v    and the probability    p(v, h) = exp(-E(v, h)) / Z.
 
-Summing out the hidden units leaves the free energy F(v) = -log Σ_h exp(-E(v, h)), with p(v) = exp(-F(v)) / Z. Other
-kinds of units change one term each. Gaussian visible units have Σ (v - b)² / 2σ² in place of -v·b, and act on the
-hidden ones as v / σ² (Cho, Ilin & Raiko 2011). Gaussian hidden units of variance 1 add Σ h² / 2: they are the linear
-code of Hinton & Salakhutdinov 2006. Label units are one more visible group of which exactly one is on (Hinton,
+The sum over the hidden units gives the free energy F(v) = -log Σ_h exp(-E(v, h)), with p(v) = exp(-F(v)) / Z. Other
+kinds of units change one term each. Gaussian visible units have Σ (v - b)² / 2σ² in place of -v·b, and the weights
+multiply v / σ² (Cho, Ilin & Raiko 2011). Gaussian hidden units of variance 1 add Σ h² / 2: they are the linear code
+units of Hinton & Salakhutdinov 2006. Label units are additional visible units of which exactly one is on (Hinton,
 Osindero & Teh 2006).
 
-This file has the parameters and what every net of the zoo offers; the equations above are in `boltzmann.py`, their
-terms for each kind of unit in `units.py`. Imports torch and the zoo's models only.
+This file has the parameters and the methods that all nets of the zoo have. The equations above are in `boltzmann.py`,
+their terms for each kind of unit in `units.py`. Imports torch and the zoo's models only.
 
 Deviations from the paper:
 
@@ -36,9 +37,8 @@ from torch import Tensor, nn
 
 from zoo.models.boltzmann import BoltzmannEquations
 from zoo.models.shapes import check_widths
-from zoo.models.units import Bernoulli, Gaussian, ScaledGaussian, WithLabels
+from zoo.models.units import ScaledGaussian, WithLabels, make_units
 
-KINDS = ("bernoulli", "gaussian")
 INITS = ("normal", "xavier")
 
 
@@ -49,21 +49,22 @@ class RBM(BoltzmannEquations, nn.Module):
         in_shape: shape of one input without the batch; it is flattened into visible units.
         hidden: number of hidden units.
         visible_units: bernoulli (values in [0, 1]) or gaussian (real values; standardize them).
-        hidden_units: bernoulli, or gaussian (variance 1) over bernoulli visible units.
+        hidden_units: bernoulli, or gaussian (variance 1), which needs bernoulli visible units.
         learn_variance: whether the variance of Gaussian visible units is a parameter; otherwise it is 1.
-        label_units: number of classes that are visible units of their own, behind the pixels; 0 for none.
-        init: of the weights. "normal" has std 0.01 (Hinton 2010, section 8). "xavier" is four times the uniform
-            distribution of Glorot & Bengio 2010, from which a net of sigmoids also trains without pretraining.
+        label_units: number of label units, one per class. They are visible units that follow the pixels. 0 for none.
+        init: distribution of the initial weights. "normal" has std 0.01 (Hinton 2010, section 8). "xavier" is four
+            times the uniform distribution of Glorot & Bengio 2010; with it a net of sigmoids also trains without
+            pretraining.
 
     Attributes:
         weight: H x V.
         visible_bias: V.
         hidden_bias: H.
-        log_variance: V, with Gaussian visible units only.
-        visible, hidden: the kinds of units, as `zoo.models.units.Units`.
+        log_variance: log σ², of shape V; with Gaussian visible units only.
+        visible, hidden: the units of the two layers (`zoo.models.units.Units`).
 
     Raises:
-        ValueError: an unknown kind of unit or init, kinds that do not go together, or a width below 1.
+        ValueError: an unknown kind of unit or init, kinds that cannot be combined, or a width below 1.
     """
 
     log_variance: Tensor
@@ -80,13 +81,22 @@ class RBM(BoltzmannEquations, nn.Module):
         init: str = "normal",
     ):
         super().__init__()
-        # What the arguments say, for those who ask the net later.
-        _check(in_shape, hidden, visible_units, hidden_units, learn_variance, label_units, init)
+        # Check the arguments; the kinds of units are checked where the units are made.
+        check_widths(in_shape=in_shape, hidden=hidden)
+        if label_units < 0:
+            raise ValueError(f"label_units={label_units} must be 0 (none) or the number of classes")
+        if init not in INITS:
+            raise ValueError(f"unknown init {init!r}; choose normal or xavier")
+
+        # Public attributes that describe the net.
         self.in_shape = tuple(in_shape)
         self.num_classes = label_units or None
         self.label_units = label_units
         self.visible_units = visible_units
         self.hidden_units = hidden_units
+
+        # The units of both layers. They have no parameters.
+        self.visible, self.hidden = make_units(visible_units, hidden_units, owner=self, label_units=label_units)
 
         # The parameters: small random weights, biases of zero.
         visible = prod(in_shape) + label_units
@@ -96,22 +106,20 @@ class RBM(BoltzmannEquations, nn.Module):
         self.visible_bias = nn.Parameter(torch.zeros(visible))
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
 
-        # The kinds of units. Only Gaussian visible units have a variance.
-        self.hidden = Gaussian() if hidden_units == "gaussian" else Bernoulli()
-        if visible_units == "gaussian":
-            self.visible = ScaledGaussian(self)
-            if learn_variance:
-                self.log_variance = nn.Parameter(torch.zeros(visible))
-            else:
-                self.register_buffer("log_variance", torch.zeros(visible))
-        else:
-            self.visible = WithLabels(label_units) if label_units else Bernoulli()
+        # The variance of Gaussian visible units, initially 1: a parameter, or a buffer if it is not trained.
+        has_variance = isinstance(self.visible, ScaledGaussian)
+        if learn_variance and not has_variance:
+            raise ValueError("learn_variance is for gaussian visible units")
+        if learn_variance:
+            self.log_variance = nn.Parameter(torch.zeros(visible))
+        elif has_variance:
+            self.register_buffer("log_variance", torch.zeros(visible))
 
     def energy_parameters(self) -> list[nn.Parameter]:
-        """All parameters, a variance included, always in the same order."""
+        """All parameters, including a trained variance, always in the same order."""
         return list(self.parameters())
 
-    # What every net of the zoo offers. x is N x in_shape.
+    # The methods that all nets of the zoo have. x is N x in_shape.
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x H, the hidden means; with label units N x K, logits of the classes."""
@@ -120,16 +128,21 @@ class RBM(BoltzmannEquations, nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, steps: int = 1000, *, labels: Tensor | None = None) -> Tensor:
-        """``n`` samples, each from a Gibbs chain of its own that starts at noise: n x in_shape.
+        """``n`` samples, n x in_shape, each from its own Gibbs chain that starts at noise.
 
-        The last step gives p(v = 1 | h) rather than zeros and ones. ``labels``: n class numbers to sample for.
+        The last step returns the means p(v = 1 | h) instead of drawing zeros and ones.
+
+        Args:
+            n: number of samples.
+            steps: number of Gibbs steps, >= 1.
+            labels: n class numbers to sample for; None: the chains sample the label units, too.
         """
-        # All steps but one are Gibbs sampling; the last ends in means.
+        # All steps but the last one draw states; the last one computes means.
         v = self.gibbs(self.noise(n), steps - 1, labels=labels)  # n x V
         return self.generate(v)
 
     def generate(self, v: Tensor) -> Tensor:
-        """One more step, from states of the visible units to means of the pixels: N x V -> N x in_shape."""
+        """One Gibbs step from states of the visible units to means of the pixels: N x V -> N x in_shape."""
         return self.as_inputs(self.visible_mean(self.sample_hidden(v)))
 
     def reset_head(self, num_classes: int) -> None:
@@ -139,8 +152,8 @@ class RBM(BoltzmannEquations, nn.Module):
             ValueError: there are no label units.
         """
         if not self.label_units:
-            raise ValueError("this RBM has no label units, and so no classes to replace")
-        # The new number of classes, also for the units that know it.
+            raise ValueError("this RBM has no label units, and so no classes to replace; build it with label_units")
+        # Store the new number of classes, and make visible units with that number of label units.
         self.num_classes = num_classes
         self.label_units = num_classes
         self.visible = WithLabels(num_classes)
@@ -160,29 +173,3 @@ class RBM(BoltzmannEquations, nn.Module):
     def extra_repr(self) -> str:
         hidden, visible = self.weight.shape
         return f"{visible} {self.visible_units} visible, {hidden} {self.hidden_units} hidden, {self.label_units} labels"
-
-
-def _check(
-    in_shape: Sequence[int],
-    hidden: int,
-    visible_units: str,
-    hidden_units: str,
-    learn_variance: bool,
-    label_units: int,
-    init: str,
-) -> None:
-    """Raise ValueError for arguments of `RBM` that cannot work, alone or together."""
-    # Each argument alone.
-    check_widths(in_shape=in_shape, hidden=hidden)
-    for name, kind in {"visible_units": visible_units, "hidden_units": hidden_units}.items():
-        if kind not in KINDS:
-            raise ValueError(f"{name}={kind}: choose one of: {', '.join(KINDS)}")
-    if label_units < 0:
-        raise ValueError(f"label_units={label_units} must be 0 (none) or the number of classes")
-    if init not in INITS:
-        raise ValueError(f"unknown init {init!r}; choose normal or xavier")
-    # Arguments together.
-    if visible_units == "gaussian" and (hidden_units == "gaussian" or label_units):
-        raise ValueError("gaussian visible units go with bernoulli hidden units and without label units")
-    if learn_variance and visible_units != "gaussian":
-        raise ValueError("learn_variance is for gaussian visible units")

@@ -21,7 +21,7 @@ def image(in_shape: Sequence[int], *, minimum: int = 1) -> tuple[int, int, int]:
     Raises:
         ValueError: ``in_shape`` is not the shape of an image, or the image is too small.
     """
-    # Anything but three positive numbers is no image.
+    # An image has three positive sizes.
     if len(in_shape) != 3 or min(in_shape) < 1:
         raise ValueError(f"this net takes images (channels x height x width), in_shape is {text(in_shape)}")
     channels, height, width = in_shape
@@ -40,7 +40,7 @@ def check_widths(**named: int | Sequence[int]) -> None:
 
 
 def per_layer(name: str, option: int | Sequence[int], layers: int, *, minimum: int = 1) -> list[int]:
-    """One value for each layer, from one value for all of them or from a list with one for each.
+    """One value for each layer, from a single value or from a list with one value per layer.
 
     Args:
         name: of the option, for the error message.
@@ -51,7 +51,7 @@ def per_layer(name: str, option: int | Sequence[int], layers: int, *, minimum: i
     Raises:
         ValueError: the list has another length, or a value is not an integer >= ``minimum``.
     """
-    # One value for all layers, or a list with one for each.
+    # Repeat a single value for all layers.
     values = [option] * layers if isinstance(option, int) else list(option)
     if not all(isinstance(value, int) and value >= minimum for value in values):
         raise ValueError(f"{name}={option} must be an integer >= {minimum}, or a list of them")
@@ -73,5 +73,7 @@ def shape_after(layer: nn.Module, shape: Sequence[int]) -> torch.Size:
             y = layer(torch.zeros(1, *shape))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"a map of {text(shape)} cannot pass this layer: {reason}") from error
+        raise ValueError(
+            f"an input of shape {text(shape)} does not fit this layer (too small, or wrong channels): {reason}"
+        ) from error
     return torch.Size(y.shape[1:])

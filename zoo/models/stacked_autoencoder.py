@@ -1,9 +1,9 @@
 """Stacked autoencoder (Vincent et al. 2010, "Stacked denoising autoencoders"; Bengio et al. 2007, "Greedy layer-wise
 training"; Hinton & Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks").
 
-The figure in words: an autoencoder encodes its input by one layer and decodes it by another. A stack of them encodes
-the features again. Unrolled, it is one net that narrows towards the middle and widens again; cut at the middle and
-given a head, it is a classifier.
+The figure in words: an autoencoder encodes its input with one layer and decodes it with another. In a stack, each
+autoencoder encodes the features of the one below. Unrolled, the stack is one net: all encoders, then all decoders in
+reverse order. The encoders with a head on top are a classifier.
 
     x -> h_1 -> … -> h_L -> … -> h_1' -> x'        or        x -> h_1 -> … -> h_L -> head
 
@@ -37,11 +37,12 @@ class StackedAutoencoder(nn.Module):
         in_shape: shape of one input without the batch; it is flattened.
         num_classes: outputs of a classifier head; None for a net that reconstructs.
         hidden: number of hidden units of each layer, from the input up.
-        activation: of the hidden units.
-        code_activation: of the last layer; None for that of the others. "identity" is the linear code of
-            Hinton & Salakhutdinov 2006.
-        output_activation: of the reconstructed input: sigmoid for values in [0, 1], identity for standardized inputs.
-        tied: whether decoders share the encoders' matrices.
+        activation: activation of the hidden units.
+        code_activation: activation of the last layer; None for the same as in the other layers. "identity" gives the
+            linear code of Hinton & Salakhutdinov 2006.
+        output_activation: activation of the reconstructed input: sigmoid for values in [0, 1], identity for
+            standardized inputs.
+        tied: whether decoders use the transposed matrices of the encoders.
         dropout: probability of dropping a hidden unit during supervised fine-tuning.
         input_dropout: probability of dropping an input during supervised fine-tuning.
         noise: std of Gaussian noise added to the pre-activations during supervised fine-tuning.
@@ -77,7 +78,7 @@ class StackedAutoencoder(nn.Module):
         self.in_shape = tuple(in_shape)
         self.num_classes = num_classes
 
-        # What comes out of a layer is what the layer above reconstructs, so the two share an activation.
+        # A layer reconstructs the output of the layer below, so its output activation is the activation of that layer.
         activations = [output_activation, *[activation] * (len(hidden) - 1), code_activation or activation]
         widths = [prod(in_shape), *hidden]
         self.layers = nn.ModuleList()
@@ -108,7 +109,7 @@ class StackedAutoencoder(nn.Module):
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """N x in_shape -> N x H_depth, the output of layer ``depth`` (None: the last; 0: the flat input)."""
-        # Up through the first ``depth`` layers.
+        # Encode with the first ``depth`` layers.
         h = x.flatten(1)
         for layer in islice(self.layers, depth):
             h = layer(h)
@@ -116,7 +117,7 @@ class StackedAutoencoder(nn.Module):
 
     def decode(self, h: Tensor, depth: int | None = None, *, activate: bool = True) -> Tensor:
         """N x H_depth, the output of layer ``depth`` (None: the last) -> N x V, as `Autoencoder.decode`."""
-        # Down from layer ``depth``.
+        # Decode from layer ``depth`` down to the input.
         top = len(self.layers) if depth is None else depth
         for k in reversed(range(top)):
             # Only the lowest layer, whose output is the reconstruction, may leave its activation out.
@@ -124,7 +125,7 @@ class StackedAutoencoder(nn.Module):
         return h
 
     def reconstruct(self, x: Tensor, depth: int | None = None) -> Tensor:
-        """Up to layer ``depth`` (None: the last) and down again, N x in_shape."""
+        """Encode up to layer ``depth`` (None: the last) and decode, N x in_shape."""
         flat = self.decode(self.encode(x, depth), depth)
         return flat.reshape(flat.shape[0], *self.in_shape)
 
@@ -135,7 +136,7 @@ class StackedAutoencoder(nn.Module):
         return found
 
     def rbm(self, layer: int) -> AutoencoderRBM:
-        """Layer number ``layer`` as an RBM that shares its parameters. See `Autoencoder.rbm`."""
+        """The RBM that shares the parameters of layer number ``layer``. See `Autoencoder.rbm`."""
         return self.autoencoder(layer).rbm()
 
     def reset_head(self, num_classes: int) -> None:

@@ -1,18 +1,19 @@
 """Residual networks (He, Zhang, Ren & Sun 2016, "Deep residual learning for image recognition", table 1), built by
-torchvision - and, in the same way, every other classifier of torchvision that ends in one linear layer.
+torchvision. Every other classifier of torchvision that ends in one linear layer can be built in the same way.
 
 May import torch; torchvision is imported when a net is made.
 
-The figure in words: a block adds what its two 3x3 convolutions compute (three, 1x1-3x3-1x1, from ResNet-50 on) to its
-own input, so that a hundred layers only have to represent differences from the identity. Four stages of blocks halve
-the maps and double the channels; the means of the last maps are the features, and one linear layer is the classifier.
+The figure in words: a residual block has two 3x3 convolutions (three convolutions, 1x1, 3x3 and 1x1, from ResNet-50 on)
+and adds their output to its input. So the layers only have to represent differences from the identity, which makes nets
+of a hundred layers trainable. There are four stages of blocks; each after the first halves the maps and doubles the
+channels. The means of the last maps are the features, and one linear layer is the classifier.
 
-The blocks are torchvision's own, so with the same weights the outputs are the same to the last bit.
+The blocks are those of torchvision, so with the same weights the outputs are bit-identical.
 
 Deviations from the paper:
 
 1. Shortcuts that change size are 1x1 convolutions (the paper's option B).
-2. From ResNet-50 on, a block that halves the maps does so in its 3x3 convolution, not in the 1x1 before it
+2. From ResNet-50 on, stride 2 is in the 3x3 convolution of a block, not in the 1x1 convolution before it
    (torchvision's variant, known as v1.5).
 """
 
@@ -49,8 +50,8 @@ class TorchvisionNet(LayeredClassifier):
 
     Attributes:
         torchvision_names: for every tensor in this net's ``state_dict``, its name in torchvision's.
-        size: height and width of what the first layer sees.
-        width: number of features that the head reads.
+        size: height and width of the first layer's input.
+        width: number of inputs of the head.
 
     Raises:
         ValueError: an unknown architecture, option or number of channels, or an image that the net cannot take.
@@ -95,7 +96,7 @@ class TorchvisionNet(LayeredClassifier):
         self.width: int = head.in_features
         self.layers = _layers(net)  # N x width
         self.torchvision_names = {name: names[id(tensor)] for name, tensor in self.state_dict(keep_vars=True).items()}
-        _try(self)
+        _check_input_size(self)
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """The output of layer ``depth`` (None: the features, N x 512 for ResNet-18; 0: the image itself)."""
@@ -122,7 +123,9 @@ def _torchvision(architecture: str, num_classes: int) -> nn.Module:
     known = [name for name in models.list_models(module=models) if name not in WITHOUT_KNOWN_HEAD]
     if architecture not in known:
         near = get_close_matches(architecture, known, 5) or ["resnet18", "efficientnet_b0", "vit_b_16"]
-        raise ValueError(f"architecture={architecture}: no such classifier of torchvision; near it: {', '.join(near)}")
+        raise ValueError(
+            f"architecture={architecture}: no such classifier of torchvision; similar names: {', '.join(near)}"
+        )
     net: nn.Module = models.get_model(architecture, weights=None, num_classes=num_classes)
     return net
 
@@ -165,7 +168,7 @@ def _sum_first_kernels(net: nn.Module) -> None:
     net.set_submodule(path, summed)
 
 
-def _try(net: TorchvisionNet) -> None:
+def _check_input_size(net: TorchvisionNet) -> None:
     """Pass one black image through: ValueError if its maps shrink to nothing, or the net takes another size only.
 
     In evaluation mode it draws no random numbers and leaves the statistics of batch normalization as they are.

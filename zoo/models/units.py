@@ -1,7 +1,7 @@
-"""The kinds of units of an RBM: how the units of one layer behave, given the inputs that they receive.
+"""The kinds of units of an RBM: the distribution of the states of one layer, given its pre-activations.
 
-Each kind is a small object without parameters that answers the questions of `Units`. An RBM asks its two
-layers and never what kind they are. `boltzmann.py` shows how the answers combine. Imports torch only.
+Each kind is a class without parameters that implements the protocol `Units`. `boltzmann.py` computes the conditionals
+and energies of an RBM through this protocol alone. Imports torch only.
 
     kind              states              energy(u, bias)        p(u | a)
     Bernoulli         0 or 1              -u·b                   on with probability sigmoid(a)
@@ -10,11 +10,14 @@ layers and never what kind they are. `boltzmann.py` shows how the answers combin
     Softmax           one of K is on      -u·b                   unit k is on with probability softmax(a)_k
     WithLabels        Bernoulli units, then one Softmax group
 
-Shapes: N examples, U units of the layer, K units of a label group. a, the inputs, is N x U and includes the bias.
+**Adding a kind** takes two steps, both in this file: write a class that implements `Units`, and add it to `KINDS`. RBMs
+and autoencoders find their units in that table.
+
+Shapes: N examples, U units of the layer, K units of a label group. a: the pre-activations, N x U, bias included.
 """
 
 from math import log, pi
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -22,14 +25,16 @@ from torch import Tensor
 
 
 class Units(Protocol):
-    """One layer of units of an RBM: the distribution of their states u, given their inputs a.
+    """One layer of units of an RBM: the distribution of their states u, given their pre-activations a.
 
     The distribution is p(u | a) = exp(signal(u)·(a - bias) - energy(u, bias)) / Σ_u exp(…), where a is the bias plus
-    what the other layer sends. ``binary``: whether states are zeros and ones, and means lie in [0, 1].
+    the signal of the other layer times the weights.
     """
 
     @property
-    def binary(self) -> bool: ...
+    def binary(self) -> bool:
+        """Whether states are zeros and ones, so that means lie in [0, 1]."""
+        ...
 
     def mean(self, a: Tensor) -> Tensor:
         """E[u | a], N x U."""
@@ -40,11 +45,11 @@ class Units(Protocol):
         ...
 
     def signal(self, u: Tensor) -> Tensor:
-        """What the units send through the weights to the other layer, N x U."""
+        """The values that the weights multiply: u, or u / σ² for units of variance σ²; N x U."""
         ...
 
     def energy(self, u: Tensor, bias: Tensor) -> Tensor:
-        """The term of the energy that concerns these units alone, N."""
+        """The term of the energy that depends on this layer only, N."""
         ...
 
     def log_sum(self, a: Tensor, bias: Tensor) -> Tensor:
@@ -60,16 +65,10 @@ class Units(Protocol):
         ...
 
 
-class Bernoulli:
-    """Units that are 0 or 1, independently of each other."""
+class _Binary:
+    """What all units of zeros and ones have in common."""
 
     binary = True
-
-    def mean(self, a: Tensor) -> Tensor:
-        return torch.sigmoid(a)
-
-    def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        return bernoulli(torch.sigmoid(a), generator=generator)
 
     def signal(self, u: Tensor) -> Tensor:
         return u
@@ -79,6 +78,16 @@ class Bernoulli:
         with torch.autocast(u.device.type, enabled=False):
             return -(u.to(bias.dtype) @ bias)
 
+
+class Bernoulli(_Binary):
+    """Units that are 0 or 1, independently of each other."""
+
+    def mean(self, a: Tensor) -> Tensor:
+        return torch.sigmoid(a)
+
+    def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        return bernoulli(torch.sigmoid(a), generator=generator)
+
     def log_sum(self, a: Tensor, bias: Tensor) -> Tensor:
         # log(exp(0) + exp(a)), N x U
         return F.softplus(_at_least_float32(a))
@@ -87,15 +96,15 @@ class Bernoulli:
         return -F.binary_cross_entropy_with_logits(a, u, reduction="none").sum(dim=1)
 
     def noise(self, n: int, bias: Tensor) -> Tensor:
-        # Fair coins. The class that label units would be given is drawn in any case, so that a seed gives the same
-        # chains with and without label units.
+        # Each unit is 0 or 1 with probability 1/2.
         v = torch.randint(2, (n, len(bias))).to(bias)
+        # This draw is discarded. It keeps the samples of earlier versions reproducible.
         torch.randint(1, (n,))
         return v
 
 
 class Gaussian:
-    """Real units of variance 1: the linear code of Hinton & Salakhutdinov 2006."""
+    """Real units of variance 1: the linear code units of Hinton & Salakhutdinov 2006."""
 
     binary = False
 
@@ -123,17 +132,16 @@ class Gaussian:
 
 
 class HasVariance(Protocol):
-    """What holds the variances of Gaussian units."""
+    """The owner of the variances of Gaussian units, such as an RBM."""
 
-    log_variance: Tensor  # U
+    log_variance: Tensor  # log σ², of shape U
 
 
 class ScaledGaussian:
-    """Real units, each with a variance σ² of its own (Cho, Ilin & Raiko 2011).
+    """Real units, each with its own variance σ² (Cho, Ilin & Raiko 2011).
 
     Args:
-        owner: holds log σ², as a parameter or a buffer that moves between devices with it. The units look it up every
-            time, and so always see the present one.
+        owner: has log σ² as a parameter or buffer. The units read it on every call, so it follows ``owner.to(device)``.
     """
 
     binary = False
@@ -163,14 +171,12 @@ class ScaledGaussian:
         return -((u - a).square() / variance + torch.log(2 * pi * variance)).sum(dim=1) / 2
 
     def noise(self, n: int, bias: Tensor) -> Tensor:
-        # As if the other layer were off.
+        # Sample from p(u | the other layer is 0): the mean is the bias.
         return bias + torch.exp(self.owner.log_variance / 2) * torch.randn(n, len(bias)).to(bias)
 
 
-class Softmax:
-    """A group of units of which exactly one is on: the classes."""
-
-    binary = True
+class Softmax(_Binary):
+    """A group of units of which exactly one is on, such as the label units of an RBM."""
 
     def mean(self, a: Tensor) -> Tensor:
         return a.softmax(dim=1)
@@ -179,12 +185,6 @@ class Softmax:
         p = a.softmax(dim=1)
         classes = torch.multinomial(p.float(), 1, generator=generator).flatten()  # N
         return F.one_hot(classes, a.shape[1]).to(p.dtype)
-
-    def signal(self, u: Tensor) -> Tensor:
-        return u
-
-    def energy(self, u: Tensor, bias: Tensor) -> Tensor:
-        return Bernoulli().energy(u, bias)
 
     def log_sum(self, a: Tensor, bias: Tensor) -> Tensor:
         # log Σ_k exp(a_k): the whole group is one term, N x 1
@@ -198,53 +198,89 @@ class Softmax:
         return F.one_hot(classes, len(bias)).to(bias.dtype)
 
 
-class WithLabels:
-    """Bernoulli units, followed by a group of label units (Hinton, Osindero & Teh 2006).
-
-    Args:
-        num_labels: the number of label units, K; all units in front of them are Bernoulli units.
-    """
-
-    binary = True
+class WithLabels(_Binary):
+    """Bernoulli units, followed by a group of K = ``num_labels`` label units (Hinton, Osindero & Teh 2006)."""
 
     def __init__(self, num_labels: int):
         self.num_labels = num_labels
-        self.pixels = Bernoulli()
+        self.features = Bernoulli()
         self.labels = Softmax()
 
     def split(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """The values of the Bernoulli units and those of the label units."""
+        """The values of the Bernoulli units, and those of the label units."""
         return u[..., : -self.num_labels], u[..., -self.num_labels :]
 
     def mean(self, a: Tensor) -> Tensor:
-        pixels, labels = self.split(a)
-        return torch.cat([self.pixels.mean(pixels), self.labels.mean(labels)], dim=1)
+        features, labels = self.split(a)
+        return torch.cat([self.features.mean(features), self.labels.mean(labels)], dim=1)
 
     def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        pixels, labels = self.split(a)
-        drawn = self.pixels.sample(pixels, generator=generator)
-        drawn_labels = self.labels.sample(labels, generator=generator)
-        return torch.cat([drawn, drawn_labels], dim=1)
-
-    def signal(self, u: Tensor) -> Tensor:
-        return u
-
-    def energy(self, u: Tensor, bias: Tensor) -> Tensor:
-        return self.pixels.energy(u, bias)  # -u·b for both kinds
+        features, labels = self.split(a)
+        u_features = self.features.sample(features, generator=generator)
+        u_labels = self.labels.sample(labels, generator=generator)
+        return torch.cat([u_features, u_labels], dim=1)
 
     def log_sum(self, a: Tensor, bias: Tensor) -> Tensor:
         # One term for each Bernoulli unit, then one for the whole group: N x (U - K + 1)
-        pixels, labels = self.split(a)
-        return torch.cat([self.pixels.log_sum(pixels, bias), self.labels.log_sum(labels, bias)], dim=1)
+        features, labels = self.split(a)
+        return torch.cat([self.features.log_sum(features, bias), self.labels.log_sum(labels, bias)], dim=1)
 
     def log_prob(self, u: Tensor, a: Tensor) -> Tensor:
-        (u_pixels, u_labels), (a_pixels, a_labels) = self.split(u), self.split(a)
-        return self.pixels.log_prob(u_pixels, a_pixels) + self.labels.log_prob(u_labels, a_labels)
+        u_features, u_labels = self.split(u)
+        a_features, a_labels = self.split(a)
+        return self.features.log_prob(u_features, a_features) + self.labels.log_prob(u_labels, a_labels)
 
     def noise(self, n: int, bias: Tensor) -> Tensor:
-        # Coins are drawn for the label units too and then replaced, which keeps the random stream as it always was.
-        coins, _ = self.split(torch.randint(2, (n, len(bias))).to(bias))
-        return torch.cat([coins, self.labels.noise(n, bias[-self.num_labels :])], dim=1)
+        # The draws for label units are replaced. They keep the samples of earlier versions reproducible.
+        binary, _ = self.split(torch.randint(2, (n, len(bias))).to(bias))
+        return torch.cat([binary, self.labels.noise(n, bias[-self.num_labels :])], dim=1)
+
+
+class Kind(NamedTuple):
+    """The classes of a kind of unit, and the activation (`zoo.models.ACTIVATIONS`) that computes E[u | a].
+
+    An autoencoder with this activation can share its parameters with an RBM of this kind.
+    """
+
+    visible: type[Units]
+    hidden: type[Units]
+    activation: str
+
+
+# The kinds by the name that a config has for them.
+KINDS: dict[str, Kind] = {
+    "bernoulli": Kind(visible=Bernoulli, hidden=Bernoulli, activation="sigmoid"),
+    "gaussian": Kind(visible=ScaledGaussian, hidden=Gaussian, activation="identity"),
+}
+
+
+def make_units(visible: str, hidden: str, *, owner: HasVariance, label_units: int = 0) -> tuple[Units, Units]:
+    """The visible and the hidden units of an RBM.
+
+    Args:
+        visible, hidden: names of `KINDS`.
+        owner: the RBM, from which `ScaledGaussian` units read their variance.
+        label_units: number of label units that follow the other visible units; 0 for none.
+
+    Raises:
+        ValueError: no kind has that name, or the kinds cannot be combined.
+    """
+    for name, kind in {"visible_units": visible, "hidden_units": hidden}.items():
+        if kind not in KINDS:
+            raise ValueError(f"{name}={kind}: choose one of: {', '.join(KINDS)}")
+    visible_class = KINDS[visible].visible
+    hidden_units = KINDS[hidden].hidden()
+
+    # Units with a variance need its owner. Label units follow Bernoulli units only.
+    if label_units and visible_class is not Bernoulli:
+        raise ValueError(f"{visible} visible units must be without label units: set visible_units=bernoulli")
+    if label_units:
+        return WithLabels(label_units), hidden_units
+    visible_units = visible_class(owner) if issubclass(visible_class, ScaledGaussian) else visible_class()
+    # With real-valued units in both layers Z may be infinite.
+    if not visible_units.binary and not hidden_units.binary:
+        raise ValueError(f"{visible} visible units go with bernoulli hidden units, not with {hidden} ones")
+    return visible_units, hidden_units
 
 
 def bernoulli(p: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -253,10 +289,10 @@ def bernoulli(p: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
 
 
 def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Standard normal numbers of the same shape, type and device."""
+    """Standard normal numbers with the shape, dtype and device of ``like``."""
     return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
 
 
 def _at_least_float32(a: Tensor) -> Tensor:
-    """Under autocast a is bfloat16, which is too coarse for free energies: they differ by little."""
+    """``a`` in float32 or better: bfloat16 (autocast) is too coarse for free energies, which differ by little."""
     return a.to(torch.promote_types(a.dtype, torch.float32))

@@ -1,7 +1,7 @@
-"""Training objectives: one LightningModule a file, joined to a net by a config.
+"""Training objectives: one LightningModule per file. A config sets which task trains a net.
 
 A task takes ``(net, layer=None)``, registers the whole net, and trains all of it or one layer. `zoo.tasks.task.Task` is
-the base of all; what a task asks of the net is a protocol of `zoo.protocols`.
+the base class of all tasks. The methods that a task needs of its net are protocols of `zoo.protocols`.
 """
 
 from zoo.tasks.classification import Classification

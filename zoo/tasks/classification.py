@@ -1,4 +1,4 @@
-"""Classification: the whole net is trained to tell classes apart.
+"""Task: train a whole net to classify.
 
 May import Lightning, torchmetrics, `zoo.protocols`, `zoo.losses`, `zoo.data` and its neighbors in this folder.
 """
@@ -17,7 +17,7 @@ from torchmetrics.classification import (
 )
 
 from zoo.data.datamodule import DataModule
-from zoo.losses import classification_loss, probabilities
+from zoo.losses import CLASSIFICATION, classification_loss, probabilities
 from zoo.protocols import Classifier, HasAuxiliaryHeads
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import Optimization, is_logging_step
@@ -25,27 +25,27 @@ from zoo.tasks.supervised import SupervisedTask
 
 
 class Classification(SupervisedTask):
-    """Trains a classifier by gradient descent; measures accuracy, macro-F1 and expected calibration error.
+    """Trains a classifier by gradient descent; evaluates accuracy, macro-F1 and expected calibration error.
 
     Batches are ``(x, y)``: x is N x in_shape, y is N class numbers, or N x K class probabilities in training.
 
     Args:
         net: the classifier: N x in_shape -> N x K.
-        layer: must be None; one layer alone has no classes.
-        loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`).
+        layer: must be None, since a single layer has no classes.
+        loss: name of the loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`).
         label_smoothing: fraction of the target that is spread over all classes, in [0, 1].
-        class_weights: whether rare classes count for more in the training loss: each class by the mean number of
-            examples per class, divided by its own number. Needs a `zoo.data.datamodule.DataModule`.
+        class_weights: whether to weight the classes in the training loss. The weight of a class is the mean number of
+            examples per class, divided by its number of examples. Needs a `zoo.data.datamodule.DataModule`.
         auxiliary_weight: weight of the loss of each auxiliary head, if the net has any (GoogLeNet: 0.3).
         policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
         unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen.
         head_lr_factor: learning rate of the head, relative to the optimizer's.
         layer_decay: learning-rate factor from one layer to the next one below.
-        mirror_average: whether to measure the mean of the probabilities of an image and of its mirror image.
+        mirror_average: whether evaluation averages the probabilities of an image and of its mirror image.
         optimization: optimizer and learning-rate schedule; None for evaluation only.
 
     Attributes:
-        confusion: after a test, the counts, K x K; a row for each true class.
+        confusion: after a test, the confusion matrix: K x K counts, one row per true class.
 
     Raises:
         ValueError: an unknown loss or policy, a ``layer``, a number out of range, or a net without outputs.
@@ -86,47 +86,49 @@ class Classification(SupervisedTask):
             raise ValueError(f"Classification needs outputs; set num_classes of this {type(net).__name__}")
         self.num_classes = num_classes
 
-        # The loss that is measured, and the one that is trained: it may have class weights (`setup`).
+        # The loss that is evaluated, and the loss that is trained, which may have class weights (`setup`).
         self.loss_name = loss
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
         self.loss = classification_loss(loss, label_smoothing=label_smoothing)
         self.training_loss = self.loss
         if class_weights:
-            classification_loss(loss, class_weights=torch.ones(1))  # raises now if this loss takes none
+            classification_loss(loss, class_weights=torch.ones(1))  # raises if the loss has no class weights
 
-        # Auxiliary heads only help the layers below them, so they count if a layer is trained.
+        # Auxiliary heads bring gradients to the layers below them, so they are used unless only the head is trained.
         self.auxiliary_weight = auxiliary_weight
         self.has_auxiliaries = isinstance(net, HasAuxiliaryHeads) and bool(auxiliary_weight) and policy != "head"
 
-        # What is measured. Binary cross-entropy reads even a single output as two classes.
+        # The metrics. Binary cross-entropy reads a single output as two classes.
         self.mirror_average = mirror_average
-        metrics = _metrics(2 if loss == "binary_cross_entropy" else num_classes)
+        count = CLASSIFICATION[loss].num_classes or num_classes
+        metrics = _metrics(count)
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
-        self._confusion = MulticlassConfusionMatrix(2 if loss == "binary_cross_entropy" else num_classes)
+        self._confusion = MulticlassConfusionMatrix(count)
         self.confusion: list[list[int]] = []
 
     def check_targets(self, num_outputs: int) -> None:
-        """Raise ValueError if the loss cannot tell that number of classes apart."""
-        if self.loss_name == "binary_cross_entropy" and num_outputs != 2:
-            raise ValueError(f"binary_cross_entropy needs two classes, the data have {num_outputs}")
+        """Raise ValueError if the loss does not work for that number of classes."""
+        needed = CLASSIFICATION[self.loss_name].num_classes
+        if needed is not None and num_outputs != needed:
+            raise ValueError(f"loss={self.loss_name} needs {needed} classes, the data have {num_outputs}")
 
     def setup(self, stage: str) -> None:
-        """Weight the classes by the labels of the training split, if asked to."""
+        """Compute the class weights from the labels of the training split, if ``class_weights`` is set."""
         super().setup(stage)
         if stage != "fit" or not self.class_weights:
             return
         data = cast(Any, self.trainer).datamodule  # which Lightning sets, but does not declare
         if not isinstance(data, DataModule):
-            raise ValueError("class_weights=true counts the labels of a zoo.data.datamodule.DataModule; fit with one")
+            raise ValueError("class_weights=true requires training with a zoo.data.datamodule.DataModule")
 
-        # Each class by the mean number of examples per class, divided by its own number.
+        # The mean number of examples per class, divided by the number of examples of each class.
         labels = data.splits.train.labels()
         counts = torch.bincount(labels.cpu(), minlength=self.num_classes)  # K
         weights = len(labels) / (len(counts) * counts.clamp(min=1))  # K
 
-        # The net itself is moved to the trainer's device only after this.
+        # Lightning moves the task to the device after `setup`, so the device is taken from the strategy.
         weights = weights.to(self.trainer.strategy.root_device)
         self.training_loss = classification_loss(
             self.loss_name, label_smoothing=self.label_smoothing, class_weights=weights
@@ -134,7 +136,7 @@ class Classification(SupervisedTask):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        # The loss of the head, plus those of the auxiliary heads with their weight.
+        # The loss of the head, plus the weighted losses of the auxiliary heads.
         if self.has_auxiliaries:
             outputs, auxiliary_outputs = cast(HasAuxiliaryHeads, self.net).forward_with_auxiliaries(x)
             auxiliary = sum(self.training_loss(aux, y) for aux in auxiliary_outputs)
@@ -146,11 +148,11 @@ class Classification(SupervisedTask):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._measure(batch, "val", self.val_metrics)
+        self._evaluate(batch, "val", self.val_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        # A test also counts how often each class is predicted for each true class.
-        predicted = self._measure(batch, "test", self.test_metrics)
+        # A test also updates the confusion matrix.
+        predicted = self._evaluate(batch, "test", self.test_metrics)
         self._confusion.update(predicted, batch[1])
 
     def on_test_epoch_end(self) -> None:
@@ -158,18 +160,18 @@ class Classification(SupervisedTask):
         self.confusion = self._confusion.compute().tolist()
         self._confusion.reset()
 
-    def _measure(self, batch: tuple[Tensor, Tensor], split: str, metrics: MetricCollection) -> Tensor:
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str, metrics: MetricCollection) -> Tensor:
         """Update and log the metrics of a split ("val" or "test"). Returns the class probabilities, N x K."""
         x, y = batch
         outputs = self.outputs(x)  # N x K
         predicted = probabilities(outputs.float(), self.loss_name)  # N x K
 
-        # Features that were computed beforehand have no mirror image.
+        # Precomputed features cannot be mirrored.
         if self.mirror_average and not self.layer_input.ready:
             mirrored = probabilities(self.net(x.flip(-1)).float(), self.loss_name)  # N x K
             predicted = (predicted + mirrored) / 2
 
-        # The loss is that of the image as it is, even where probabilities are averaged.
+        # The loss is always computed without the mirror image.
         metrics.update(predicted, y)
         self.log_mean(f"{split}/loss", self.loss(outputs, y), len(y))
         self.log_dict(metrics, prog_bar=split == "val", batch_size=len(y))

@@ -1,4 +1,4 @@
-"""Fine-tuning: which layers of a net are trained, from which epoch on, and with which learning rate.
+"""Fine-tuning: which layers of a net are trained, from which epoch on, and at which learning rate.
 
 `layer_groups` divides a net into the groups that `zoo.tasks.supervised` freezes and unfreezes. May import torch and
 `zoo.protocols` only.
@@ -13,7 +13,8 @@ from zoo.protocols import HEADS, head_of
 
 POLICIES = ("full", "head", "gradual")
 NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
-CONTAINERS = ("body", "features", "encoder", "layers", "trunk_output", "blocks")  # where torchvision keeps layers
+# Names of modules in torchvision's nets that only contain layers.
+CONTAINERS = ("body", "features", "encoder", "layers", "trunk_output", "blocks")
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,10 @@ class LayerGroup:
 
     Attributes:
         name: such as head or layer4.
-        modules: those that are held in evaluation mode while the group is frozen.
-        parameters: those that are trained from then on.
-        begin: the first epoch in which it is trained, counted from 0; None: never.
-        lr_factor: its learning rate, relative to the optimizer's.
+        modules: the modules that are held in evaluation mode while the group is frozen.
+        parameters: the parameters that are trained from epoch ``begin`` on.
+        begin: the first epoch in which the group is trained, counted from 0; None: never.
+        lr_factor: learning rate of the group, relative to the optimizer's.
     """
 
     name: str
@@ -35,7 +36,7 @@ class LayerGroup:
     lr_factor: float
 
     def trains(self, epoch: int) -> bool:
-        """Whether it is trained in that epoch."""
+        """Whether the group is trained in ``epoch``, counted from 0."""
         return self.begin is not None and epoch >= self.begin
 
 
@@ -51,15 +52,15 @@ def layer_groups(
     """The groups of a net, from the head down to the input.
 
     Args:
-        net: with ``layers`` and a ``head``; what is in neither belongs to the lowest layer, except auxiliary heads.
+        net: with ``layers`` and a ``head``. Auxiliary heads are a group; other parameters join the lowest layer.
         policy: "full": everything is trained from the start. "head": the head alone, always (a linear probe).
             "gradual": the head first, then one layer after the other (Howard & Ruder 2018).
-        unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen, from the top down; the
-            last one is for all that remain.
+        unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen, from the top down. The
+            last epoch applies to all remaining layers.
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
         layer_decay: learning-rate factor from one layer to the next one below, in (0, 1]; the topmost layer has the
             optimizer's learning rate times this.
-        leave_out: parameters that another task trains.
+        leave_out: parameters to exclude, since another task trains them.
 
     Raises:
         ValueError: an unknown policy, a factor or epoch out of range, or a head that is missing or has no parameters.
@@ -70,7 +71,7 @@ def layer_groups(
     begins_of: dict[str, Sequence[int | None]] = {"full": [0], "head": [None], "gradual": list(unfreeze_at)}
     begins = begins_of[policy]
 
-    # The heads. Auxiliary heads only help the layers below them, so they are trained if a layer is.
+    # The heads. Auxiliary heads are trained from the start unless policy=head: they only help the layers below them.
     groups = []
     children = dict(net.named_children())
     for name in HEADS:
@@ -80,22 +81,24 @@ def layer_groups(
             groups.append(LayerGroup(name, (children[name],), parameters, begin, head_lr_factor))
 
     # The layers, from the top down; each has its epoch and its learning rate.
-    for above, (name, modules) in enumerate(reversed(list(trainable_layers(net)))):
-        begin = begins[min(above, len(begins) - 1)]
+    for layers_above, (name, modules) in enumerate(reversed(list(trainable_layers(net)))):
+        begin = begins[min(layers_above, len(begins) - 1)]
         parameters = tuple(parameter for module in modules for parameter in module.parameters())
-        groups.append(LayerGroup(name, modules, parameters, begin, layer_decay ** (above + 1)))
+        groups.append(LayerGroup(name, modules, parameters, begin, layer_decay ** (layers_above + 1)))
 
-    # Everything else belongs to the lowest layer, such as a class token; or is a group, in a net without layers.
-    taken = {parameter for group in groups for parameter in group.parameters}
-    rest = tuple(parameter for parameter in net.parameters() if parameter not in taken)
-    aside = tuple(child for name, child in children.items() if name not in (*HEADS, "layers"))
+    # Other parameters, such as a class token, join the lowest layer. In a net without layers they form the group "net".
+    grouped = {parameter for group in groups for parameter in group.parameters}
+    rest = tuple(parameter for parameter in net.parameters() if parameter not in grouped)
+    other_modules = tuple(child for name, child in children.items() if name not in (*HEADS, "layers"))
     if groups and groups[-1].name not in HEADS:
         lowest = groups.pop()
-        groups.append(replace(lowest, modules=(*aside, *lowest.modules), parameters=(*rest, *lowest.parameters)))
+        groups.append(
+            replace(lowest, modules=(*other_modules, *lowest.modules), parameters=(*rest, *lowest.parameters))
+        )
     else:
-        groups.append(LayerGroup("net", aside, rest, begins[0], 1.0))
+        groups.append(LayerGroup("net", other_modules, rest, begins[0], 1.0))
 
-    # Take out the parameters of other tasks, and then the groups that have none left.
+    # Remove the excluded parameters, and then the groups without parameters.
     left_out = set(leave_out)
     groups = [replace(group, parameters=tuple(p for p in group.parameters if p not in left_out)) for group in groups]
     if policy != "full" and not any(group.begin == 0 and group.parameters for group in groups):
@@ -106,14 +109,14 @@ def layer_groups(
 def _check_options(
     net: nn.Module, policy: str, unfreeze_at: Sequence[int], *, head_lr_factor: float, layer_decay: float
 ) -> None:
-    """Raise ValueError as `layer_groups` says."""
+    """Raise ValueError as `layer_groups` documents."""
     if policy not in POLICIES:
         raise ValueError(f"policy={policy}: choose one of {', '.join(POLICIES)}")
     if not 0 < layer_decay <= 1:
         raise ValueError(f"layer_decay={layer_decay} must be in (0, 1]")
     if not head_lr_factor > 0:
         raise ValueError(f"head_lr_factor={head_lr_factor} must be > 0")
-    # Layers are unfrozen from the top down, so the epochs must not decrease.
+    # Layers are unfrozen from the top down, so the epochs must be non-decreasing.
     epochs = list(unfreeze_at)
     if policy == "gradual" and (not epochs or epochs[0] < 0 or epochs != sorted(epochs)):
         raise ValueError(f"unfreeze_at={epochs} must be a list of epochs, non-negative and non-decreasing")
@@ -124,15 +127,15 @@ def _check_options(
 def trainable_layers(net: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, ...]]]:
     """(name, modules) of the layers that have parameters, from the input up.
 
-    A net of torchvision that is one layer, ``body``, is divided further. A module that has no parameters or that only
-    normalizes belongs to the layer before it.
+    A torchvision net that is wrapped as a single layer ``body`` is split into its children. A module without
+    parameters, or with normalization layers only, belongs to the layer before it.
     """
     children = dict(net.named_children())
-    # Without ``layers`` there is nothing to divide; where ``body`` is the only one, look into it.
+    # A net without ``layers`` has none. If ``body`` is the only child of ``layers``, use its children.
     inside = dict(children["layers"].named_children()) if "layers" in children else {}
     named = dict(_unpacked(inside["body"])) if set(inside) == {"body"} else inside
 
-    # Collect the modules of each layer. Those before the first layer belong to the first.
+    # Collect the modules of each layer. Modules before the first layer belong to the first layer.
     layers: list[tuple[str, list[nn.Module]]] = []
     before: list[nn.Module] = []
     for name, module in named.items():
@@ -144,19 +147,20 @@ def trainable_layers(net: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, ...
         else:
             before.append(module)
 
+    # Layers that only have a number are named "layer0", "layer1" and so on.
     for name, modules in layers:
         yield (f"layer{name}" if name.isdecimal() else name), tuple(modules)
 
 
 def _only_normalizes(module: nn.Module) -> bool:
-    """Whether all parameters of a module, if it has any, are those of normalization layers."""
-    # Only modules with parameters of their own count; containers have none.
+    """Whether all parameters of a module belong to normalization layers. True if it has no parameters."""
+    # Consider only the modules that have parameters themselves, not through their children.
     with_parameters = [part for part in module.modules() if list(part.parameters(recurse=False))]
     return all(isinstance(part, NORMALIZATIONS) for part in with_parameters)
 
 
 def _unpacked(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The children of a module by name, containers replaced by their own children."""
+    """The children of a module by name, with each container replaced by its children."""
     for name, child in module.named_children():
         if name in CONTAINERS:
             for inner, part in _unpacked(child):

@@ -1,4 +1,4 @@
-"""The input of layer k: the output of layer k - 1, computed on the fly or once for the whole fit. Torch only."""
+"""The input of layer k: the output of layer k - 1, computed for each batch or once for the whole fit. Torch only."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 class LayerInput:
     """Computes the inputs of a layer: N x in_shape -> N x V.
 
-    A plain object, so that the net is registered once only, in the task that trains it.
+    It is not an ``nn.Module``, so that the net is registered only once, in the task that trains it.
 
     Args:
         net: the stack of layers.
-        layer: index of the layer, counted from the input; None and 0: the flat inputs of the net.
+        layer: index of the layer, counted from the input. With None or 0, the result is the flat input of the net.
 
     Attributes:
         depth: number of layers below.
-        ready: whether the batches hold the outputs of the layers below already, computed once for the whole fit
+        ready: whether the batches already hold the outputs of the layers below, computed once for the whole fit
             (`zoo.training.feature_cache`).
     """
 
@@ -28,10 +28,10 @@ class LayerInput:
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        # The batches hold the inputs of this layer already, or it is the lowest.
+        # The batches already hold the inputs of this layer, or it is the lowest layer.
         if self.ready or not self.depth:
             return x.flatten(1)
-        # Up through the layers below. The net is a `zoo.protocols.Net`, not checked in every batch.
+        # Compute the layers below. The net is a `zoo.protocols.Net`, which is not checked for every batch.
         net: Any = self.net
         features: Tensor = net.encode(x, self.depth)
         return features

@@ -1,7 +1,8 @@
-"""How a task's parameters are updated: an optimizer, and a schedule of its learning rate.
+"""Optimizers and learning-rate schedules of tasks.
 
-A schedule is a function of the step and of the total number of steps, both counted over the whole fit, so a resumed run
-continues on the same curve. May import torch and Lightning.
+A schedule depends on the step and on the total number of steps, both counted over the whole fit, so a resumed run
+continues on the same curve. To add a schedule, write a class with the methods of `LRSchedule` and add its name to
+``__all__``. May import torch and Lightning.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,26 +16,26 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-# What a config may name as a learning-rate schedule.
+# The schedules that a config may name.
 __all__ = ["Constant", "Cosine", "OneCycle", "Plateau"]
 
 
 class LRSchedule(Protocol):
     """A learning-rate schedule."""
 
-    needs_validation: ClassVar[bool]  # whether it reads "val/loss"
+    needs_validation: ClassVar[bool]  # whether the schedule reads "val/loss"
 
     def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
-        """Lightning's scheduler entry for ``optimizer``; an empty one leaves the learning rate as it is."""
+        """Lightning's scheduler entry for ``optimizer``; empty for a constant learning rate."""
         ...
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """What `configure_optimizers` needs.
+    """An optimizer with a learning-rate schedule, for `configure_optimizers`.
 
     Attributes:
-        optimizer: makes an optimizer from parameters or groups of parameters.
+        optimizer: function that makes an optimizer from parameters or groups of parameters.
         lr_schedule: a schedule of this module, or a function with the same arguments.
         total_steps: number of batches of the whole fit.
     """
@@ -44,17 +45,17 @@ class Optimization:
     total_steps: int
 
     def __call__(self, parameters: Iterable[Parameter] | list[dict[str, Any]]) -> OptimizerLRScheduler:
-        """What `configure_optimizers` returns.
+        """The optimizer and its schedule, in the form that `configure_optimizers` returns.
 
         Args:
             parameters: a list, or groups; a group may have an ``lr_factor``, which multiplies its learning rate.
         """
         optimizer = self.optimizer(parameters)
 
-        # Give every group its own learning rate. The schedule then scales all of them alike.
+        # Give every group its own learning rate. The schedule then multiplies all of them by the same factor.
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor", 1)
-        # An empty entry means a constant learning rate: Lightning then needs the optimizer alone.
+        # For a constant learning rate, Lightning needs the optimizer only.
         entry = self.lr_schedule(optimizer, self.total_steps)
         if not entry:
             return optimizer
@@ -62,15 +63,15 @@ class Optimization:
 
 
 def is_logging_step(task: LightningModule) -> bool:
-    """Whether the trainer logs this step. Calling `log` at all other steps would cost a tenth of a small net's time."""
-    # With 50, the 50th, 100th, 150th step is logged, and so on.
+    """Whether the trainer logs this step. Calling `log` in every step would take a tenth of a small net's time."""
+    # With ``log_every_n_steps=50``, steps 50, 100, 150 and so on are logged.
     every: int = cast(Any, task.trainer).log_every_n_steps  # which Lightning sets, but does not declare
     return bool(every) and (task.global_step + 1) % every == 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
-    """The optimizer's own learning rate throughout."""
+    """A constant learning rate: that of the optimizer."""
 
     needs_validation: ClassVar[bool] = False
 
@@ -80,7 +81,9 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True)
 class OneCycle:
-    """From 1/25 of the learning rate up to it, then down to 0, both along half a cosine (Smith & Topin 2018).
+    """Rises from 1/25 of the learning rate to the learning rate, then falls to 0, both along half a cosine.
+
+    Smith & Topin 2018, "Super-convergence".
 
     Args:
         warmup: fraction of the steps in which the learning rate rises, in [0, 1].
@@ -94,7 +97,7 @@ class OneCycle:
         peak = self.warmup * total_steps  # the step with the maximum learning rate
 
         def factor(step: int) -> float:
-            # Half a cosine up from 1/25, then half a cosine down to 0.
+            # Rise along half a cosine from 1/25 to 1, then fall along half a cosine to 0.
             if step < peak:
                 return 1 / 25 + (1 - 1 / 25) * _half_cosine(1 - step / peak)
             return _half_cosine((step - peak) / max(1, total_steps - peak))
@@ -104,7 +107,7 @@ class OneCycle:
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """Up from 0 in a straight line, then down to 0 along half a cosine (Loshchilov & Hutter 2017).
+    """Rises linearly from 0 to the learning rate, then falls to 0 along half a cosine (Loshchilov & Hutter 2017).
 
     Args:
         warmup: fraction of the steps in which the learning rate rises, in [0, 1].
@@ -118,7 +121,7 @@ class Cosine:
         peak = self.warmup * total_steps  # the step with the maximum learning rate
 
         def factor(step: int) -> float:
-            # A straight line up, of which the first step is already above 0; then half a cosine down to 0.
+            # Rise linearly, with the first step already above 0; then fall along half a cosine to 0.
             if step < peak:
                 return (step + 1) / (peak + 1)
             return _half_cosine((step - peak) / max(1, total_steps - peak))
@@ -131,8 +134,8 @@ class Plateau:
     """Multiplies the learning rate whenever the validation loss has stopped falling.
 
     Args:
-        factor: that it is multiplied by, in (0, 1).
-        patience: number of epochs without a lower validation loss before that.
+        factor: factor that the learning rate is multiplied by, in (0, 1).
+        patience: number of epochs without a lower validation loss before the learning rate is reduced.
     """
 
     factor: float = 0.1
@@ -141,11 +144,11 @@ class Plateau:
     needs_validation: ClassVar[bool] = True
 
     def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
-        # Lightning calls it with the monitored value at the end of every epoch.
+        # Lightning passes the monitored value to the scheduler at the end of every epoch.
         scheduler = ReduceLROnPlateau(optimizer, factor=self.factor, patience=self.patience)
         return {"scheduler": scheduler, "interval": "epoch", "monitor": "val/loss"}
 
 
 def _half_cosine(fraction: float) -> float:
-    """1 at 0, 0 at 1 and beyond."""
+    """Half a cosine that falls from 1 at fraction 0 to 0 at fraction 1, and stays 0 after that."""
     return (1 + cos(pi * min(1.0, fraction))) / 2

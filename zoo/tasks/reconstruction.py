@@ -1,4 +1,4 @@
-"""Reconstruction trains an autoencoder, a layer of a stack, or the whole stack unrolled."""
+"""Task: train an autoencoder, one layer of a stack, or the whole stack unrolled, to reconstruct its input."""
 
 from typing import Any, ClassVar
 
@@ -17,24 +17,24 @@ LOSSES = ("cross_entropy", "squared_error")
 
 
 class Reconstruction(Task):
-    """Trains an autoencoder to give its input back, from a corrupted copy if asked to (Vincent et al. 2010).
+    """Trains an autoencoder to reconstruct its input, optionally from a corrupted copy (Vincent et al. 2010).
 
     Args:
         net: an autoencoder, or a stack of them (`zoo.protocols.Decoding`).
         layer: index of the layer of a stack that is trained on the outputs of those below; None for the whole net.
         loss: cross_entropy (values in [0, 1] and sigmoid outputs) or squared_error; both summed over inputs.
-        corruption: of what the encoder sees: none, masking (set to 0), gaussian (add noise) or salt_and_pepper (set to
-            0 or 1 with equal probability).
-        level: the fraction of inputs that are masked or salted, or the std of the noise; one value for all layers, or a
-            list with one for each.
-        sparsity_target: wanted mean of each sigmoid hidden unit.
+        corruption: corruption of the encoder's inputs: none, masking (set to 0), gaussian (add noise) or
+            salt_and_pepper (set to 0 or 1 with equal probability).
+        level: corruption level: the fraction of inputs that are set, in [0, 1], or the std of the noise, >= 0. One
+            value for all layers, or a list with one value per layer.
+        sparsity_target: target of the mean of each sigmoid hidden unit, in (0, 1).
         sparsity_cost: weight of the divergence KL(target || mean over the batch); 0 for none.
-        contractive: weight of the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011), for one layer;
-            0 for none.
+        contractive: weight of the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011); for training
+            one layer at a time. 0 for none.
         optimization: optimizer and learning-rate schedule; None for evaluation only.
 
     Raises:
-        ValueError: a net that is no autoencoder, an unknown loss or corruption, or a level or target out of range.
+        ValueError: a net that is not an autoencoder, an unknown loss or corruption, or a level or target out of range.
     """
 
     targets: ClassVar[str] = NO_TARGETS
@@ -62,52 +62,54 @@ class Reconstruction(Task):
             raise ValueError(f"corruption={corruption}: choose one of: {', '.join(CORRUPTIONS)}")
         if not 0 < sparsity_target < 1:
             raise ValueError(f"sparsity_target={sparsity_target} must be in (0, 1)")
-        # What is trained, and the options.
         self.net = net
         self.layer = layer
         self.optimization = optimization
         self.loss_name = loss
         self.corruption = corruption
-        self.level = _level(level, layer, corruption)
+        self.level = _level_of_layer(level, layer, corruption)
         self.sparsity_target = sparsity_target
         self.sparsity_cost = sparsity_cost
         self.contractive = contractive
         self.layer_input = LayerInput(net, layer)
 
-        # What is trained, the net or one layer of it, must be able to decode.
+        # The trained module, which is the net or one of its layers, must be able to decode.
         trained = self.trained_module
         if not isinstance(trained, Decoding):
-            raise ValueError(f"reconstruction needs an autoencoder, got {type(trained).__name__}")
+            raise ValueError(
+                f"reconstruction needs an autoencoder, got {type(trained).__name__}; choose another stage, or "
+                "model=sae or deep_autoencoder"
+            )
 
     @property
     def trained_module(self) -> nn.Module:
-        """The net, or the layer of it that is trained."""
+        """The module that is trained: the net, or one of its layers."""
         return self.net if self.layer is None else list(layers_of(self.net).values())[self.layer]
 
     @property
     def autoencoder(self) -> Decoding:
-        """What is trained, typed as what the constructor has found it to be."""
+        """`trained_module` with its type for the type checker; the constructor has checked it."""
         module: Any = self.trained_module
         found: Decoding = module
         return found
 
     def check_inputs(self, x: Tensor) -> None:
-        """Raise ValueError where the net or its inputs, N x in_shape, do not fit the loss and the penalties."""
+        """Raise ValueError if the loss or the penalties do not work for the net or its inputs, N x in_shape."""
         v = self.layer_input(x)  # N x V
         if self.loss_name == "cross_entropy":
             self._check_cross_entropy(v)
         if self.sparsity_cost:
-            # The penalty compares means with a probability.
+            # The penalty compares mean activations with a probability.
             with torch.no_grad():
                 h = self.autoencoder.encode(v)  # N x H
             if h.min() < 0 or h.max() > 1:
-                raise ValueError("sparsity_cost needs hidden units in [0, 1], such as sigmoid ones")
+                raise ValueError("sparsity_cost needs hidden units in [0, 1], such as sigmoid units")
         if self.contractive and not isinstance(self.trained_module, HasJacobian):
             raise ValueError("contractive is for one layer at a time; use order=layerwise")
 
     def _check_cross_entropy(self, v: Tensor) -> None:
-        """Raise ValueError where cross-entropy cannot compare v, N x V, with the outputs."""
-        # The outputs must be sigmoids, since the loss is computed from logits; two examples show it.
+        """Raise ValueError if cross-entropy does not work for the outputs of the net or for its inputs v, N x V."""
+        # The outputs must be sigmoids, since the loss is computed from logits. Test it with two examples.
         with torch.no_grad():
             h = self.autoencoder.encode(v[:2])
             logits = self.autoencoder.decode(h, activate=False)
@@ -127,7 +129,7 @@ class Reconstruction(Task):
         h = self.autoencoder.encode(self.corrupt(v))  # N x H
         loss = self._loss(h, v)
 
-        # The penalties.
+        # Add the penalties.
         if self.sparsity_cost:
             loss = loss + self.sparsity_cost * self._divergence(h)
         if self.contractive:
@@ -138,13 +140,13 @@ class Reconstruction(Task):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._measure(batch, "val")
+        self._evaluate(batch, "val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._measure(batch, "test")
+        self._evaluate(batch, "test")
 
     def corrupt(self, v: Tensor) -> Tensor:
-        """What the encoder sees: N x V -> the same."""
+        """The corrupted inputs of the encoder: N x V -> N x V."""
         if self.corruption == "none":
             return v
         if self.corruption == "gaussian":
@@ -157,15 +159,15 @@ class Reconstruction(Task):
         return v.masked_fill(uniform < self.level / 2, 0)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """All but those of a head."""
-        # The head is trained by classification, later.
+        """All parameters except those of a head."""
+        # A head is trained later, by classification.
         head = head_of(self.net)
         others = set() if head is None else set(head.parameters())
         return [p for p in self.trained_module.parameters() if p not in others]
 
     def _loss(self, h: Tensor, v: Tensor) -> Tensor:
-        """Of the input v decoded from the hidden units h: summed over inputs, the mean over the batch."""
-        # Cross-entropy takes logits, which is more precise than taking the sigmoid first.
+        """The loss of v, N x V, decoded from the hidden units h, N x H: summed over inputs, mean over the batch."""
+        # Cross-entropy of logits is more precise than cross-entropy of their sigmoid.
         if self.loss_name == "squared_error":
             return squared_error(v, self.autoencoder.decode(h)).mean()
         logits = self.autoencoder.decode(h, activate=False)  # N x V
@@ -173,20 +175,20 @@ class Reconstruction(Task):
 
     def _divergence(self, h: Tensor) -> Tensor:
         """Σ_j KL(p || q_j) between Bernoulli distributions with the target p and the batch's mean q_j."""
-        # The mean is kept off 0 and 1, where the logarithms are infinite.
+        # Clamp the mean away from 0 and 1, where the logarithms are infinite.
         p = self.sparsity_target
         q = h.mean(dim=0).clamp(1e-6, 1 - 1e-6)  # H
         return (p * torch.log(p / q) + (1 - p) * torch.log((1 - p) / (1 - q))).sum()
 
     def _jacobian(self, v: Tensor) -> Tensor:
-        """The squared Frobenius norm of the encoder's Jacobian at the clean inputs, the mean over the batch."""
+        """The squared Frobenius norm of the encoder's Jacobian at the clean inputs, mean over the batch."""
         layer = self.trained_module
         assert isinstance(layer, HasJacobian)
         return layer.squared_jacobian(v).mean()
 
-    def _measure(self, batch: tuple[Tensor, Tensor], split: str) -> None:
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
         """Log the loss and the reconstruction error, without corruption and penalties."""
-        # The clean inputs, encoded and decoded; the error is that of the activated outputs, whatever the loss.
+        # Encode and decode the clean inputs. The error is computed from activated outputs for both losses.
         x, _ = batch
         v = self.layer_input(x)  # N x V
         h = self.autoencoder.encode(v)  # N x H
@@ -195,14 +197,14 @@ class Reconstruction(Task):
         self.log_mean(f"{split}/reconstruction_error", error, len(v), prog_bar=True)
 
 
-def _level(level: float | list[float], layer: int | None, corruption: str) -> float:
-    """The level of this layer; ValueError where it has none, or one out of range."""
-    # One value for each layer, or one for all.
+def _level_of_layer(level: float | list[float], layer: int | None, corruption: str) -> float:
+    """The corruption level of a layer. Raises ValueError if the layer has none, or if it is out of range."""
+    # A list has one value for each layer.
     if isinstance(level, list):
         if (layer or 0) >= len(level):
             raise ValueError(f"level={level} must have a value for layer {layer}")
         level = level[layer or 0]
-    # A std of noise has no maximum; a fraction of the inputs has.
+    # A std of noise has no maximum; a fraction of the inputs is at most 1.
     if level < 0 or (level > 1 and corruption != "gaussian"):
         raise ValueError(f"level={level} must be in [0, 1] (with corruption=gaussian, a std: >= 0)")
     return level

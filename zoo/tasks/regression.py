@@ -1,4 +1,4 @@
-"""Regression: the whole net is trained to predict real numbers.
+"""Task: train a whole net to predict real numbers.
 
 May import Lightning, torchmetrics, `zoo.losses` and its neighbors in this folder.
 """
@@ -15,14 +15,14 @@ from zoo.tasks.supervised import SupervisedTask
 
 
 class Regression(SupervisedTask):
-    """Trains a net on real-valued targets by gradient descent; measures mean squared and mean absolute error.
+    """Trains a net on real-valued targets by gradient descent; evaluates mean squared and mean absolute error.
 
     Batches are ``(x, y)``: x is N x in_shape, y is N x targets.
 
     Args:
         net: N x in_shape -> N x targets.
-        layer: must be None; one layer alone has no targets.
-        loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`).
+        layer: must be None, since a single layer has no targets.
+        loss: name of the loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`).
         policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
         unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen.
         head_lr_factor: learning rate of the head, relative to the optimizer's.
@@ -58,16 +58,16 @@ class Regression(SupervisedTask):
             head_lr_factor=head_lr_factor,
             layer_decay=layer_decay,
         )
-        # The loss that is trained and measured.
+        # The loss, for training and for evaluation.
         self.loss_name = loss
         self.loss = regression_loss(loss)
-        # Two errors that can be compared between losses. Each split has metrics of its own.
+        # Two errors that can be compared between losses. Each split has its own metrics.
         metrics = MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()})
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """In the order of the net: optimizer states in the checkpoints of earlier runs go by position."""
+        """In the order of the net's parameters, since checkpoints store optimizer states by position."""
         trainable = set(super().trainable_parameters())
         return [parameter for parameter in self.net.parameters() if parameter in trainable]
 
@@ -80,16 +80,16 @@ class Regression(SupervisedTask):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._measure(batch, "val", self.val_metrics)
+        self._evaluate(batch, "val", self.val_metrics)
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self._measure(batch, "test", self.test_metrics)
+        self._evaluate(batch, "test", self.test_metrics)
 
-    def _measure(self, batch: tuple[Tensor, Tensor], split: str, metrics: MetricCollection) -> None:
+    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str, metrics: MetricCollection) -> None:
         """Update and log the metrics of a split ("val" or "test")."""
         x, y = batch
         outputs = self.outputs(x)  # N x targets
-        # torchmetrics reshapes its inputs by `view`, which needs contiguous memory.
+        # torchmetrics reshapes its inputs with `view`, which needs contiguous memory.
         metrics.update(outputs.contiguous(), y)
         self.log_mean(f"{split}/loss", self.loss(outputs, y), len(y))
         self.log_dict(metrics, prog_bar=split == "val", batch_size=len(y))

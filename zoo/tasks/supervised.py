@@ -1,4 +1,4 @@
-"""The base of classification and regression: training with targets, and fine-tuning by freezing layers.
+"""The base class of classification and regression: training with targets, and fine-tuning with frozen layers.
 
 A frozen layer is a fixed function, so its batch normalization and dropout are held in evaluation mode too. (Lightning's
 own `BaseFinetuning` leaves them in training mode.)
@@ -20,20 +20,20 @@ from zoo.tasks.task import Task
 
 
 class SupervisedTask(Task):
-    """Abstract: a task with targets, of a whole net whose layers can be frozen for some epochs or throughout.
+    """Abstract: trains a whole net with targets. Layers can be frozen for some epochs or for the whole fit.
 
     Args:
         net: the net.
-        layer: must be None; one layer alone has no targets.
+        layer: must be None, since a single layer has no targets.
         optimization: optimizer and learning-rate schedule; None for evaluation only.
         policy, unfreeze_at, head_lr_factor, layer_decay: as in `layer_groups`.
 
     Attributes:
         layer_groups: the groups of the net, from the head down.
-        frozen: those that are frozen at present.
+        frozen: the groups that are currently frozen.
 
     Raises:
-        ValueError: a ``layer``, or as `layer_groups`.
+        ValueError: ``layer`` is not None, or as `layer_groups`.
     """
 
     layer_input: LayerInput
@@ -55,7 +55,7 @@ class SupervisedTask(Task):
         self.net = net
         self.optimization = optimization
 
-        # Parameters that forward does not use, such as the visible biases of a stack of RBMs, are no group's.
+        # Exclude parameters that `forward` does not use, such as the visible biases of a stack of RBMs.
         generative = list(net.generative_parameters()) if isinstance(net, PartlyGenerative) else []
         self.layer_groups = layer_groups(
             net,
@@ -67,26 +67,26 @@ class SupervisedTask(Task):
         )
         self.frozen: list[LayerGroup] = []
 
-        # Where the head alone is ever trained, the features that it reads are constants: they may be computed once.
+        # If only the head is trained, its features are constant and can be computed once for the whole fit.
         constant = policy == "head" and isinstance(net, HasHead)
         self.layer_input = LayerInput(net, len(layers_of(net)) if constant else 0)
 
     def outputs(self, x: Tensor) -> Tensor:
-        """N x in_shape, or N x features where those were computed beforehand -> N x outputs."""
-        # If the batches hold features, the layers below the head have done their work already.
+        """N x in_shape, or N x features if the features were precomputed -> N x outputs."""
+        # If the batches hold features, only the head is left to compute.
         if self.layer_input.ready:
             return cast(HasHead, self.net).forward_head(x)
         outputs: Tensor = self.net(x)
         return outputs
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """The parameters of all groups that are ever trained, from the head down."""
+        """The parameters of all groups that are trained in some epoch, from the head down."""
         return [parameter for group in self.layer_groups if group.begin is not None for parameter in group.parameters]
 
     def parameter_groups(self) -> list[Any]:
-        """One optimizer group for each group that is ever trained, all of them there from the start.
+        """One optimizer group for each layer group that is trained in some epoch.
 
-        A plain list if all are trained alike from the start.
+        A plain list of parameters if all groups are trained from the start with the same learning rate.
         """
         if all(group.begin == 0 and group.lr_factor == 1 for group in self.layer_groups):
             return self.trainable_parameters()
@@ -100,8 +100,8 @@ class SupervisedTask(Task):
         return {group.name: group.begin for group in self.layer_groups}
 
     def train(self, mode: bool = True) -> "SupervisedTask":
-        """Training mode for all but the frozen groups, whose normalization and dropout stay in evaluation mode."""
-        # Lightning calls this after every validation, so frozen groups must be put back each time.
+        """Set training mode, except for frozen groups: their normalization and dropout stay in evaluation mode."""
+        # Lightning calls this after every validation, so frozen groups must be reset to evaluation mode each time.
         super().train(mode)
         for group in self.frozen:
             for module in group.modules:
@@ -109,12 +109,12 @@ class SupervisedTask(Task):
         return self
 
     def begin_epoch(self) -> None:
-        """Freeze the groups whose epoch has not come."""
+        """Freeze the groups that are not trained in this epoch."""
         self.frozen = [group for group in self.layer_groups if not group.trains(self.current_epoch)]
         self.train()
 
-        # Save the gradients of frozen groups. Several processes wait for all gradients that there were at the start,
-        # so they compute them; `on_before_optimizer_step` drops them.
+        # Do not compute the gradients of frozen groups. With several processes they must be computed, since DDP waits
+        # for the gradients of all parameters that required one at the start; `on_before_optimizer_step` drops them.
         if self.trainer.world_size == 1:
             for group in self.layer_groups:
                 for parameter in group.parameters:
@@ -126,8 +126,8 @@ class SupervisedTask(Task):
         if not rates:
             return
 
-        # Log the learning rate of each group, 0 while it is frozen. Written at once: what `log` keeps until the end of
-        # the epoch is lost when the run is stopped within it.
+        # Log the learning rate of each group, 0 while it is frozen. The row is written immediately, since `log` would
+        # keep the values until the end of the epoch and lose them if the run is stopped before.
         rates |= {group.name: 0.0 for group in self.frozen}
         row = {f"lr/{name}": rate for name, rate in rates.items()}
         row["epoch"] = self.current_epoch
@@ -135,13 +135,13 @@ class SupervisedTask(Task):
             logger.log_metrics(row, step=self.global_step)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Drop the gradients of frozen groups: optimizers then pass them over, momentum and weight decay included."""
+        """Drop the gradients of frozen groups, so the optimizer skips them, including momentum and weight decay."""
         for group in self.frozen:
             for parameter in group.parameters:
                 parameter.grad = None
 
     def teardown(self, stage: str) -> None:
-        """Unfreeze everything, or a later stage would find layers in evaluation mode."""
+        """Unfreeze all layers; otherwise a later stage would find them in evaluation mode."""
         super().teardown(stage)
         if self.frozen:
             self.frozen = []

@@ -1,4 +1,4 @@
-"""The base of all tasks: a LightningModule that trains some parameters of a net, and no others.
+"""The base class of all tasks: a LightningModule that trains some or all parameters of a net.
 
 May import Lightning, torchmetrics, `zoo.protocols` and its neighbors in this folder.
 """
@@ -16,23 +16,23 @@ from zoo.tasks.optimization import Optimization
 
 
 class Task(LightningModule):
-    """Abstract: how a ``net`` is trained and measured. A subclass sets ``net`` and ``optimization`` and has the steps.
+    """Abstract: trains and evaluates a net. A subclass sets ``net`` and ``optimization`` and defines the steps.
 
-    While a task is being fitted, only the parameters of `trainable_parameters` receive gradients. With several
-    processes this is required: a parameter that is waited for but gets no gradient is an error.
+    During a fit, only the parameters of `trainable_parameters` require gradients. DDP needs this: it raises an error if
+    a parameter that requires a gradient does not receive one.
 
     Class attributes, read before a task is built:
-        targets: "classes", "values" or "none": what it needs of the data beside the inputs.
+        targets: the targets that the data must have besides inputs: "classes", "values" or "none".
         monitor: the metric by which epochs and runs are compared, such as "val/accuracy".
         mode: "max" or "min": which value of ``monitor`` is better.
-        has_validation_loss: whether it logs "val/loss", which a learning-rate schedule or ``stop_below`` may read.
-        refused_precisions: for each precision of Lightning with which it cannot work, the reason.
+        has_validation_loss: whether the task logs "val/loss", which learning-rate schedules and ``stop_below`` may read.
+        refused_precisions: the precisions of Lightning that do not work for the task, each with the reason.
 
     Attributes:
-        net: the net, all of it, whichever layer is trained.
+        net: the whole net, even if only one layer is trained.
         optimization: optimizer and learning-rate schedule; None for evaluation only.
-        layer_input: where the task trains on features of lower layers, what computes them; else None.
-        means: metrics of `log_mean`, by the name they are logged under.
+        layer_input: computes the features of lower layers if the task trains on them; otherwise None.
+        means: the metrics of `log_mean` by name.
     """
 
     targets: ClassVar[str]
@@ -49,36 +49,36 @@ class Task(LightningModule):
         super().__init__()
         self.means = nn.ModuleDict()
 
-    # What a subclass may say of itself
+    # Methods that a subclass may override
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """The parameters that are trained: all of the net, unless a task says otherwise."""
+        """The parameters that are trained; by default all parameters of the net."""
         return list(self.net.parameters())
 
     def parameter_groups(self) -> list[Any]:
-        """The trainable parameters as the optimizer gets them: a plain list, or groups with options of their own."""
+        """The trainable parameters for the optimizer: a plain list, or parameter groups with their own options."""
         return self.trainable_parameters()
 
     def training_plan(self) -> dict[str, int | None]:
-        """For each group of layers, the first epoch in which it is trained (None: never).
+        """For each layer group by name, the first epoch in which it is trained (None: never).
 
-        Empty where the question does not arise.
+        Empty for tasks that freeze no layers.
         """
         return {}
 
     def check_inputs(self, x: Tensor) -> None:
-        """Raise ValueError if the task cannot work with such inputs. ``x``: some, preprocessed, N x in_shape."""
+        """Raise ValueError if the task does not work for the inputs. ``x``: preprocessed examples, N x in_shape."""
 
     def check_targets(self, num_outputs: int) -> None:
-        """Raise ValueError if the task cannot work with that number of classes, or of target values."""
+        """Raise ValueError if the task does not work for that number of classes or target values."""
 
     def begin_epoch(self) -> None:
-        """Called when an epoch begins, and when a run is resumed within one."""
+        """Called at the start of each epoch, and when a run is resumed within an epoch."""
 
-    # What Lightning calls
+    # Hooks that Lightning calls
 
     def setup(self, stage: str) -> None:
-        """Ask for the gradients of the trainable parameters only."""
+        """Require gradients for the trainable parameters only."""
         # Evaluation needs no gradients.
         if stage != "fit":
             return
@@ -95,7 +95,7 @@ class Task(LightningModule):
         self.begin_epoch()
 
     def teardown(self, stage: str) -> None:
-        """Leave the net as it was found: every parameter asks for gradients."""
+        """Restore the net: all parameters require gradients again."""
         if stage == "fit":
             self.net.requires_grad_(True)
 
@@ -103,13 +103,13 @@ class Task(LightningModule):
         assert self.optimization is not None, "a task without optimization only evaluates"
         return self.optimization(self.parameter_groups())
 
-    # What a subclass calls
+    # Methods that a subclass calls
 
     def log_mean(self, name: str, value: Tensor, count: int, *, prog_bar: bool = False) -> None:
         """Log the mean over an epoch.
 
-        Each example counts once, whichever process has it. Lightning's own mean rounds the mean number of examples per
-        process down, so that it counts 51 and 50 examples as 100.
+        Each example counts once, in all processes together. Lightning's own mean rounds the number of examples per
+        process down: with 51 and 50 examples in two processes it divides by 100.
 
         Args:
             name: such as "val/loss".
@@ -117,7 +117,7 @@ class Task(LightningModule):
             count: number of examples.
             prog_bar: whether the progress bar shows it.
         """
-        # One metric for each name; it adds up over batches and, when the epoch ends, over processes.
+        # One metric for each name. It sums over batches and, at the end of the epoch, over processes.
         if name not in self.means:
             self.means[name] = MeanMetric().to(self.device)
         mean = cast(MeanMetric, self.means[name])

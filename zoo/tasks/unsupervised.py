@@ -1,4 +1,4 @@
-"""What the tasks without targets share: checks of their inputs, persistent Gibbs chains, and how a net is measured."""
+"""Shared code of the tasks without targets: input checks, persistent Gibbs chains and metrics."""
 
 from typing import Any, ClassVar
 
@@ -15,13 +15,14 @@ FP16 = {"16-mixed": "free energies and their differences leave float16's range; 
 class GenerativeTask(Task):
     """Abstract: a task that trains a distribution by Gibbs chains.
 
-    Only the gradient of its loss is meaningful, so that it has no validation loss. Persistent chains are kept in the
-    checkpoint. They are no buffer, since Lightning makes buffers equal in all processes, and each process has its own.
+    Only the gradient of the loss is meaningful, not its value, so there is no validation loss. Checkpoints contain the
+    persistent chains. They are not a buffer: DDP would copy a buffer to all processes, but each process has its own
+    chains.
 
     Args:
-        k: Gibbs steps of each update.
+        k: Gibbs steps per update, >= 1.
         persistent: whether chains continue from batch to batch.
-        restart: probability with which a persistent chain starts again at noise in each update.
+        restart: probability, per update, with which a persistent chain is restarted from noise, in [0, 1).
 
     Raises:
         ValueError: k < 1, restart outside [0, 1), or a restart of chains that are not persistent.
@@ -44,20 +45,19 @@ class GenerativeTask(Task):
         self.k = k
         self.persistent = persistent
         self.restart = restart
-        # No chain has started yet.
-        self.chains: Tensor | None = None  # N x V, the states of the persistent chains
+        self.chains: Tensor | None = None  # N x V, the states of the persistent chains; None before the first update
 
     def continued_chains(self, rbm: RBMLayer, *, like: Tensor) -> Tensor:
-        """The states from which the persistent chains continue, N x V, some of them restarted.
+        """The states from which the persistent chains continue, N x V, after random restarts.
 
         Args:
             rbm: the RBM that the chains sample.
-            like: has the device and type that the states need.
+            like: tensor with the device and dtype of the result.
         """
         assert self.chains is not None, "no chain has started yet"
         chains = self.chains.to(like)
         if self.restart:
-            # Each chain starts again at noise with the probability ``restart`` (as in Du & Mordatch 2019).
+            # Restart each chain from noise with the probability ``restart`` (as in Du & Mordatch 2019).
             noise = rbm.noise(len(chains)).to(chains)
             again = torch.rand(len(chains), 1, device=chains.device) < self.restart  # N x 1
             chains = torch.where(again, noise, chains)
@@ -75,7 +75,7 @@ class GenerativeTask(Task):
 
 
 def check_unit_interval(v: Tensor, *, what: str, fix: str) -> None:
-    """Raise ValueError where values leave [0, 1]."""
+    """Raise ValueError if values are not in [0, 1]. ``what`` and ``fix`` are parts of the message."""
     low = v.min().item()
     high = v.max().item()
     if low < 0 or high > 1:
@@ -86,36 +86,36 @@ def check_unit_interval(v: Tensor, *, what: str, fix: str) -> None:
 
 
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
-    """Sum over all pixels of (x - x')², N."""
+    """The squared error (x - x')², summed over all pixels of an example, N."""
     return (x.flatten(1) - reconstruction.flatten(1)).square().sum(dim=1)
 
 
 def log_generative(task: Task, net: nn.Module | RBMLayer, x: Tensor, y: Tensor, *, split: str) -> None:
-    """Log by what a net, or one RBM of a stack, is measured when it has no validation loss.
+    """Log the metrics of a net without a validation loss, or of one RBM of a stack.
 
     - ``reconstruction_error``: squared error of `net.reconstruct`, summed over pixels.
-    - ``pseudo_log_likelihood``: of an RBM with Bernoulli units, inputs rounded to zeros and ones (nats).
-    - ``accuracy``: where classes are units of the net.
+    - ``pseudo_log_likelihood``: for an RBM with Bernoulli units, in nats; inputs are rounded to zeros and ones.
+    - ``accuracy``: for a net with label units.
 
     Args:
         task: the task that logs.
-        net: what is measured.
+        net: the net to evaluate.
         x, y: its inputs and their class numbers.
         split: "val" or "test", the first part of the metrics' names.
     """
-    # How well the inputs are given back.
+    # The reconstruction error.
     assert isinstance(net, Reconstructing), f"{type(net).__name__} has no reconstruct"
     error = squared_error(x, net.reconstruct(x)).mean()
     task.log_mean(f"{split}/reconstruction_error", error, len(x))
 
-    # The pseudo-likelihood, with one unit of each example flipped; the same units at every call.
+    # The pseudo-likelihood, with one unit of each example flipped; the same units in every call.
     if isinstance(net, HasPseudoLikelihood) and net.visible.binary and not net.label_units:
         v = x.flatten(1).round()
         flips = torch.randint(v.shape[1], (len(v),), generator=torch.Generator().manual_seed(0)).to(v.device)
         value = net.pseudo_log_likelihood(v, flips).mean()
         task.log_mean(f"{split}/pseudo_log_likelihood", value, len(x))
 
-    # How often the most probable class is the right one.
+    # The accuracy of the most probable class.
     if isinstance(net, HasLabelUnits) and net.label_units:
         accuracy = (net(x).argmax(dim=1) == y).float().mean()
         task.log_mean(f"{split}/accuracy", accuracy, len(x), prog_bar=split == "val")

@@ -1,4 +1,4 @@
-"""The up-down algorithm fine-tunes a whole deep belief network as a generative model."""
+"""Task: fine-tune a whole deep belief network as a generative model by wake-sleep (up-down)."""
 
 from typing import Any
 
@@ -14,30 +14,34 @@ from zoo.tasks.unsupervised import GenerativeTask, check_unit_interval, log_gene
 
 
 class WakeSleep(GenerativeTask):
-    """Contrastive wake-sleep (Hinton, Osindero & Teh 2006, section 5 and appendix B).
+    """Contrastive wake-sleep, also known as the up-down algorithm (Hinton, Osindero & Teh 2006, section 5, appendix B).
 
-    Wake: the data are recognized upwards, each layer is drawn; the generative weights are trained to predict each layer
-    from the one above. At the top, k steps of Gibbs sampling, and contrastive divergence. Sleep: the end of the chain
-    is generated downwards; the recognition weights are trained to predict what it came from. Each part is a sum of log
-    probabilities that concerns parameters of its own, so the loss is their sum.
+    - Wake: every layer is sampled from the bottom up with the recognition weights. The generative weights are trained
+      to predict each layer from the layer above.
+    - Top: the top RBM is trained by contrastive divergence with k Gibbs steps.
+    - Sleep: from the end of the Gibbs chain, every layer is sampled from the top down with the generative weights. The
+      recognition weights are trained to predict each layer from the layer below.
 
-    For a net that should also classify well, log p(label | image), which the top RBM gives exactly, can be one more
-    term (the hybrid of Larochelle & Bengio 2008). Its gradient goes through the recognition weights.
+    The three terms of the loss depend on different parameters, so the loss is their sum.
+
+    For a net that should also classify well, log p(label | image) can be added to the objective (the hybrid of
+    Larochelle & Bengio 2008). The top RBM computes it exactly; its gradient also trains the recognition weights.
 
     Args:
         net: a deep belief network (`zoo.protocols.BeliefNet`); the constructor unties its recognition weights.
-        layer: None; the algorithm is about all layers.
-        k: Gibbs steps in the top RBM.
-        persistent: whether its chains, one for each example of a batch, continue from batch to batch instead of
-            starting at the data (Tieleman 2008). Otherwise samples that start at noise may end where no chain has been.
-        restart: the probability with which a persistent chain starts again at noise in each update.
-        label_weight: weight of log p(label | image); 0 is the algorithm as published.
+        layer: must be None, since the algorithm trains all layers.
+        k: Gibbs steps in the top RBM, >= 1.
+        persistent: whether the chains of the top RBM, one per example of a batch, continue from batch to batch instead
+            of starting at the data (Tieleman 2008). Without it, chains that start from noise may reach states that
+            training never visited.
+        restart: probability, per update, with which a persistent chain is restarted from noise, in [0, 1).
+        label_weight: weight of log p(label | image), >= 0; 0 is the algorithm as published.
         optimization: optimizer and learning-rate schedule; None for evaluation only.
 
     Raises:
-        ValueError: a ``layer``, k below 1, a restart that is no probability or of chains that are not persistent, a
-            negative ``label_weight`` or one for a net without label units, or a net that is no deep belief network of
-            Bernoulli units.
+        ValueError: ``layer`` is not None, k < 1, a restart out of range or of chains that are not persistent, a
+            ``label_weight`` that is negative or for a net without label units, or a net that is not a deep belief
+            network of Bernoulli units.
     """
 
     layer_input: LayerInput
@@ -55,14 +59,17 @@ class WakeSleep(GenerativeTask):
     ):
         super().__init__(k=k, persistent=persistent, restart=restart)
         if layer is not None:
-            raise ValueError("wake-sleep trains the whole net; use order=joint")
+            raise ValueError("wake-sleep (up-down) trains the whole net; set order=joint")
         if not isinstance(net, BeliefNet):
-            raise ValueError(f"wake-sleep needs a deep belief network, got {type(net).__name__}")
+            raise ValueError(
+                f"wake-sleep (up-down) needs a deep belief network, got {type(net).__name__}; choose another stage, or "
+                "model=dbn_generative"
+            )
         if label_weight < 0:
             raise ValueError(f"label_weight={label_weight} must be >= 0")
         if label_weight and not net.label_units:
             raise ValueError(f"label_weight={label_weight}: the net has no label units, set model.net.label_units=true")
-        # Untie the recognition weights: from here on the two directions are trained apart.
+        # Untie the recognition weights, so that both directions are trained separately.
         self.net = net
         self.optimization = optimization
         self.label_weight = label_weight
@@ -71,20 +78,19 @@ class WakeSleep(GenerativeTask):
 
     @property
     def belief_net(self) -> BeliefNet:
-        """The net, typed as what the constructor has found it to be."""
+        """The net with its type for the type checker; the constructor has checked it."""
         module: Any = self.net
         net: BeliefNet = module
         return net
 
     def rbms(self) -> tuple[list[RBMLayer], RBMLayer]:
-        """The RBMs of the directed layers, from the input up, and that of the top."""
-        # The top one stays an undirected RBM.
+        """The RBMs of the directed layers, from the input up, and the top RBM."""
         net = self.belief_net
         *directed, top = [net.rbm(k) for k in range(len(layers_of(self.net)))]
         return directed, top
 
     def check_inputs(self, x: Tensor) -> None:
-        """Raise ValueError where the inputs, N x in_shape, leave [0, 1]."""
+        """Raise ValueError if the inputs, N x in_shape, are not in [0, 1]."""
         check_unit_interval(x, what="inputs of Bernoulli visible units must be", fix="use another model")
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -93,25 +99,25 @@ class WakeSleep(GenerativeTask):
         directed, top = self.rbms()
 
         with torch.no_grad():
-            # Wake: draw every layer by the recognition weights, from the pixels up.
+            # Wake: sample every layer with the recognition weights, from the pixels up.
             awake = [self.layer_input(x)]  # N x H_k for each layer k
             for k in range(len(directed)):
                 logits = net.recognition_input(awake[k], k)
                 awake.append(bernoulli(torch.sigmoid(logits)))
 
-            # The top RBM: Gibbs chains that start at the recognized states, or where they ended last.
+            # Top: Gibbs chains that start at the states of the wake phase, or continue from the last batch.
             v0 = top.with_labels(awake[-1], y)  # N x V of the top RBM
             start = v0 if self.chains is None else self.continued_chains(top, like=v0)
             vk = top.gibbs(start, self.k)
             self.chains = vk if self.persistent else None
 
-            # Sleep: draw every layer by the generative weights, from the ends of the chains down.
+            # Sleep: sample every layer with the generative weights, from the ends of the chains down.
             asleep = [vk[:, : awake[-1].shape[1]]]  # without the labels
             for rbm in reversed(directed):
                 asleep.append(rbm.sample_visible(asleep[-1]))
             asleep.reverse()
 
-        # The three parts of the loss, each about parameters of its own: generative, top, and recognition.
+        # The three terms of the loss, for the generative weights, the top RBM and the recognition weights.
         wake = torch.zeros((), device=x.device)
         sleep = torch.zeros((), device=x.device)
         for k, rbm in enumerate(directed):
@@ -119,7 +125,7 @@ class WakeSleep(GenerativeTask):
             sleep = sleep + _cross_entropy(net.recognition_input(asleep[k], k), asleep[k + 1])
         divergence = top.free_energy(v0).mean() - top.free_energy(vk).mean()
         loss = wake + divergence + sleep
-        # The hybrid: log p(label | image), by the free energies of the top RBM.
+        # The hybrid objective: log p(label | image) from the free energies of the top RBM.
         if self.label_weight:
             loss = loss + self.label_weight * F.cross_entropy(net(x), y)
 
@@ -134,7 +140,7 @@ class WakeSleep(GenerativeTask):
         log_generative(self, self.net, x, y, split="val")
 
     def trainable_parameters(self) -> list[nn.Parameter]:
-        """All but a head, and the parameters that the untied net does not use any more."""
+        """All parameters except those of a head, and those that the untied net no longer uses."""
         head = head_of(self.net)
         others = set(self.belief_net.unused_parameters())
         others |= set() if head is None else set(head.parameters())
@@ -142,5 +148,5 @@ class WakeSleep(GenerativeTask):
 
 
 def _cross_entropy(logits: Tensor, states: Tensor) -> Tensor:
-    """-log p(states), summed over units, the mean over the batch."""
+    """-log p(states), summed over units, mean over the batch; logits and states are N x H."""
     return F.binary_cross_entropy_with_logits(logits, states, reduction="sum") / len(states)
