@@ -120,6 +120,23 @@ def test_a_data_module_knows_no_source():
     assert not [file for file in importers if file.startswith("training/") or file == "cli/evaluate.py"]
 
 
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_is_short(file):
+    assert len(FILES[file].read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_nets_and_tasks_are_asked_by_protocol(file):
+    """By isinstance with `zoo.protocols`, not by the names of attributes."""
+    calls = [node for node in ast.walk(ast.parse(FILES[file].read_text())) if isinstance(node, ast.Call)]
+    asked = [ast.unparse(call) for call in calls if ast.unparse(call.func) in ("hasattr", "getattr")]
+    assert not [call for call in asked if call.split("(")[1].startswith(("net", "task", "model,", "layer", "self.net"))]
+
+
+def test_types_are_not_silenced():
+    assert not [file for file, path in FILES.items() if "# type: ignore" in path.read_text()]
+
+
 def test_no_file_is_named_for_no_job():
     assert not {Path(file).stem for file in FILES} & {"utils", "util", "helpers", "helper", "common", "misc", "base"}
 
