@@ -219,7 +219,7 @@ def test_resume_needs_a_run(cli, folder):
     (folder / "empty").mkdir()
     outcome = cli("train", "resume=empty")
     assert outcome.status == 1
-    assert "resume=empty: no run is there" in outcome.err
+    assert "resume=empty: not a run folder" in outcome.err
     assert not list((folder / "empty").iterdir())
 
 
