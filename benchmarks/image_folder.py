@@ -4,7 +4,8 @@
 
 600 JPEGs of 400x300 to 800x600 pixels, random crops of scikit-learn's two photographs, are read at 3x224x224 with a
 random crop, by this process and by two workers. ResNet-18 is trained in batches of 32 with SGD, on the accelerator if
-there is one; without loading, on one batch in memory. The first epoch, or the first batches, are a warm-up. The memory is the
+there is one; without loading, on one batch in memory. The first epoch, or the first batches, are a warm-up. The
+memory is the
 resident set size (RSS) of this process and, in total, of its workers after each epoch: it must not grow.
 """
 

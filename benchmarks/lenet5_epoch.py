@@ -3,7 +3,8 @@
     ZOO_DATA=FOLDER_OF_MNIST python benchmarks/lenet5_epoch.py [ROUNDS]
 
 All train the same net with the same optimizer and batch size on the same 55,000 images. The programs are timed
-alternately, each after a warm-up epoch. `zoo train` also validates, logs, and writes its checkpoint. The bare loops only train, on images normalized
+alternately, each after a warm-up epoch. `zoo train` also validates, logs, and writes its checkpoint. The bare loops
+only train, on images normalized
 before the clock starts: one as it is usually written, one with the optimizations of `zoo train` (channels-last memory
 order, fused AdamW), so that the second shows the cost of everything but the arithmetic.
 Ratios are medians over the rounds of (zoo / other) within a round.

@@ -3,7 +3,8 @@
     python benchmarks/linear_probe.py [ROUNDS]
 
 ResNet-18 on 100 images of data/faces at 64x64, which are written if they are missing. Both run from the command
-line, as a user runs them, alternately. An epoch includes its validation; the result is the median over the epochs. The cost of computing
+line, as a user runs them, alternately. An epoch includes its validation; the result is the median over the epochs.
+The cost of computing
 the features once is the difference between the two in the time from the start to the first epoch.
 """
 

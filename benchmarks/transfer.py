@@ -5,7 +5,8 @@
 Pretrains on MNIST (experiment=transfer_source), unless FOLDER, by default runs/transfer, has such a run already. Then,
 on scikit-learn's digits with 3, 10 and 30 labeled images a class and on scikit-image's faces with 5 and 20, with five
 seeds each (experiment=transfer), it fine-tunes the head only, gradually, and in full; and it trains from random weights
-by three recipes, of which it reports the one with the best mean validation accuracy. All runs of a seed have the same labels.
+by three recipes, of which it reports the one with the best mean validation accuracy. All runs of a seed have the same
+labels.
 Differences are paired by seed, the 95 % interval is Student's t. Writes transfer.csv.
 """
 

@@ -108,7 +108,10 @@ def test_to_stop_early_there_must_be_a_validation_part(key, cli, tmp_path):
     words = ("dataset.validation=0", f"model.stages.fit.{key}=1", f"hydra.run.dir={tmp_path / 'run'}")
     outcome = cli("train", *WORDS, *words)
     assert outcome.status == 1
-    assert outcome.err == f"zoo train: {key} needs a validation split: set dataset.validation, or {key} to null\n"
+    assert (
+        outcome.err
+        == f"zoo train: model.stages.fit.{key} needs a validation split: set dataset.validation, or {key} to null\n"
+    )
     assert not (tmp_path / "run").exists()
 
 
