@@ -1,4 +1,4 @@
-"""When the epochs of `zoo train` begin and end: what the benchmarks of training share."""
+"""Time the epochs of `zoo train`; shared by the benchmarks of training."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class Stopwatch(Callback):
-    """Notes the time at which each epoch starts and at which training ends."""
+    """Records the time at which each epoch starts and at which training ends."""
 
     def __init__(self) -> None:
         self.stamps: list[float] = []
@@ -24,9 +24,10 @@ class Stopwatch(Callback):
 
 @contextmanager
 def stopwatch() -> Iterator[list[float]]:
-    """Within the block, every Trainer notes its times in the list.
+    """Within the block, every Trainer appends its times to the yielded list.
 
-    An epoch lasts until the next one starts, or until training ends: with its validation, logging and checkpoint.
+    An epoch lasts until the next one starts, or until training ends, so its time includes validation, logging and
+    checkpoint.
     """
     watch = Stopwatch()
     fit = Trainer.fit

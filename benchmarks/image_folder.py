@@ -1,10 +1,11 @@
-"""Images per second on a folder of photographs: loading alone, ResNet-18 alone, and both; and the memory of loading.
+"""Images per second on a folder of photographs: loading, training ResNet-18, and both; and the memory of loading.
 
     python benchmarks/image_folder.py [EPOCHS]
 
 600 JPEGs of 400x300 to 800x600 pixels, random crops of scikit-learn's two photographs, are read at 3x224x224 with a
 random crop, by this process and by two workers. ResNet-18 is trained in batches of 32 with SGD, on the accelerator if
-there is one; alone, on one batch that is ready. The first epoch, or the first batches, are a warm-up. The memory is the
+there is one; without loading, on one batch in memory. The first epoch, or the first batches, are a warm-up. The
+memory is the
 resident set size (RSS) of this process and, in total, of its workers after each epoch: it must not grow.
 """
 
@@ -28,7 +29,7 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.sources import image_folder
 
 COUNT, BATCH, SHAPE = 600, 32, (3, 224, 224)
-STEPS = 10  # of training, measured
+STEPS = 10  # number of timed training steps
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 IMAGENET = Preprocess(SHAPE, 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), side=256)
 
@@ -75,13 +76,13 @@ class Training:
 
 
 def resident(pid: int | str = "self") -> float:
-    """MiB of a process."""
+    """Resident memory of a process in MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 def load_alone(root: Path, workers: int, epochs: int) -> tuple[float, list[str]]:
-    """Images per second over all epochs but the first, and the memory after each."""
+    """Images per second over all epochs but the first, and the memory after each epoch."""
     _, batches = loader(root, workers)
     seconds, memory = 0.0, []
     for epoch in range(epochs):
@@ -110,7 +111,7 @@ def load_and_train(root: Path, workers: int) -> float:
 
 
 def images_per_second(training: Training, batches) -> float:
-    """Images per second of `STEPS` steps after two."""
+    """Images per second over `STEPS` steps, after two warm-up steps."""
     for step, (x, y) in enumerate(batches):
         if step == 2:
             start = time.perf_counter()

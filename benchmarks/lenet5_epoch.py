@@ -2,10 +2,11 @@
 
     ZOO_DATA=FOLDER_OF_MNIST python benchmarks/lenet5_epoch.py [ROUNDS]
 
-All train the same net with the same optimizer and batch size on the same 55,000 images, in turn, each after an epoch
-to warm up. `zoo train` also validates, logs, and writes its checkpoint. The bare loops only train, on images normalized
-before the clock starts: one as it is usually written, one with what makes `zoo train` fast (channels-last memory order,
-fused AdamW), so that the second shows the cost of everything around the arithmetic.
+All train the same net with the same optimizer and batch size on the same 55,000 images. The programs are timed
+alternately, each after a warm-up epoch. `zoo train` also validates, logs, and writes its checkpoint. The bare loops
+only train, on images normalized
+before the clock starts: one as it is usually written, one with the optimizations of `zoo train` (channels-last memory
+order, fused AdamW), so that the second shows the cost of everything but the arithmetic.
 Ratios are medians over the rounds of (zoo / other) within a round.
 """
 
@@ -31,7 +32,7 @@ from zoo.data.sources.torchvision_sets import load
 from zoo.models import LeNet5
 
 ROOT = os.environ.get("ZOO_DATA", "data")
-BATCH, LR, EPOCHS = 128, 0.003, 2  # those of conf/stage/classify.yaml
+BATCH, LR, EPOCHS = 128, 0.003, 2  # the values of conf/stage/classify.yaml
 
 
 def zoo_train() -> float:
@@ -59,7 +60,7 @@ def bare_loop(*, tuned: bool = False) -> float:
 
 
 class TutorialModule(LightningModule):
-    """What a tutorial has: it logs the loss and the accuracy."""
+    """A typical module of a tutorial, which logs the loss and the accuracy."""
 
     def __init__(self):
         super().__init__()

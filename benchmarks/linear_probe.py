@@ -2,8 +2,9 @@
 
     python benchmarks/linear_probe.py [ROUNDS]
 
-ResNet-18 on 100 images of data/faces at 64x64, which are written if they are not there. Both run by the command line,
-as a user runs them, in turn. An epoch includes its validation; the median over the epochs counts. The cost of computing
+ResNet-18 on 100 images of data/faces at 64x64, which are written if they are missing. Both run from the command
+line, as a user runs them, alternately. An epoch includes its validation; the result is the median over the epochs.
+The cost of computing
 the features once is the difference between the two in the time from the start to the first epoch.
 """
 
@@ -39,7 +40,7 @@ def train(encode_once: str) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    # The first run pays for the imports: it does not count.
+    # Run once without timing, to import everything.
     train("false")
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     ratios = []

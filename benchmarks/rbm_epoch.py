@@ -2,7 +2,7 @@
 
     ZOO_DATA=FOLDER_OF_MNIST python benchmarks/rbm_epoch.py [ROUNDS]
 
-All train on the same 60,000 images, in turn in one process. Nothing is held out, since the others do not validate.
+All train on the same 60,000 images, alternately in one process, without a validation split.
 `zoo train` is the command line as a user runs it, with logging and checkpoint. scikit-learn's BernoulliRBM computes in
 the type of its input: float64, as NumPy makes pixels between 0 and 1, or float32. The matrix products are the five
 that an update needs at least: two up, one down, two for the gradient. The first epoch of each is a warm-up. Ratios
@@ -33,7 +33,7 @@ def images() -> torch.Tensor:
 
 
 def zoo_train() -> float:
-    """The last epoch with everything that belongs to it, from its start to the end of training."""
+    """The last epoch, from its start to the end of training, including logging and checkpoint."""
     arguments = ["model=rbm", "dataset=mnist", "dataset.validation=0", f"epochs={EPOCHS}", "accelerator=cpu"]
     with tempfile.TemporaryDirectory() as folder, stopwatch() as stamps:
         main("train", [*arguments, "progress=false", f"hydra.run.dir={folder}"])
@@ -41,7 +41,7 @@ def zoo_train() -> float:
 
 
 def scikit_learn(dtype: torch.dtype) -> float:
-    """The last of the epochs, one call of ``fit`` each."""
+    """The last epoch; each epoch is one call of ``fit``."""
     x = images().to(dtype).numpy()
     rbm = BernoulliRBM(HIDDEN, batch_size=BATCH, n_iter=1, learning_rate=0.1, random_state=0)
     for _ in range(EPOCHS):

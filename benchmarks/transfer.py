@@ -1,11 +1,12 @@
-"""Did pretraining help? ResNet-18 from MNIST to few images of other digits, and to photographs of faces.
+"""Does pretraining help? ResNet-18 from MNIST to few images of other digits, and to photographs of faces.
 
     ZOO_DATA=FOLDER_OF_MNIST python benchmarks/transfer.py [FOLDER] [KEY=VALUE ...]
 
 Pretrains on MNIST (experiment=transfer_source), unless FOLDER, by default runs/transfer, has such a run already. Then,
 on scikit-learn's digits with 3, 10 and 30 labeled images a class and on scikit-image's faces with 5 and 20, with five
-seeds each (experiment=transfer), it fine-tunes the head, gradually, and in full; and it trains from random weights by
-three recipes, of which the one with the best mean validation accuracy counts. All runs of a seed have the same labels.
+seeds each (experiment=transfer), it fine-tunes the head only, gradually, and in full; and it trains from random weights
+by three recipes, of which it reports the one with the best mean validation accuracy. All runs of a seed have the same
+labels.
 Differences are paired by seed, the 95 % interval is Student's t. Writes transfer.csv.
 """
 
@@ -36,7 +37,7 @@ RANDOM = {
 
 
 def run(folder: Path, overrides: list[str]) -> dict[str, float]:
-    """The metrics of a run. It is not repeated if it is finished."""
+    """The metrics of a run; a finished run is not repeated."""
     if not (folder / "metrics.json").is_file():
         rmtree(folder, ignore_errors=True)  # remains of a run that was stopped
         main("train", [*overrides, "progress=false", f"hydra.run.dir={folder}"])
@@ -57,7 +58,7 @@ def compare(dataset: str, labels: int, folder: Path, overrides: list[str]) -> li
         case = ["experiment=transfer", f"dataset={dataset}", f"dataset.labeled_examples={labels}", *setting, *overrides]
         name = f"{dataset}-{labels}-{arm}".replace(" ", "-")
         results[arm] = [run(folder / f"{name}-{seed}", [*case, f"seed={seed}"]) for seed in SEEDS]
-    longest_first = reversed(list(RANDOM))  # it counts if two are equally good
+    longest_first = reversed(list(RANDOM))  # among equally good recipes, `max` takes the first, the longest
     best = max(longest_first, key=lambda arm: mean(metrics["val/accuracy"] for metrics in results[arm]))
     accuracies = {arm: [metrics["test/accuracy"] for metrics in results[arm]] for arm in results}
     return [

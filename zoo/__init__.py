@@ -1,11 +1,11 @@
 """A reference zoo of the classic deep-learning models in PyTorch.
 
     net = zoo.create("lenet5", num_classes=10)      # random weights
-    net = zoo.load("lenet5-mnist")                  # trained ones, in eval mode; also a file or a run folder
-    splits = zoo.dataset("digits")                  # tensors, cut into splits as `zoo train` cuts them
+    net = zoo.load("lenet5-mnist")                  # trained weights, in eval mode; also a file or a run folder
+    splits = zoo.dataset("digits")                  # the same splits as in `zoo train`
     from zoo.models import MLP, LeNet5, InceptionBlock
 
-Nothing is imported until it is asked for.
+Submodules are imported lazily, when a name is first used.
 """
 
 from importlib import import_module
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-# Where a name is defined, and the modules that are handed out whole.
+# Public name -> the module that defines it; and the public modules.
 _HOMES = {
     "list_models": "zoo.api",
     "list_checkpoints": "zoo.api",
@@ -56,7 +56,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for (PEP 562)."""
+    """Import a public name when it is first used (PEP 562)."""
     if name in _MODULES:
         return import_module(_MODULES[name])
     if name in _HOMES:

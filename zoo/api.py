@@ -1,7 +1,7 @@
-"""What ``import zoo`` hands out: models, checkpoints and datasets by name.
+"""The public functions of ``import zoo``: models, checkpoints and datasets by name.
 
-Only the catalogue is imported with this module. Everything else is imported by the function that needs it, so that
-`list_models` does not wait for torch, and `create` not for Hydra.
+This module imports the catalogue only. Each function imports what else it needs, so `list_models` does not import
+torch, and `create` does not import Hydra.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ def list_checkpoints() -> list[str]:
 
 
 def create(name: str, *, weights: str | None = None, **overrides: Any) -> NetModule:
-    """A model by name, with random weights or, except for its head, with pretrained ones.
+    """Create a model by name, with random or pretrained weights. The head is random in both cases.
 
     Args:
         name: one of `list_models`.
         weights: None, or what `zoo.checkpoints.pretrained.load` takes, such as IMAGENET1K_V1.
-        overrides: arguments of its net, such as ``num_classes=10, in_shape=(1, 28, 28)``. Where neither these nor the
-            model's YAML set an argument, the constructor's default holds.
+        overrides: arguments of its net, such as ``num_classes=10, in_shape=(1, 28, 28)``. Other arguments have the
+            values of the model's YAML, or else the defaults of the constructor.
 
     Raises:
         ValueError: an unknown model, or an argument that the net does not take.
-        FileNotFoundError, ValueError: as `zoo.checkpoints.pretrained.load`.
+        FileNotFoundError, ValueError: raised by `zoo.checkpoints.pretrained.load`.
     """
     from zoo.config.build import build
 
-    # The YAML takes some arguments from the dataset ("${dataset.shape}"); there is none here.
+    # Leave out the arguments that the YAML takes from a dataset ("${dataset.shape}"), since there is none here.
     node = catalogue.model_config(name)["net"]
     fixed = {key: value for key, value in node.items() if not str(value).startswith("${")}
     net: NetModule = build({**fixed, **overrides}, where=f"model {name}")
@@ -80,7 +80,7 @@ def load(checkpoint: str | Path) -> NetModule:
 
 
 def info(checkpoint: str | Path) -> CheckpointInfo:
-    """What a checkpoint says of itself: model, preprocessing, classes, metrics, command and more.
+    """The description of a checkpoint: model, preprocessing, classes, metrics, command and more.
 
     Only the header of the file is read. Arguments and errors are those of `load`.
     """
@@ -90,18 +90,18 @@ def info(checkpoint: str | Path) -> CheckpointInfo:
 
 
 def dataset(name: str, **overrides: Any) -> Splits:
-    """The training, validation and test split of a dataset, cut as `zoo train` cuts it.
+    """Load a dataset: the same training, validation and test split as in `zoo train`.
 
     Args:
         name: one of ``conf/dataset``, such as digits or mnist.
-        overrides: its other keys, such as ``validation=10000, root="data"``.
+        overrides: other keys of the dataset, such as ``validation=10000, root="data"``.
 
     Returns:
         A `zoo.data.splits.Splits`: ``.train``, ``.validation``, ``.test`` with raw ``.x`` and ``.y``, and ``.classes``.
 
     Raises:
         ValueError: an unknown dataset or key, or a value of the wrong type.
-        FileNotFoundError, ValueError: as its source.
+        FileNotFoundError, ValueError: raised by the source of the data.
     """
     from omegaconf.errors import OmegaConfBaseException
 

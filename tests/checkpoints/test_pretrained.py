@@ -28,7 +28,7 @@ from zoo.api import create
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import pretrained as weights
 from zoo.checkpoints import safe_pickle as pickled
-from zoo.checkpoints import state_dict, torchvision_files
+from zoo.checkpoints import torchvision_files, weight_files
 from zoo.checkpoints.pretrained import load
 from zoo.config import catalogue
 from zoo.data.images import FILTERS
@@ -243,7 +243,9 @@ def test_a_net_that_sees_images_far_smaller_than_its_weights_did_is_noted(side, 
     note = load(net, enlarged).note(net)
     if noted:
         seen = enlarge or side
-        assert note.startswith(f"{enlarged} saw images of 64x64, this net sees {seen}x{seen}; model.net.enlarge=64 ")
+        assert note.startswith(
+            f"{enlarged} was trained on images of 64x64, this net sees {seen}x{seen}; model.net.enlarge=64 "
+        )
     else:
         assert note is None
 
@@ -341,8 +343,8 @@ def at(name: str, value) -> dict:
 NAN = torch.zeros(6, 1, 5, 5)
 NAN[2, 0, 1, 1] = torch.nan
 MISFITS = {
-    "shape": (at(BODY, torch.zeros(6, 1, 3, 3)), f"{BODY} is 6x1x3x3 there, 6x1x5x5 in the net"),
-    "transposed": (at(BODY, torch.zeros(1, 6, 5, 5)), f"{BODY} is 1x6x5x5 there, 6x1x5x5 in the net"),
+    "shape": (at(BODY, torch.zeros(6, 1, 3, 3)), f"{BODY} has shape 6x1x3x3 in the file, 6x1x5x5 in the net"),
+    "transposed": (at(BODY, torch.zeros(1, 6, 5, 5)), f"{BODY} has shape 1x6x5x5 in the file, 6x1x5x5 in the net"),
     "missing": (at(BODY, None), f"{BODY} (6x1x5x5) is missing"),
     "extra": ({"more__weight": torch.zeros(2, 3)}, "more.weight (2x3) is not in the net"),
     "NaN": (at(BODY, NAN), f"{BODY} contains NaN or Inf"),
@@ -350,11 +352,14 @@ MISFITS = {
     "beyond float32": (at(BODY, torch.full((6, 1, 5, 5), 1e300, dtype=torch.float64)), f"{BODY} contains NaN or Inf"),
     "integers": (
         at(BODY, torch.ones(6, 1, 5, 5, dtype=torch.int64)),
-        f"{BODY} is torch.int64 there, torch.float32 in the net",
+        f"{BODY} has dtype torch.int64 in the file, torch.float32 in the net",
     ),
-    "complex": (at(BODY, torch.ones(6, 1, 5, 5, dtype=torch.complex64)), f"{BODY} is torch.complex64 there"),
+    "complex": (at(BODY, torch.ones(6, 1, 5, 5, dtype=torch.complex64)), f"{BODY} has dtype torch.complex64"),
     "sparse": (at(BODY, torch.ones(6, 1, 5, 5).to_sparse()), BODY),
-    "head of another width": (at("head.weight", torch.zeros(10, 83)), "head.weight is 10x83 there, 10x84 in the net"),
+    "head of another width": (
+        at("head.weight", torch.zeros(10, 83)),
+        "head.weight has shape 10x83 in the file, 10x84 in the net",
+    ),
 }
 
 
@@ -400,7 +405,10 @@ def test_a_tensor_that_is_there_under_two_names_is_refused(official, small, tmp_
 def test_a_head_is_loaded_only_where_the_classes_are_as_many(lenet5, tmp_path):
     file = save(shaken(create("lenet5", num_classes=4)).state_dict(), tmp_path / "file.pth")
     before = copied(lenet5)
-    with pytest.raises(ValueError, match=r"head\.weight is 4x84 there, 10x84 in the net; head\.bias is 4 there, 10"):
+    with pytest.raises(
+        ValueError,
+        match=r"head\.weight has shape 4x84 in the file, 10x84 .*; head\.bias has shape 4 in the file, 10",
+    ):
         load(lenet5, file, head="keep")
     assert same(lenet5, before)
     four = create("lenet5", num_classes=4)
@@ -484,7 +492,7 @@ def test_whatever_stands_in_a_damaged_file_is_one_kind_of_error(old, tmp_path):
             content[place % len(content)] = value % 256
         (tmp_path / "file.pth").write_bytes(content)
         try:
-            state_dict.read(tmp_path / "file.pth")
+            weight_files.read(tmp_path / "file.pth")
         except ValueError:
             refused += 1
     assert refused > 50
@@ -523,7 +531,7 @@ def test_the_marker_would_be_written_by_a_careless_reader(tmp_path):
 
 def test_the_variable_is_back_whatever_happens(monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "yes")
-    with pytest.raises(KeyError), pickled._refusing_code():  # noqa: PT012
+    with pytest.raises(KeyError), pickled._without_override():  # noqa: PT012
         assert "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD" not in os.environ
         raise KeyError
     assert os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] == "yes"
@@ -627,7 +635,7 @@ def test_the_official_file_is_fetched_once_and_loaded_with_its_transforms(entry,
     for name in ("DEFAULT", "V1", str(caches / entry.name)):
         found = load(small, name)
         assert found.preprocess == Preprocess((3, 200, 200), 255.0, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 230)
-        assert found.note(small).endswith("enlarge=200 enlarges them to the size that the weights were trained on")
+        assert found.note(small).endswith("enlarge=200 enlarges the images to that size")
         small.head = official.fc
         assert torch.equal(small(images(2, 3, 32, 32)), official(images(2, 3, 32, 32)))
     assert server.asked == 1
@@ -685,12 +693,12 @@ def test_a_file_or_run_that_is_not_there(source, lenet5, folder):
 def test_an_unknown_name_is_answered_with_those_there_are(lenet5):
     net = create("resnet50", in_shape=(3, 64, 64), num_classes=2)
     with pytest.raises(
-        ValueError, match=r"weights=IMAGENET1K_V3: use one of IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT, a \.pth"
+        ValueError, match=r"weights=IMAGENET1K_V3: expected IMAGENET1K_V1, IMAGENET1K_V2, DEFAULT, a \.pth"
     ) as caught:
         load(net, "IMAGENET1K_V3")
     one_line(caught.value)
     with pytest.raises(
-        ValueError, match=r"^weights=DEFAULT: use one of a \.pth .* run folder, hf://OWNER/NAME@COMMIT$"
+        ValueError, match=r"^weights=DEFAULT: expected a \.pth, .* run folder or hf://OWNER/NAME@COMMIT$"
     ):
         load(lenet5, "DEFAULT")
 
@@ -703,14 +711,14 @@ def test_an_unknown_name_is_answered_with_those_there_are(lenet5):
     [
         (("weights=nowhere.pth",), "weights=nowhere.pth: no such file"),
         (("weights=runs/nothing",), "weights=runs/nothing: no such file or run folder"),
-        (("weights=DEFAULT",), "weights=DEFAULT: use one of a .pth"),
+        (("weights=DEFAULT",), "weights=DEFAULT: expected a .pth"),
         (("weights=other.pth",), "other.pth does not fit LeNet5: layers.c1.0.weight (6x1x5x5) is missing"),
         (("weights=cut.pth",), "cut.pth: damaged"),
         (("weights=code.pth",), "code.pth: not a plain state dict; refused, no code was run"),
         (("weights=hf://someone/small@main",), "pin the revision"),
         ((f"weights=hf://someone/small@{COMMIT}",), "cannot be fetched"),
         (("weights=good.pth", "pretrained_head=x"), "pretrained_head=x: choose reset or keep"),
-        (("weights=good.pth", "pretrained_head=keep"), "head.weight is 4x84 there, 10x84 in the net"),
+        (("weights=good.pth", "pretrained_head=keep"), "head.weight has shape 4x84 in the file, 10x84 in the net"),
         (("model=resnet18", "weights=IMAGENET1K_V3"), "IMAGENET1K_V1"),
         (("model=torchvision", f"model.net.architecture={SMALL}", "weights=other.pth"), f"does not fit {SMALL}"),
         (("model=torchvision", "model.net.architecture=densenet121"), "1x28x28"),

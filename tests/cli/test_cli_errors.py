@@ -182,7 +182,9 @@ CASES = {
         ("model linear with dataset digits", "Regression", "class labels"),
     ),
     "lenet5 on line": Case("train model=lenet5 dataset=line", ("Classification", "class labels")),
-    "mlp_2_3_2_2 on digits": Case("train model=mlp_2_3_2_2 dataset=digits", ("takes 2, the data are 1x28x28",)),
+    "mlp_2_3_2_2 on digits": Case(
+        "train model=mlp_2_3_2_2 dataset=digits", ("inputs of shape 2, the data have shape 1x28x28",)
+    ),
     "augment on vectors": Case(
         "train model=linear dataset=line dataset.augment.shift=1", ("dataset.augment", "images")
     ),
@@ -193,10 +195,10 @@ CASES = {
     # files of datasets
     "mnist not there": Case(
         "train model=logistic dataset=mnist dataset.root=gone dataset.download=false",
-        ("MNIST is not under gone", "dataset.root=", "dataset.download=true"),
+        ("MNIST is not in gone", "dataset.root=", "dataset.download=true"),
     ),
     "mnist offline": Case(
-        "train model=logistic dataset=mnist dataset.root=gone", ("MNIST is not under gone", "cannot be downloaded")
+        "train model=logistic dataset=mnist dataset.root=gone", ("MNIST is not in gone", "cannot be downloaded")
     ),
     "image_folder not there": Case(OWN + "dataset=image_folder dataset.root=gone", ("gone: no such folder",)),
     "image_folder empty": Case(
@@ -257,7 +259,7 @@ CASES = {
     ),
     "checkpoint foreign": Case("predict checkpoint=foreign.pth input=foreign.pth", ("foreign.pth: not a",), foreign),
     "checkpoint unpickled": Case("evaluate checkpoint={run}/checkpoints/last.ckpt", ("last.ckpt: not a readable",)),
-    "resume": Case("train resume=gone", ("resume=gone: no run is there", "the folder of a run")),
+    "resume": Case("train resume=gone", ("resume=gone: not a run folder",)),
     # inputs
     "input not there": Case("predict checkpoint={run} input=gone", ("input=gone: no such file or folder",)),
     "folder without pictures": Case(
@@ -277,11 +279,13 @@ CASES = {
     "array size": Case("predict checkpoint={run} input=small.npz", ("small.npz", "1x20x28", "1x28x28"), arrays),
     "columns": Case("predict checkpoint={run} input=x.csv", ("x.csv", "expected 784"), text("x.csv")),
     "evaluate's image size": Case(
-        "evaluate checkpoint={run} dataset=npz dataset.root=small.npz", ("npz is 1x20x28", "takes 1x28x28"), arrays
+        "evaluate checkpoint={run} dataset=npz dataset.root=small.npz",
+        ("npz: input of shape 1x20x28", "expects shape 1x28x28"),
+        arrays,
     ),
     "evaluate's channels": Case(
         "evaluate checkpoint={run} dataset=image_folder dataset.root=photos dataset.shape=[3,28,28]",
-        ("image_folder is 3x28x28", "takes 1x28x28"),
+        ("image_folder: input of shape 3x28x28", "expects shape 1x28x28"),
         lambda folder: pictures(folder, "a", "b"),
     ),
     "evaluate's classes": Case(
@@ -352,7 +356,7 @@ CASES = {
     "labels too many": Case(
         ONE + "dataset.labeled_examples=5000", ("dataset.labeled_examples=5000: takes 5000 of 1293 examples",)
     ),
-    "labels too few": Case(ONE + "dataset.labeled_examples=5", ("dataset.labeled_examples=5", "class 0", "too few")),
+    "labels too few": Case(ONE + "dataset.labeled_examples=5", ("dataset.labeled_examples=5", "too few", "10 classes")),
     "labels=0": Case(ONE + "dataset.labeled_examples=0", ("dataset.labeled_examples=0", "must be >= 1")),
     "labels=-1": Case(ONE + "dataset.labeled_examples=-1", ("dataset.labeled_examples=-1", "must be >= 1")),
     "a class of too few pictures": Case(
@@ -404,7 +408,7 @@ CASES = {
         ("loss=quadratic", "cross_entropy, squared_error"),
     ),
     "level": Case(QUIET + "model=sae model.stages.pretrain.task.level=2", ("level=2", "must be in [0, 1]")),
-    "k=0": Case(QUIET + "model=rbm model.stages.fit.task.k=0", ("k=0", "must be >= 1")),
+    "k=0": Case(QUIET + "model=rbm model.stages.fit.task.k=0", ("model.stages.fit.task.k=0", "must be >= 1")),
     "k=0 of wake-sleep": Case(QUIET + "model=dbn_generative model.stages.updown.task.k=0", ("k=0", "must be >= 1")),
     "momentum of Adam": Case(
         QUIET + "model=rbm optimizer@model.stages.fit.optimizer=adam",

@@ -157,6 +157,6 @@ def test_an_unknown_interpolation_lists_the_choices():
 
 
 def test_another_shape_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"photo\.png is 3x32x32, the checkpoint takes 1x28x28"):
+    with pytest.raises(ValueError, match=r"photo\.png: input of shape 3x32x32, but .* expects shape 1x28x28"):
         Preprocess((1, 28, 28)).check((3, 32, 32), where="photo.png")
     Preprocess((1, 28, 28)).check([1, 28, 28], where="photo.png")

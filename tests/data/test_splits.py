@@ -62,18 +62,23 @@ def test_a_split_that_takes_all_or_nothing_is_refused(size):
         stratify(LABELS, size, split="validation")
 
 
-@pytest.mark.parametrize("size", [-1, -0.1, float("inf"), float("nan")])
+@pytest.mark.parametrize("size", [-1, -0.1, 1.5, 20.25, float("inf"), float("nan")])
 def test_an_invalid_size_is_refused(size):
-    with pytest.raises(ValueError, match=f"^dataset.test={size:g}: must be a fraction in .0, 1. or a number"):
+    with pytest.raises(ValueError, match=f"^dataset.test={size:g}: must be a fraction in .0, 1. or a whole number"):
         stratify(LABELS, size, split="test")
 
 
-@pytest.mark.parametrize(("size", "label"), [(2, 3), (99, 3)])
-def test_a_class_left_without_examples_on_either_side_is_refused(size, label):
+@pytest.mark.parametrize(("size", "label", "needed"), [(4, 3, 26), (99, 3, 51)])
+def test_a_class_left_without_examples_on_either_side_is_refused(size, label, needed):
     with pytest.raises(
-        ValueError, match=f"class {label} has 8 examples, too few for dataset.test={size}, which needs 51 of each"
+        ValueError, match=f"class {label} has 8 examples, too few for dataset.test={size}, which needs {needed} of each"
     ):
         stratify(LABELS, size, split="test")
+
+
+def test_fewer_examples_than_classes_are_refused():
+    with pytest.raises(ValueError, match=r"dataset\.test=2: takes 2 of 101 .* each of the 4 classes; take at least 4"):
+        stratify(LABELS, 2, split="test")
 
 
 @pytest.mark.parametrize(("size", "needed"), [(0.1, 10), (0.5, 2), (0.9, 10), (30, 4)])
@@ -96,7 +101,7 @@ def test_keep_labels_keeps_proportions_and_draws_by_the_seed():
     assert kept.notes == ("careful",)
     with pytest.raises(
         ValueError,
-        match=r"class d has 8 examples, too few for dataset\.labeled_examples=2, .* change dataset\.lab",
+        match=r"^dataset\.labeled_examples=2: takes 2 of 101 examples, too few .* take at least 4",
     ):
         splits.keep_labels(2, seed=1)
 

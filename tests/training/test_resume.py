@@ -306,7 +306,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, cli):
     outcome = cli("train", "model=logistic", *ALWAYS, f"hydra.run.dir={run}")
     assert outcome.status == 1
     assert "last.ckpt could not be written ([Errno 28] No space left on device)" in outcome.err
-    assert "what was there before is untouched" in outcome.err
+    assert "an existing file is left untouched" in outcome.err
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["last.ckpt"]
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 0
     monkeypatch.setattr(torch, "save", original)

@@ -108,7 +108,10 @@ def test_to_stop_early_there_must_be_a_validation_part(key, cli, tmp_path):
     words = ("dataset.validation=0", f"model.stages.fit.{key}=1", f"hydra.run.dir={tmp_path / 'run'}")
     outcome = cli("train", *WORDS, *words)
     assert outcome.status == 1
-    assert outcome.err == f"zoo train: {key} needs a validation split: set dataset.validation, or {key} to null\n"
+    assert (
+        outcome.err
+        == f"zoo train: model.stages.fit.{key} needs a validation split: set dataset.validation, or {key} to null\n"
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -219,7 +222,7 @@ def test_resume_needs_a_run(cli, folder):
     (folder / "empty").mkdir()
     outcome = cli("train", "resume=empty")
     assert outcome.status == 1
-    assert "resume=empty: no run is there" in outcome.err
+    assert "resume=empty: not a run folder" in outcome.err
     assert not list((folder / "empty").iterdir())
 
 

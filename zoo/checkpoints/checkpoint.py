@@ -1,4 +1,4 @@
-"""The zoo's checkpoint: one safetensors file that says what it is, and proves that it is whole.
+"""The zoo's checkpoint: one safetensors file with weights, a description, and a SHA-256 that shows damage.
 
 The header of the file has one entry, ``zoo``. It is JSON:
 
@@ -6,8 +6,8 @@ The header of the file has one entry, ``zoo``. It is JSON:
      "description": {"name": …, "net": {"class": "LeNet5", …}, "preprocess": …, "classes": …, "metrics": …, …},
      "sha256": "…"}
 
-The SHA-256 is of the description and of every tensor, so a changed value is noticed wherever it is. Saving the same net
-twice gives the same bytes: one entry has no order that could vary, and the JSON is sorted. Nothing is ever unpickled.
+The SHA-256 covers the description and every tensor, so any changed value is detected. Saving the same net twice gives
+the same bytes: there is only one header entry, and its JSON is sorted. Nothing is unpickled.
 
 May import config, data and the other files of this folder.
 """
@@ -44,12 +44,12 @@ def save(net: nn.Module, path: str | Path, info: CheckpointInfo, *, half_precisi
     Args:
         net: the net; only its ``state_dict`` is saved.
         path: the file.
-        info: what the file says of itself.
-        half_precision: store floating-point numbers in 16 bits; `load` makes 32 bits of them again.
+        info: the description.
+        half_precision: store floating-point numbers as float16; `load` converts them back to float32.
 
     Raises:
-        ValueError: the description names something that is not of the zoo.
-        OSError: the file cannot be written; what was there before is untouched.
+        ValueError: the description names a class outside the zoo.
+        OSError: the file cannot be written; an existing file is left untouched.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     if half_precision:
@@ -58,8 +58,8 @@ def save(net: nn.Module, path: str | Path, info: CheckpointInfo, *, half_precisi
 
 
 def write(tensors: Mapping[str, Tensor], path: str | Path, info: CheckpointInfo) -> None:
-    """As `save`, of tensors that are on the CPU and contiguous; they are stored as they are."""
-    # JSON makes lists of tuples: the digest must be of what a reader will find.
+    """Like `save`, for given tensors, which must be contiguous and on the CPU."""
+    # JSON turns tuples into lists, so compute the digest from what a reader will find.
     description = json.loads(json.dumps(to_stored(info)))
     header = {"format": FORMAT, "description": description, "sha256": digest(_canonical(description), tensors)}
     with replacing(path) as temporary:
@@ -80,7 +80,7 @@ def load(checkpoint: str | Path) -> nn.Module:
 
 
 def info(checkpoint: str | Path) -> CheckpointInfo:
-    """What a checkpoint says of itself. Only its header is read, so damaged weights are not noticed.
+    """The description of a checkpoint. Only the header is read, so damaged weights are not detected.
 
     Arguments and errors are those of `load`.
     """
@@ -94,7 +94,7 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
     """The verified net in eval mode, and its description. Arguments and errors are those of `load`."""
     path, _ = locate(checkpoint)
     tensors, about = read(checkpoint)
-    # `build` refuses every target that is not allowed; here even an allowed one must be a net.
+    # `build` refuses targets that are not allowed. Allowed targets include tasks and datasets, but this must be a net.
     target = about.net.get("_target_")
     if not str(target).startswith("zoo.models."):
         raise ValueError(f"{path}: net: {target!r} is not a class of zoo.models")
@@ -109,7 +109,7 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
 
 def read(checkpoint: str | Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
     """The verified tensors as they are stored, and the description. Arguments and errors are those of `load`."""
-    # A file of the index must be the very file that was published.
+    # A checkpoint of the index must be the file that was published.
     path, sha256 = locate(checkpoint)
     if sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
         raise ValueError(f"{path}: the file is not the one in the index (its SHA-256 differs); fetch it again")
@@ -118,15 +118,15 @@ def read(checkpoint: str | Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
         header = _read_header(file.metadata(), path)
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
 
-    # Believe the description only once it is known to be whole.
+    # Use the description only after its digest was verified.
     if header.sha256 != digest(header.text, tensors):
         raise ValueError(f"{path}: the file is damaged (its SHA-256 differs from the one it was saved with)")
     return tensors, _described(header, tensors, path)
 
 
 def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
-    """The file of a checkpoint, and the SHA-256 that the index has of it. Arguments and errors are those of `load`."""
-    # A name of the index goes before a file of that name.
+    """The file of a checkpoint, and its SHA-256 in the index, if it is there. Arguments and errors as `load`."""
+    # Names in the index take precedence over files.
     entries = index()
     entry = entries.get(str(checkpoint))
     if entry is not None:
@@ -135,7 +135,7 @@ def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
             raise FileNotFoundError(f"{path} is missing; fetch it from {entry.get('url', 'the source repository')}")
         return path, entry["sha256"]
 
-    # A file, or the folder of a run that holds one.
+    # A file, or a run folder with model.safetensors.
     path = Path(checkpoint)
     if path.is_dir():
         path = path / "model.safetensors"
@@ -149,12 +149,12 @@ def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
 
 def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
     """The SHA-256 of a description and of all tensors: name, type, shape and bytes of each."""
-    # Sorted: the digest must not depend on the order of the tensors.
-    summed = hashlib.sha256(text.encode())
+    # Sort by name, so that the digest does not depend on the order of the tensors.
+    hasher = hashlib.sha256(text.encode())
     for name, value in sorted(tensors.items()):
-        summed.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        summed.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
-    return summed.hexdigest()
+        hasher.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        hasher.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
 
 
 # The header
@@ -162,12 +162,12 @@ def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 @dataclass(frozen=True)
 class _Header:
-    """What the header of a file holds.
+    """The parsed header of a file.
 
     Attributes:
         format: 1 or 2.
-        description: as it is stored.
-        text: the description, as the digest is computed from it.
+        description: the description as it is stored.
+        text: the JSON text of the description, from which the digest is computed.
         sha256: the digest that the file was saved with.
     """
 
@@ -187,7 +187,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _read_header(metadata: Mapping[str, str] | None, path: Path) -> _Header:
-    """The header of either format; ValueError where it is none."""
+    """The header of either format; ValueError if the file is not a checkpoint of the zoo."""
     # Files of other projects have other entries, or none.
     if not metadata or "zoo" not in metadata:
         raise ValueError(f"{path}: a safetensors file, but not a checkpoint of this zoo (no description in its header)")
@@ -200,20 +200,20 @@ def _read_header(metadata: Mapping[str, str] | None, path: Path) -> _Header:
     if metadata.get("format") == "1":
         return _Header(1, content, metadata["zoo"], metadata.get("sha256", ""))
 
-    # The format comes first: a later one may have other keys.
+    # Check the format first: a later format may have other keys.
     number = content.get("format", metadata.get("format")) if isinstance(content, dict) else None
     if number is not None and number != FORMAT:
         raise ValueError(f"{path}: format {number}, but this version of zoo reads formats 1 and {FORMAT}")
     if not isinstance(content, dict) or set(content) != HEADER_KEYS:
         raise ValueError(f"{path}: the description in its header is damaged (its keys must be {sorted(HEADER_KEYS)})")
-    # Another text of the same values, such as a float with a changed last digit, is not what `write` wrote.
+    # The JSON text must be exactly what `write` produces: a float with a changed digit may parse to the same value.
     if metadata["zoo"] != _canonical(content):
         raise ValueError(f"{path}: the description in its header is damaged (it is not as it was saved)")
     return _Header(FORMAT, content["description"], _canonical(content["description"]), content["sha256"])
 
 
 def _described(header: _Header, tensor_names: Collection[str], path: Path) -> CheckpointInfo:
-    """The description in a header of either format; ValueError where something in it is not as it should be."""
+    """The description in a header of either format; ValueError if it is damaged."""
     try:
         stored = header.description
         if header.format == 1:

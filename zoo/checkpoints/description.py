@@ -1,9 +1,9 @@
-"""What a checkpoint says of itself, in memory (`CheckpointInfo`) and as it is stored in the header of its file.
+"""The description of a checkpoint: in memory a `CheckpointInfo`, in the header of the file plain JSON values.
 
 In memory, nets, tasks, datasets and augmentations are config nodes with a ``_target_``, as `zoo.config.build` takes
-them. In the file, a ``class`` stands in its place: {"class": "LeNet5", "num_classes": 10, …}. Names outlive import
-paths, so modules may move. No argument can be called ``class``, so the key is always free. The name of a dataset is
-that of its module in ``zoo/data/sources``, such as "digits".
+them. The file has a ``class`` instead: {"class": "LeNet5", "num_classes": 10, …}. A class name stays valid when its
+module moves. No argument can be called ``class``, so the key never clashes with one. The name of a dataset is that of
+its module in ``zoo/data/sources``, such as "digits".
 
 Imports config and data. Nothing is built or imported by translating names.
 """
@@ -18,24 +18,24 @@ from zoo.data.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says of itself.
+    """The description of a checkpoint.
 
     Attributes:
         name: name of the model, one of `zoo.list_models`.
         net: the config node that builds the net; its ``_target_`` is a class of `zoo.models`.
         task: the config node of the task that trained it last; its ``_target_`` is a class of `zoo.tasks`.
-        preprocess: what `transforms` returns, as plain values.
-        classes: names of the classes, in the order of the outputs; empty where the net does not classify.
-        metrics: for example {"test/accuracy": 0.99}, as measured when it was saved.
+        preprocess: the preprocessing that `transforms` returns, as plain values.
+        classes: names of the classes, in the order of the outputs; empty if the net does not classify.
+        metrics: for example {"test/accuracy": 0.99}, evaluated when it was saved.
         num_params: number of parameters.
         command: the command line that trained it.
         dataset: name of the dataset.
         dataset_config: the config of the dataset. References such as ``${oc.env:ZOO_DATA,data}`` are kept, so that they
             are resolved where the checkpoint is used.
         license: license of the data that it was trained on.
-        commit: of the source tree; empty where it is not known.
-        versions: of the libraries.
-        hardware: on which it was trained.
+        commit: commit of the source tree; empty if unknown.
+        versions: versions of the libraries.
+        hardware: hardware that it was trained on.
     """
 
     name: str
@@ -64,7 +64,7 @@ def to_stored(info: CheckpointInfo) -> dict[str, Any]:
     Raises:
         ValueError: a ``_target_`` that is not a model, task, dataset or augmentation of the zoo.
     """
-    # A dataset names up to two things to build; its other keys are stored as they are.
+    # The source and the augmentation of a dataset name a class; its other keys are stored unchanged.
     dataset = dict(info.dataset_config)
     for key, kind in _nodes_of(dataset).items():
         dataset[key] = _with_class(dataset[key], kind)
@@ -87,7 +87,7 @@ def from_stored(stored: Mapping[str, Any]) -> CheckpointInfo:
     values["net"] = _with_target(values.get("net"), "model")
     values["task"] = _with_target(values.get("task"), "task")
 
-    # So are the source and the augmentation of the dataset, where it has them.
+    # The dataset has up to two nodes: its source and its augmentation.
     dataset = _as_node(values.get("dataset_config", {}), "dataset_config")
     for key, kind in _nodes_of(dataset).items():
         dataset[key] = _with_target(dataset[key], kind)
@@ -96,14 +96,14 @@ def from_stored(stored: Mapping[str, Any]) -> CheckpointInfo:
 
 
 def _nodes_of(dataset: Mapping[str, Any]) -> dict[str, Kind]:
-    """The keys of a dataset config that hold something to build, and its kind."""
-    # The key happens to be the name of the kind.
+    """The keys of a dataset config that are nodes with a ``_target_``, and the kind of each."""
+    # Here the keys are equal to the names of the kinds.
     kinds: dict[str, Kind] = {"source": "source", "augment": "augment"}
     return {key: kind for key, kind in kinds.items() if dataset.get(key)}
 
 
 def _with_class(node: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    """A config node as it is stored. An empty node, of a net that no task trained, stays empty."""
+    """A config node as it is stored. The node of a missing task is empty and stays empty."""
     if not node:
         return {}
     arguments = {key: value for key, value in node.items() if key != "_target_"}
@@ -115,14 +115,14 @@ def _with_target(stored: Any, kind: Kind) -> dict[str, Any]:
     node = _as_node(stored, kind)
     if not node:
         return {}
-    # An import path in a file could name anything; a class name cannot leave the zoo.
+    # An import path could name any code; a class name can only name a class of the zoo.
     if "_target_" in node:
-        raise ValueError(f"a {kind} is stored by its class, not by a _target_")
+        raise ValueError(f"damaged description: the {kind} has a _target_")
     return {"_target_": target_of(node.pop("class", None), kind), **node}
 
 
 def _as_node(value: Any, what: str) -> dict[str, Any]:
-    """A copy of a stored mapping; ValueError where it is something else."""
+    """A copy of a stored mapping; ValueError if it is not a mapping."""
     if not isinstance(value, dict):
         raise ValueError(f"{what} is not a mapping")
     return dict(value)

@@ -1,4 +1,4 @@
-"""Writing files so that they appear whole or not at all. Imports nothing of the zoo."""
+"""Write files atomically: completely or not at all. Imports nothing from the zoo."""
 
 import os
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from safetensors import SafetensorError
 
 @contextmanager
 def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
-    """Give a temporary path in the folder of ``path``; when the block ends well, it replaces ``path``.
+    """Yield a temporary path in the folder of ``path``; if the block succeeds, it replaces ``path``.
 
     Args:
-        path: the file to write. Its folder is created where it does not exist.
+        path: the file to write. Its folder is created if it does not exist.
         sync: wait until the content is on disk before the file is renamed.
 
     Raises:
-        OSError: the file could not be written, such as on a full disk. The file that was there before is untouched.
+        OSError: the file could not be written, such as on a full disk. An existing file is left untouched.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -25,15 +25,15 @@ def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        # Rename only what is on disk: after a power cut there is the old file or the new one.
+        # Sync before renaming: after a power cut there is either the old file or the new one.
         if sync:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
         temporary.replace(target)
     except (OSError, RuntimeError, SafetensorError) as error:
-        # torch and safetensors report a full disk by errors of their own kinds.
+        # torch and safetensors raise their own error types if the disk is full.
         reason = " ".join(str(error).split())[:200]
-        raise OSError(f"{target} could not be written ({reason}); what was there before is untouched") from error
+        raise OSError(f"{target} could not be written ({reason}); an existing file is left untouched") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,8 +1,8 @@
-"""Checkpoints of format 1: their description becomes one of format 2, so that they keep loading.
+"""Convert descriptions of checkpoint format 1 to format 2, so that old checkpoints can still be loaded.
 
 Format 1 stored import paths and the argument names of its time. Three things may have changed since: a module moved, an
-argument was renamed, and a `DBN` with recognition weights now says so (``untied``). This module imports a class to ask
-which arguments it takes; a checkpoint of format 2 needs nothing of it.
+argument was renamed, and a `DBN` with separate recognition weights now has the argument ``untied``. This module imports
+a class to find the arguments that it takes. Checkpoints of format 2 do not need this module.
 """
 
 import inspect
@@ -15,17 +15,17 @@ from zoo.config.targets import Kind, class_name, find, source_names, target_of
 
 
 def convert(description: Mapping[str, Any], tensor_names: Collection[str]) -> dict[str, Any]:
-    """A description of format 1 -> the same in format 2.
+    """Convert a description of format 1 to format 2.
 
     Args:
-        description: as the header of the file holds it.
+        description: the description in the header of the file.
         tensor_names: names of the file's tensors.
 
     Raises:
-        ValueError, TypeError: a node that is not a mapping, or that names something else than the zoo's classes.
+        ValueError, TypeError: a node that is not a mapping, or that names a class outside the zoo.
     """
     net = _converted(description["net"], "model")
-    # The net could not say that the way up has weights of its own; only its tensors did.
+    # Format 1 had no argument for separate recognition weights; only the names of the tensors show them.
     has_recognition = any(name.startswith("recognition.") for name in tensor_names)
     if has_recognition and "untied" in _arguments(net, "model"):
         net["untied"] = True
@@ -55,14 +55,14 @@ def _dataset(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _moved(target: Any) -> Any:
     """``zoo.data.digits.load`` is now ``zoo.data.sources.digits.load``; every other target stays."""
-    # What every source was called before zoo/data/sources was there.
+    # The target of each source before the folder zoo/data/sources existed.
     old_homes = {f"zoo.data.{name}.load": target_of(name, "source") for name in source_names()}
     return old_homes.get(str(target), target)
 
 
 def _converted(node: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     """A node with a ``_target_`` -> one with a ``class`` and today's argument names."""
-    # The task of a net that nothing trained is an empty node.
+    # A net that no task trained has an empty node as its task.
     if not node:
         return {}
     # The arguments of the class, without its own name.
@@ -72,22 +72,22 @@ def _converted(node: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
 
 
 def _arguments(stored: Mapping[str, Any], kind: Kind) -> set[str]:
-    """Names of the arguments that a class takes today; none where there is no such class: building it will say so."""
+    """Names of the arguments that a class takes today; empty for an unknown class, which `build` refuses later."""
     target = find(target_of(stored["class"], kind))
     return set(inspect.signature(target).parameters) if target is not None else set()
 
 
-def _renamed(values: Mapping[str, Any], taken: Collection[str]) -> dict[str, Any]:
+def _renamed(values: Mapping[str, Any], accepted: Collection[str]) -> dict[str, Any]:
     """The arguments under today's names.
 
-    An argument is renamed only if the class takes the new name and not the old one: another class may well have an
-    argument that is called as this one once was.
+    An argument is renamed only if the class takes the new name and not the old one: the old name of one class may be
+    the current name of an argument of another class.
     """
     renamed = {}
     for key, value in values.items():
-        # Values that are words may have been renamed with their key.
+        # Text values may have been renamed together with their key.
         new_key = KEYS.get(key, key)
-        if key not in taken and new_key in taken:
+        if key not in accepted and new_key in accepted:
             renamed[new_key] = VALUES.get(new_key, {}).get(value, value) if isinstance(value, str) else value
         else:
             renamed[key] = value

@@ -34,7 +34,7 @@ def fetch(weights: str) -> tuple[Path, Preprocess | None]:
     except ModuleNotFoundError as error:
         raise ValueError(f"weights={weights} needs {error.name}: pip install 'reference-zoo[hub]'") from error
 
-    # Both files come from the cache, or are downloaded into it.
+    # Download both files, unless they are in the cache.
     try:
         path = Path(hf_hub_download(repository, "model.safetensors", revision=commit))
         config = json.loads(Path(hf_hub_download(repository, "config.json", revision=commit)).read_text())
@@ -48,11 +48,11 @@ def fetch(weights: str) -> tuple[Path, Preprocess | None]:
 
 
 def _preprocess(config: Any) -> Preprocess | None:
-    """What a config.json of timm says of the preprocessing; None where it says too little."""
+    """The preprocessing in a config.json of timm; None if mean, std or input size is missing."""
     described = config.get("pretrained_cfg") if isinstance(config, Mapping) else None
     if not described or not {"mean", "std", "input_size"} <= described.keys():
         return None
-    # timm gives the fraction that the crop keeps, a `Preprocess` the side before the crop.
+    # timm stores the fraction that the crop keeps; `Preprocess` has the shorter side before the crop.
     shape = tuple(described["input_size"])  # channels, height, width
     shorter_side = min(shape[1:])
     return Preprocess(

@@ -1,4 +1,4 @@
-"""Weights of a multi-layer perceptron from a NumPy archive, such as a net written in plain NumPy leaves.
+"""Load the weights of a multi-layer perceptron from a NumPy archive, for example of a net written in plain NumPy.
 
 May import models. NumPy is imported when a file is read.
 """
@@ -18,12 +18,12 @@ def load_mlp(path: str | Path, *, activation: str = "sigmoid", output_activation
 
     Args:
         path: a ``.npz`` file; each W is a matrix inputs x outputs, each b a vector of its outputs.
-        activation: after each hidden layer, by name (`zoo.models.ACTIVATIONS`), without maxout.
-        output_activation: after the head, without maxout.
+        activation: name of the hidden activation function, one of `zoo.models.ACTIVATIONS` except maxout.
+        output_activation: name of the activation function after the head; not maxout.
 
     Raises:
         ValueError: the file is not such an archive, a matrix or bias is missing, the shapes do not fit each other, or
-            maxout is asked for, whose pieces these names leave open; the message names the array.
+            an activation is maxout, whose weights have no names in this format; the message names the array.
     """
     if "maxout" in (activation, output_activation):
         raise ValueError("weights of maxout units are not stored as W1, b1, …")
@@ -66,19 +66,19 @@ def _read(path: str | Path) -> dict[str, Tensor]:
 
 def _check(arrays: dict[str, Tensor], path: str | Path) -> None:
     """Raise ValueError unless the arrays are W1, b1, W2, b2, … with shapes that fit each other."""
-    # The names: as many biases as matrices, numbered from 1.
+    # Check the names: as many biases as matrices, numbered from 1.
     depth = sum(name.startswith("W") for name in arrays)
     expected = [f"{kind}{k}" for k in range(1, depth + 1) for kind in "Wb"]
     if not expected or sorted(arrays) != sorted(expected):
         raise ValueError(f"{path}: expected the arrays W1, b1, W2, b2, …, found {', '.join(sorted(arrays))}")
 
-    # The kinds: matrices and vectors of real numbers.
+    # Check dimensions and types: floating-point matrices and vectors.
     for name, array in arrays.items():
         dimensions = 2 if name.startswith("W") else 1
         if not array.is_floating_point() or array.dim() != dimensions:
-            raise ValueError(f"{path}: every W must be a matrix and every b a vector, of real numbers")
+            raise ValueError(f"{path}: every W must be a matrix and every b a vector of floating-point numbers")
 
-    # The shapes: each matrix takes what the one before it gives.
+    # Check the shapes: the inputs of each matrix are the outputs of the previous one.
     inputs = arrays["W1"].shape[0]
     for k in range(1, depth + 1):
         weight = arrays[f"W{k}"]

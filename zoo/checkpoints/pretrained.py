@@ -1,4 +1,6 @@
-"""Load pretrained weights (``weights=``): find the file, verify it, rename its tensors, and load them all or none.
+"""Load pretrained weights (``weights=``): find the file, verify it, rename its tensors, and load all of them or none.
+
+The names and prefixes that other projects give to tensors are in `zoo.checkpoints.weight_files`.
 
 Sources: torchvision by the names of its enums, a local file, a run or checkpoint of the zoo, a repository on the
 Hugging Face hub. A file holds tensors only: safetensors, or a pickle that torch opens with ``weights_only=True``.
@@ -14,8 +16,8 @@ from torch import Tensor, nn
 
 from zoo.checkpoints import hub, torchvision_files
 from zoo.checkpoints.checkpoint import info, open_checkpoint
-from zoo.checkpoints.state_dict import match_tensors, read, renamed
 from zoo.checkpoints.torchvision_files import FromTorchvision
+from zoo.checkpoints.weight_files import match_tensors, read, renamed
 from zoo.config.catalogue import index
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import shape_text
@@ -26,13 +28,13 @@ HEAD_CHOICES = ("reset", "keep")
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Weights, and what is known of them.
+    """Pretrained weights with their source and preprocessing.
 
     Attributes:
-        source: where they are from, for messages.
-        tensors: by the net's own names.
-        preprocess: how the images that they were trained on were prepared; None if it is not known.
-        size: height and width of the images that their net saw; None if it is not known.
+        source: the name or file that they were loaded from, for messages.
+        tensors: the net's name of each tensor -> the tensor.
+        preprocess: the preprocessing that they were trained with; None if unknown.
+        size: height and width of the images that they were trained on; None if unknown.
     """
 
     source: str
@@ -41,28 +43,28 @@ class Pretrained:
     size: tuple[int, ...] | None = None
 
     def note(self, net: nn.Module) -> str | None:
-        """What to tell the user if ``net`` sees images at most half as large as these weights did; else None."""
+        """A note if ``net`` sees images at most half as large as those the weights were trained on; else None."""
         size = net.size if isinstance(net, FromTorchvision) else None
         if size is None or self.size is None or 2 * min(size) > min(self.size):
             return None
         return (
-            f"{self.source} saw images of {shape_text(self.size)}, this net sees {shape_text(size)}; "
-            f"model.net.enlarge={min(self.size)} enlarges them to the size that the weights were trained on"
+            f"{self.source} was trained on images of {shape_text(self.size)}, this net sees {shape_text(size)}; "
+            f"model.net.enlarge={min(self.size)} enlarges the images to that size"
         )
 
 
 def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrained:
-    """Put pretrained weights into ``net``. Everything but the head must match.
+    """Load pretrained weights into ``net``. Everything but the head must match.
 
     Args:
         net: any net of the zoo.
         weights: for a `zoo.models.TorchvisionNet` a name of torchvision's enum (IMAGENET1K_V1, DEFAULT); a ``.pth``,
             ``.pt`` or ``.safetensors`` file with the zoo's, torchvision's or timm's names, bare, nested or with a
             wrapper's prefix; a run folder or a checkpoint of the zoo; ``hf://OWNER/REPOSITORY@COMMIT``.
-        head: "reset" leaves the net's own head as it is, for a task with other classes; "keep" loads that of the file.
+        head: "reset" keeps the net's random head, for a task with other classes; "keep" loads the head of the file.
 
     Returns:
-        What was loaded.
+        The loaded weights.
 
     Raises:
         FileNotFoundError: no such file, or no network to fetch it; the message says what to put where.
@@ -71,12 +73,12 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
     """
     if head not in HEAD_CHOICES:
         raise ValueError(f"pretrained_head={head}: choose {' or '.join(HEAD_CHOICES)}")
-    # A net without a head has none to leave as it is.
+    # Without a head, all tensors are loaded.
     keep_head = head == "keep" or head_of(net) is None
 
     found = _find(net, str(weights))
     tensors = match_tensors(net, found.tensors, source=found.source, keep_head=keep_head)
-    # Not strict: the head may be left out. Everything else was matched.
+    # Not strict, since the head may be left out; `match_tensors` has checked everything else.
     net.load_state_dict(tensors, strict=False)
     return replace(found, tensors=tensors)
 
@@ -84,12 +86,12 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
 def for_data(preprocess: Preprocess, shape: tuple[int, ...], *, scale: float) -> Preprocess:
     """The preprocessing of pretrained weights, for images of another shape.
 
-    Gray images get the mean over the channels; color images get the value of gray ones for each channel. The margin
-    that is cut off stays the same fraction of the image.
+    If the number of channels differs, each channel gets the average of ``mean`` and ``std`` over the channels of
+    ``preprocess``. The center crop keeps the same fraction of the image.
 
     Args:
-        preprocess: of the weights.
-        shape: of one raw input: channels, height, width.
+        preprocess: the preprocessing of the weights.
+        shape: shape of one raw input: channels, height, width.
         scale: 255 for bytes, 1 for floating-point values.
     """
     # Mean and standard deviation: one for each channel.
@@ -108,7 +110,7 @@ def for_data(preprocess: Preprocess, shape: tuple[int, ...], *, scale: float) ->
 
 
 def _find(net: nn.Module, weights: str) -> Pretrained:
-    """The weights of any source, by the net's own names."""
+    """Read the weights from whichever source ``weights`` names, and rename the tensors to the net's own names."""
     path = Path(weights)
 
     # The zoo's own: a name of the index, or a run folder.
@@ -121,7 +123,7 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
         size = preprocess.shape[1:] if preprocess else None
         return Pretrained(weights, renamed(net, read(file)), preprocess, size)
 
-    # A file. What looks like one, but is not there, is a mistake in the path.
+    # A file. A value that looks like a path, but does not exist, is a mistake in the path.
     if path.is_file():
         return _from_file(net, path)
     if path.suffix in (".pth", ".pt", ".safetensors") or len(path.parts) > 1:
@@ -132,7 +134,7 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
     if weights not in official:
         names = "".join(f"{name}, " for name in official)
         raise ValueError(
-            f"weights={weights}: use one of {names}a .pth or .safetensors file, a checkpoint name, a run folder, "
+            f"weights={weights}: expected {names}a .pth, .pt or .safetensors file, a checkpoint name, a run folder or "
             f"{hub.PREFIX}OWNER/NAME@COMMIT"
         )
     entry = official[weights]
@@ -140,7 +142,7 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
 
 
 def _official(net: nn.Module, path: Path, entry: Any) -> Pretrained:
-    """An official file of torchvision; it is read only after its SHA-256 was verified."""
+    """An official file of torchvision. Its SHA-256 is verified before it is read."""
     torchvision_files.verify(path)
     preprocess = torchvision_files.preset(entry)
     return Pretrained(str(path), renamed(net, read(path)), preprocess, preprocess.shape[1:])
@@ -148,7 +150,7 @@ def _official(net: nn.Module, path: Path, entry: Any) -> Pretrained:
 
 def _from_file(net: nn.Module, path: Path) -> Pretrained:
     """A local file: a checkpoint of the zoo, an official file of torchvision, or somebody's state dict."""
-    # The zoo's. Any other file, or one so damaged that reading it will show it, is left to the lines below.
+    # A checkpoint of the zoo. Other files, and files whose header is damaged, are handled below.
     if path.suffix == ".safetensors":
         try:
             info(path)
@@ -162,7 +164,7 @@ def _from_file(net: nn.Module, path: Path) -> Pretrained:
         if torchvision_files.file_name(entry) == path.name:
             return _official(net, path, entry)
 
-    # Somebody's: how large its images were is not known.
+    # Any other file: the size of its training images is unknown.
     return Pretrained(str(path), renamed(net, read(path)), torchvision_files.usual_preset(net))
 
 

@@ -12,11 +12,11 @@ from zoo.config import catalogue
 
 
 def provenance() -> dict[str, Any]:
-    """The fields ``commit``, ``versions`` and ``hardware`` of a `CheckpointInfo`, as they are here and now."""
+    """The fields ``commit``, ``versions`` and ``hardware`` of a `CheckpointInfo`, of this process."""
     import lightning
     import torchvision
 
-    # Lightning and torchvision compute, too: a result may depend on their versions.
+    # Results may also depend on the versions of Lightning and torchvision.
     versions = {"zoo": __version__, "torch": str(torch.__version__)}
     versions |= {module.__name__: module.__version__ for module in (torchvision, lightning)}
     return {"commit": _commit(), "versions": versions, "hardware": _hardware()}
@@ -34,7 +34,7 @@ def _commit() -> str:
 
 def _hardware() -> str:
     """Name of the GPU, or number of threads and name of the processor."""
-    # A run on a GPU; its time says little of the processor beside it.
+    # If there is a GPU, it determines the time of a run.
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     threads = torch.get_num_threads()
@@ -43,9 +43,9 @@ def _hardware() -> str:
 
 
 def _processor() -> str:
-    """The processor as Linux names it; elsewhere as Python does, which is less exact."""
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.is_file() else []
+    """Name of the processor: from /proc/cpuinfo on Linux, otherwise from `platform`, which is less exact."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     for line in lines:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

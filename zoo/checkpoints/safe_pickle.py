@@ -1,4 +1,4 @@
-"""The only place where a pickle is read: it gives tensors and plain values, and code in it is never run. Torch only."""
+"""The only module that reads pickles: only tensors and plain values, never code. Imports torch only."""
 
 import os
 import pickle
@@ -10,18 +10,19 @@ from typing import Any
 
 import torch
 
-INSISTENCE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"  # an environment variable that overrules weights_only=True
+# This environment variable would override weights_only=True.
+OVERRIDE_VARIABLE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 
 def load(path: str | Path) -> Any:
-    """Read what ``torch.save`` wrote, onto the CPU.
+    """Read a file written by ``torch.save``, onto the CPU.
 
     Raises:
         ValueError: the file holds more than tensors and plain values, or it is damaged.
     """
     try:
-        # Warnings, such as of the pickle's protocol, would hide the one message that the user gets.
-        with _refusing_code(), warnings.catch_warnings():
+        # Suppress warnings, for example about the pickle protocol: the user should get one message.
+        with _without_override(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -30,17 +31,17 @@ def load(path: str | Path) -> Any:
             "Save its state_dict() alone, preferably as .safetensors"
         ) from error
     except Exception as error:
-        # torch's reader raises errors of any kind on a damaged file.
+        # torch raises many types of errors for a damaged file.
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ValueError(f"{path}: damaged or cut short ({reason})") from error
 
 
 @contextmanager
-def _refusing_code() -> Iterator[None]:
-    """Take the variable that switches ``weights_only`` off out of the environment, and put it back."""
-    value = os.environ.pop(INSISTENCE, None)
+def _without_override() -> Iterator[None]:
+    """Within the block, remove the environment variable that switches ``weights_only`` off."""
+    value = os.environ.pop(OVERRIDE_VARIABLE, None)
     try:
         yield
     finally:
         if value is not None:
-            os.environ[INSISTENCE] = value
+            os.environ[OVERRIDE_VARIABLE] = value

@@ -1,7 +1,7 @@
-"""The official weight files of torchvision: found by name, downloaded, verified. torchvision is imported when asked.
+"""The official weight files of torchvision: find them by name, download and verify them.
 
 torchvision compares the hash of a file only while it downloads it. Here every file is verified whenever it is used.
-May import data and config.
+torchvision is imported when a function needs it. May import data and config.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import torch
 
 from zoo.data.preprocess import Preprocess
 
-# The name of an official file holds the first eight digits of its SHA-256. Of these files all digits are compared.
+# The name of an official file contains the first eight digits of its SHA-256. These files are compared in all digits.
 SHA256 = {
     "resnet18-f37072fd.pth": "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
     "resnet34-b627a593.pth": "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
@@ -35,9 +35,9 @@ class FromTorchvision(Protocol):
     All three are plain attributes of the instance, so `isinstance` finds them.
 
     Attributes:
-        architecture: torchvision's name of it.
+        architecture: torchvision's name of the architecture.
         size: height and width of the images that its first layer sees.
-        torchvision_names: for every tensor in the net's ``state_dict``, its name in torchvision's.
+        torchvision_names: name of every tensor in the net's ``state_dict`` -> its name in torchvision.
     """
 
     architecture: str
@@ -46,7 +46,7 @@ class FromTorchvision(Protocol):
 
 
 def entries(net: object) -> dict[str, Any]:
-    """torchvision's weights for the net's architecture, by name; none for a net that is not torchvision's."""
+    """torchvision's weights for the net's architecture, by name; empty if the net is not from torchvision."""
     if not isinstance(net, FromTorchvision):
         return {}
     from torchvision import models
@@ -62,7 +62,7 @@ def file_name(entry: Any) -> str:
 def preset(entry: Any) -> Preprocess:
     """torchvision's evaluation transform as a `Preprocess`."""
     transform = entry.transforms()
-    # Both sizes are lists of one number, for square crops.
+    # Both sizes are lists with one number, since the crops are square.
     (crop,) = transform.crop_size
     (side,) = transform.resize_size
     return Preprocess(
@@ -75,32 +75,32 @@ def preset(entry: Any) -> Preprocess:
 
 
 def usual_preset(net: object) -> Preprocess | None:
-    """The transform that most likely goes with somebody's weights of this architecture; None for other nets.
+    """The preprocessing to assume for weights of unknown origin; None if the net is not from torchvision.
 
-    Whoever trained torchvision's architectures elsewhere nearly always used its normalization and its crop.
+    Weights that were trained elsewhere nearly always use torchvision's normalization and crop.
     """
-    # The official crop, with the usual margin around it.
-    known = entries(net)
-    if not known:
+    # Keep the official crop size, and set the side before the crop from the usual fraction.
+    official_entries = entries(net)
+    if not official_entries:
         return None
-    official = preset(known["DEFAULT"])
+    official = preset(official_entries["DEFAULT"])
     return replace(official, side=round(official.shape[1] / CROP_FRACTION))
 
 
 def fetch(url: str) -> Path:
-    """The file of ``url`` in torch's cache. It is downloaded if it is not there, and its hash is checked on the way.
+    """The file of ``url`` in torch's cache; a missing file is downloaded, and its hash is checked while downloading.
 
     Raises:
-        FileNotFoundError: no network; the message says what to put where.
-        ValueError: what was downloaded is not the official file.
+        FileNotFoundError: the file cannot be downloaded; the message says where to put it.
+        ValueError: the downloaded file is not the official one.
     """
-    # The folder in which torch.hub keeps what it downloads, so that nothing is downloaded twice.
+    # Use torch.hub's cache, so that nothing is downloaded twice.
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / url.rpartition("/")[2]
     if path.is_file():
         return path
 
-    # Download; the digits in the name of the file are compared before it is kept.
+    # Download the file; torch.hub keeps it only if its hash matches.
     folder.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=_expected(path), progress=False)
@@ -111,24 +111,24 @@ def fetch(url: str) -> Path:
             "or name the file with weights=FILE"
         ) from error
     except RuntimeError as error:
-        # torch.hub raises it when the hash differs, and keeps nothing.
+        # torch.hub raises RuntimeError if the hash differs, and keeps nothing.
         raise ValueError(f"{url}: the download is not the official file ({error}); nothing was kept") from error
     return path
 
 
 def verify(path: Path) -> None:
     """Raise ValueError if a file does not have the SHA-256 of the official file of its name."""
-    # Read in chunks of a MiB: such files may be large.
-    summed = hashlib.sha256()
+    # Read in chunks of a MiB, since such files may be large.
+    hasher = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(2**20):
-            summed.update(chunk)
-    found = summed.hexdigest()
+            hasher.update(chunk)
+    found = hasher.hexdigest()
     expected = _expected(path)
     if not found.startswith(expected):
         raise ValueError(f"{path}: not the official file (SHA-256 {found[:16]}…, not {expected[:16]}…); delete it")
 
 
 def _expected(path: Path) -> str:
-    """The SHA-256 of an official file, or its first digits, as far as the name of the file gives them."""
+    """The expected SHA-256 of an official file, or its first digits from the name of the file."""
     return SHA256.get(path.name) or path.stem.rpartition("-")[2]

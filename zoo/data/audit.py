@@ -1,4 +1,4 @@
-"""Check every image of a dataset once before a run: which cannot be read, and which are the same.
+"""Check every image of a dataset once before a run: find unreadable and duplicate images.
 
 Imports Pillow besides torch.
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 
 from zoo.data import images
 
-DRAFT_SIZE = 64  # pixels: JPEGs are decoded at a half, quarter or eighth of their size, but no smaller than this
+DRAFT_SIZE = 64  # pixels: JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, but not below this
 SPLITS = ("training", "validation", "test")
-EXAMPLES_SHOWN = 3  # files that a message names
+EXAMPLES_SHOWN = 3  # maximum number of files that a message names
 # Pillow decodes without holding the GIL, so threads run at the same time.
 THREADS = 8
 
@@ -25,13 +25,13 @@ LabeledFiles = list[tuple[Path, int]]  # files and their class numbers
 
 @dataclass(frozen=True)
 class ImageCheck:
-    """The result for one file: why it cannot be read, or what its pixels are.
+    """The result for one file: why it cannot be read, or a digest of its pixels.
 
     Attributes:
-        problem: one line; empty if there is none.
-        digest: of the decoded pixels in RGB.
+        problem: why the file cannot be read, in one line; empty if it can.
+        digest: hash of the decoded RGB pixels.
         size: width and height as stored.
-        drafted: whether the digest is that of a smaller version.
+        drafted: whether the digest is of a smaller version of the image.
     """
 
     problem: str = ""
@@ -46,18 +46,18 @@ def inspect(files: Sequence[Path]) -> list[ImageCheck]:
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as threads:
         checks = list(threads.map(_check, files))
 
-        # A draft cannot be compared with an image of another format, and may hide a small difference. So those that
-        # may be duplicates are decoded again at full size: of the size of an undrafted image, or with equal drafts.
+        # A draft cannot be compared with an image of another format, and may hide a small difference. So decode
+        # possible duplicates at full size: drafts with the size of an undrafted image, and equal drafts.
         undrafted_sizes = {check.size for check in checks if not check.drafted}
         drafts = Counter(check.digest for check in checks if check.drafted)
-        doubtful = [
+        uncertain = [
             k
             for k, check in enumerate(checks)
             if check.drafted and (check.size in undrafted_sizes or drafts[check.digest] > 1)
         ]
-        # Replace their drafts by the exact result.
-        exact = threads.map(_check_at_full_size, [files[k] for k in doubtful])
-        for k, check in zip(doubtful, exact, strict=True):
+        # Replace the results of these drafts by the exact ones.
+        exact = threads.map(_check_at_full_size, [files[k] for k in uncertain])
+        for k, check in zip(uncertain, exact, strict=True):
             checks[k] = check
     return checks
 
@@ -66,12 +66,12 @@ def duplicates(splits: dict[str, LabeledFiles], checks: dict[Path, ImageCheck], 
     """Find the same images in two splits, or under two classes.
 
     Args:
-        splits: the files of each split, by its name.
-        checks: from `inspect`.
+        splits: name of each split -> its files.
+        checks: file -> its result from `inspect`.
         below: the folder to which the file names in the result are relative.
 
     Returns:
-        One line for each pair of splits that share images, and one for images of two classes.
+        One note for each pair of splits that share images, and one for images in two classes.
     """
     # Group the files by their pixels.
     groups: dict[bytes, list[tuple[Path, str, int]]] = defaultdict(list)
@@ -79,7 +79,7 @@ def duplicates(splits: dict[str, LabeledFiles], checks: dict[Path, ImageCheck], 
         for path, label in files:
             groups[checks[path].digest].append((path, split, label))
 
-    # In each group, the first file of each split and of each class stands for all of them.
+    # In each group, the first file of each split and of each class represents the others.
     across: dict[tuple[str, str], list[str]] = defaultdict(list)
     mixed: list[str] = []
     for group in groups.values():
@@ -91,7 +91,7 @@ def duplicates(splits: dict[str, LabeledFiles], checks: dict[Path, ImageCheck], 
             first, second = sorted(by_class.values())[:2]
             mixed.append(_pair(first, second, below))
 
-    # Say it in one line for each kind.
+    # Write one note for each kind of duplicates.
     notes = []
     for (one, other), pairs in sorted(across.items()):
         where = f"in both the {one} and the {other} split: metrics will be optimistic"

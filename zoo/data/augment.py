@@ -1,7 +1,7 @@
-"""Random distortions of training images: drawn for each example, computed for a whole batch, on the batch's device.
+"""Augmentation of training images: random for each example, computed for a whole batch on the batch's device.
 
-They work on raw pixels, so that what comes in from outside the frame is background (0). Only mixup and CutMix follow
-after preprocessing. Imports torch, and torchvision if RandAugment, mixup or CutMix is switched on.
+It works on raw pixels, so that areas from outside the frame are filled with background (0). Only mixup and CutMix are
+applied after preprocessing. Imports torch, and torchvision if RandAugment, mixup or CutMix is switched on.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from torch import Tensor
 
 from zoo.data.crop import crop_boxes
 
-# The smallest and the largest value of each option. Those without a largest one must still be finite.
+# The minimum and the maximum of each option. Options with maximum inf must be finite.
 LIMITS = {
-    # Geometry: pixels, degrees, a share of the size, pixels a row.
+    # Geometry: pixels, degrees, a fraction of the size, pixels per row.
     "shift": (0, inf),
     "rotation": (0, inf),
     "scale": (0, 1),
     "shear": (0, inf),
     # A probability.
     "erase": (0, 1),
-    # A share of the area. Not 0: a crop has at least some pixels.
+    # A fraction of the area; > 0, since a crop needs some pixels.
     "crop": (1e-3, 1),
     # RandAugment: number of operations, and their magnitude, of which torchvision has 31 steps.
     "randaugment": (0, inf),
@@ -35,18 +35,18 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Augment:
-    """Which distortions are applied, and how far they go. By default none.
+    """The options of augmentation. By default all are switched off.
 
     Attributes:
-        shift: whole pixels, up to this many in each direction.
-        rotation: degrees, up to this many either way.
+        shift: maximum shift in whole pixels, horizontally and vertically; smaller than the image.
+        rotation: maximum rotation in degrees, in both directions.
         scale: relative size, within 1 ± this.
-        shear: horizontal shear, up to this many pixels a row either way.
+        shear: maximum horizontal shear in pixels per row, in both directions.
         flip: mirror left and right, with probability 1/2.
         erase: probability of blanking a rectangle of up to half the height and width (Zhong et al. 2020).
         crop: minimum share of the image's area that a random crop keeps, see `zoo.data.crop`; 1: the whole image.
         randaugment: number of operations of RandAugment for each image; uint8 images only.
-        magnitude: of those operations, 0 to 30.
+        magnitude: magnitude of the RandAugment operations, 0 to 30.
         mixup: alpha of the Beta distribution from which mixup draws its weights, see `mix`; 0: no mixup.
         cutmix: alpha of the Beta distribution from which CutMix draws its areas, see `mix`; 0: no CutMix.
 
@@ -76,20 +76,20 @@ class Augment:
 
     @property
     def active(self) -> bool:
-        """Whether any distortion is switched on. ``magnitude`` alone does nothing."""
+        """Whether any option is switched on. ``magnitude`` alone does nothing."""
         return self != Augment(magnitude=self.magnitude)
 
     @property
     def mixes(self) -> bool:
-        """Whether examples are blended with each other, which needs classes."""
+        """Whether mixup or CutMix is switched on, which need classes."""
         return bool(self.mixup or self.cutmix)
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Distort each image of a batch on its own: all but mixup and CutMix.
+        """Augment each image of a batch separately, with all options except mixup and CutMix.
 
         Args:
             x: N x C x H x W raw pixels.
-            generator: on the device of the batch; the only source of randomness.
+            generator: the only source of randomness, on the device of the batch.
 
         Returns:
             The same shape, raw pixels as float32.
@@ -125,7 +125,7 @@ class Augment:
             x: N x C x H x W, preprocessed.
             y: N class numbers.
             num_classes: number of classes.
-            generator: on the device of the batch.
+            generator: the only source of randomness, on the device of the batch.
 
         Returns:
             x, and y as N x num_classes probabilities. Without ``mixup`` and ``cutmix`` both stay as they are.
@@ -142,7 +142,7 @@ class Augment:
         boxes = crop_boxes(len(x), height, width, min_area=self.crop, generator=generator)  # N x 4
         left, top, box_width, box_height = boxes.unbind(1)  # each N
 
-        # The grid of `affine_grid` counts both sides from -1 to 1: the size and the center of the box in these units.
+        # `affine_grid` has coordinates from -1 to 1 on both axes: convert the size and the center of the box.
         zero = torch.zeros_like(left)
         scale_x = box_width / width
         scale_y = box_height / height
@@ -161,8 +161,8 @@ class Augment:
         sin = angle.sin() / (1 + self.scale * size)
         slant = self.shear * slant
 
-        # The matrix that looks up each output pixel in the input. The grid counts both sides from -1 to 1, so images
-        # that are not square need their aspect ratio.
+        # The matrix maps output to input coordinates. Both axes of the grid run from -1 to 1, so images that are not
+        # square need their aspect ratio.
         aspect = height / width
         zero = torch.zeros_like(cos)
         rows = [cos, (slant * cos - sin) * aspect, zero, sin / aspect, slant * sin + cos, zero]
@@ -182,7 +182,7 @@ class Augment:
 
     def _erase(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Set a random rectangle of some images to 0."""
-        # Draw whether, where and how large, each N x 1. The rectangle lies inside the frame.
+        # Draw the decision, position and size of each rectangle, each N x 1. It lies inside the frame.
         height, width = x.shape[-2:]
         decision, top, left, box_height, box_width = _uniform(x, generator, 5)[:, :, None].unbind(1)
         box_height = box_height * height / 2

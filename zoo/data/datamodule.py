@@ -1,7 +1,7 @@
-"""From splits to batches on the device: order, transfer, augmentation, preprocessing.
+"""Turn splits into batches on the device: order, transfer, augmentation, preprocessing.
 
-All randomness is a function of (seed, epoch, batch, rank), or of (seed, epoch, index) for what worker processes draw:
-no other random number generator is read or advanced.
+All random numbers are functions of (seed, epoch, batch, rank), or of (seed, epoch, index) if they are drawn in worker
+processes. No other random number generator is used or advanced.
 """
 
 from collections.abc import Iterator
@@ -18,25 +18,25 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import AugmentedExamples, Examples, InMemory, Splits, seed_from
 
 Batch = tuple[Tensor, Tensor]
-# Batches for evaluation. Larger ones do not fit into the processor's cache and take longer.
+# Examples in a batch for evaluation. Larger batches do not fit into the processor's cache and take longer.
 EVALUATION_BATCH = 250
-# The raw values in such a batch are limited too, or the feature maps of large images would fill the memory.
+# Maximum number of raw values in such a batch, so that the feature maps of large images fit in memory.
 EVALUATION_VALUES = 2**23
 
 
 class Shuffle(Sampler[int]):
-    """A permutation of the examples that is a function of (seed, epoch), of which each process takes an equal share.
+    """A permutation of the examples that is a function of (seed, epoch); each process takes an equal share of it.
 
     Up to ``processes - 1`` examples are left out of an epoch, so that the shares are equal. Lightning calls
     `set_epoch` before each epoch.
 
     Args:
         length: number of examples.
-        seed: of the order.
+        seed: seeds the order.
         process: rank of this process.
         processes: number of processes.
         epoch: the epoch of the first pass.
-        seen: number of examples that the first pass skips, because a run is resumed within that epoch.
+        seen: number of examples that the first pass skips, if a run is resumed within that epoch.
     """
 
     def __init__(self, length: int, *, seed: int, process: int = 0, processes: int = 1, epoch: int = 0, seen: int = 0):
@@ -63,7 +63,7 @@ class Shuffle(Sampler[int]):
 
 
 class WithEpoch(Sampler[tuple[int, int]]):
-    """The same order as pairs: each index with the epoch in which it is read."""
+    """Yields (index, epoch) pairs in the order of `Shuffle`."""
 
     def __init__(self, order: Shuffle):
         self.order = order
@@ -87,12 +87,12 @@ class DataModule(LightningDataModule):
 
     Args:
         splits: from the ``load`` of a source.
-        preprocess: from raw values to the input of the net.
-        augment: distortions of training batches.
+        preprocess: the preprocessing from raw values to the input of the net.
+        augment: the augmentation of training batches.
         batch_size: number of examples in a training batch, over all processes.
-        seed: of the order and of the distortions.
+        seed: seeds the order and the augmentation.
         workers: number of processes that read datasets that are not in memory.
-        drop_single: leave out a last training batch of one example: batch normalization needs at least two.
+        drop_single: drop a last training batch of one example, since batch normalization needs at least two.
 
     Raises:
         ValueError: mixup or CutMix of examples that have no classes.
@@ -112,7 +112,7 @@ class DataModule(LightningDataModule):
         super().__init__()
         augment = augment or Augment()
         if augment.mixes and not splits.classes:
-            raise ValueError("dataset.augment.mixup and cutmix blend classes; these data have real target values")
+            raise ValueError("dataset.augment.mixup and cutmix need classes; these data have real target values")
         self.splits = splits
         self.preprocess = preprocess
         self.batch_size = batch_size
@@ -120,16 +120,16 @@ class DataModule(LightningDataModule):
         self.workers = workers
         self.drop_single = drop_single
 
-        # A source may apply some distortions where it reads the examples. The others are applied on the device.
-        self.augmented = splits.train.augmented(augment, seed)
-        self.device_augment = augment if self.augmented is None else self.augmented.remaining
+        # A source may apply a part of the augmentation when it reads examples. The rest is applied on the device.
+        self.augmented_train = splits.train.augmented(augment, seed)
+        self.device_augment = augment if self.augmented_train is None else self.augmented_train.remaining
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        # Each process gets its share of each batch, and of the examples.
+        # Divide the batch size between the processes. Rounded up, so the batches of all processes may exceed it.
         process, processes = self._rank_and_world_size()
-        batch_size = -(-self.batch_size // processes)
+        batch_size = ceil(self.batch_size / processes)
 
-        # A resumed run begins within an epoch, after the batches that it has seen.
+        # A resumed run may start within an epoch, after the batches that it has seen.
         epoch, batches_seen = self._progress()
         sampler = Shuffle(
             len(self.splits.train),
@@ -139,10 +139,11 @@ class DataModule(LightningDataModule):
             epoch=epoch,
             seen=batches_seen * batch_size,
         )
+        # Drop the last batch if `batches` does not count it.
         drop_last = batches(len(sampler), batch_size, drop_single=self.drop_single) * batch_size < len(sampler)
-        # A source that augments needs to know the epoch of each example.
-        if self.augmented is not None:
-            return self._loader(self.augmented, WithEpoch(sampler), batch_size, drop_last=drop_last)
+        # A source that augments examples needs the epoch of each one.
+        if self.augmented_train is not None:
+            return self._loader(self.augmented_train, WithEpoch(sampler), batch_size, drop_last=drop_last)
         return self._loader(self.splits.train, sampler, batch_size, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -152,30 +153,30 @@ class DataModule(LightningDataModule):
         return self._in_order(self.splits.test, "test")
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """A raw batch on the device -> augmented (in training only) and preprocessed.
+        """Augment (in training only) and preprocess a raw batch on the device.
 
         Returns:
             x, N x shape of the net's input; y, N class numbers or N x num_targets values, or with mixup and CutMix
             N x num_outputs probabilities.
         """
-        # Evaluation sees the plain images.
+        # Do not augment in evaluation.
         x, y = batch
         trainer = self.trainer
         if not self.device_augment.active or trainer is None or not trainer.training:
             return self.preprocess(x), y
 
-        # Seed a generator for this batch alone, so that a resumed run draws the same numbers.
+        # Seed a new generator for each batch, so that a resumed run draws the same numbers.
         position = (trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_idx, trainer.global_rank)
         generator = torch.Generator(x.device).manual_seed(seed_from(self.seed, *position))
         x = self.preprocess(self.device_augment(x, generator))
         return self.device_augment.mix(x, y, self.splits.num_outputs, generator)
 
     def _in_order(self, examples: Examples | None, split: str) -> DataLoader[Batch]:
-        """A loader for evaluation: all examples in their own order."""
+        """A loader for evaluation: all examples in the order of the dataset."""
         if examples is None:
             raise ValueError(f"this dataset has no {split} split")
         process, processes = self._rank_and_world_size()
-        # Each process reads every n-th example. Nothing is padded, so every example counts once.
+        # Each process reads every n-th example, without padding, so that every example counts once.
         share = range(process, len(examples), processes)
         # Large images get smaller batches.
         batch_size = max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // prod(self.splits.shape)))
@@ -189,22 +190,22 @@ class DataModule(LightningDataModule):
         *,
         drop_last: bool = False,
     ) -> DataLoader[Batch]:
-        # A dataset in memory is moved to the accelerator, where batches are gathered without workers.
+        # Move a dataset in memory to the accelerator, and gather its batches there without workers.
         workers = self.workers
         if isinstance(examples, InMemory):
             workers = 0
             if self.trainer is not None:
                 examples = examples.to(self.trainer.strategy.root_device)
-        # The source returns finished batches, so there is nothing to collate.
+        # `__getitems__` of the examples returns a collated batch.
         return DataLoader(
             cast(Any, examples),
             batch_size=batch_size,
             sampler=sampler,
-            collate_fn=_finished_batch,
+            collate_fn=_already_collated,
             drop_last=drop_last,
             num_workers=workers,
             persistent_workers=workers > 0,
-            # With the default generator, every epoch would draw the base seed of the workers from the global one.
+            # Without it, every epoch would draw the workers' seed from the global generator, which would advance it.
             generator=torch.Generator().manual_seed(seed_from(self.seed, "workers")),
         )
 
@@ -212,7 +213,7 @@ class DataModule(LightningDataModule):
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _progress(self) -> tuple[int, int]:
-        """The epoch in which training starts and the number of its batches seen already: (0, 0) unless resumed."""
+        """The epoch in which training starts, and the number of its batches already seen: (0, 0) unless resumed."""
         if self.trainer is None:
             return 0, 0
         # The counters of Lightning's loops, which a checkpoint restores.
@@ -223,12 +224,12 @@ class DataModule(LightningDataModule):
 
 
 def batches(count: int, batch_size: int, *, drop_single: bool) -> int:
-    """Number of training batches in an epoch of ``count`` examples, see `DataModule`."""
-    # True counts as 1. A first batch that is also the last one is never dropped.
+    """Number of training batches in an epoch of ``count`` examples, see ``drop_single`` of `DataModule`."""
+    # Drop a final batch of one example, unless it is the only batch (the bool is subtracted as 0 or 1).
     dropped = drop_single and count % batch_size == 1 < min(count, batch_size)
     return ceil(count / batch_size) - dropped
 
 
-def _finished_batch(batch: Any) -> Any:
-    """`__getitems__` has already collated the batch."""
+def _already_collated(batch: Any) -> Any:
+    """Return the batch unchanged: `__getitems__` has collated it."""
     return batch

@@ -1,4 +1,4 @@
-"""Examples that are image files: decoded when a batch is read, so a dataset may be larger than memory."""
+"""Examples stored as image files: decoded when a batch is read, so a dataset may be larger than memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,8 +20,8 @@ class ImageFiles(Examples):
     """Image files and their class numbers; decoded and resized to ``shape`` batch by batch.
 
     Attributes:
-        files: N paths, as a NumPy array of text: of a Python list, every worker process would in time copy all memory
-            pages, as counting references writes to them.
+        files: N paths, as a NumPy array of text. Reference counting would write to the memory pages of a Python list,
+            so every worker process would copy them.
         targets: N class numbers.
         shape: channels, height, width.
         side: as in `zoo.data.preprocess.Preprocess`.
@@ -60,7 +60,7 @@ class ImageFiles(Examples):
 
     def augmented(self, augment: Augment, seed: int) -> "AugmentedImages | None":
         """Random crops and RandAugment are applied here: crops at full resolution, RandAugment by the workers."""
-        # Everything else is as good, and faster, on a finished batch on the device.
+        # Other augmentation is faster on a whole batch on the device.
         if augment.crop == 1 and not augment.randaugment:
             return None
         return AugmentedImages(self, augment, seed)
@@ -68,9 +68,9 @@ class ImageFiles(Examples):
 
 @dataclass(frozen=True, eq=False)
 class AugmentedImages(AugmentedExamples):
-    """Image files, each read as a random crop and perhaps changed by RandAugment.
+    """Image files, each read as a random crop and changed by RandAugment, if these are switched on.
 
-    The randomness is a function of (seed, epoch, index), whichever process reads the image and when.
+    The random numbers are functions of (seed, epoch, index), whichever process reads the image.
     """
 
     source: ImageFiles
@@ -86,13 +86,13 @@ class AugmentedImages(AugmentedExamples):
 
     def __getitems__(self, indices: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """A batch for (index, epoch) pairs."""
-        # Read the images one by one, and put them into one batch.
+        # Read the images one by one, and stack them to a batch.
         x = torch.stack([self._read(index, epoch) for index, epoch in indices])
         return x, self.source.targets[torch.tensor([index for index, _ in indices])]
 
     def _read(self, index: int, epoch: int) -> Tensor:
         """One augmented image: uint8, channels x height x width."""
-        # A generator for this image in this epoch. Its seed contains the word "view", so it differs from all others.
+        # A generator for this image in this epoch; "view" keeps its seed apart from those of batches.
         generator = torch.Generator().manual_seed(seed_from(self.seed, epoch, "view", index))
 
         def draw(width: int, height: int) -> images.Box:
@@ -111,6 +111,6 @@ class AugmentedImages(AugmentedExamples):
 
         from zoo.data.torchvision_transforms import rand_augment
 
-        # torchvision works on batches: make it one of a single image.
+        # `rand_augment` takes a batch: make one of a single image.
         operations, magnitude = self.augment.randaugment, self.augment.magnitude
         return rand_augment(x[None], generator, operations=operations, magnitude=magnitude)[0]

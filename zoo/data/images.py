@@ -17,28 +17,28 @@ from torch import Tensor
 
 from zoo.data.splits import shape_text
 
-# Files with other suffixes are not looked at.
+# Files with other suffixes are ignored.
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 
 # Pillow's resampling filters by name.
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "box", "bilinear", "hamming", "bicubic")}
 FILTERS["lanczos"] = Image.Resampling.LANCZOS
 
-# What Pillow raises for damaged files; it depends on the format and on the place of the damage.
+# Exceptions that Pillow raises for damaged files, depending on the format and on the kind of damage.
 DAMAGE = (
     *(OSError, SyntaxError, EOFError, IndexError, TypeError, struct.error, zlib.error),
     Image.DecompressionBombError,
 )
 
-# Images that are narrower, or of a larger aspect ratio, cannot be resized sensibly.
+# Images that are narrower, or that have a larger aspect ratio, are refused.
 MIN_SIDE = 2  # pixels
 MAX_ASPECT = 100
 
-# The EXIF tag for the orientation of a photograph. Its values are 1 (upright) to 8. Of the stored image ...
+# The EXIF tag for the orientation of a photograph has values from 1 (upright) to 8. Turned upright, ...
 ORIENTATION = 0x0112
-TRANSPOSED = (5, 6, 7, 8)  # ... rows become columns,
-LAST_COLUMN_TO_LEFT = (2, 3, 6, 7)  # ... what is stored last across ends up on the left,
-LAST_ROW_TO_TOP = (3, 4, 7, 8)  # ... and what is stored last down ends up at the top.
+TRANSPOSED = (5, 6, 7, 8)  # ... rows of the stored image become columns,
+LAST_COLUMN_TO_LEFT = (2, 3, 6, 7)  # ... its last column (or row, if transposed) is on the left,
+LAST_ROW_TO_TOP = (3, 4, 7, 8)  # ... its last row (or column, if transposed) is at the top.
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
@@ -48,8 +48,8 @@ def read(
 ) -> Tensor:
     """Read an image file. Arguments as for `to_tensor`.
 
-    A JPEG that is to become much smaller is decoded at a half, quarter or eighth of its size, but at least at twice
-    the size wanted. Its pixels then differ from those of `to_tensor` by about 1 of 255.
+    A JPEG that will be much smaller is decoded at 1/2, 1/4 or 1/8 of its size, but at least at twice the target size.
+    Its pixels then differ from those of `to_tensor` by about 1 of 255.
 
     Returns:
         uint8, channels x height x width.
@@ -61,7 +61,7 @@ def read(
     """
     with open_image(path) as image:
         full_size = upright_size(image)
-        # Ask for a smaller version, where the format has one, before anything is decoded.
+        # Let the decoder produce a smaller version, if the format supports it.
         scale = 1.0
         if resize and len(shape) == 3:
             target = _resized(full_size, side) if side else (shape[2], shape[1])
@@ -72,7 +72,7 @@ def read(
 def read_crop(
     path: str | Path, shape: Sequence[int], draw: Callable[[int, int], Box], *, interpolation: str = "bilinear"
 ) -> Tensor:
-    """Read a box of an image file, stretched to ``shape``.
+    """Read a box of an image file, resized to ``shape``.
 
     Args:
         path: the file.
@@ -92,7 +92,7 @@ def read_crop(
         refuse_narrow(full_size)
         left, top, right, bottom = draw(*full_size)
 
-        # Decode the whole image at such a size that the box has at least twice the pixels that are wanted.
+        # Decode the whole image at a size at which the box is at least twice as large as ``shape``.
         full_width, full_height = full_size
         target = (width * full_width / (right - left), height * full_height / (bottom - top))
         scale = _draft(image, target)
@@ -117,7 +117,7 @@ def to_tensor(
     Args:
         image: of any mode and size.
         shape: channels (1 or 3), height, width.
-        resize: whether to convert size and channels; without it, they must be right already.
+        resize: whether to convert size and channels; without it, they must be those of ``shape``.
         side: the shorter side is resized to this, then the center of ``shape`` is cut out, padded in black where the
             image is too small; None: the image is stretched to ``shape``.
         interpolation: one of `FILTERS`.
@@ -174,7 +174,7 @@ def to_8_bits(image: Image.Image, channels: int) -> Image.Image:
     # 16 bits a pixel: keep the upper eight.
     if image.mode.startswith("I"):
         image = Image.fromarray(np.clip(np.asarray(image, dtype=np.int64) >> 8, 0, 255).astype(np.uint8))
-    # Put transparent images on a white page, then convert to the mode that is wanted.
+    # Put transparent images on a white background, then convert to gray or RGB.
     if image.has_transparency_data:
         background = Image.new("RGBA", image.size, "white")
         background.alpha_composite(image.convert("RGBA"))
@@ -184,7 +184,7 @@ def to_8_bits(image: Image.Image, channels: int) -> Image.Image:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height after the rotation that EXIF asks for. Decodes nothing."""
+    """Width and height after the rotation by EXIF orientation, without decoding."""
     width, height = image.size
     return (height, width) if image.getexif().get(ORIENTATION) in TRANSPOSED else (width, height)
 
@@ -207,18 +207,18 @@ def _convert(
 ) -> Tensor:
     """`to_tensor` of an image of upright size ``full_size``, which may have been drafted at 1 / ``scale`` of it."""
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise ValueError(f"this checkpoint takes inputs of shape {shape_text(shape)}, not images")
+        raise ValueError(f"this checkpoint expects inputs of shape {shape_text(shape)}, not images")
     channels, height, width = shape
     upright = ImageOps.exif_transpose(image)
 
-    # Without resizing the image must have exactly the shape that is wanted.
+    # Without resizing, the image must have exactly the given shape.
     gray = upright.mode in ("1", "L", "LA", "F") or upright.mode.startswith("I")
     full_width, full_height = full_size
     found = (1 if gray else 3, full_height, full_width)
     if not resize and found != tuple(shape):
         raise ValueError(
-            f"the image is {shape_text(found)} (channels x height x width), the net takes {shape_text(shape)}; "
-            "add resize=true to convert"
+            f"the image has shape {shape_text(found)} (channels x height x width), "
+            f"the net expects {shape_text(shape)}; add resize=true to convert"
         )
     pixels = to_8_bits(upright, channels)
     if not resize:
@@ -235,16 +235,16 @@ def _convert(
 
 
 def _draft(image: Image.Image, size: tuple[float, float]) -> float:
-    """Let a JPEG be decoded at a half, quarter or eighth, if it stays at least twice as large as ``size`` (upright).
+    """Let a JPEG be decoded at 1/2, 1/4 or 1/8, if it stays at least twice as large as ``size`` (upright).
 
     Returns:
         How many times smaller it is now: 1, 2, 4 or 8.
     """
-    # The size wanted is that of the upright image; the file may store it transposed.
+    # ``size`` is that of the upright image; the file may store it transposed.
     width, height = (ceil(2 * side) for side in size)
     if image.getexif().get(ORIENTATION) in TRANSPOSED:
         width, height = height, width
-    # Pillow chooses the smallest version that is not below this size, and says where the image lies in it.
+    # Pillow chooses the smallest version that is not below this size, and returns the box of the image in it.
     stored_width = image.width
     drafted = image.draft(None, (width, height))
     return 1.0 if drafted is None else float(round(stored_width / drafted[1][2]))
@@ -253,9 +253,9 @@ def _draft(image: Image.Image, size: tuple[float, float]) -> float:
 def _image_box(image: Image.Image, full_size: tuple[int, int], scale: float) -> Box:
     """The box of the upright image in its drafted version.
 
-    The last column and row that a JPEG stores may be filled only in part; turned upright, they may come first.
+    The last column and row of the draft may be only partly filled; turned upright, they may come first.
     """
-    # The size of the draft after it is turned upright, and of the image within it.
+    # The size of the upright draft, and the size of the image within it.
     orientation = image.getexif().get(ORIENTATION)
     width, height = image.size if orientation not in TRANSPOSED else image.size[::-1]
     scaled_width, scaled_height = full_size[0] / scale, full_size[1] / scale
@@ -272,7 +272,7 @@ def _resized(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 def _center_crop(image: Image.Image, width: int, height: int) -> Image.Image:
     """Cut the center out, its corner rounded as torchvision does. Pillow fills what lies outside with black."""
-    # How much is missing where the image is smaller than the center that is wanted.
+    # If the image is smaller than the crop, compute how much is missing.
     missing_width = max(width - image.width, 0)
     missing_height = max(height - image.height, 0)
     left = -(missing_width // 2) if missing_width else round((image.width - width) / 2)

@@ -1,4 +1,4 @@
-"""CSV files with one pixel a column, as in Kaggle's Digit Recognizer: read in chunks, checked line by line."""
+"""Read CSV files with one pixel per column, as in Kaggle's Digit Recognizer, in chunks, and check every line."""
 
 import warnings
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def read(path: str | Path, *, pixels: int, labeled: bool = False, chunk_size: in
 
     Args:
         path: a CSV with a header. A column ``label`` may be anywhere; all other columns are the pixels in order.
-        pixels: number of pixel columns that there must be.
+        pixels: required number of pixel columns.
         labeled: whether the column ``label`` is required.
         chunk_size: number of rows in memory at a time.
 
@@ -57,7 +57,7 @@ def read(path: str | Path, *, pixels: int, labeled: bool = False, chunk_size: in
     if len(names) - has_label != pixels:
         raise ValueError(f"{path}: {len(names) - has_label} pixel columns, expected {pixels}")
 
-    # Read chunk by chunk below the header. Lines are counted from 1, as in an editor.
+    # Read the lines below the header in chunks. Lines are counted from 1, as in an editor.
     with Path(path).open(encoding="utf-8-sig") as file:
         next(file)
         first = 2
@@ -91,7 +91,7 @@ def _parse(path: str | Path, lines: list[str], first: int, *, columns: int) -> n
             warnings.simplefilter("error", DeprecationWarning)  # older versions of NumPy would read 3.5 as 3
             return np.loadtxt(lines, delimiter=",", dtype=np.int64, ndmin=2, comments=None)
     except (ValueError, DeprecationWarning) as error:
-        # Find the value that is to blame.
+        # Find the first value that is not an integer.
         for number, line in enumerate(lines, start=first):
             for value in line.strip().split(","):
                 try:

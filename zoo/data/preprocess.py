@@ -1,4 +1,4 @@
-"""From raw values to the input of a net: the same steps in training, evaluation, prediction and export.
+"""Preprocessing from raw values to the input of a net: the same in training, evaluation, prediction and export.
 
 Every checkpoint stores its `Preprocess`. Imports torch, and Pillow when it is called with an image.
 """
@@ -13,22 +13,22 @@ from torch import Tensor
 
 from zoo.data.splits import shape_text
 
-# Number of examples whose moments are summed at a time.
+# Number of examples in a chunk when mean and std are computed.
 CHUNK = 8192
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """(x / scale - mean) / std.
+    """Compute (x / scale - mean) / std.
 
     Attributes:
-        shape: of one input: (channels, height, width) or (features,).
-        scale: 255 for bytes, so that pixels are in [0, 1]; 1 for real values.
+        shape: shape of one input: (channels, height, width) or (features,).
+        scale: 255 for uint8 pixels, so that they are in [0, 1]; 1 for floating-point values.
         mean: one value for each channel or feature, after scaling; or one for all.
         std: likewise.
         side: images are resized so that their shorter side has this many pixels, then the center of ``shape`` is cut
             out; None: images are stretched to ``shape``.
-        interpolation: how images are resized, one of `zoo.data.images.FILTERS`.
+        interpolation: filter that resizes images, one of `zoo.data.images.FILTERS`.
     """
 
     shape: tuple[int, ...]
@@ -98,20 +98,23 @@ class Preprocess:
             from zoo.data.images import to_tensor
 
             x = to_tensor(x, self.shape, resize=True, side=self.side, interpolation=self.interpolation)
-        # (x / scale - mean) / std as one subtraction and one multiplication.
+        # Compute (x / scale - mean) / std by one subtraction and one multiplication.
         offset, factor = _offset_and_factor(self, x.device)
         x = (x - offset).mul_(factor)  # bytes become float32 in the same pass
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
     def check(self, shape: Sequence[int], *, where: str) -> None:
-        """Raise ValueError if one raw input has another shape than the net takes; ``where`` names the input."""
+        """Raise ValueError if ``shape`` of a raw input is not that of the net; ``where`` names the input."""
         if tuple(shape) != self.shape:
-            raise ValueError(f"{where} is {shape_text(shape)}, the checkpoint takes {shape_text(self.shape)}")
+            raise ValueError(
+                f"{where}: input of shape {shape_text(shape)}, "
+                f"but the checkpoint expects shape {shape_text(self.shape)}"
+            )
 
 
 @cache
 def _offset_and_factor(preprocess: Preprocess, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What to subtract from raw values, and what to multiply them by after that: C x 1 x 1, or features."""
+    """The offset to subtract from raw values and the factor to multiply by: each C x 1 x 1, or features."""
     # One value for each channel, broadcast over height and width.
     per_channel = [-1] + [1] * (len(preprocess.shape) - 1)
     mean = torch.tensor(preprocess.mean).view(per_channel)

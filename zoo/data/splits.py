@@ -1,7 +1,7 @@
 """A dataset cut into training, validation and test splits.
 
-`Examples` is what every source of data offers, `InMemory` the source that holds tensors, `Splits` three of them with
-what is known about the data. Imports torch only.
+`Examples` is the protocol of the examples of one split, `InMemory` its implementation by tensors, and `Splits` combines
+up to three splits with their shape and classes. Imports torch only.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ AnyExamples = TypeVar("AnyExamples", bound="Examples")
 
 
 class AugmentedExamples(Protocol):
-    """Examples that are augmented where they are read, not as a batch on the device.
+    """Examples that are augmented when they are read, not as a batch on the device.
 
-    What is read depends on the epoch, so a batch is asked for by (index, epoch) pairs.
+    The augmentation depends on the epoch, so a batch is read by (index, epoch) pairs.
     """
 
     def __len__(self) -> int: ...
@@ -31,21 +31,21 @@ class AugmentedExamples(Protocol):
 
     @property
     def remaining(self) -> "Augment":
-        """The part of the augmentation that is still to be applied to the batch on its device."""
+        """The part of the augmentation that must still be applied to the batch on its device."""
         ...
 
 
 class Examples(Protocol):
-    """What `zoo.data.datamodule.DataModule` needs to know about the examples of one split.
+    """The examples of one split, as `zoo.data.datamodule.DataModule` uses them.
 
-    A class that inherits from this one gets the two last methods: no image files to decode, all augmentation on the
-    device.
+    A class that inherits from this one inherits the last two methods, for examples without image files: nothing to
+    decode, all augmentation on the device.
     """
 
     def __len__(self) -> int: ...
 
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """A finished batch: raw inputs, N x shape, and their N class numbers or N x num_targets values."""
+        """A collated batch: raw inputs, N x shape, and their N class numbers or N x num_targets values."""
         ...
 
     def labels(self) -> Tensor:
@@ -57,17 +57,17 @@ class Examples(Protocol):
         ...
 
     def with_preprocess(self: AnyExamples, preprocess: "Preprocess") -> AnyExamples:
-        """The same examples, decoded as ``preprocess`` wants them. Examples that need no decoding stay the same."""
+        """The same examples, decoded and resized for ``preprocess``. Examples without files stay the same."""
         return self
 
     def augmented(self, augment: "Augment", seed: int) -> AugmentedExamples | None:
-        """The examples augmented where they are read; None where all of ``augment`` can wait for the device."""
+        """The examples, augmented when they are read; None if all of ``augment`` is applied on the device."""
         return None
 
 
 @dataclass(frozen=True)
 class InMemory(Examples):
-    """Examples held as two tensors, so that a batch is one gather and no Python runs per example.
+    """Examples stored as two tensors: a batch is one indexing operation, without a Python loop over examples.
 
     Attributes:
         x: N x shape; uint8 for pixels (0 to 255), float32 for anything else.
@@ -99,16 +99,16 @@ class InMemory(Examples):
 
 @dataclass(frozen=True)
 class Splits:
-    """A dataset: what the ``load`` of a source returns.
+    """A dataset with its splits, as the ``load`` of a source returns it.
 
     Attributes:
         train: the training split.
         validation: the validation split, or None.
         test: the test split, or None.
-        shape: of one input.
+        shape: shape of one input.
         classes: names of the classes, in the order of their numbers; empty for real-valued targets.
-        num_targets: number of real values that are to be predicted for each input; 0 for classes.
-        notes: what a user should know about the data, one line each.
+        num_targets: number of real target values for each input; 0 for classes.
+        notes: notes about the data for the user, one line each.
     """
 
     train: Examples
@@ -121,16 +121,16 @@ class Splits:
 
     @property
     def num_outputs(self) -> int:
-        """Number of outputs that a net for these data has: number of classes, or of target values."""
+        """Number of outputs that a net for these data needs: number of classes or of target values."""
         return len(self.classes) or self.num_targets
 
     def with_preprocess(self, preprocess: "Preprocess") -> "Splits":
-        """The same splits, read as the net with this ``preprocess`` wants them.
+        """The same splits, decoded and resized for ``preprocess``.
 
         Raises:
             ValueError: ``preprocess.interpolation`` is unknown.
         """
-        # Ask each split; one that does not exist stays None.
+        # Convert each split that exists.
         train = self.train.with_preprocess(preprocess)
         validation = None if self.validation is None else self.validation.with_preprocess(preprocess)
         test = None if self.test is None else self.test.with_preprocess(preprocess)
@@ -141,7 +141,7 @@ class Splits:
 
         Args:
             count: number of training examples that keep their labels.
-            seed: another seed keeps the labels of other examples.
+            seed: seeds the choice of examples.
 
         Raises:
             ValueError: the training split, or one of its classes, is too small.
@@ -158,13 +158,13 @@ class Splits:
 def shape_text(shape: Sequence[int]) -> str:
     """(1, 28, 28) -> "1x28x28".
 
-    For data and everything above. `zoo.models.shapes.text` is the same for models, which do not import data.
+    `zoo.models.shapes.text` is the same for models, which must not import `zoo.data`.
     """
     return "x".join(map(str, shape))
 
 
 def seed_from(*parts: object) -> int:
-    """One 63-bit seed from several numbers or names. Neighboring seeds give unrelated streams, since it is a hash."""
+    """A 63-bit seed, hashed from several numbers or names, so that similar parts give unrelated random numbers."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
@@ -177,31 +177,32 @@ def hold_out(
     names: Sequence[str] = (),
     option: str | None = None,
 ) -> tuple[AnyExamples, AnyExamples | None]:
-    """Cut a split off, stratified by class.
+    """Hold out a split, stratified by class.
 
-    The same examples are cut off at every call and in every run: the draw depends on ``split`` and ``seed`` alone.
+    The choice depends on ``split`` and ``seed`` only, so every call and every run holds out the same examples.
 
     Args:
-        examples: what to cut. Real-valued targets are not stratified.
-        size: a fraction below 1, or a number of examples; 0 cuts nothing off.
-        split: name of the split; splits of different names are different draws.
-        seed: another seed is another draw.
-        names: names of the classes, for the error message; without them it has their numbers.
-        option: the config key that sets ``size``, for the error message; by default ``dataset.`` and the split.
+        examples: the examples to divide. Examples with real-valued targets are not stratified.
+        size: a fraction below 1, or a number of examples; 0 holds out nothing.
+        split: name of the split, which also seeds the choice.
+        seed: an additional seed; None for a choice that does not depend on the run.
+        names: names of the classes, for error messages; without them, messages have the class numbers.
+        option: the config key that sets ``size``, for error messages; by default ``dataset.`` and the split.
 
     Returns:
         The rest, and the split (None if ``size`` is 0).
 
     Raises:
-        ValueError: there are fewer examples than asked for, or a class would be empty on either side.
+        ValueError: ``size`` is not a fraction or a whole number, there are too few examples, or a class would be empty
+            on either side.
     """
     if size == 0:
         return examples, None
-    # Real-valued targets count as one class.
+    # Treat real-valued targets as one class.
     labels = examples.labels()
     if labels.is_floating_point():
         labels = torch.zeros(len(examples), dtype=torch.int64)
-    # Cut by index, then take the examples.
+    # Divide the indices, then take the examples.
     rest, held_out = stratify(labels.tolist(), size, split=split, seed=seed, names=names, option=option)
     return examples.take(rest), examples.take(held_out)
 
@@ -218,36 +219,43 @@ def stratify(
     """Indices of the rest and of a split of ``size``, all classes in proportion. Arguments as for `hold_out`."""
     # Turn the size into a number of examples.
     option = option or f"dataset.{split}"
-    if not 0 < size < float("inf"):
-        raise ValueError(f"{option}={size:g}: must be a fraction in (0, 1) or a number of examples >= 1")
+    is_whole = size >= 1 and size % 1 == 0
+    if not (0 < size < 1 or is_whole):
+        raise ValueError(f"{option}={size:.10g}: must be a fraction in (0, 1) or a whole number of examples")
     total = round(size * len(labels)) if size < 1 else int(size)
     if not 0 < total < len(labels):
         raise ValueError(
             f"{option}={size:g}: takes {total} of {len(labels)} examples; must take and leave at least one"
         )
 
-    # Share it out: each class gets its exact share rounded down, and the classes with the largest remainders get one
-    # example more until the total is reached.
+    # Distribute the total over the classes: each class gets its exact share rounded down, and the classes with the
+    # largest remainders get one more example until the total is reached.
     by_class: dict[int, list[int]] = {}
     for index, label in enumerate(labels):
         by_class.setdefault(label, []).append(index)
+    if total < len(by_class):
+        raise ValueError(
+            f"{option}={size:g}: takes {total} of {len(labels)} examples, too few for one of each of the "
+            f"{len(by_class)} classes; take at least {len(by_class)}"
+        )
     exact = {label: total * len(members) / len(labels) for label, members in by_class.items()}
     counts = {label: int(share) for label, share in exact.items()}
     largest_remainder_first = sorted(exact, key=lambda label: (counts[label] - exact[label], label))
     for label in largest_remainder_first[: total - sum(counts.values())]:
         counts[label] += 1
 
-    # Draw the examples of each class with a generator of its own.
+    # Draw the examples of each class with a separate generator.
     rest: list[int] = []
     held_out: list[int] = []
     for label, members in sorted(by_class.items()):
         count = counts[label]
         if not 0 < count < len(members):
-            needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))  # for one on either side
+            # The number of examples at which a class has at least one on either side.
+            needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))
             name = names[label] if names else label
             raise ValueError(
                 f"class {name} has {len(members)} examples, too few for {option}={size:g}, which needs {needed} of "
-                f"each class: add examples or change {option}"
+                f"each class; add examples or change {option}"
             )
         key = (split, label) if seed is None else (split, label, seed)
         generator = torch.Generator().manual_seed(seed_from(*key))
@@ -259,7 +267,7 @@ def stratify(
 
 def check_labels(labels: Tensor, num_classes: int, *, where: str) -> None:
     """Raise ValueError if a class number is not in [0, num_classes); ``where`` names the file in the message."""
-    # Report the first wrong label only.
+    # Report only the first wrong label.
     wrong = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
     if len(wrong):
         first = int(wrong[0])

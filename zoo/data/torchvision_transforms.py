@@ -1,7 +1,7 @@
 """RandAugment, mixup and CutMix by torchvision, with randomness from a given generator.
 
-torchvision draws from the CPU's default generator. Within each function that generator is seeded from the given one,
-and its state is restored afterwards. Imports torchvision when called.
+torchvision uses the CPU's default generator. Each function seeds that generator from the given one, and restores its
+state afterwards. Imports torchvision when a function is called.
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ def rand_augment(x: Tensor, generator: torch.Generator, *, operations: int, magn
         x: N x C x H x W uint8, C is 1 or 3.
         generator: the only source of randomness.
         operations: number of operations for each image.
-        magnitude: of the operations, 0 to 30.
+        magnitude: magnitude of the operations, 0 to 30.
 
     Returns:
         The same shape and type.
     """
     from torchvision.transforms.v2 import RandAugment
 
-    # Each image gets operations of its own, so they are transformed one by one.
+    # Transform the images one by one, so that each gets different operations.
     transform = RandAugment(num_ops=operations, magnitude=magnitude)
     with _default_generator_seeded_from(generator):
         return torch.stack([transform(image) for image in x])
@@ -51,7 +51,7 @@ def mix(
     """
     from torchvision.transforms.v2 import CutMix, MixUp
 
-    # Choose one of the two if both are on, with the same generator as everything else.
+    # If both are switched on, choose one at random.
     choices = [(kind, alpha) for kind, alpha in ((MixUp, mixup), (CutMix, cutmix)) if alpha]
     with _default_generator_seeded_from(generator):
         kind, alpha = choices[int(torch.randint(len(choices), ()))]
@@ -62,10 +62,10 @@ def mix(
 @contextmanager
 def _default_generator_seeded_from(generator: torch.Generator) -> Iterator[None]:
     """Seed the CPU's default generator within the block; restore its state after it."""
-    # Not by torch.manual_seed, which would also seed the generators of the accelerators.
+    # torch.manual_seed would also seed the generators of the accelerators, so set the state of this one.
     default = torch.default_generator
     state = default.get_state()
-    # The seed is drawn from the given generator, which so moves on: the next call draws other numbers.
+    # Draw the seed from the given generator, which advances it: the next call draws other numbers.
     default.manual_seed(int(torch.randint(2**31 - 1, (), device=generator.device, generator=generator)))
     try:
         yield

@@ -1,5 +1,5 @@
 """Plots of data, nets and runs, as matplotlib figures.
 
 A notebook shows the figure that a function returns; ``path=`` also writes it as a PNG. matplotlib is imported when
-something is drawn, and needs no display.
+a function is called, and needs no display.
 """

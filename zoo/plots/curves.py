@@ -28,7 +28,7 @@ def curves(
     """
     from matplotlib.figure import Figure
 
-    # One row of axes, as wide as there are panels.
+    # Make one row of axes, one for each panel.
     figure = Figure(figsize=(5.2 * len(panels), 3.6), dpi=120, layout="constrained")
     row_of_axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, lines) in zip(row_of_axes, panels.items(), strict=True):
@@ -52,7 +52,7 @@ def curves(
 def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: str | Path | None = None) -> "Figure":
     """Draw a confusion matrix: true classes in rows, predicted classes in columns, counts in the cells.
 
-    Only the mistakes are shaded: the diagonal would outshine them.
+    Only the mistakes are shaded, since the large counts on the diagonal would hide their differences.
 
     Args:
         counts: classes x classes.

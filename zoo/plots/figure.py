@@ -1,4 +1,4 @@
-"""What all plots have in common: writing the PNG."""
+"""Write a figure as a PNG; all plots use it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def write_png(figure: "Figure", path: str | Path | None) -> "Figure":
-    """Write the figure, if there is a path for it, and return it. The file is a PNG whatever its suffix."""
+    """Write the figure as a PNG (whatever the suffix of the path), unless the path is None, and return it."""
     if path is not None:
         figure.savefig(path, format="png")
     return figure

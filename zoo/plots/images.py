@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RED = "#c00000"  # frames and captions of wrong predictions
 GRAY = "#888888"  # frames and gaps
 CAPTION_SIZE = 7  # points
-LETTER_WIDTH = 0.61  # of a letter of DejaVu Sans Mono, in font sizes; 0.602 by its own measure
+LETTER_WIDTH = 0.61  # width of a letter of DejaVu Sans Mono, in font sizes (0.602, rounded up)
 
 
 def grid(
@@ -29,7 +29,7 @@ def grid(
     """Draw images side by side, row by row, pixel by pixel.
 
     Args:
-        tiles: N x C x H x W with C 1 or 3, values in [0, 1]; tensors of other shapes are drawn as one strip each.
+        tiles: N x C x H x W with C 1 or 3, values in [0, 1]; other shapes are drawn as one row of pixels each.
         path: the PNG to write.
         columns: number of images in a row.
         names: a name for each image; the name of the first image of a row is written beside it.
@@ -86,12 +86,12 @@ def sheet(
 
     Args:
         tiles: C x H x W with C 1 or 3, values in [0, 1]; all of one size.
-        captions: the lines below each image; what does not fit is cut in the middle.
+        captions: the lines below each image; lines that are too long are shortened in the middle.
         path: the PNG to write.
-        title: of the sheet.
+        title: title of the sheet.
         wrong: whether each image is framed and captioned in red.
         columns: number of images in a row.
-        width: of an image, in inches.
+        width: width of an image, in inches.
     """
     import warnings
 
@@ -110,7 +110,7 @@ def sheet(
     figure = Figure(figsize=size, dpi=120)
     figure.text(gap / size[0], 1 - 0.2 / size[1], title, fontsize=10, va="center", parse_math=False)
     for i, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
-        # The lower left corner of the image; figures are measured from the bottom, as a share of their size.
+        # The lower left corner of the image, in inches; matplotlib expects fractions of the figure's size.
         x = gap + (i % columns) * cell_width
         y = size[1] - title_height - (i // columns) * cell_height - height
         axes = figure.add_axes((x / size[0], y / size[1], width / size[0], height / size[1]))
@@ -129,7 +129,7 @@ def sheet(
             text = _shorten(line, max_letters)
             figure.text(x / size[0], line_y / size[1], text, va="top", parse_math=False, fontdict=font)
 
-    # A letter that the font lacks is drawn as a box; matplotlib would warn about each of them.
+    # matplotlib draws a missing letter as a box; suppress its warnings about them.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         return write_png(figure, path)
@@ -153,7 +153,7 @@ def panels(
         signed: titles of those that are drawn as weights: red below 0, white at 0 and blue above, each scaled by its
             own maximum.
         numbers: write the values into the cells, over shades from 0 (white) to the maximum; for small maps.
-        width: of an image, in inches.
+        width: width of an image, in inches.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -227,7 +227,7 @@ def overlay(tile: "Tensor", heat: "Tensor") -> "Tensor":
 
 
 def _shorten(text: str, max_letters: int) -> str:
-    """One line that fits: its beginning and its end, which tell the files of a folder apart."""
+    """Shorten a line in the middle: the beginning and the end of a file name identify the file."""
     # A file name may contain letters that cannot be printed, such as line breaks.
     plain = "".join(letter if letter.isprintable() else "?" for letter in text)
     if len(plain) <= max_letters:

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 LATENT_MAPS = ("pca", "tsne")
 MAX_CLASSES_IN_LEGEND = 20
-# With fewer points, neither method has anything to work with.
-MIN_POINTS = 5
+MIN_POINTS = 5  # neither method works with fewer points
 
 
 def latent_map(
@@ -24,7 +23,7 @@ def latent_map(
     *,
     method: str = "pca",
 ) -> "Figure":
-    """Draw latent codes in the plane. Codes of one or two units are drawn as they are.
+    """Draw latent codes in the plane. Codes of one or two units are drawn without projection.
 
     Args:
         features: N x H.
@@ -43,7 +42,7 @@ def latent_map(
         raise ValueError(f"latent_map={method}: choose {' or '.join(LATENT_MAPS)}")
     points = _to_plane(features.detach().float().cpu().numpy(), method)  # N x 2
 
-    # One cloud for each class, or one for all.
+    # Scatter the points of each class in one color; without classes, all in one.
     figure = Figure(figsize=(7, 6), dpi=120, layout="constrained")
     axes = figure.subplots()
     numbers = np.asarray(labels)
@@ -67,7 +66,7 @@ def _to_plane(x: Any, method: str) -> Any:
     # One unit: a line.
     if x.shape[1] == 1:
         return np.hstack([x, np.zeros_like(x)])
-    # Few points, or points that are all alike, are drawn by their first two units.
+    # Few or identical points cannot be projected: draw their first two units.
     if x.shape[1] == 2 or len(x) < MIN_POINTS or not x.std(axis=0).any():
         return x
     # More units: project them.

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Lengths in the diagram's own unit: the distance between two units of a layer.
-RADIUS = 0.4  # of a unit
-GAP = 1.6  # in the middle of a layer of which not all units are drawn
+RADIUS = 0.4  # radius of a unit
+GAP = 1.6  # gap in the middle of a layer if not all of its units are drawn
 DOTS = (-0.45, 0.0, 0.45)  # heights of the three dots in that gap
 FONT_SIZE = 13
 
@@ -56,14 +56,14 @@ def network(
     Args:
         sizes: number of units of each layer, the input first.
         path: the PNG to write.
-        weights: of each matrix, outputs x inputs. Lines are red below 0 and blue above, and paler the nearer to 0,
+        weights: the weight matrices, each outputs x inputs. Lines are red below 0 and blue above, and paler near 0,
             each matrix scaled by the maximum of its weights that are drawn.
-        activations: of each layer, the values of its units in [0, 1]: units are shaded from black to white.
-        names: of each layer, written below its size.
+        activations: for each layer, the values of its units in [0, 1]: units are shaded from black to white.
+        names: the name of each layer, written below its size.
         classes: names of the units of the last layer, written beside them.
         shown: layer -> the units that are drawn, for layers too wide to be drawn whole; by default the first and
             the last ones.
-        max_units: maximum number of units that are drawn of a layer by default.
+        max_units: maximum number of units per layer that are drawn by default.
 
     Raises:
         ValueError: weights, activations or shown units that do not match the sizes.

@@ -1,4 +1,4 @@
-"""The plots by which a net that encodes or generates is judged, drawn after each stage that needs no labels."""
+"""Plots drawn after stages without labels: filters, reconstructions, latent codes, Gibbs chains and samples."""
 
 from pathlib import Path
 
@@ -11,42 +11,42 @@ from zoo.models import DBN, RBM
 from zoo.plots import images, latent
 from zoo.protocols import Generative, Net, Reconstructing, eval_mode, layers_of
 
-MAX_FILTERS = 100  # hidden units whose weights are drawn
-MAX_POINTS = 2000  # examples on the map of latent codes
-MAX_RECONSTRUCTIONS = 30  # examples that are drawn above their reconstructions
+MAX_FILTERS = 100  # number of hidden units whose weights are drawn
+MAX_POINTS = 2000  # number of examples on the map of latent codes
+MAX_RECONSTRUCTIONS = 30  # number of examples that are drawn with their reconstructions
 COLUMNS = 10  # images in a row
-CHAINS = 10  # Gibbs chains
+CHAINS = 10  # number of Gibbs chains
 CHAIN_STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # number of Gibbs steps after which the chains are drawn
-SAMPLES = 100  # of a net without classes
+SAMPLES = 100  # number of samples of a net without label units
 SAMPLES_PER_CLASS = 10
 SAMPLE_STEPS = 500  # number of Gibbs steps of a sample
 
 
 @torch.no_grad()
 def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *, prefix: str, latent_map: str) -> None:
-    """Write the plots that suit the net, as PNG files.
+    """Write the plots that the net supports, as PNG files.
 
     ``PREFIX-filters.png`` (weights of the first layer), ``-reconstructions`` (if the net reconstructs), ``-latent`` (a
-    map of latent codes) and, if it generates, ``-chains`` (Gibbs chains from examples) and ``-samples``. Examples are
-    of the validation split, or of the training split if there is none. The random number generator and the mode of
-    the net are restored afterwards.
+    map of latent codes) and, if the net is generative, ``-chains`` (Gibbs chains that start at examples) and
+    ``-samples``. Examples come from the validation split, or from the training split if there is none. The random
+    number generator and the mode of the net are restored afterwards.
 
     Args:
         net: the net.
         splits: the data.
-        preprocess: from raw values to the input of the net.
+        preprocess: the preprocessing from raw values to the input of the net.
         folder: the run folder.
         prefix: first part of the file names.
         latent_map: one of `zoo.plots.latent.LATENT_MAPS`.
     """
-    # Take the first examples, as the net sees them.
+    # Take the first examples, and preprocess them.
     device = next(net.parameters()).device
     examples = splits.train if splits.validation is None else splits.validation
     raw, y = examples.__getitems__(range(min(MAX_POINTS, len(examples))))
     x = preprocess(raw.to(device))  # N x in_shape
     classes = splits.classes
 
-    # Draw with a seed of their own, so that the plots do not depend on the state of the run, nor the run on them.
+    # Use a fixed seed and restore the RNG, so that plotting does not affect training.
     with eval_mode(net), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         _filters(net, tuple(x.shape[1:]), folder / f"{prefix}-filters.png")
@@ -69,7 +69,7 @@ def _top_rbm(net: nn.Module) -> RBM | None:
 
 def _filters(net: nn.Module, shape: tuple[int, ...], path: Path) -> None:
     """The weights of the first layer: an image for each hidden unit, without the weights of label units."""
-    # One row of the weight matrix is what one hidden unit responds to.
+    # A row of the weight matrix has the weights of one hidden unit.
     first_layer = next(iter(layers_of(net).values()))
     weight = first_layer.get_parameter("weight")  # hidden x inputs
     inputs = torch.Size(shape).numel()
@@ -80,7 +80,7 @@ def _reconstructions(net: Reconstructing, x: Tensor, path: Path) -> None:
     """Rows of examples, each row above its reconstructions."""
     # Whole rows only, unless there are fewer examples than one row holds.
     count = len(x) // COLUMNS * COLUMNS or len(x)
-    # Each row of originals is followed by its reconstructions, and every tile has a name.
+    # Put a row of reconstructions below each row of originals; every tile has a caption.
     tiles: list[Tensor] = []
     names: list[str] = []
     for originals in torch.split(x[: min(count, MAX_RECONSTRUCTIONS)], COLUMNS):
@@ -90,7 +90,7 @@ def _reconstructions(net: Reconstructing, x: Tensor, path: Path) -> None:
 
 
 def _chains(net: nn.Module, top: RBM, x: Tensor, y: Tensor, path: Path) -> None:
-    """Gibbs chains that start at examples: a row for each number of steps.
+    """Gibbs chains that start at examples: one row for each number of steps.
 
     Args:
         net: a generative net.
@@ -103,7 +103,7 @@ def _chains(net: nn.Module, top: RBM, x: Tensor, y: Tensor, path: Path) -> None:
     assert isinstance(net, Generative)
     # The visible units of the top RBM are the features of the layers below it.
     v = top.with_labels(net.encode(x, len(layers_of(net)) - 1), y)  # N x V
-    # Draw the state of all chains at each of the steps, as means of the pixels.
+    # Generate images from all chains at each number of steps, as pixel means.
     tiles = []
     steps_done = 0
     for steps in CHAIN_STEPS:
@@ -115,11 +115,11 @@ def _chains(net: nn.Module, top: RBM, x: Tensor, y: Tensor, path: Path) -> None:
 
 
 def _samples(net: Generative, classes: tuple[str, ...], path: Path) -> None:
-    """Samples from noise: a row for each class, or of a net without classes a hundred."""
+    """Samples of chains that start at noise: one row per class, or `SAMPLES` if the net has no label units."""
     if not classes:
         images.grid(net.sample(SAMPLES, SAMPLE_STEPS), path)
         return
-    # The labels are clamped, so that a row shows one class.
+    # Clamp the label units, so that each row shows one class.
     labels = torch.arange(len(classes)).repeat_interleave(SAMPLES_PER_CLASS)
     samples = net.sample(len(labels), SAMPLE_STEPS, labels=labels)
     images.grid(samples, path, names=[classes[k] for k in labels.tolist()])

@@ -1,4 +1,9 @@
-"""What watches a fit, one idea each: save it, stop it on NaN or at a low loss, and average its weights."""
+"""Lightning callbacks: save checkpoints, stop on NaN, stop at a low loss, average the weights.
+
+`zoo.training.trainer.Fit.train` switches each callback on, if the stage asks for it. A new callback with a key in the
+config needs: its class here, a line in `Fit.train`, the key in `Stage` (``zoo/config/schemas.py``), a field of
+`StagePlan` (``zoo/training/plan.py``), and its check and value in ``zoo/training/stage_checks.py``.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -17,18 +22,18 @@ LOG_EVERY = 50  # steps between rows of metrics.csv, but there is at least one r
 
 
 class SaveForResume(Callback):
-    """Writes ``last.ckpt`` every few epochs, steps or minutes, and when the run is asked to stop.
+    """Saves ``last.ckpt`` at fixed intervals of epochs, steps or minutes, and when the run is asked to stop.
 
-    It adds what Lightning leaves out: the name of the fit and the state of the random number generators.
+    It adds the name of the fit and the state of the random number generators, which Lightning does not save.
 
-    Within an epoch it saves only after steps that are no row of metrics.csv, since Lightning logs a row after the
-    callbacks have run: the row would be missing from the file.
+    Within an epoch it does not save on logging steps: Lightning writes their row of metrics.csv after this callback,
+    so a resumed run would lack the row.
 
     Args:
-        name: of the fit.
-        last: the file.
-        every, every_steps, every_minutes: epochs, steps and minutes between checkpoints; 0 or None: none.
-        stop: where a request to stop is noted.
+        name: name of the fit.
+        last: the file to write.
+        every, every_steps, every_minutes: epochs, steps and minutes between checkpoints; 0 or None: never.
+        stop: the stop request that the signal handler sets.
     """
 
     def __init__(
@@ -47,15 +52,15 @@ class SaveForResume(Callback):
         self.every_steps = every_steps
         self.every_minutes = every_minutes
         self.stop = stop
-        self.rng: dict[str, Any] | None = None  # of the checkpoint that the fit resumes from
+        self.rng: dict[str, Any] | None = None  # state in the checkpoint that the fit resumes from
         self.saved_step = 0
         self.saved_time = time.monotonic()
 
-    # When to save
+    # Decide when to save
 
     def on_train_batch_end(self, trainer: Trainer, *rest: Any) -> None:
         """Save within an epoch, if enough steps or minutes have passed since the last checkpoint."""
-        # A row of metrics.csv is logged after this step: it would be missing from the file.
+        # Skip logging steps (see the class), and the last batch of an epoch, which `on_train_epoch_end` handles.
         interval = _log_interval(trainer)
         if trainer.is_last_batch or trainer.global_step % interval == 0:
             return
@@ -67,14 +72,14 @@ class SaveForResume(Callback):
         self._save_if(trainer, due=due_by_steps or due_by_time)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after every few epochs."""
+        """Save every ``every`` epochs."""
         due = bool(self.every) and (trainer.current_epoch + 1) % self.every == 0
         self._save_if(trainer, due=due)
 
     def _save_if(self, trainer: Trainer, *, due: bool) -> None:
         """Save if it is due or the run was asked to stop; raise `Stopped` in the second case."""
         stop = self.stop.signal or 0
-        # Each process has a clock and signals of its own, but all must save together: the maximum decides.
+        # Each process has its own clock and signals, but all must save together: if one saves or stops, all do.
         if trainer.world_size > 1:
             decision = torch.tensor([float(due), float(stop)], device=trainer.strategy.root_device)
             torch.distributed.all_reduce(decision, torch.distributed.ReduceOp.MAX)
@@ -90,7 +95,7 @@ class SaveForResume(Callback):
             run = self.last.parent.parent
             raise Stopped(stop, f"stopped at step {trainer.global_step} of {self.name}; continue with resume={run}")
 
-    # What to save, and how it comes back
+    # Save and restore the state
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["fit"] = self.name
@@ -103,12 +108,12 @@ class SaveForResume(Callback):
         self.rng = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the random number generators, after everything else that draws while a fit is set up."""
+        """Restore the random number generators, after all setup code that consumes random numbers."""
         if self.rng is not None:
             torch.set_rng_state(self.rng["cpu"].cpu())
             if self.rng["cuda"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self.rng["cuda"].cpu())
-        # Each process draws its own dropout and persistent chains.
+        # Seed each process differently, so that dropout and persistent chains differ between processes.
         if trainer.global_rank:
             torch.manual_seed(seed_from(torch.initial_seed(), trainer.global_rank, trainer.global_step))
 
@@ -117,16 +122,16 @@ class StopOnNonFinite(Callback):
     """Stops before a NaN or Inf reaches the weights or a checkpoint."""
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
-        # With several processes, the gradient is checked instead: all of them get the bad one and stop together.
+        # With several processes, check the gradient instead: after all-reduce every process sees the NaN and stops.
         if trainer.world_size == 1 and not torch.isfinite(loss):
             raise ValueError(self._message(trainer, f"the loss is {loss.item()}"))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        # Gradients that overflow are normal with float16: its scaler looks for them and skips the step.
+        # With float16, overflowing gradients are normal: the gradient scaler detects them and skips the step.
         if trainer.precision == "16-mixed":
             return
         gradients = {name: p.grad for name, p in pl_module.named_parameters() if p.grad is not None}
-        # One norm of all is fast. It may overflow although no gradient does, so then each is checked.
+        # Check one global norm first, which is fast. It may overflow although no gradient does: then check each one.
         if gradients and not torch.isfinite(get_total_norm(list(gradients.values()))):
             bad = _first_non_finite(gradients)
             if bad is not None:
@@ -139,14 +144,17 @@ class StopOnNonFinite(Callback):
 
     def _message(self, trainer: Trainer, what: str) -> str:
         where = f"at step {trainer.global_step} (epoch {trainer.current_epoch})"
-        return f"{what} {where}: lower lr=, or set the stage's gradient_clip; the last checkpoint is from before"
+        return (
+            f"{what} {where}: lower lr=, or set the stage's gradient_clip; "
+            "the last checkpoint precedes this step and is intact"
+        )
 
 
 class EMA(WeightAveraging):
-    """Exponential moving average of weights and buffers. What does not change keeps its exact value.
+    """Exponential moving average of weights and buffers. Values that do not change stay bit-identical.
 
     Args:
-        decay: of the average, per step.
+        decay: decay per step, in [0, 1).
     """
 
     def __init__(self, decay: float):
@@ -160,11 +168,11 @@ class EMA(WeightAveraging):
 class StopBelow(EarlyStopping):
     """Stops once the validation loss is below a threshold.
 
-    A class of its own, since Lightning allows one `EarlyStopping` per fit, and patience uses that.
+    A separate class, since Lightning allows one `EarlyStopping` per fit, and the key ``patience`` already uses it.
 
     Args:
-        threshold: of ``val/loss``.
-        epochs: of the fit, so that it never runs out of patience.
+        threshold: training stops when ``val/loss`` is below this.
+        epochs: number of epochs of the fit, used as the patience, so that only the threshold stops it.
     """
 
     def __init__(self, threshold: float, *, epochs: int):
@@ -176,7 +184,7 @@ def _average_with(decay: float) -> Callable[[Any, Any, Any], None]:
 
     @torch.no_grad()
     def average(averages: Any, values: Any, count: Any) -> None:
-        # Counters, such as the number of batches that batch normalization saw, have no average.
+        # Copy integer buffers, such as the batch counter of batch normalization, instead of averaging them.
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, values, 1 - decay)
         else:
@@ -191,6 +199,6 @@ def _first_non_finite(named: Mapping[str, torch.Tensor]) -> str | None:
 
 
 def _log_interval(trainer: Trainer) -> int:
-    """Steps between rows of metrics.csv; Lightning sets the attribute where its type checker cannot see it."""
+    """Steps between rows of metrics.csv; Lightning sets the attribute dynamically, so type checkers do not know it."""
     interval: int = vars(trainer)["log_every_n_steps"]
     return interval

@@ -1,7 +1,12 @@
-"""All validation of a run: the config becomes one frozen `Plan`, or one readable error, before anything is written.
+"""Check a run before anything is written: the config becomes one frozen `Plan`, or one readable error.
 
-What is switched off, a stage with ``epochs=0``, is not checked. The checks of one stage are in
-`zoo.training.stage_checks`.
+Where a rule belongs:
+
+- net against data, augmentation against data, keys outside the stages: here, in `_net`, `_augment` and `_check_run`;
+- the values of a stage, and task against data: in `zoo.training.stage_checks`;
+- what one task alone requires: in that task, as an attribute or a method of `zoo.tasks.task.Task`.
+
+A disabled stage (``epochs=0``) is not checked.
 """
 
 from copy import deepcopy
@@ -26,21 +31,21 @@ from zoo.training.plan import Plan
 
 INPUT_SCALINGS = ("standardized", "unit")
 SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
-CHECKED = 1000  # number of images that a task checks before training; of real values it checks all
-CHECKED_FILES = 64  # of images that must be read from files first
+CHECKED = 1000  # number of images that a task checks before training; real values are all checked
+CHECKED_FILES = 64  # number of images that it checks if they must be read from files first
 
 
 def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     """Check a composed config, read its data and build its net.
 
     Args:
-        cfg: of ``zoo train``; it is not changed.
-        preprocess: of a run that is resumed, whose weights come from its checkpoint; None for a new run.
+        cfg: the config of ``zoo train``; it is not changed.
+        preprocess: the preprocessing of a resumed run, which loads its weights from ``last.ckpt``; None for a new run.
 
     Raises:
-        FileNotFoundError, ValueError: a value, a dataset, or a combination that cannot work.
+        FileNotFoundError, ValueError: an invalid value, dataset or combination.
     """
-    # 1. The values by themselves.
+    # 1. Check the values of all keys, one by one.
     cfg = deepcopy(cfg)
     _check_run(cfg)
     enabled = stage_checks.enabled_stages(cfg)
@@ -48,24 +53,25 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     for name, stage in enabled.items():
         stage_checks.check_values(stage, where=f"model.stages.{name}", precision=cfg.accelerator.precision)
 
-    # 2. The data, and whether augmentation and every stage can use them.
+    # 2. Load the data, and check that the augmentation and every stage can use them.
     splits = dataset(cfg.dataset)
     cfg.dataset.shape = list(splits.shape)
     cfg.dataset.num_classes = splits.num_outputs
     augment = _augment(cfg.dataset, splits)
-    pair = f"model {cfg.model.name} with dataset {cfg.dataset.name}"
-    for stage in enabled.values():
-        stage_checks.check_data(stage, splits, pair=pair)
+    model_and_dataset = f"model {cfg.model.name} with dataset {cfg.dataset.name}"
+    for name, stage in enabled.items():
+        where = f"model.stages.{name}"
+        stage_checks.check_data(stage, splits, where=where, model_and_dataset=model_and_dataset)
 
-    # 3. The net, and whether the data are what it takes. Its initial weights are a function of the seed.
+    # 3. Build the net, and check that the data fit it. The seed determines its initial weights.
     seed_everything(cfg.seed, verbose=False)
-    net = _net(cfg.model, enabled, splits, pair=pair)
+    net = _net(cfg.model, enabled, splits, model_and_dataset=model_and_dataset)
     notes = list(splits.notes)
     if preprocess is None:
         preprocess = _load_weights(cfg, net, splits, notes)
     splits = splits.with_preprocess(preprocess)
 
-    # 4. The stages, rehearsed on a copy of the net.
+    # 4. Plan the stages, and try every task on a copy of the net.
     drop_single = any(isinstance(module, _BatchNorm) for module in net.modules())
     labeled = _labeled(cfg, net, splits)
     planned = []
@@ -75,9 +81,11 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
         planned.append(stage_checks.stage_plan(name, stage, examples, drop_single=drop_single))
     notes = [f"note: {note}" for note in notes]
     inputs = preprocess(_first_inputs(splits))
-    notes += stage_checks.rehearse(planned, net, inputs, num_outputs=splits.num_outputs, pair=pair)
+    notes += stage_checks.check_tasks(
+        planned, net, inputs, num_outputs=splits.num_outputs, model_and_dataset=model_and_dataset
+    )
 
-    # What a checkpoint says of its dataset keeps environment variables, which are looked up where it is used.
+    # Store the dataset's config unresolved, so that ${oc.env:...} is resolved on the machine that loads the checkpoint.
     return Plan(
         model=cfg.model.name,
         dataset=cfg.dataset.name,
@@ -101,11 +109,11 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     )
 
 
-# The values by themselves
+# The values of single keys
 
 
 def _check_run(cfg: DictConfig) -> None:
-    """Check the keys that belong to no stage."""
+    """Check the keys outside the stages."""
     check_seed(cfg.seed)
     for key, value, choices in (
         ("model.input_scaling", cfg.model.input_scaling, INPUT_SCALINGS),
@@ -120,14 +128,17 @@ def _check_run(cfg: DictConfig) -> None:
 
 
 def dataset(node: DictConfig) -> Splits:
-    """The splits of a dataset config.
+    """Load the splits of a dataset config.
 
     Raises:
-        FileNotFoundError, ValueError: as its source, or the data have another shape or number of classes.
+        FileNotFoundError, ValueError: the source cannot load the data, or they do not have the configured shape or
+            number of classes.
     """
     splits: Splits = build(node.source, where="dataset.source")
     if node.shape is not None and tuple(node.shape) != splits.shape:
-        raise ValueError(f"dataset.shape={list(node.shape)}, but dataset {node.name} is {list(splits.shape)}")
+        raise ValueError(
+            f"dataset.shape={list(node.shape)}, but inputs of dataset {node.name} have shape {list(splits.shape)}"
+        )
     if node.num_classes is not None and node.num_classes != splits.num_outputs:
         raise ValueError(f"dataset.num_classes={node.num_classes}, but dataset {node.name} has {splits.num_outputs}")
     return splits
@@ -142,15 +153,24 @@ def sample(splits: Splits, size: int = SAMPLE) -> Tensor:
 
 
 def _first_inputs(splits: Splits) -> Tensor:
-    """Raw inputs for a task to check: some images, which are alike, or all real values, which may not be."""
+    """Raw inputs that tasks check: some images, since all have bytes as values; or all real-valued inputs."""
     raw = sample(splits, CHECKED_FILES)
     return raw[:CHECKED] if raw.dtype == torch.uint8 else raw
 
 
 def _augment(node: DictConfig, splits: Splits) -> Augment:
+    """The augmentation, after checking that it fits the data."""
     augment: Augment = build(node.augment, where="dataset.augment")
     if augment.active and len(splits.shape) != 3:
-        raise ValueError(f"dataset.augment needs images; dataset {node.name} is {shape_text(splits.shape)}")
+        raise ValueError(
+            f"dataset.augment needs images; inputs of dataset {node.name} have shape {shape_text(splits.shape)}"
+        )
+    # A shift by the whole side would move an image out of its frame.
+    if augment.shift and augment.shift >= min(splits.shape[1:]):
+        raise ValueError(
+            f"dataset.augment.shift={augment.shift} must be < {min(splits.shape[1:])}, "
+            f"the smaller side of the images of dataset {node.name}"
+        )
     if augment.mixes and not splits.classes:
         raise ValueError(f"mixup and cutmix need classes; dataset {node.name} has none")
     return augment
@@ -159,38 +179,46 @@ def _augment(node: DictConfig, splits: Splits) -> Augment:
 # The net
 
 
-def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, pair: str) -> nn.Module:
+def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, model_and_dataset: str) -> nn.Module:
     """The net with initial weights, its convolutions in channels-last order, after checking that it fits the data."""
     try:
         net = build(node.net, where="model.net")
     except ValueError as error:
-        raise ValueError(f"{pair}: {error}") from error
+        raise ValueError(f"{model_and_dataset}: {error}") from error
     if net.in_shape != splits.shape:
-        raise ValueError(f"{pair}: the net takes {shape_text(net.in_shape)}, the data are {shape_text(splits.shape)}")
+        raise ValueError(
+            f"{model_and_dataset}: the net expects inputs of shape {shape_text(net.in_shape)}, "
+            f"the data have shape {shape_text(splits.shape)}"
+        )
     if isinstance(net, HasLabelUnits) and net.label_units and not splits.classes:
-        raise ValueError(f"{pair}: label_units need class labels, the data have real target values")
+        raise ValueError(
+            f"{model_and_dataset}: label_units need class labels, the data have real target values; "
+            "set model.net.label_units=false"
+        )
 
-    # The number of outputs must be that of the classes or target values, for each stage by itself.
+    # For each stage, the net must have one output for each class or target value.
     outputs = net.num_classes
     for stage in enabled.values():
         task = stage_checks.task_class(stage)
         if outputs is None and task.targets != "none":
-            raise ValueError(f"{pair}: {task.__name__} needs outputs; set model.net.num_classes={splits.num_outputs}")
+            raise ValueError(
+                f"{model_and_dataset}: {task.__name__} needs outputs; set model.net.num_classes={splits.num_outputs}"
+            )
         single_logit = outputs == 1 and stage.task.get("loss") == "binary_cross_entropy"
         if outputs not in (None, splits.num_outputs) and not single_logit:
-            raise ValueError(f"{pair}: the net has {outputs} outputs, the data need {splits.num_outputs}")
+            raise ValueError(f"{model_and_dataset}: the net has {outputs} outputs, the data need {splits.num_outputs}")
     return cast(nn.Module, net.to(memory_format=torch.channels_last))
 
 
 def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[str]) -> Preprocess:
-    """Load pretrained weights, if there are any; append to ``notes``; return the preprocessing that belongs to them."""
+    """Load the weights of ``weights=``, if any; append to ``notes``; return the preprocessing of the run."""
     weights = None
     if cfg.weights is not None:
         weights = pretrained.load(net, cfg.weights, head=cfg.pretrained_head)
         note = weights.note(net)
         notes += [note] if note else []
 
-    # Images are prepared as for the pretrained weights, where that is known; else mean and std are those of the data.
+    # Use the preprocessing of the pretrained weights, if it is known; otherwise mean and std of the data.
     if weights is None or weights.preprocess is None:
         return Preprocess.from_data(sample(splits), standardize=cfg.model.input_scaling == "standardized")
     real_values = isinstance(splits.train, InMemory) and splits.train.x.is_floating_point()
@@ -205,5 +233,7 @@ def _labeled(cfg: DictConfig, net: nn.Module, splits: Splits) -> Splits:
     if cfg.dataset.labeled_examples is None:
         return splits
     if isinstance(net, HasLabelUnits) and net.label_units:
-        raise ValueError("dataset.labeled_examples: a net with label_units trains on all labels together with the data")
+        raise ValueError(
+            "dataset.labeled_examples does not work with label_units: such a net needs the label of every example"
+        )
     return splits.keep_labels(cfg.dataset.labeled_examples, seed=cfg.seed)

@@ -19,7 +19,7 @@ class CSVLogger(Logger):
     Lightning's own CSVLogger deletes the file of an earlier run and cannot hold several fits.
 
     Args:
-        path: the file. Rows that it holds already are kept.
+        path: the file. Rows of an existing file are kept.
     """
 
     def __init__(self, path: str | Path):
@@ -42,13 +42,13 @@ class CSVLogger(Logger):
         return ""
 
     def start(self, fit: str, *, step: int = 0) -> None:
-        """Log for ``fit`` from now on; its rows from ``step`` on are dropped, since they will be logged again."""
+        """Start logging ``fit``. Its rows from ``step`` on are dropped, since a resumed fit logs them again."""
         self.fit = fit
         self.rows = [row for row in self.rows if row["fit"] != fit or row["step"] < step]
 
     def series(self, metric: str) -> dict[str, tuple[list[float], list[float]]]:
         """For each fit, the steps at which ``metric`` was logged, and its values."""
-        # Fits are in the order in which they first logged.
+        # Order the fits by their first logged step.
         found: dict[str, tuple[list[float], list[float]]] = {}
         for row in self.rows:
             if metric in row:
@@ -64,7 +64,7 @@ class CSVLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add metrics to the row of this step, or start a new row."""
-        # A row is one step of one fit. What is logged at a step comes in several calls, one after another.
+        # A row is one step of one fit. Lightning logs the metrics of a step in several consecutive calls.
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         key = {"fit": self.fit, "epoch": int(metrics.get("epoch", 0)), "step": step or 0}
         if self.rows and all(self.rows[-1][k] == key[k] for k in KEYS):
@@ -74,11 +74,11 @@ class CSVLogger(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: they are in the run folder's config.yaml."""
+        """Do nothing: the hyperparameters are in the run folder's config.yaml."""
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the whole file, so that it is complete at any time."""
+        """Rewrite the whole file, so that it is complete at any time."""
         # The keys come first, then all metrics in alphabetical order.
         metrics = {name for row in self.rows for name in row} - set(KEYS)
         text = io.StringIO(newline="")
@@ -91,7 +91,7 @@ class CSVLogger(Logger):
 
 
 def _number(text: str) -> Any:
-    """A cell as int or float; names of fits stay text."""
+    """Convert a cell to int or float; names of fits stay text."""
     try:
         return int(text) if text.isdigit() else float(text)
     except ValueError:

@@ -8,27 +8,27 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
 from zoo.protocols import Net, eval_mode
 
-LIMIT = 4 * 2**30  # bytes of features; above it they are computed batch by batch
+LIMIT = 4 * 2**30  # bytes; larger features are not cached, but computed batch by batch
 
 
 @torch.no_grad()
 def cache_features(
     net: nn.Module, splits: Splits, preprocess: Preprocess, *, depth: int, device: torch.device, workers: int = 0
 ) -> tuple[Splits, Preprocess] | None:
-    """The training and validation split with features in place of inputs, and a preprocessing that changes nothing.
+    """The training and validation split with features in place of inputs, and an identity preprocessing.
 
     The features are those of layer ``depth`` in evaluation mode: N x H, float32, in the order of the examples.
 
     Args:
-        net: its `encode` computes them.
+        net: the net whose `encode` computes the features.
         splits: the data.
-        preprocess: from raw values to the net's input.
-        depth: number of layers.
-        device: where they are computed.
+        preprocess: the preprocessing from raw values to the net's input.
+        depth: number of layers to apply.
+        device: device on which the features are computed.
         workers: number of processes that read images.
 
     Returns:
-        None if they need more than `LIMIT` bytes.
+        The splits and the preprocessing, or None if the features need more than `LIMIT` bytes.
     """
     net = net.to(device)
     assert isinstance(net, Net)
@@ -37,9 +37,9 @@ def cache_features(
         return net.encode(preprocess(raw.to(device)), depth).flatten(1)  # N x H
 
     def encode(examples: Examples, width: int) -> InMemory:
-        # A loader reads batches in order; only its test split is used.
-        only = Splits(examples, None, examples, splits.shape)
-        loader = DataModule(only, preprocess=preprocess, workers=workers).test_dataloader()
+        # Read the examples in order, as the test split of a DataModule.
+        as_test_split = Splits(examples, None, examples, splits.shape)
+        loader = DataModule(as_test_split, preprocess=preprocess, workers=workers).test_dataloader()
         x = torch.empty(len(examples), width)
         first = 0
         for raw, _ in loader:
@@ -48,14 +48,15 @@ def cache_features(
         return InMemory(x, examples.labels())
 
     with eval_mode(net):
-        # One example tells the number of features, and so the size of all.
+        # Encode one example to get the number of features, and so the size of all of them.
         width = features(splits.train.__getitems__([0])[0]).shape[1]
-        size = 4 * width * sum(len(part) for part in (splits.train, splits.validation) if part is not None)
+        count = sum(len(split) for split in (splits.train, splits.validation) if split is not None)
+        size = 4 * width * count  # bytes of float32
         if size > LIMIT:
             return None
         train = encode(splits.train, width)
         validation = None if splits.validation is None else encode(splits.validation, width)
 
-    # The features are the input now, so nothing is left to preprocess.
+    # The features are preprocessed already, so the new preprocessing is the identity.
     identity = Preprocess.from_data(train.x[:1], standardize=False)
     return Splits(train, validation, None, (width,), splits.classes, splits.num_targets), identity

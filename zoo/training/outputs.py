@@ -1,7 +1,8 @@
-"""What a run folder holds, apart from ``metrics.csv`` and ``checkpoints/``: everything that `Run` writes, in one place.
+"""Write the files of a run folder, except for ``metrics.csv`` and ``checkpoints/``.
 
-First ``config.yaml`` and ``preprocess.json``; after a stage without labels the plots of `zoo.plots.stage_plots`; in the
-end ``model.safetensors``, ``curves.png``, for classes ``confusion.png``, and last of all ``metrics.json``.
+At the start: ``config.yaml`` and ``preprocess.json``. After each stage without labels: the plots of
+`zoo.plots.stage_plots`. At the end: ``model.safetensors``, ``curves.png``, for classifiers ``confusion.png``, and last
+``metrics.json``.
 """
 
 import json
@@ -29,12 +30,12 @@ def begin(plan: Plan, folder: Path, command: str) -> None:
     """Write the first files of a run folder.
 
     Raises:
-        FileExistsError: it holds a run already.
+        FileExistsError: the folder already contains a run.
     """
     config = folder / "config.yaml"
     if config.exists():
         raise FileExistsError(
-            f"{folder} holds a run already: continue it with resume={folder}, or set another hydra.run.dir="
+            f"{folder} already contains a run: resume it with resume={folder}, or set another hydra.run.dir="
         )
     folder.mkdir(parents=True, exist_ok=True)
     config.write_text(f"# {command}\n{plan.config_yaml}")
@@ -42,7 +43,7 @@ def begin(plan: Plan, folder: Path, command: str) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a folder holds a finished run."""
+    """Whether a folder contains a finished run."""
     return (folder / "config.yaml").is_file() and (folder / "metrics.json").is_file()
 
 
@@ -54,7 +55,7 @@ def finished_metrics(folder: Path) -> dict[str, float]:
 
 @rank_zero_only
 def announce(lines: Iterable[str]) -> None:
-    """Print what a user should know, one line each."""
+    """Print notes for the user, one line each."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for line in lines:
         console.print(line)
@@ -67,12 +68,12 @@ def draw_stage(plan: Plan, stage: StagePlan, folder: Path) -> None:
 
 
 def description(plan: Plan, command: str, metrics: dict[str, float]) -> CheckpointInfo:
-    """What a checkpoint says of itself."""
-    # Without labels a net has no classes, unless they are units of the net.
+    """The description that is stored in the checkpoint."""
+    # A net trained without labels has no classes, unless it has label units.
     last = plan.stages[-1]
     knows_classes = last.needs_labels or (isinstance(plan.net, HasLabelUnits) and bool(plan.net.label_units))
     classes = list(plan.splits.classes) if knows_classes else []
-    # Training may have changed what builds the net, such as untied recognition weights.
+    # Training may have changed arguments of the net, for example by untying the recognition weights.
     net = dict(plan.net_config)
     if isinstance(plan.net, ChangesConfig):
         net |= plan.net.config_changes()
@@ -95,13 +96,13 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
 @rank_zero_only
 def finish(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: CSVLogger) -> None:
     """Write the results, and print the metrics."""
-    # The weights and the plots.
+    # Write the weights and the plots.
     checkpoints.save(plan.net, folder / "model.safetensors", about)
     curves.curves(_panels(plan, logger), folder / "curves.png")
     if isinstance(task, Classification) and task.confusion:
         curves.confusion(task.confusion, about.classes, folder / "confusion.png")
 
-    # Last the metrics: a run that has them is finished.
+    # Write the metrics last: their file marks a run as finished.
     with files.replacing(folder / "metrics.json") as temporary:
         temporary.write_text(json.dumps(about.metrics, indent=2) + "\n")
     _print_metrics(about, folder)
@@ -109,7 +110,7 @@ def finish(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: 
 
 def _panels(plan: Plan, logger: CSVLogger) -> dict[str, dict[str, Any]]:
     """The panels of ``curves.png``: title -> name of a line -> its steps and values."""
-    # One panel for the losses, and one for each other metric by which a stage compares its epochs.
+    # One panel shows the losses; each other metric that a stage monitors gets its own panel.
     panels: dict[str, tuple[str, ...]] = {"loss": ("train/loss", "val/loss")}
     for stage in plan.stages:
         if stage.monitor != "val/loss":
@@ -137,7 +138,7 @@ def _print_metrics(about: CheckpointInfo, folder: Path) -> None:
         table.add_row(name, str(value) if isinstance(value, int) else f"{value:.4f}")
     console = Console()
     console.print(table)
-    # The folder is shown as the user would type it.
+    # Show the folder relative to the working directory, if it is below it.
     here = Path.cwd()
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
     console.print(f"run folder: {shown}", soft_wrap=True, highlight=False)

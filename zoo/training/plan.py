@@ -1,6 +1,6 @@
-"""A run as it was checked: frozen objects of plain values, and the data and the net that they were checked with.
+"""The checked plan of a run: frozen dataclasses of plain values, with the data and the net.
 
-`zoo.training.checks.plan` makes a `Plan` from a config. Nothing below it reads the config.
+`zoo.training.checks.plan` makes a `Plan` from a config. The code that trains reads the plan, not the config.
 """
 
 from collections.abc import Mapping
@@ -17,20 +17,20 @@ from zoo.tasks.optimization import LRSchedule
 
 @dataclass(frozen=True)
 class StagePlan:
-    """A stage that is switched on.
+    """A stage with epochs >= 1.
 
     Attributes:
         name: its key in ``model.stages``.
         order: joint or layerwise, see `zoo.training.stages`.
         task, optimizer: a ``_target_`` and its arguments, for `zoo.config.build.build`.
         lr_schedule: the learning-rate schedule.
-        epochs: number of epochs of each fit, min_steps taken into account.
-        splits: its examples: with ``dataset.labeled_examples``, a stage that needs labels has fewer.
+        epochs: number of epochs of each fit, including those that ``min_steps`` adds.
+        splits: the data of the stage. With ``dataset.labeled_examples``, stages that need labels have fewer examples.
         total_steps: number of steps of each fit.
         needs_labels: whether its task needs targets.
-        monitor: the validation metric by which epochs are compared.
+        monitor: the validation metric that determines the best epoch.
 
-    The others are those of `zoo.config.schemas.Stage`.
+    The other attributes are those of `zoo.config.schemas.Stage`.
     """
 
     name: str
@@ -56,27 +56,28 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run.
+    """A checked run.
 
     Attributes:
         model: name of the model.
         dataset: name of the dataset.
-        license: of the data.
-        seed: of the run.
-        stages: those that are switched on, in order.
-        trainer_kwargs: where it is trained, as arguments of a Trainer.
-        net_config, dataset_config: as checkpoints keep them; the dataset's may name environment variables.
+        license: license of the data.
+        seed: seed of the run.
+        stages: the enabled stages, in order.
+        trainer_kwargs: accelerator, devices and precision, as arguments of a Trainer.
+        net_config, dataset_config: the configs that checkpoints store; that of the dataset may have references such as
+            ``${oc.env:ZOO_DATA,data}``.
         logger: a ``_target_`` and its arguments, or None.
-        augment: random changes of training images.
+        augment: the augmentation of training images.
         workers: number of processes that read images.
-        drop_single: whether a last batch of a single example is left out, since batch normalization needs two.
-        latent_map: pca or tsne, for the plot of latent codes.
+        drop_single: whether to drop a last batch of one example, since batch normalization needs at least two.
+        latent_map: method of the latent-code plot: pca or tsne.
         progress: whether to show a progress bar.
         config_yaml: the whole config, resolved.
-        splits: the data, read as ``preprocess`` says.
-        net: with its initial or pretrained weights.
-        preprocess: from raw values to the net's input.
-        notes: what a user should know before training starts.
+        splits: the data, resized as ``preprocess`` requires.
+        net: the net with its initial or pretrained weights.
+        preprocess: the preprocessing from raw values to the net's input.
+        notes: notes for the user, printed before training starts.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""What a user sees while a net trains: a live bar in a terminal, one line per epoch elsewhere."""
+"""Progress display during training: a live bar in a terminal, one line per epoch elsewhere."""
 
 import sys
 import time
@@ -26,7 +26,7 @@ class ProgressBar(LightningProgressBar):
     control characters.
 
     Args:
-        name: of the fit, such as ``fit`` or ``pretrain.layer0``.
+        name: name of the fit, such as ``fit`` or ``pretrain.layer0``.
     """
 
     def __init__(self, name: str = "fit") -> None:
@@ -37,12 +37,12 @@ class ProgressBar(LightningProgressBar):
         self._epochs = "?"
         self._completed = 0  # batches of this epoch, of training and validation
         self._total = 1
-        self._start = 0.0  # of the fit, in seconds
+        self._start = 0.0  # start time of the fit, in seconds
         self._epoch_start = 0.0
-        self._start_share = 0.0  # of the fit that was done before, where a run is resumed
+        self._start_share = 0.0  # share of the fit that was done before a resume
         self._drawn = 0.0
 
-    # Lightning disables the bar of all processes but one.
+    # Lightning disables the bar in all processes but one.
 
     def disable(self) -> None:
         self._enabled = False
@@ -53,21 +53,21 @@ class ProgressBar(LightningProgressBar):
     # Training, from the first epoch to the last.
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # A resumed fit begins in the middle: the time that is left follows from what is done since.
+        # A resumed fit starts in the middle: estimate the remaining time from the progress since then.
         self._start = time.monotonic()
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             self._epochs = str(trainer.max_epochs)
         self._start_share = self._share(trainer)
         console = Console()
         if self._enabled and console.is_terminal and not console.is_dumb_terminal:
-            # Redrawn from here and not by a thread of its own, which would read metrics while they change.
+            # Redraw from these hooks and not from a thread, which would read metrics while they change.
             self._live = Live(console=console, auto_refresh=False)
             self._live.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._epoch_start = time.monotonic()
         self._completed = 0
-        # The bar counts both, since validation may take as long as training.
+        # Count training and validation batches, since validation may take as long as training.
         batches = [trainer.num_training_batches, *trainer.num_val_batches]
         self._total = max(1, int(sum(batches)))
         self._redraw(trainer)
@@ -131,7 +131,7 @@ class ProgressBar(LightningProgressBar):
         rest = " ".join(parts)
         bar_width = min(MAX_BAR, max(1, width - len(description) - len(rest) - 2))
 
-        # Put them side by side.
+        # Put the description, the bar and the text side by side.
         line = Table.grid(padding=(0, 1, 0, 0))
         for _ in range(3):
             line.add_column(no_wrap=True)
@@ -144,14 +144,14 @@ class ProgressBar(LightningProgressBar):
         return f"{self.name} epoch {trainer.current_epoch + 1}/{self._epochs}"
 
     def _share(self, trainer: Trainer) -> float:
-        """The share of the fit that is done, from 0 to 1; 0 where its number of epochs is not known."""
+        """The share of the fit that is done, from 0 to 1; 0 if its number of epochs is unknown."""
         if trainer.max_epochs is None or trainer.max_epochs < 1:
             return 0.0
         return min(1.0, (trainer.current_epoch + self._completed / self._total) / trainer.max_epochs)
 
     def _time(self, trainer: Trainer) -> str:
-        """The time that is left, estimated from the time since the start; in the end, the time it took."""
-        # In proportion to the share that was done in the time so far.
+        """The remaining time, estimated from the time since the start; after the last epoch, the total time."""
+        # Assume that the rest of the fit proceeds at the same speed.
         elapsed = time.monotonic() - self._start
         share = self._share(trainer)
         done = share - self._start_share

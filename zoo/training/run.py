@@ -1,7 +1,7 @@
-"""``zoo train``: a run is a sequence of fits, the stages of a model one after another, each with a fresh Trainer.
+"""``zoo train``: a run trains the stages of a model one after another; each stage is one or several fits.
 
-A run is begun from a checked `Plan`, or resumed from its folder. The folder gets ``config.yaml`` (resolved),
-``metrics.csv`` (every logged step), ``checkpoints/last.ckpt`` (to resume from) and what `zoo.training.outputs` writes.
+A run starts from a checked `Plan` or is resumed from its folder. Each fit has a new Trainer. The folder contains
+``metrics.csv`` (every logged step), ``checkpoints/last.ckpt`` (to resume from) and the files of `zoo.training.outputs`.
 """
 
 import json
@@ -34,16 +34,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """Train as a config says, and return the metrics on the validation and the test split.
 
     Raises:
-        ValueError, FileNotFoundError: a config, dataset or combination that cannot work; nothing is written then.
+        ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written.
         Stopped: a signal asked the run to stop; it can be resumed.
     """
-    # A finished run is left as it is.
-    stopped = None if cfg.resume is None else Path(cfg.resume)
-    if stopped is not None and outputs.is_finished(stopped):
-        outputs.announce([f"{stopped}: this run is finished; there is nothing to resume"])
-        return outputs.finished_metrics(stopped)
-    # Train what is left of the run, fit by fit, until the end or a signal.
-    run = Run.begin(checks.plan(cfg)) if stopped is None else Run.resume(stopped)
+    # Do not train a finished run again.
+    resumed = None if cfg.resume is None else Path(cfg.resume)
+    if resumed is not None and outputs.is_finished(resumed):
+        outputs.announce([f"{resumed}: this run is finished; there is nothing to resume"])
+        return outputs.finished_metrics(resumed)
+    # Train the remaining fits, until the end or until a signal asks to stop.
+    run = Run.begin(checks.plan(cfg)) if resumed is None else Run.resume(resumed)
     outputs.announce(run.plan.notes)
     with stop_on_signals() as stop:
         for fit in run.remaining_fits():
@@ -53,15 +53,15 @@ def train(cfg: DictConfig) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Run:
-    """A checked plan with a folder.
+    """A checked plan and the folder of its results.
 
     Attributes:
-        plan: what to do.
-        folder: where the results go.
+        plan: the checked plan.
+        folder: the run folder.
         command: the command line that started the run.
-        logger: of ``metrics.csv``.
-        session: what all fits share.
-        checkpoint: the contents of ``last.ckpt`` in a resumed run; None in a new one, or if nothing was saved yet.
+        logger: the logger that writes ``metrics.csv``.
+        session: the settings that all fits share.
+        checkpoint: the content of ``last.ckpt`` in a resumed run; None in a new run, or if nothing was saved yet.
     """
 
     plan: Plan
@@ -76,7 +76,7 @@ class Run:
         """A new run, in Hydra's folder unless another is given.
 
         Raises:
-            FileExistsError: the folder holds a run already.
+            FileExistsError: the folder already contains a run.
             ValueError: the package of the logger is not installed.
         """
         folder = folder or compose.run_folder()
@@ -86,25 +86,25 @@ class Run:
 
     @classmethod
     def resume(cls, folder: Path) -> "Run":
-        """A run that was stopped, from its own config: no other key of the new command line counts.
+        """Resume a stopped run from its own config: all other keys of the new command line are ignored.
 
         Raises:
-            FileNotFoundError: there is no run in the folder.
-            ValueError: its config or its checkpoint was changed and cannot work.
+            FileNotFoundError: the folder is not a run folder.
+            ValueError: its config or its checkpoint was changed and is now invalid.
         """
         path = folder / "config.yaml"
         if not path.is_file():
-            raise FileNotFoundError(f"resume={folder}: no run is there (no config.yaml); name the folder of a run")
-        # The first line of its config is the command line.
+            raise FileNotFoundError(f"resume={folder}: not a run folder (no config.yaml)")
+        # The first line of config.yaml is the command line that started the run.
         cfg = OmegaConf.merge(OmegaConf.structured(schemas.Train), OmegaConf.load(path))
         assert isinstance(cfg, DictConfig)
         command = path.read_text().partition("\n")[0].removeprefix("# ")
 
-        # Without last.ckpt, the run was stopped before anything was saved, and starts again.
+        # Without last.ckpt, the run was stopped before anything was saved, so it starts from the beginning.
         last = folder / "checkpoints" / "last.ckpt"
         checkpoint = load_safely(last) if last.is_file() else None
 
-        # The data are prepared as they were; the plan is checked again, since files may have changed.
+        # Use the preprocessing of the first start. Check the plan again, since files may have changed.
         files.remove_unfinished(folder)
         preprocess = Preprocess.from_dict(json.loads((folder / "preprocess.json").read_text()))
         plan = checks.plan(cfg, preprocess=preprocess)
@@ -118,22 +118,22 @@ class Run:
         return cls(plan, folder, command, logger, session, checkpoint)
 
     def remaining_fits(self) -> Iterator[Fit]:
-        """The fits that are left to train, each built after the one before it was trained.
+        """The fits that are left to train. Each one is built after the previous one was trained.
 
         Raises:
-            ValueError: ``last.ckpt`` belongs to a fit that the plan does not have.
+            ValueError: ``last.ckpt`` belongs to a fit that the plan does not contain.
         """
         checkpoint = self.checkpoint
         for stage in self.plan.stages:
             was_trained = False
             for name, task in stages.fits(stage, self.plan.net):
-                # Fits before that of the checkpoint are finished; their results are in its weights.
+                # Skip the fits before that of the checkpoint: they are finished, and its weights include their results.
                 if checkpoint is not None and name != checkpoint["fit"]:
                     continue
                 yield self._fit(name, task, stage, checkpoint)
                 checkpoint = None
                 was_trained = True
-            # A stage without labels is judged by its plots.
+            # Plot what a stage without labels has trained.
             if was_trained and not stage.needs_labels:
                 outputs.draw_stage(self.plan, stage, self.folder)
         if checkpoint is not None:
@@ -143,13 +143,13 @@ class Run:
 
     def _fit(self, name: str, task: Task, stage: StagePlan, checkpoint: dict[str, Any] | None) -> Fit:
         """One fit, resumed from ``checkpoint`` if that is not None."""
-        # The Trainer loads the checkpoint later, but the features of lower layers are computed now.
+        # The Trainer loads the checkpoint later, but cached features of lower layers need the weights now.
         if checkpoint is not None:
             state = checkpoint["state_dict"]
             net_state = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
             self.plan.net.load_state_dict(net_state)
 
-        # What a fit draws is a function of the run's seed and its name, whether others ran before or not.
+        # Derive the seed of a fit from the run's seed and the fit's name, so that it does not depend on earlier fits.
         seed = seed_from(self.plan.seed, name)
         seed_everything(seed % 2**32, verbose=False)
         self.logger.start(name, step=checkpoint["global_step"] if checkpoint else 0)
@@ -163,10 +163,10 @@ class Run:
         )
 
     def _data(self, task: Task, stage: StagePlan, seed: int) -> DataModule:
-        """The stage's examples; as features of lower layers, if those are the same in every batch and fit in memory."""
+        """The examples of the stage. Features of fixed lower layers replace the inputs if they can be cached."""
         splits = stage.splits
         preprocess = self.plan.preprocess
-        # With augmentation every batch is another, so its features have to be computed each time.
+        # With augmentation, inputs differ in every epoch, so their features cannot be cached.
         layer_input = task.layer_input
         if layer_input is not None and layer_input.depth and stage.encode_once and not self.plan.augment.active:
             cached = cache_features(
@@ -190,18 +190,18 @@ class Run:
         )
 
     def finish(self) -> dict[str, float]:
-        """Measure the trained net, write the results, and return the metrics."""
-        # The task of the last stage, for the whole net, whichever layer was trained last.
+        """Evaluate the trained net, write the results, and return the metrics."""
+        # Build the task of the last stage for the whole net, also if that stage trained layer by layer.
         plan = self.plan
         task = build(plan.stages[-1].task, plan.net)
         data = DataModule(plan.splits, preprocess=plan.preprocess, workers=plan.workers)
-        # Weights are stored in full precision, so they are measured in it, as `zoo evaluate` does.
+        # Weights are stored in full precision, so evaluate them in full precision, as `zoo evaluate` does.
         trainer_kwargs = dict(plan.trainer_kwargs)
         if trainer_kwargs["precision"].endswith("mixed"):
             trainer_kwargs["precision"] = "32-true"
         metrics = measure(task, data, trainer_kwargs=trainer_kwargs)
 
-        # With stop_below, the number of steps is a result too.
+        # With stop_below, the number of training steps is a metric, too.
         for stage in plan.stages:
             if stage.stop_below is not None:
                 metrics |= {f"{fit}/steps": steps for fit, steps in self.logger.steps(stage.name).items()}
@@ -213,7 +213,7 @@ class Run:
 
 
 def _extra_loggers(plan: Plan) -> list[Logger]:
-    """The logger that the user asked for beside metrics.csv."""
+    """The additional logger of the config, if there is one."""
     if plan.logger is None:
         return []
     try:

@@ -1,7 +1,7 @@
-"""Signals that ask a run to stop: the fit then saves after its current step and ends with `Stopped`.
+"""Handle signals that ask a run to stop: the fit saves after the current or the next step and raises `Stopped`.
 
-Ctrl-C, ``kill``, and what a cluster sends before it takes a machine away (SLURM's ``--signal=USR1@60``, submitit's
-USR2) are all treated alike. A second Ctrl-C stops at once and saves nothing. Imports the standard library only.
+Ctrl-C, ``kill``, and the signals that a cluster sends before it ends a job (SLURM's ``--signal=USR1@60``, submitit's
+USR2) are treated alike. A second Ctrl-C stops at once and saves nothing. Imports the standard library only.
 """
 
 import signal
@@ -15,10 +15,10 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "S
 
 
 class Stopped(Exception):  # noqa: N818 - not an error
-    """A run that was asked to stop has saved what it needs to be resumed.
+    """Raised when a run that was asked to stop has saved its state; it can be resumed.
 
     Attributes:
-        status: exit status of the process, 128 + the signal's number: 130 after Ctrl-C, 143 after ``kill``.
+        status: exit status of the process: 128 + the signal's number: 130 after Ctrl-C, 143 after ``kill``.
     """
 
     def __init__(self, number: int, message: str):

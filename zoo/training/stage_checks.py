@@ -1,7 +1,12 @@
-"""The checks of one stage, and its `StagePlan`; a part of `zoo.training.checks`.
+"""Check each enabled stage, and make its `StagePlan`; a part of `zoo.training.checks`.
 
-A task says which targets and precisions it can use, and a learning-rate schedule whether it needs a validation split.
-Here they are only asked, each enabled stage by itself.
+Where a rule belongs:
+
+- the range of a value of a stage: in `check_values`;
+- task against data, and schedule against data: in `check_data`;
+- what one task alone requires of precision, targets, inputs or net: in the task itself (`zoo.tasks.task.Task`), and
+  whether a learning-rate schedule needs validation: in the schedule. This module evaluates these declarations;
+- net against data: in `zoo.training.checks`.
 """
 
 from copy import deepcopy
@@ -26,20 +31,23 @@ BELOW = {"ema": 1, "gradient_clip": inf, "patience": inf, "stop_below": inf}
 
 
 def enabled_stages(cfg: DictConfig) -> dict[str, DictConfig]:
-    """The stages with epochs, by name, after the keys at the root have replaced their own."""
+    """The stages with epochs >= 1, by name.
+
+    Side effect: ``epochs``, ``batch_size`` and ``lr`` at the root of ``cfg`` replace those of every stage in it.
+    """
     if not cfg.model.stages:
         raise ValueError("model.stages must have at least one stage")
-    # epochs, batch_size and lr of the command line replace those of every stage.
-    for stage in cfg.model.stages.values():
+    # Apply the keys at the root of the config to every stage.
+    for name, stage in cfg.model.stages.items():
         for key in ("epochs", "batch_size"):
             stage[key] = stage[key] if cfg[key] is None else cfg[key]
         stage.optimizer.lr = stage.optimizer.lr if cfg.lr is None else cfg.lr
         if stage.epochs < 0:
-            raise ValueError(f"epochs={stage.epochs} must be >= 0")
+            raise ValueError(f"model.stages.{name}.epochs={stage.epochs} must be >= 0")
     enabled = {str(name): stage for name, stage in cfg.model.stages.items() if stage.epochs}
     if not enabled:
         raise ValueError("epochs=0: at least one stage must have epochs >= 1")
-    # With fused=true, an optimizer in mixed precision would unscale the gradients only after they were clipped.
+    # Lightning does not clip the gradients of fused optimizers in mixed precision, so switch fused off.
     for stage in enabled.values():
         if stage.gradient_clip and cfg.accelerator.precision.endswith("mixed") and stage.optimizer.get("fused"):
             stage.optimizer.fused = False
@@ -47,71 +55,78 @@ def enabled_stages(cfg: DictConfig) -> dict[str, DictConfig]:
 
 
 def check_values(stage: DictConfig, *, where: str, precision: str) -> None:
-    """Check the numbers and targets of a stage, and that its task can work at the precision."""
+    """Check the values and the ``_target_`` classes of a stage, and that its task supports the precision."""
     if stage.order not in stages.ORDERS:
         raise ValueError(f"{where}.order={stage.order}: choose {' or '.join(stages.ORDERS)}")
 
-    # Numbers with a minimum, and those that must be below a bound.
+    # Check the numbers with a minimum, then those in a range.
     for key, minimum in MINIMUM.items():
         if stage[key] is not None and stage[key] < minimum:
-            raise ValueError(f"{key}={stage[key]} must be >= {minimum}")
-    values = {"lr": stage.optimizer.lr, **{key: stage[key] for key in BELOW}}
+            raise ValueError(f"{where}.{key}={stage[key]} must be >= {minimum}")
+    values = {"optimizer.lr": stage.optimizer.lr, **{key: stage[key] for key in BELOW}}
     for key, value in values.items():
         bound = BELOW.get(key, inf)
         if value is not None and not 0 <= value < bound:
             allowed = "must be finite and >= 0" if bound == inf else f"must be in [0, {bound})"
-            raise ValueError(f"{key}={value} {allowed}")
+            raise ValueError(f"{where}.{key}={value} {allowed}")
     for key in ("checkpoint_every_steps", "checkpoint_every_minutes"):
         if stage[key] is not None and stage[key] <= 0:
-            raise ValueError(f"{key}={stage[key]} must be > 0, or null for none")
+            raise ValueError(f"{where}.{key}={stage[key]} must be > 0, or null for none")
 
-    # What will be built must be allowed, and have the right arguments.
-    for part in ("task", "optimizer", "lr_schedule"):
-        check(stage[part], where=f"{where}.{part}")
+    # Check that the task, the optimizer and the schedule are allowed classes with the right arguments.
+    for key in ("task", "optimizer", "lr_schedule"):
+        check(stage[key], where=f"{where}.{key}")
     refuse_precision(task_class(stage), precision)
 
 
 def refuse_precision(task: type[Task], precision: str) -> None:
-    """Raise ValueError if a task cannot work at the accelerator's precision."""
+    """Raise ValueError if a task does not support the accelerator's precision."""
     reason = task.refused_precisions.get(precision)
     if reason:
         raise ValueError(f"accelerator.precision={precision}: {reason} ({task.__name__})")
 
 
-def check_data(stage: DictConfig, splits: Splits, *, pair: str) -> None:
+def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_dataset: str) -> None:
     """Check that the data have the targets and the validation split that a stage needs."""
     task = task_class(stage)
     schedule: LRSchedule = build(stage.lr_schedule)
     schedule_name = type(schedule).__name__
 
-    # Keys that watch the validation loss or metric need a split to compute it on, and a task that has such a loss.
+    # patience, stop_below and some schedules need a validation split, and the last two a task with a validation loss.
     for key in ("patience", "stop_below"):
         if stage[key] is not None and splits.validation is None:
-            raise ValueError(f"{key} needs a validation split: set dataset.validation, or {key} to null")
+            raise ValueError(f"{where}.{key} needs a validation split: set dataset.validation, or {key} to null")
     if schedule.needs_validation and splits.validation is None:
         raise ValueError(
-            f"lr_schedule {schedule_name} needs a validation split: set dataset.validation, or another lr_schedule"
+            f"{where}.lr_schedule: {schedule_name} needs a validation split: set dataset.validation, "
+            "or choose another lr_schedule"
         )
     if stage.stop_below is not None and not task.has_validation_loss:
-        raise ValueError(f"stop_below: {task.__name__} has no validation loss; set it to null")
+        raise ValueError(f"{where}.stop_below: {task.__name__} has no validation loss; set it to null")
     if schedule.needs_validation and not task.has_validation_loss:
         raise ValueError(
-            f"lr_schedule {schedule_name}: {task.__name__} has no validation loss; choose another lr_schedule"
+            f"{where}.lr_schedule: {schedule_name} needs a validation loss, {task.__name__} has none; "
+            "choose another lr_schedule"
         )
 
-    # A mirror image needs a width.
+    # Only images can be mirrored.
     if stage.task.get("mirror_average") and len(splits.shape) != 3:
-        raise ValueError(f"{pair}: mirror_average needs images, the data are {shape_text(splits.shape)}")
+        raise ValueError(
+            f"{model_and_dataset}: mirror_average needs images, the data have shape {shape_text(splits.shape)}"
+        )
 
-    # The targets must be of the kind that the task trains on.
+    # The data must have the kind of targets that the task needs.
     kind = "classes" if splits.classes else "values"
     if task.targets not in ("none", kind):
         words = {"classes": "class labels", "values": "real target values"}
-        raise ValueError(f"{pair}: {task.__name__} needs {words[task.targets]}, the data have {words[kind]}")
+        raise ValueError(
+            f"{model_and_dataset}: {task.__name__} needs {words[task.targets]}, the data have {words[kind]}; "
+            "choose another stage or dataset"
+        )
 
 
 def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: bool) -> StagePlan:
-    """A checked stage as plain values; ``stage.epochs`` is raised to what ``min_steps`` needs, also in the config."""
+    """A checked stage as plain values. Side effect: sets ``stage.epochs``, if ``min_steps`` needs more epochs."""
     task = task_class(stage)
     steps_per_epoch = batches(len(splits.train), stage.batch_size, drop_single=drop_single)
     if stage.min_steps is not None:
@@ -139,42 +154,45 @@ def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: boo
     )
 
 
-def rehearse(planned: list[StagePlan], net: nn.Module, inputs: Tensor, *, num_outputs: int, pair: str) -> list[str]:
-    """Build every task on a copy of the net, so that a later stage fails now and not after hours.
+def check_tasks(
+    planned: list[StagePlan], net: nn.Module, inputs: Tensor, *, num_outputs: int, model_and_dataset: str
+) -> list[str]:
+    """Build every task on a copy of the net, so that an invalid later stage fails now and not after hours.
 
     Args:
         planned: the stages.
-        net: with its initial weights; it is not changed.
+        net: the net with its initial weights; it is not changed.
         inputs: preprocessed examples, N x in_shape.
         num_outputs: number of classes or target values of the data.
-        pair: the model and the dataset, for messages.
+        model_and_dataset: names of both, for messages.
 
     Returns:
-        A line for each fit in which not all layers train from the start: which ones train when.
+        One note for each fit with frozen layers: the first epoch in which each group of layers trains.
 
     Raises:
-        ValueError: a task refuses the net, its optimizer, the targets or the inputs.
+        ValueError: a task does not support the net, its optimizer, the targets or the inputs.
     """
     net = deepcopy(net)
-    lines = []
+    notes = []
     for stage in planned:
         for name, task in stages.fits(stage, net):
             task.configure_optimizers()
-            # What a task finds wrong with the data concerns the model and the dataset together.
+            # Prefix errors about the data with the model and the dataset.
             try:
                 task.check_targets(num_outputs)
                 task.check_inputs(inputs)
             except ValueError as error:
-                raise ValueError(f"{pair}: {error}") from error
-            # Layers that are unfrozen later, or never, are worth a line.
+                raise ValueError(f"{model_and_dataset}: {error}") from error
+            # Report layers that are unfrozen later, or never.
             first_epochs = task.training_plan()
             if set(first_epochs.values()) > {0}:
                 starts = [f"{k} {'never' if v is None else f'from epoch {v}'}" for k, v in first_epochs.items()]
-                lines.append(f"{name}: {', '.join(starts)}")
-    return lines
+                notes.append(f"{name}: {', '.join(starts)}")
+    return notes
 
 
 def task_class(stage: DictConfig) -> type[Task]:
+    """The class of a stage's task."""
     return cast("type[Task]", check(stage.task, where="task")[0])
 
 

@@ -1,6 +1,6 @@
-"""A stage as a sequence of fits: ``order`` says which layers of the net are trained together.
+"""Split a stage into fits: ``order`` determines which layers of the net are trained together.
 
-Each fit is trained to its end before the next task is built, so a later task sees what an earlier one learned.
+Each fit ends before the next task is built, so a later task uses the weights that earlier fits have trained.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,17 +17,21 @@ Order = Callable[[StagePlan, nn.Module], Iterator[tuple[str, Task]]]
 
 
 def fits(stage: StagePlan, net: nn.Module) -> Iterator[tuple[str, Task]]:
-    """(name, task) of every fit of a stage, in order; a task is built when it is its turn."""
+    """Yield (name, task) of every fit of a stage, in order. Each task is built when the iterator reaches it.
+
+    Raises:
+        ValueError: the task does not support the net or an argument; the message begins with the config path.
+    """
     return ORDERS[stage.order](stage, net)
 
 
 def joint(stage: StagePlan, net: nn.Module) -> Iterator[tuple[str, Task]]:
-    """The whole net at once."""
-    yield stage.name, build(stage.task, net, optimization=_optimization(stage))
+    """One fit that trains the whole net."""
+    yield stage.name, _task(stage, net)
 
 
 def layerwise(stage: StagePlan, net: nn.Module) -> Iterator[tuple[str, Task]]:
-    """One layer after another, from the input up.
+    """One fit for each layer, from the input up.
 
     Raises:
         ValueError: the net has no layers.
@@ -35,17 +39,34 @@ def layerwise(stage: StagePlan, net: nn.Module) -> Iterator[tuple[str, Task]]:
     # A stack, such as a deep belief network, keeps its layers in the submodule `layers`.
     layers = dict(net.named_children()).get("layers")
     if layers is None:
-        raise ValueError(f"order=layerwise needs a net with layers, got {type(net).__name__}; use order=joint")
-    # Each task trains its own layer; the schedule of the learning rate starts again.
+        raise ValueError(
+            f"model.stages.{stage.name}.order=layerwise needs a net with layers, got {type(net).__name__}; "
+            "use order=joint"
+        )
+    # Each task trains one layer; the learning-rate schedule starts again for each.
     for k, _ in enumerate(layers.children()):
-        yield f"{stage.name}.layer{k}", build(stage.task, net, layer=k, optimization=_optimization(stage))
+        yield f"{stage.name}.layer{k}", _task(stage, net, layer=k)
 
 
 ORDERS: dict[str, Order] = {"joint": joint, "layerwise": layerwise}
 
 
+def _task(stage: StagePlan, net: nn.Module, **layer: int) -> Task:
+    """The task of a stage, for the whole net or for one ``layer``."""
+    where = f"model.stages.{stage.name}.task"
+    try:
+        task: Task = build(stage.task, net, optimization=_optimization(stage), where=where, **layer)
+    except ValueError as error:
+        # A message about an argument begins with "NAME=": complete it to the config path of the argument.
+        message = str(error)
+        separator = "." if message.partition("=")[0] in stage.task else ": "
+        raise ValueError(f"{where}{separator}{message}") from error
+    return task
+
+
 def _optimization(stage: StagePlan) -> Optimization:
-    # The optimizer is built when its parameters are known; the number of steps is that of the plan.
+    """The optimizer and the learning-rate schedule of a stage."""
+    # The optimizer is built later, when its parameters are known.
     return Optimization(
         optimizer=partial(build, stage.optimizer, where=f"model.stages.{stage.name}.optimizer"),
         lr_schedule=stage.lr_schedule,

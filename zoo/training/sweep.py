@@ -1,4 +1,4 @@
-"""After a sweep: a table of its jobs from the metrics in their folders, and differences paired by seed."""
+"""Summarize a sweep: a table of all jobs, and a comparison of two settings paired by seed."""
 
 import csv
 import json
@@ -27,9 +27,9 @@ class SweepTable(Callback):
     A sweep over seeds and over a key with two values is a paired comparison: then there is ``paired.csv`` too.
     """
 
-    @rank_zero_only  # with several processes, each of them runs the whole sweep
+    @rank_zero_only  # with several processes, each one runs the whole sweep
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        # Jobs that finished, in the order of their numbers (2 before 10).
+        # Read the finished jobs, in the order of their numbers (2 before 10).
         folder = Path(config.hydra.sweep.dir)
         jobs = sorted(folder.glob("*/metrics.json"), key=lambda path: (len(path.parent.name), path))
         if not jobs:
@@ -51,7 +51,7 @@ class SweepTable(Callback):
         if len(jobs) <= MAX_CURVES:
             _draw([path.parent for path in jobs], settings, varied, folder / "curves.png")
 
-        # Accuracy is the headline of a comparison; without it, all metrics are printed.
+        # Print only the accuracy of a comparison; without accuracy, print all metrics.
         differences = paired(settings, metrics, compare=config.compare)
         if differences:
             headlines = [row for row in differences if row["metric"] == "test/accuracy"]
@@ -63,14 +63,14 @@ def paired(settings: Sequence[dict[str, str]], metrics: Sequence[Metrics], *, co
     """Differences between jobs that differ in one setting only, paired by seed.
 
     Args:
-        settings: of each job: key -> value.
-        metrics: of each job: name -> value.
+        settings: for each job, key -> value.
+        metrics: for each job, name -> value.
         compare: the key whose two values are compared; None: the only key with two values, except for ``seed``.
 
     Returns:
         For each combination of the other settings and each test metric: the mean of each value, the mean difference
-        (first value minus second), and its 95 % confidence interval by Student's t. Empty if the jobs are no such
-        comparison.
+        (first value minus second), and its 95 % confidence interval by Student's t. Empty if the jobs do not form
+        such a comparison.
     """
     # Find the one key with two values.
     values = {key: list(dict.fromkeys(job.get(key) for job in settings)) for job in settings for key in job}
@@ -79,14 +79,14 @@ def paired(settings: Sequence[dict[str, str]], metrics: Sequence[Metrics], *, co
         return []
     key = choices[0]
 
-    # Sort the jobs by their other settings; within each combination, by seed and by the value of the key.
+    # Group the jobs by their other settings, then by seed, then by the value of the key.
     others = [name for name, found in values.items() if len(found) > 1 and name not in (key, "seed")]
     cases: dict[tuple[Any, ...], dict[Any, dict[Any, Metrics]]] = {}
     for job, measured in zip(settings, metrics, strict=True):
         seeds = cases.setdefault(tuple(job.get(name) for name in others), {})
         seeds.setdefault(job["seed"], {})[job.get(key)] = measured
 
-    # Seeds with both values are pairs; each test metric that they have in common gives a row.
+    # A seed with both values is a pair. Each test metric that all pairs have gives a row.
     first, second = values[key]
     rows: list[Row] = []
     for case, seeds in cases.items():
@@ -119,7 +119,7 @@ def _draw(jobs: Sequence[Path], settings: Sequence[dict[str, str]], varied: set[
     """Plot the validation loss of every job over its steps."""
     lines = {}
     for job, setting in zip(jobs, settings, strict=True):
-        # A line is named by what differs between the jobs, and by its fit where there are several.
+        # Name a line after the settings that vary, and after its fit if a job has several.
         name = ", ".join(f"{_short(key)}={value}" for key, value in setting.items() if key in varied)
         for fit, series in CSVLogger(job / "metrics.csv").series("val/loss").items():
             lines[name if fit == "fit" else f"{name} {fit}"] = series

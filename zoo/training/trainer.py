@@ -1,4 +1,4 @@
-"""Train one task with a resumable Trainer, and measure a task on the validation and the test split."""
+"""Train one task with a resumable Trainer, and evaluate a task on the validation and the test split."""
 
 import logging
 import warnings
@@ -22,18 +22,18 @@ from zoo.training.plan import StagePlan
 from zoo.training.progress import ProgressBar
 from zoo.training.signals import StopRequest
 
-# Warnings of Lightning about what is meant to be so.
+# Lightning's warnings about deliberate choices of the zoo.
 EXPECTED_WARNINGS = (
     "does not have many workers",
     "LeafSpec",
     "Checkpoint directory",
     "smaller than the logging interval",
-    "your dataloader is not resumable",  # ours skips what was seen
+    "your dataloader is not resumable",  # the sampler of the zoo skips examples that were seen
 )
 
 
 class AtomicIO(TorchCheckpointIO):
-    """Writes a checkpoint to a temporary file and renames it, so a kill never damages one; runs no code it reads."""
+    """Checkpoint I/O that writes a temporary file and renames it, and that loads without running pickled code."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         with replacing(Path(path)) as temporary:
@@ -46,12 +46,12 @@ class AtomicIO(TorchCheckpointIO):
 
 @dataclass(frozen=True)
 class Session:
-    """What is the same for all fits of a run.
+    """The settings that all fits of a run share.
 
     Attributes:
-        folder: for checkpoints; ``last.ckpt`` is written there.
-        loggers: for metrics.
-        trainer_kwargs: where to train, as arguments of a Trainer.
+        folder: the folder of the checkpoints; ``last.ckpt`` is written there.
+        loggers: the loggers of the metrics.
+        trainer_kwargs: accelerator, devices and precision, as arguments of a Trainer.
         progress: whether to show a progress bar.
     """
 
@@ -66,11 +66,11 @@ class Fit:
     """One task, trained on one set of data.
 
     Attributes:
-        name: kept in its checkpoints.
-        task: what to train.
-        data: on what.
-        stage: for how long, and when to stop or save.
-        session: what all fits of the run share.
+        name: name of the fit, which its checkpoints contain.
+        task: the task to train.
+        data: the data to train on.
+        stage: number of epochs, and when to stop or save.
+        session: the settings that all fits of the run share.
         resume: a ``last.ckpt`` of this fit to resume from, or None.
     """
 
@@ -82,15 +82,15 @@ class Fit:
     resume: Path | None = None
 
     def train(self, stop: StopRequest | None = None) -> None:
-        """Train for the stage's epochs; the task then has the last weights, their average, or the best ones.
+        """Train for the stage's epochs. The task then has the last weights, their average (ema) or the best (patience).
 
         Raises:
-            Stopped: ``stop`` was requested; ``last.ckpt`` is written before.
+            Stopped: a signal asked the run to stop; ``last.ckpt`` was written.
             ValueError: the loss, a gradient or a weight became NaN or Inf.
         """
         stage = self.stage
 
-        # `best` keeps the weights of the best epoch, if the stage has patience.
+        # With patience, `best` saves the weights of the best epoch.
         callbacks: list[Callback] = [StopOnNonFinite()]
         best = None
         if stage.patience is not None:
@@ -99,12 +99,12 @@ class Fit:
                 self.session.folder, "best", monitor=monitor, mode=mode, enable_version_counter=False
             )
             callbacks += [EarlyStopping(monitor, mode=mode, patience=stage.patience), best]
-        # A low loss, and the average of the weights.
+        # Stop at a low loss, and average the weights.
         if stage.stop_below is not None:
             callbacks.append(StopBelow(stage.stop_below, epochs=stage.epochs))
         if stage.ema is not None:
             callbacks.append(EMA(stage.ema))
-        # This one saves, after all others have updated what they save. The bar keeps nothing.
+        # SaveForResume comes after the others, which have updated their state when it saves. The bar has no state.
         callbacks.append(self._save_for_resume(stop or StopRequest()))
         if self.session.progress:
             callbacks.append(ProgressBar(self.name))
@@ -120,11 +120,11 @@ class Fit:
             gradient_clip_val=stage.gradient_clip,
             log_every_n_steps=min(LOG_EVERY, len(self.data.splits.train) // self.data.batch_size or 1),
             default_root_dir=self.session.folder,
-            enable_checkpointing=best is not None,  # else Lightning adds a ModelCheckpoint of its own
+            enable_checkpointing=best is not None,  # else Lightning adds its default ModelCheckpoint
         )
         trainer.fit(self.task, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
 
-        # Go back to the best epoch. `teardown` runs once more, since it may derive weights from others.
+        # Load the weights of the best epoch. Run `teardown` again, since it may derive some weights from others.
         if best is not None and best.best_model_path:
             self.task.load_state_dict(load_safely(best.best_model_path)["state_dict"])
             self.task.teardown("fit")
@@ -142,8 +142,8 @@ class Fit:
 
 
 def measure(task: Task, data: DataModule, *, trainer_kwargs: dict[str, Any]) -> dict[str, float]:
-    """The metrics on the validation and on the test split, where there is one."""
-    # Lightning returns one dictionary per loader, and there is one.
+    """Evaluate a task: its metrics on the validation and the test split, as far as the data have them."""
+    # Lightning returns one dictionary per loader; each split has one loader.
     metrics: dict[str, float] = {}
     trainer = _trainer(
         trainer_kwargs, callbacks=[], logger=False, enable_progress_bar=False, enable_checkpointing=False
@@ -156,8 +156,8 @@ def measure(task: Task, data: DataModule, *, trainer_kwargs: dict[str, Any]) -> 
 
 
 def _trainer(trainer_kwargs: dict[str, Any], *, callbacks: list[Callback], **options: Any) -> Trainer:
-    """A Trainer with the zoo's checkpoint format, and without the messages and extras that no command needs."""
-    # Lightning's info messages and its warnings about deliberate choices are silenced.
+    """A Trainer with atomic checkpoints, without model summary, sanity steps and expected warnings."""
+    # Silence Lightning's info messages and its warnings about deliberate choices.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for text in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", f".*{text}.*")
@@ -168,5 +168,5 @@ def _trainer(trainer_kwargs: dict[str, Any], *, callbacks: list[Callback], **opt
         plugins=[AtomicIO()],
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # our samplers already give each process its share, without padding
+        use_distributed_sampler=False,  # the zoo's samplers already give each process its share, without padding
     )

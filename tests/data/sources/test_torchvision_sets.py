@@ -123,7 +123,7 @@ PLACES = {
 def test_a_missing_dataset_says_where_its_files_go(tmp_path, name):
     with pytest.raises(FileNotFoundError, match=r"dataset\.root=.*dataset\.download=true") as refusal:
         torchvision_sets.load(name=name, root=str(tmp_path), download=False)
-    assert f"{name} is not under {tmp_path}" in str(refusal.value)
+    assert f"{name} is not in {tmp_path}" in str(refusal.value)
     assert str(tmp_path / PLACES[name]) in str(refusal.value)
 
 

@@ -1,6 +1,6 @@
 """Kaggle's Digit Recognizer: ``train.csv`` with a label and 784 pixel columns, ``test.csv`` without labels.
 
-The labels of the competition's test set are secret, so the test split is cut from ``train.csv``. ``zoo predict
+The labels of the competition's test set are secret, so the test split is a part of ``train.csv``. ``zoo predict
 input=…/test.csv`` writes a submission.
 """
 
@@ -23,7 +23,7 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.1, num_classes: 
 
     Raises:
         FileNotFoundError: there is no ``train.csv``; the message says where to get it.
-        ValueError: as `zoo.data.pixel_csv.read`, or a label is not in [0, num_classes).
+        ValueError: an error of `zoo.data.pixel_csv.read`, or a label is not in [0, num_classes).
     """
     path = Path(root) / "train.csv"
     if not path.is_file():
@@ -40,7 +40,7 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.1, num_classes: 
     y = torch.cat([chunk.labels for chunk in chunks if chunk.labels is not None])
     check_labels(y, num_classes, where=str(path))
 
-    # The test split is cut off first: it does not depend on the size of the validation split.
+    # Hold out the test split first, so that it does not depend on the size of the validation split.
     classes = tuple(map(str, range(num_classes)))
     rest, test_split = hold_out(InMemory(x, y), test, split="test", names=classes)
     train, validation_split = hold_out(rest, validation, names=classes)

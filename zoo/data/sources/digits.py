@@ -16,18 +16,18 @@ def load(*, validation: float = 0.1, test: float = 360) -> Splits:
 
     Args:
         validation: a fraction below 1, or a number of examples.
-        test: likewise. The test split is cut off first, so it does not depend on ``validation``.
+        test: likewise. The test split is held out first, so it does not depend on ``validation``.
     """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    # Enlarge to 20x20, then add a border of 4 pixels, as MNIST has it.
+    # Enlarge to 20x20, then add a border of 4 pixels, as in MNIST.
     small = torch.from_numpy(bunch.images).float()[:, None]  # N x 1 x 8 x 8, 0 to 16
     large = F.interpolate(small, size=(20, 20), mode="bicubic", align_corners=False)
     x = F.pad(large * (255 / 16), [4] * 4).round().clamp(0, 255).to(torch.uint8)  # N x 1 x 28 x 28
     y = torch.from_numpy(bunch.target).long()
 
-    # The test split first: it does not depend on the size of the validation split.
+    # Hold out the test split first, so that it does not depend on the size of the validation split.
     rest, test_split = hold_out(InMemory(x, y), test, split="test")
     train, validation_split = hold_out(rest, validation)
     return Splits(train, validation_split, test_split, shape=(1, 28, 28), classes=tuple("0123456789"))

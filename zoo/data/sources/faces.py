@@ -1,4 +1,4 @@
-"""Faces or not: 200 real gray photographs of 25x25 pixels that come with scikit-image, so nothing is downloaded.
+"""Faces and other image patches: 200 gray photographs of 25x25 pixels, a part of scikit-image.
 
 100 faces of Labeled Faces in the Wild (G. Huang et al., "Learning to align from scratch", NIPS 2012), and 100 patches
 of the backgrounds of the same photographs. They are written as PNG files once and read as an image folder.
@@ -20,10 +20,10 @@ def load(*, root: str, shape: Sequence[int], validation: float = 20, test: float
     """uint8 images of ``shape`` in two classes. Arguments as for `zoo.data.sources.image_folder.load`.
 
     Raises:
-        ValueError: scikit-image is needed and not installed, ``root`` holds something else, or as image_folder.
+        ValueError: scikit-image is needed and not installed, ``root`` contains other files, or as image_folder.
     """
     folder = Path(root)
-    # Write the files if they are not there, but never into a folder of someone's own files.
+    # Write the files if they are missing, but never into a folder with other files.
     if not all((folder / name).is_dir() for name in CLASSES):
         if folder.exists() and any(folder.iterdir()):
             raise ValueError(f"{folder}: not the images of dataset=faces; name another folder with dataset.root=…")

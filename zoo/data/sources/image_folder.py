@@ -1,7 +1,7 @@
 """A folder of images with one subfolder for each class.
 
-Either ``root/CLASS/*.png``, which is cut into splits here, or ``root/train/CLASS``, ``root/val/CLASS`` and
-``root/test/CLASS``. Images are read when they are needed, so the folder may be larger than memory.
+Either ``root/CLASS/*.png``, which this module divides into splits, or ``root/train/CLASS``, ``root/val/CLASS`` and
+``root/test/CLASS``. Images are read batch by batch, so the folder may be larger than memory.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from zoo.data.audit import EXAMPLES_SHOWN, ImageCheck, LabeledFiles, count_text,
 from zoo.data.image_files import ImageFiles
 from zoo.data.splits import Splits, hold_out
 
-VALIDATION_FOLDERS = ("val", "valid", "validation")  # names that are in use for it
+VALIDATION_FOLDERS = ("val", "valid", "validation")  # common names of the validation folder
 
 
 def load(
@@ -27,16 +27,17 @@ def load(
     on_bad_image: str = "refuse",
     check: bool = True,
 ) -> Splits:
-    """Images as uint8 of ``shape``. The classes are the names of the subfolders, in alphabetical order.
+    """Load images as uint8 of ``shape``. The classes are the names of the subfolders, in alphabetical order.
 
     Args:
         root: the folder.
         shape: channels (1 or 3), height and width to which every image is resized.
-        validation: a fraction below 1, or a number of images; used if there is no such folder.
-        test: likewise.
-        on_bad_image: for files that cannot be read: "refuse", or "skip" them and say so in the notes.
-        check: read every file once beforehand. The notes then list images that appear twice. Without the check, a
-            file that cannot be read raises when its turn comes.
+        validation: a fraction (< 1) or number of the images that remain after the test split is held out; used if there
+            is no such folder.
+        test: a fraction (< 1) or number of all training images; used if there is no such folder.
+        on_bad_image: "refuse" raises ValueError if a file cannot be read; "skip" leaves it out and adds a note.
+        check: read every file once before training, and add notes about duplicate images. Without the check, an
+            unreadable file raises ValueError during training.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -66,7 +67,7 @@ def load(
         split: _image_files(folders[split], classes, files, checks, tuple(shape)) for split, files in found.items()
     }
 
-    # Cut the splits that have no folder off the training images.
+    # Hold out the splits that have no folder from the training images.
     for split, size in (("test", test), ("validation", validation)):
         if split not in splits:
             splits["training"], held_out = hold_out(splits["training"], size, split=split, names=classes)
@@ -74,7 +75,7 @@ def load(
                 splits[split] = held_out
 
     if check:
-        # Look for duplicates in the final splits: the cut may have separated two copies.
+        # Look for duplicates in the final splits, since two copies may now be in different splits.
         files_of = {split: _labeled_files(examples) for split, examples in splits.items()}
         notes += duplicates(files_of, checks, below=folder)
     return Splits(
@@ -86,7 +87,7 @@ def _split_folders(folder: Path) -> dict[str, Path]:
     """The folder of each split that has one."""
     if not (folder / "train").is_dir():
         return {"training": folder}
-    # The validation folder has several customary names.
+    # The validation folder may have one of several names.
     validation = [folder / name for name in VALIDATION_FOLDERS if (folder / name).is_dir()]
     if len(validation) > 1:
         raise ValueError(f"{folder}: has both {validation[0].name}/ and {validation[1].name}/; keep one of them")
@@ -113,7 +114,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
 
 def _find(home: Path, classes: tuple[str, ...], *, training: Path) -> LabeledFiles:
     """Every image below the folder of a split, with its class number."""
-    # A class that is not in the training split could never be predicted.
+    # A class that is not in the training split could not be predicted.
     unknown = sorted(_subfolders(home) - set(classes))
     if unknown:
         raise ValueError(f"{home}: class {unknown[0]!r} is not among those in {training}")
@@ -128,8 +129,8 @@ def _find(home: Path, classes: tuple[str, ...], *, training: Path) -> LabeledFil
 
 
 def _check(folder: Path, found: dict[str, LabeledFiles], on_bad_image: str) -> tuple[dict[Path, ImageCheck], list[str]]:
-    """The check of every file, and a note about those that cannot be read; or ValueError if they are refused."""
-    # Check all splits together, then collect what cannot be read.
+    """Check every file. Returns the results and a note about unreadable files, or raises ValueError about them."""
+    # Check all splits together, then collect the problems.
     files = [path for labeled_files in found.values() for path, _ in labeled_files]
     checks = dict(zip(files, inspect(files), strict=True))
     problems = [check.problem for check in checks.values() if check.problem]
@@ -154,13 +155,11 @@ def _image_files(
     shape: tuple[int, ...],
 ) -> ImageFiles:
     """The files of a split that can be read; without a check, all of them."""
-    # Leave out what the check found to be bad; every class must still have images.
+    # Leave out unreadable files; every class must still have images.
     good = [(path, label) for path, label in found if path not in checks or not checks[path].problem]
     empty = sorted(set(range(len(classes))) - {label for _, label in good})
     if empty:
-        raise ValueError(
-            f"{home / classes[empty[0]]}: no images are left in the folder of this class; none is readable"
-        )
+        raise ValueError(f"{home / classes[empty[0]]}: none of the images in the folder of this class is readable")
     files = np.array([str(path) for path, _ in good])
     targets = torch.tensor([label for _, label in good])
     return ImageFiles(files, targets, shape)

@@ -1,4 +1,4 @@
-"""Points on y = x: the smallest regression. It shows how a start near the solution shortens training."""
+"""Points on y = x: a minimal regression problem, on which a start near the solution shortens training."""
 
 import torch
 
@@ -15,7 +15,7 @@ def load(*, points: int = 64) -> Splits:
     def on_line(x: torch.Tensor) -> InMemory:
         return InMemory(x[:, None], x[:, None])
 
-    # Every other midpoint is a validation point, the rest are test points.
+    # Midpoints between training points are validation and test points, alternately.
     train = torch.linspace(-1, 1, points)
     between = (train[1:] + train[:-1]) / 2
     return Splits(on_line(train), on_line(between[::2]), on_line(between[1::2]), shape=(1,), num_targets=1)

@@ -1,6 +1,6 @@
-"""A user's own arrays in an ``.npz``.
+"""Arrays of the user in an ``.npz`` file.
 
-Either ``x_train, y_train, x_test, y_test`` (and ``x_val, y_val``), or ``x, y``, which are cut into splits here.
+Either ``x_train, y_train, x_test, y_test`` (and ``x_val, y_val``), or ``x, y``, which this module divides into splits.
 """
 
 from pathlib import Path
@@ -16,12 +16,13 @@ Array = np.ndarray[Any, Any]
 
 
 def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: int | None = None) -> Splits:
-    """Integers in y are class numbers, real numbers are target values.
+    """Load the arrays. Integers in y are class numbers, floating-point numbers are target values.
 
     Args:
         root: the ``.npz`` file. x: N x features, N x H x W, N x C x H x W or N x H x W x C (C is 1 or 3).
-        validation: a fraction below 1, or a number of examples; used if the file has no such split.
-        test: likewise.
+        validation: a fraction (< 1) or number of the examples that remain after the test split is held out; used if the
+            file has no such split.
+        test: a fraction (< 1) or number of all examples; used if the file has no such split.
         num_classes: number of classes; None: the largest label + 1.
 
     Raises:
@@ -29,7 +30,7 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
         ValueError: the file is not an archive of plain arrays, an array is missing, lengths differ, a value is not
             finite, or a label is not in [0, num_classes).
     """
-    # The training arrays decide whether there are classes, and how many.
+    # The training arrays determine whether there are classes, and how many.
     arrays = read(root)
     suffix = "_train" if "x_train" in arrays else ""
     train = _examples(root, arrays, suffix)
@@ -53,7 +54,7 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
         if classes:
             check_labels(split.y, len(classes), where=f"{root}, y_{name}")
 
-    # Cut off those that the file does not have.
+    # Hold out the splits that the file does not have.
     if test_split is None:
         train, test_split = hold_out(train, test, split="test", names=classes)
     if validation_split is None:

@@ -1,6 +1,6 @@
 """MNIST, Fashion-MNIST, KMNIST and CIFAR-10 through torchvision, held in memory.
 
-The official test split is never trained or tuned on; validation is cut from the training split.
+The official test split is never used for training or tuning; validation is a part of the training split.
 """
 
 from pathlib import Path
@@ -19,12 +19,12 @@ def load(*, name: str, root: str, validation: float = 0.0, download: bool = True
 
     Args:
         name: one of `NAMES`.
-        root: the folder that holds torchvision's own, such as ``root/MNIST/raw``.
+        root: the folder that contains torchvision's folders, such as ``root/MNIST/raw``.
         validation: a fraction below 1, or a number of examples, of the training split.
         download: whether to download what is missing.
 
     Raises:
-        FileNotFoundError: the files are not there and could not be downloaded.
+        FileNotFoundError: the files are missing and could not be downloaded.
         ValueError: a file is damaged, or there is no such dataset.
     """
     from torchvision import datasets
@@ -36,7 +36,7 @@ def load(*, name: str, root: str, validation: float = 0.0, download: bool = True
     train = _read(dataset_class, root, train=True, download=download)
     test = _read(dataset_class, root, train=False, download=download)
     classes = tuple(str(label).split(" - ")[0] for label in train.classes)  # "7 - seven" -> "7"
-    # Only the training split is cut.
+    # Hold out validation examples from the training split only.
     rest, validation_split = hold_out(_examples(train), validation, names=classes)
     test_split = _examples(test)
     return Splits(rest, validation_split, test_split, shape=tuple(rest.x.shape[1:]), classes=classes)
@@ -50,7 +50,7 @@ def _read(dataset_class: Any, root: str, *, train: bool, download: bool) -> Any:
             raise ValueError(f"{len(dataset.data)} images but {len(dataset.targets)} labels")
         return dataset
     except (RuntimeError, ValueError, AssertionError, EOFError, OSError) as error:
-        # Missing files are a RuntimeError, just as a truncated one: only torchvision's message tells them apart.
+        # Missing and truncated files both raise RuntimeError; only torchvision's message distinguishes them.
         if "Dataset not found" not in str(error):
             home = _home(dataset_class, root)
             raise ValueError(f"{home}: a file is damaged ({error}); delete it and run again") from error
@@ -58,16 +58,16 @@ def _read(dataset_class: Any, root: str, *, train: bool, download: bool) -> Any:
 
 
 def _download(dataset_class: Any, root: str, *, train: bool, download: bool) -> Any:
-    """Download a dataset; a FileNotFoundError that says what to do if that is not wanted or fails."""
+    """Download a dataset; raise FileNotFoundError with advice if downloads are off or fail."""
     name = dataset_class.__name__
     advice = f"put its files into {_home(dataset_class, root)}, or name the folder that has them with dataset.root=…"
     if not download:
-        raise FileNotFoundError(f"{name} is not under {root}: {advice}, or set dataset.download=true")
+        raise FileNotFoundError(f"{name} is not in {root}: {advice}, or set dataset.download=true")
     try:
         return dataset_class(root, train=train, download=True)
     except (RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise FileNotFoundError(f"{name} is not under {root} and cannot be downloaded ({reason}): {advice}") from error
+        raise FileNotFoundError(f"{name} is not in {root} and cannot be downloaded ({reason}): {advice}") from error
 
 
 def _home(dataset_class: Any, root: str) -> Path:
