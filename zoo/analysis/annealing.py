@@ -6,9 +6,9 @@ Chains go from a base-rate model A, whose Z is known, to the RBM B in small step
 
 with E_A(v) and E_B(v) the terms of the visible units in the two models, and a_j the pre-activations of the hidden units
 in the base-rate model. The weights that the chains collect have the mean Z_B / Z_A. The expected logarithm of their
-average is lower than log (Z_B / Z_A) by Jensen's inequality, so log Z tends to be too low and the likelihood of data too
-high. Chains from the RBM down to the base-rate model err in the opposite direction (Burda, Grosse & Salakhutdinov 2015).
-So the two estimates bracket log Z in expectation, provided that the chains down start at samples of the RBM.
+average is lower than log (Z_B / Z_A) by Jensen's inequality, so log Z tends to be too low and the likelihood of data
+too high. Chains from the RBM down to the base-rate model err in the opposite direction (Burda, Grosse & Salakhutdinov
+2015). So the two estimates bracket log Z in expectation, provided that the chains down start at samples of the RBM.
 
 The units of the base-rate model, visible and hidden, are on as often as they are for the data. (With a_j = 0 half of
 the hidden ones are on, as in the papers. If few are on for the data, the strong negative inputs of all the others turn

@@ -120,8 +120,8 @@ def log_likelihood(
     """log p(v) of each example, in nats, N: exact for an RBM, a lower bound for a DBN.
 
     With label units it is that of the pixels, with the labels summed out. The bound of a DBN is the logarithm of the
-    mean of p(v, h) / q(h | v) over ``samples`` draws of h from the recognition conditionals (Salakhutdinov & Murray 2008,
-    section 5; a mean of several weights never makes the bound worse, Burda, Grosse & Salakhutdinov 2016).
+    mean of p(v, h) / q(h | v) over ``samples`` draws of h from the recognition conditionals (Salakhutdinov & Murray
+    2008, section 5; a mean of several weights never makes the bound worse, Burda, Grosse & Salakhutdinov 2016).
 
     Args:
         model: the RBM, or the stack of them.
