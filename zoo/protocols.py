@@ -1,8 +1,8 @@
-"""What a net offers, as types: `isinstance(net, Generative)` asks the net itself, never its class or its attributes.
+"""Protocols (`typing.Protocol`) for nets: `isinstance(net, Generative)` tells whether a net has the methods.
 
-A net of one's own takes part in everything that its methods allow; nothing has to be inherited. The protocols that are
-checked at run time (`@runtime_checkable`) name methods only: parameters and submodules of a ``nn.Module`` are no
-attributes of its class, and Python 3.12 and later do not find them. Torch only.
+A user-defined net works with every feature whose methods it implements; it inherits from nothing. Protocols that are
+checked at run time (`@runtime_checkable`) name methods and plain attributes only: ``isinstance`` does not find
+parameters and submodules of an ``nn.Module`` in Python 3.12 and later. Imports torch only.
 
 Shapes: N examples, K classes, V visible and H hidden units of a layer.
 """
@@ -48,16 +48,16 @@ class Classifier(Protocol):
 
 @runtime_checkable
 class HasHead(Protocol):
-    """A classifier with a head on top of its features, so that features may be computed once and kept."""
+    """A classifier with a head on top of its features, so that features can be computed once and stored."""
 
     def forward_head(self, features: Tensor) -> Tensor:
-        """The output of `encode` -> N x num_classes: what ``forward`` does above the last layer."""
+        """The output of `encode` -> N x num_classes: the part of ``forward`` above the last layer."""
         ...
 
 
 @runtime_checkable
 class HasAuxiliaryHeads(Protocol):
-    """A classifier with further heads on its lower layers, which only training needs (GoogLeNet)."""
+    """A classifier with additional heads on lower layers, used in training only (GoogLeNet)."""
 
     def forward_with_auxiliaries(self, x: Tensor) -> tuple[Tensor, list[Tensor]]: ...
 
@@ -67,7 +67,7 @@ class HasAuxiliaryHeads(Protocol):
 
 @runtime_checkable
 class Reconstructing(Protocol):
-    """A net that gives its input back."""
+    """A net that reconstructs its input."""
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """N x in_shape -> the same shape."""
@@ -81,7 +81,7 @@ class Decoding(Protocol):
     def encode(self, x: Tensor) -> Tensor: ...
 
     def decode(self, h: Tensor, *, activate: bool = True) -> Tensor:
-        """``activate=False`` leaves the output activation out: logits, where it is a sigmoid."""
+        """``activate=False`` omits the output activation; if that is a sigmoid, the result is logits."""
         ...
 
 
@@ -103,7 +103,7 @@ class Unrollable(Protocol):
 
 @runtime_checkable
 class Generative(Protocol):
-    """A net that is a distribution over inputs, held by an RBM (`top`) and, in a DBN, directed layers below it."""
+    """A net that is a distribution over inputs: an RBM, or a DBN, which has directed layers below its top RBM."""
 
     def sample(self, n: int, steps: int = 1000, *, labels: Tensor | None = None) -> Tensor:
         """``n`` samples from Gibbs chains of ``steps`` steps that start at noise: N x in_shape."""
@@ -123,7 +123,7 @@ class PartlyGenerative(Protocol):
 
 @runtime_checkable
 class HasLabelUnits(Protocol):
-    """A net that can hold the classes as visible units; ``label_units`` is 0 or False where it does not."""
+    """A net that can have label units: visible units, one per class. ``label_units`` is 0 or False without them."""
 
     label_units: int
 
@@ -137,15 +137,15 @@ class ChangesConfig(Protocol):
     """A net whose constructor arguments training may change."""
 
     def config_changes(self) -> dict[str, Any]:
-        """The arguments that differ from those it was built with, and the values that build it as it is now."""
+        """The constructor arguments that training has changed, with the values that rebuild the trained net."""
         ...
 
 
 @runtime_checkable
 class RBMLayer(Protocol):
-    """An RBM, by itself or as one layer of a stack: all that contrastive divergence needs.
+    """An RBM, by itself or as one layer of a stack: the methods that contrastive divergence needs.
 
-    v is N x V: an RBM over images receives them flattened. h is N x ``hidden_shape``.
+    v is N x ``visible_shape`` (images are flattened), h is N x ``hidden_shape``.
     """
 
     visible: "Units"
@@ -186,26 +186,26 @@ class RBMLayer(Protocol):
     def reconstruct(self, x: Tensor) -> Tensor: ...
 
     def with_labels(self, v: Tensor, labels: Tensor) -> Tensor:
-        """N x pixels and N class numbers -> N x V; without label units the pixels themselves."""
+        """N x pixels and N class numbers -> N x V; without label units the pixels only."""
         ...
 
     def noise(self, n: int) -> Tensor:
-        """States to start Gibbs chains from, n x V."""
+        """Random states to start Gibbs chains from, n x V."""
         ...
 
 
 @runtime_checkable
 class Centering(Protocol):
-    """An RBM that knows its centered gradient."""
+    """An RBM with a centered gradient."""
 
     def center_gradients(self, visible_offset: Tensor, hidden_offset: Tensor) -> None:
-        """Turn the gradients of the parameters into those of the centered RBM, in place."""
+        """Replace the gradients of the parameters by those of the centered RBM, in place."""
         ...
 
 
 @runtime_checkable
 class HasPseudoLikelihood(Protocol):
-    """An RBM that can estimate the pseudo-likelihood, provided its visible units are binary and none is a label."""
+    """An RBM that can estimate the pseudo-likelihood, if it has binary visible units and no label units."""
 
     visible: "Units"
     label_units: int
@@ -231,7 +231,7 @@ class BeliefNet(StackOfRBMs, Protocol):
     def __call__(self, x: Tensor) -> Tensor: ...
 
     def untie(self) -> None:
-        """Give the directed layers recognition weights of their own."""
+        """Give the directed layers separate recognition weights."""
         ...
 
     def recognition_input(self, h: Tensor, layer: int) -> Tensor:
@@ -239,7 +239,7 @@ class BeliefNet(StackOfRBMs, Protocol):
         ...
 
     def unused_parameters(self) -> Iterator[nn.Parameter]:
-        """Those that neither direction uses."""
+        """The parameters that are used in neither direction."""
         ...
 
 
@@ -249,7 +249,7 @@ def head_of(net: nn.Module) -> nn.Module | None:
 
 
 def layers_of(net: nn.Module) -> dict[str, nn.Module]:
-    """The layers of a net by name, from the input up; a net without ``layers`` is one layer by itself."""
+    """The layers of a net by name, from the input up. A net without ``layers`` counts as one layer, "net"."""
     children = dict(net.named_children())
     return dict(children["layers"].named_children()) if "layers" in children else {"net": net}
 

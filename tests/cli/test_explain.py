@@ -92,7 +92,7 @@ ERRORS = {
     "damaged": (["input=bad.png"], "bad.png: not a readable image"),
     "no maps": (
         ["checkpoint=mlp.safetensors"],
-        "MLP has no convolutional feature maps: Grad-CAM explains convolutional nets only",
+        "MLP has no convolutional feature maps, which Grad-CAM needs",
     ),
     "no classes": (["checkpoint=none.safetensors"], "mlp has no classes to explain"),
     "near class": (["checkpoint=mlp.safetensors", "target=cats"], "target=cats: no such class; did you mean cat?"),

@@ -269,7 +269,7 @@ def test_an_option_list_of_the_wrong_length_is_refused_by_name(option, length):
         ({"in_shape": (784,)}, "takes images.*784"),
         ({"in_shape": (28, 28)}, "takes images.*28x28"),
         ({"in_shape": (1, 0, 28)}, "takes images.*1x0x28"),
-        ({"in_shape": (1, 15, 28)}, "a map of 20x5x12 cannot pass"),
+        ({"in_shape": (1, 15, 28)}, "an input of shape 20x5x12 does not fit this layer"),
         ({"groups": 3}, "divisible by groups"),
     ],
 )

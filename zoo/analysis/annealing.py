@@ -1,23 +1,23 @@
 """Annealed importance sampling of the partition function Z of an RBM (Neal 2001; Salakhutdinov & Murray 2008).
 
-Chains go from a base-rate model A, whose Z is known, to the RBM B by small steps of the inverse temperature β:
+Chains go from a base-rate model A, whose Z is known, to the RBM B in small steps of the inverse temperature β:
 
     p*_β(v) = exp(-(1 - β) E_A(v)) · exp(-β E_B(v)) Π_j (1 + exp((1 - β) a_j + β (c + W v)_j))
 
-with E_A(v) and E_B(v) the contributions of the visible units alone in either model, and a_j the inputs of the base-rate
-model's hidden units. The weights w that a chain collects have the mean Z_B / Z_A. The mean of their logarithms lies
-below the logarithm of that mean, so log Z comes out too low rather than too high, and the likelihood of data too high.
-The same way from the RBM down to the base-rate model errs to the other side (Burda, Grosse & Salakhutdinov 2015).
-Together they bracket the truth, if the chains down start at samples of the RBM.
+with E_A(v) and E_B(v) the terms of the visible units in the two models, and a_j the pre-activations of the hidden units
+in the base-rate model. The weights that the chains collect have the mean Z_B / Z_A. The expected logarithm of their
+average is lower than log (Z_B / Z_A) by Jensen's inequality, so log Z tends to be too low and the likelihood of data
+too high. Chains from the RBM down to the base-rate model err in the opposite direction (Burda, Grosse & Salakhutdinov
+2015). So the two estimates bracket log Z in expectation, provided that the chains down start at samples of the RBM.
 
 The units of the base-rate model, visible and hidden, are on as often as they are for the data. (With a_j = 0 half of
 the hidden ones are on, as in the papers. If few are on for the data, the strong negative inputs of all the others turn
 the visible units off at the first small β, and a chain may stay there: for a sparse RBM it finds almost nothing of Z.)
 
 Chains miss a mode that their base-rate model cannot see, and then both directions may agree on a Z that is too small.
-So half of the chains start from, or go to, fair coins instead of those rates: both weights have the mean Z, and a mode
-that either half finds is counted, except for a factor of 2. An RBM whose chains from noise end in blotches has such a
-mode. Imports torch and the zoo's models only.
+So half of the chains use a uniform base-rate model, in which every unit is on with probability 1/2. The weights of both
+halves have the mean Z, and a mode that only one half finds is still counted, except for a factor of 2. An RBM has such
+a mode if its chains that start from noise end in states unlike the data. Imports torch and the zoo's models only.
 
 Shapes: N chains, V visible and H hidden units.
 """
@@ -55,7 +55,7 @@ def log_weights(
     Returns:
         N = ``chains`` values in float64.
     """
-    # One path for each base-rate model, and about equally many chains on each.
+    # One path for each base-rate model, with about the same number of chains on each.
     paths = [_Path(rbm, *_rates(rbm, data), generator)]
     if coins and rbm.visible.binary:
         visible = torch.zeros_like(rbm.visible_bias)
@@ -63,7 +63,7 @@ def log_weights(
         paths.append(_Path(rbm, visible, hidden, generator))
     shares = [(chains + k) // len(paths) for k in range(len(paths))]
 
-    # Where the chains start, and in which direction they go.
+    # The start of the chains, and their direction.
     if down:
         betas = _betas(temperatures)[::-1]
         starts = _samples(paths, shares, burn_in, data)
@@ -73,7 +73,7 @@ def log_weights(
         starts = [path.base_samples(share) for path, share in zip(paths, shares, strict=True)]
         sign = 1
 
-    # Collect the weights, each times the partition function of its base-rate model.
+    # Collect the weights, multiplied by the partition function of the base-rate model.
     weights = []
     for path, v in zip(paths, starts, strict=True):
         _, collected = path.run(v, betas)
@@ -88,23 +88,23 @@ def _betas(temperatures: int) -> list[float]:
 
 
 def _rates(rbm: RBM, data: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The visible inputs (V) and hidden inputs (H) of a base-rate model, which has no weights.
+    """The visible pre-activations (V) and hidden pre-activations (H) of a base-rate model, which has no weights.
 
-    Its units are on as often as they are for the data; without data it has the RBM's own visible biases and fair coins
-    as hidden units.
+    Its units have the mean activations of the data. Without data it has the visible biases of the RBM, and hidden units
+    that are on with probability 1/2.
     """
     if data is None:
         return rbm.visible_bias.detach(), torch.zeros_like(rbm.hidden_bias)
 
     def logits(p: Tensor) -> Tensor:
-        """Of the mean of p, N x U, smoothed so that no unit is certainly on or off."""
+        """The logits of the mean of p, N x U, smoothed so that no probability is 0 or 1."""
         return torch.logit((p.mean(dim=0) * len(p) + 1) / (len(p) + 2))
 
     # Bernoulli units: the logits of the rates; Gaussian units: the means.
     v = data.flatten(1).to(rbm.weight)  # N x pixels
     visible = logits(v) if rbm.visible.binary else v.mean(dim=0)
     if rbm.label_units:
-        # The data have no labels: take what the RBM says of them.
+        # The data have no labels: use the class probabilities of the RBM.
         labels = rbm.class_logits(v).softmax(dim=1)  # N x K
         v = torch.cat([v, labels], dim=1)
         visible = torch.cat([visible, (labels.sum(dim=0) + 1).log()])
@@ -114,10 +114,10 @@ def _rates(rbm: RBM, data: Tensor | None) -> tuple[Tensor, Tensor]:
 def _samples(paths: list["_Path"], shares: list[int], burn_in: int, data: Tensor | None) -> list[Tensor]:
     """Samples of the RBM, the given number for each path.
 
-    They are the ends of chains that go up, or data in place of those of the first path, drawn by their weights and
-    moved by ``burn_in`` Gibbs steps.
+    They are the ends of chains that go up, resampled by their weights, after ``burn_in`` Gibbs steps. If there are
+    data, they replace the ends of the first path.
     """
-    # Chains from every base-rate model up to the RBM; their weights say how much each end counts.
+    # Run chains from every base-rate model up to the RBM; their ends are resampled by their weights.
     first = paths[0]
     total = sum(shares)
     ends = []
@@ -126,13 +126,13 @@ def _samples(paths: list["_Path"], shares: list[int], burn_in: int, data: Tensor
         v, collected = path.run(path.base_samples(total), _betas(max(1, burn_in)))
         collected = collected + path.base_log_partition()
         if data is not None and path is first:
-            # The data share the weight of the chains that they replace.
+            # The data share the total weight of the chains that they replace.
             v = first.data_samples(data, total)
             collected = collected.logsumexp(dim=0).sub(log(total)).expand(total)
         ends.append(v)
         weights.append(collected)
 
-    # Draw from all of them by weight, then let Gibbs sampling forget where they came from.
+    # Resample all ends by weight, then run Gibbs sampling so that they no longer depend on their path.
     p = torch.cat(weights).softmax(dim=0)
     picked = torch.multinomial(p, total, replacement=True, generator=first.generator)
     v = torch.cat(ends)[picked]
@@ -146,8 +146,8 @@ class _Path:
 
     Args:
         rbm: the RBM.
-        visible: V, the visible inputs of the base-rate model.
-        hidden: H, its hidden inputs.
+        visible: V, the visible pre-activations of the base-rate model.
+        hidden: H, its hidden pre-activations.
         generator: random number generator; None for torch's global one.
     """
 
@@ -158,20 +158,20 @@ class _Path:
         self.generator = generator
 
     def run(self, v: Tensor, betas: list[float]) -> tuple[Tensor, Tensor]:
-        """The chains after all of ``betas``, N x V, and the log weight of each, N."""
+        """The states of the chains after all ``betas``, N x V, and the log weight of each chain, N."""
         log_weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
-        for now, then in pairwise(betas):
-            # Weigh the states by how much more probable they are at the next temperature.
+        for beta, next_beta in pairwise(betas):
+            # Multiply the weights by the ratio of the probabilities of the states at the two temperatures.
             a = self.rbm.hidden_input(v)  # N x H
-            own = self._visible_terms(v)
-            log_weights += (self._log_p(own, a, then) - self._log_p(own, a, now)).double()
-            # Move the states at that temperature; at the end nothing is left to be weighed.
-            if then not in (0.0, 1.0):
-                v = self.step(a, then)
+            energies = self._visible_energies(v)
+            log_weights += (self._log_p(energies, a, next_beta) - self._log_p(energies, a, beta)).double()
+            # One Gibbs step at the next temperature, except at the end of the path, where no weight follows.
+            if next_beta not in (0.0, 1.0):
+                v = self.step(a, next_beta)
         return v, log_weights
 
     def base_log_partition(self) -> Tensor:
-        """log Z_A: all units are independent."""
+        """log Z_A, a product over units, since all of them are independent."""
         visible = self.rbm.visible.log_sum(self.visible[None], self.visible).sum()
         return visible + F.softplus(self.hidden).sum()
 
@@ -192,18 +192,18 @@ class _Path:
         return v
 
     def step(self, a: Tensor, beta: float) -> Tensor:
-        """h ~ p_β(h | v), given the hidden inputs a = c + W v, then v' ~ p_β(v | h)."""
+        """Draw h ~ p_β(h | v), given the hidden pre-activations a of v, then v' ~ p_β(v | h); returns v', N x V."""
         h = bernoulli(torch.sigmoid(torch.lerp(self.hidden, a, beta)), generator=self.generator)  # N x H
         bias = (1 - beta) * self.visible + beta * self.rbm.visible_bias
         inputs = torch.addmm(bias, h, self.rbm.weight, alpha=beta)  # N x V
         return self.rbm.visible.sample(inputs, generator=self.generator)
 
-    def _visible_terms(self, v: Tensor) -> tuple[Tensor, Tensor]:
+    def _visible_energies(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """E_A(v) and E_B(v), N each."""
         energy = self.rbm.visible.energy
         return energy(v, self.visible), energy(v, self.rbm.visible_bias)
 
-    def _log_p(self, own: tuple[Tensor, Tensor], a: Tensor, beta: float) -> Tensor:
-        """log p*_β(v), N, given E_A(v) and E_B(v) and the hidden inputs."""
-        base, rbm = own
+    def _log_p(self, energies: tuple[Tensor, Tensor], a: Tensor, beta: float) -> Tensor:
+        """log p*_β(v), N, given ``energies`` E_A(v) and E_B(v), and the hidden pre-activations a of v."""
+        base, rbm = energies
         return F.softplus(torch.lerp(self.hidden, a, beta)).sum(dim=1) - ((1 - beta) * base + beta * rbm)

@@ -43,9 +43,7 @@ def gradcam(net: nn.Module, x: Tensor, classes: Tensor | None = None) -> tuple[T
             # into x.
             logits = net(x.detach().clone().requires_grad_().clone())  # N x classes
             if not last:
-                raise ValueError(
-                    f"{type(net).__name__} has no convolutional feature maps: Grad-CAM explains convolutional nets only"
-                )
+                raise ValueError(f"{type(net).__name__} has no convolutional feature maps, which Grad-CAM needs")
             if logits.shape[1] == 1:
                 logits = torch.cat([-logits, logits], dim=1)
 

@@ -3,9 +3,9 @@
 May import torch only.
 
 The figure in words (2b): four branches read the same input: a 1x1 convolution; 1x1 then 3x3; 1x1 then 5x5; and 3x3 max
-pooling then 1x1. Their outputs are concatenated along the channels. The 1x1 convolutions before the large kernels reduce
-the number of channels, and with it the computation. `GoogLeNet` is the net of table 1 of the paper; `InceptionSmall`
-uses the same blocks for images of 28 to 32 pixels.
+pooling then 1x1. Their outputs are concatenated along the channels. The 1x1 convolutions before the large kernels
+reduce the number of channels, and with it the computation. `GoogLeNet` is the net of table 1 of the paper;
+`InceptionSmall` uses the same blocks for images of 28 to 32 pixels.
 
 Deviations from the paper:
 

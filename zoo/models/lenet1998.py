@@ -101,9 +101,7 @@ class DistanceToCodes(nn.Module):
             lower = torch.cat([hadamard, -hadamard], dim=1)
             hadamard = torch.cat([upper, lower])
         if not 1 <= num_classes < len(hadamard):
-            raise ValueError(
-                f"num_classes={num_classes} must be in [1, {len(hadamard) - 1}], since only that many codes exist"
-            )
+            raise ValueError(f"num_classes={num_classes} must be in [1, {len(hadamard) - 1}]: no more codes exist")
 
         # Row 0 is constant and is left out.
         self.register_buffer("codes", hadamard[1 : num_classes + 1, :features].clone())

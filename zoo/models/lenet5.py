@@ -1,11 +1,11 @@
 """LeNet-5 in its modern form (LeCun, Bottou, Bengio & Haffner 1998, section II.B and figure 2). May import torch only.
 
 The figure in words: a convolution computes a map for each kernel, which shows where in the image the pattern of the
-kernel is. Pooling halves the maps, so that the exact position matters less. After two rounds of convolution and pooling,
-fully connected layers classify the flattened maps.
+kernel is. Pooling halves the maps, so that the exact position matters less. After two rounds of convolution and
+pooling, fully connected layers classify the flattened maps.
 
-This is the form that is usually trained today; `zoo.models.lenet1998` is the net as published, `zoo.models.lenet` the same
-idea with every option configurable.
+This is the form that is usually trained today. `zoo.models.lenet1998` is close to the net as published;
+`zoo.models.lenet` has configurable convolutions.
 
 Deviations from the paper:
 

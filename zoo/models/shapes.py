@@ -73,7 +73,5 @@ def shape_after(layer: nn.Module, shape: Sequence[int]) -> torch.Size:
             y = layer(torch.zeros(1, *shape))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"an input of shape {text(shape)} does not fit this layer (too small, or wrong channels): {reason}"
-        ) from error
+        raise ValueError(f"an input of shape {text(shape)} does not fit this layer: {reason}") from error
     return torch.Size(y.shape[1:])

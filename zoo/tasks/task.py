@@ -25,7 +25,7 @@ class Task(LightningModule):
         targets: the targets that the data must have besides inputs: "classes", "values" or "none".
         monitor: the metric by which epochs and runs are compared, such as "val/accuracy".
         mode: "max" or "min": which value of ``monitor`` is better.
-        has_validation_loss: whether the task logs "val/loss", which learning-rate schedules and ``stop_below`` may read.
+        has_validation_loss: whether the task logs "val/loss", which a schedule or ``stop_below`` may read.
         refused_precisions: the precisions of Lightning that do not work for the task, each with the reason.
 
     Attributes:
