@@ -129,13 +129,23 @@ CASES = {
         lambda folder: own_model(folder, "resnet18", "net: {grey: true}"),
     ),
     # types
-    "lr=abc": Case("train lr=abc", ("lr: Value 'abc'", "Float")),
-    "epochs=1.5": Case("train epochs=1.5", ("epochs: Value '1.5'", "Integer")),
-    "batch_size of predict": Case("predict checkpoint={run} input=x batch_size=x", ("batch_size: Value 'x'",)),
-    "tolerance of export": Case("export checkpoint={run} tolerance=x", ("tolerance: Value 'x'", "Float")),
-    "hidden=[a]": Case("train model=mlp model.net.hidden=[a]", ("model.net.hidden[0]", "'a'", "Integer")),
-    "label_smoothing=x": Case("train model.stages.fit.task.label_smoothing=x", ("fit.task.label_smoothing", "Float")),
-    "shift=1.5": Case("train dataset.augment.shift=1.5", ("dataset.augment.shift", "Integer")),
+    "lr=abc": Case("train lr=abc", ("lr=abc must be a number",)),
+    "epochs=1.5": Case("train epochs=1.5", ("epochs=1.5 must be an integer",)),
+    "batch_size of predict": Case(
+        "predict checkpoint={run} input=x batch_size=x", ("batch_size=x must be an integer",)
+    ),
+    "tolerance of export": Case("export checkpoint={run} tolerance=x", ("tolerance=x must be a number",)),
+    "hidden=[a]": Case("train model=mlp model.net.hidden=[a]", ("model.net.hidden[0]=a must be an integer",)),
+    "label_smoothing=x": Case(
+        "train model.stages.fit.task.label_smoothing=x", ("fit.task.label_smoothing=x must be a number",)
+    ),
+    "shift=1.5": Case("train dataset.augment.shift=1.5", ("dataset.augment.shift=1.5 must be an integer",)),
+    "progress=maybe": Case("train progress=maybe", ("progress=maybe must be true or false",)),
+    "seed=null": Case("train seed=null", ("seed=null is not allowed; give a value",)),
+    "weights=[a]": Case("train weights=[a]", ("weights=['a'] must be a string",)),
+    "class_weights=x": Case(
+        "train model.stages.fit.task.class_weights=x", ("fit.task.class_weights=x must be true or false",)
+    ),
     "stages=3": Case("train model.stages=3", ("model.stages: Cannot assign int",)),
     "interpolation": Case("train 'lr=${{foo}}'", ("'foo' not found",)),
     # choices
@@ -144,7 +154,8 @@ CASES = {
     "dataset": Case("train dataset=mnits", ("dataset=mnits: no such dataset", "did you mean mnist")),
     "evaluate's dataset": Case("evaluate checkpoint={run} dataset=nope", ("dataset=nope: no such dataset",)),
     "sharded": Case(
-        "train model=dbn accelerator.strategy=fsdp", ("accelerator.strategy=fsdp", "contrastive divergence", "use ddp")
+        "train model=dbn accelerator.strategy=fsdp",
+        ("accelerator.strategy=fsdp", "contrastive divergence", "use accelerator.strategy=ddp"),
     ),
     "accelerator": Case("train accelerator=gpus", ("no such accelerator", "did you mean gpu")),
     "experiment": Case("train experiment=nope", ("experiment=nope: no such experiment",)),
@@ -160,6 +171,7 @@ CASES = {
     # grammar
     "two words": Case("train model lenet5", ("'model' is not KEY=VALUE", "zoo train --help")),
     "open bracket": Case("train lr=[", ("'lr=[' cannot be parsed",)),
+    "flag like no other": Case("train --foo", ("unknown flag '--foo'; see zoo train --help",)),
     "unknown flag": Case("train --mutlirun", ("unknown flag '--mutlirun'; did you mean --multirun",)),
     "far command": Case("xyzzy", ("unknown command 'xyzzy'; choose one of: train, evaluate",)),
     "no key": Case("train =3", ("'=3' is not KEY=VALUE",)),
@@ -430,7 +442,15 @@ CASES = {
     "list": Case("list xyzzy", ("nothing matches 'xyzzy'", "zoo list shows everything")),
     "list two": Case("list a b", ("takes one pattern at most",)),
     "show": Case("show lenet_5", ("no model or checkpoint 'lenet_5'", "did you mean lenet5")),
-    "show nothing": Case("show", ("takes one name", "lenet5")),
+    "show nothing": Case("show", ("expected one name", "lenet5_1998", "lenet5-digits")),
+    "show two": Case("show lenet5 mlp", ("zoo show: expected one name", "lenet5-digits")),
+    "reproduce nothing": Case("reproduce", ("expected one checkpoint, or all", "lenet5-digits")),
+    "reproduce": Case(
+        "reproduce lenet5_digits", ("no shipped checkpoint 'lenet5_digits'; did you mean lenet5-digits",)
+    ),
+    "chains of a classifier": Case("evaluate checkpoint={run} chains=0", ("chains=0 must be >= 2",)),
+    "one chain": Case("evaluate checkpoint={run} chains=1", ("chains=1 must be >= 2",)),
+    "temperatures of a classifier": Case("evaluate checkpoint={run} temperatures=0", ("temperatures=0 must be >= 1",)),
     "show a path": Case("show gone/model.safetensors", ("no checkpoint 'gone/model.safetensors'",)),
 }
 
@@ -496,7 +516,7 @@ def test_debug_prints_the_traceback(argument, cli, folder):
     ("arguments", "says"),
     [
         ("seed=1,2 model=linear dataset=digits", "model linear with dataset digits"),
-        ("seed=1,x model=logistic", "seed: Value 'x'"),
+        ("seed=1,x model=logistic", "seed=x must be an integer"),
         ("model=lenet5,nope", "model=nope: no such model"),
     ],
 )

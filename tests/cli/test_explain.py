@@ -67,7 +67,7 @@ def test_each_picture_stands_beside_the_map_of_its_class(target, cli, trained, p
         assert drawn["captions"][k] == caption
         torch.testing.assert_close(drawn["tiles"][k], overlay(pixels[i] / 255, maps[k]), atol=1e-3, rtol=0)
     assert len(drawn["tiles"]) == 10
-    assert drawn["title"] == f"lenet5: where it sees {'the predicted class' if target is None else target}"
+    assert drawn["title"] == f"lenet5: evidence for {'the predicted class' if target is None else target}"
 
 
 def test_one_picture_of_another_size_is_explained(cli, trained, pixels, folder, drawn):

@@ -80,9 +80,14 @@ def test_the_page_of_train_names_the_choices_of_every_group():
         assert nested in words
 
 
+def test_only_the_command_with_models_offers_a_sweep():
+    assert [name for name in COMPOSED if re.search("^  -m  ", pages.command_page(name), re.MULTILINE)] == ["train"]
+
+
 def test_comments_become_descriptions(tmp_path, monkeypatch):
     (tmp_path / "own.yaml").write_text(
         "# zoo own [KEY=VALUE]\n#\n# Does\n# something.\ndefaults:\n  - own_schema\n  - model: a   # which model\n"
+        "  # not shown\n"
         "  - override hydra/job_logging: none\n\nfirst: 1   # a number\n           # of things\n# above\nsecond: '#'\n"
         "third: ???  # needed\nhydra:\n  run: {dir: .}   # not a key\n"
     )

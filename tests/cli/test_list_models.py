@@ -1,11 +1,13 @@
 """``zoo list`` names every model and checkpoint with the sizes that their configs claim."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 import yaml
 
+from zoo.cli import list_models as list_module
 from zoo.config import catalogue
 from zoo.config.catalogue import list_models, model_config
 
@@ -19,11 +21,21 @@ def test_every_model_is_listed_with_its_layers_and_parameters(cli):
     lines = cli("list").out.splitlines()
     for name in list_models():
         about = model_config(name)["about"]
-        cells = [
-            [cell.strip() for cell in line.split("│")] for line in lines if line.replace("│", " ").split()[:1] == [name]
-        ]
-        assert len(cells) == 1
-        assert {str(about["layers"]), f"{about['parameters']:,}", about["title"]} <= set(cells[0])
+        cells = [re.split(r" {2,}", line.strip()) for line in lines if line.split()[:1] == [name]]
+        assert cells == [[name, str(about["layers"]), f"{about['parameters']:,}", about["title"]]]
+
+
+def test_names_and_sizes_are_whole_at_80_columns(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    out = cli("list").out
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in out
+    first_words = {line.split()[0] for line in lines if line.strip()}
+    assert {*list_models(), *catalogue.list_checkpoints()} <= first_words
+    for name, entry in catalogue.index().items():
+        (row,) = (line for line in lines if line.split()[:1] == [name])
+        assert row.rstrip().endswith(list_module._size(entry["size"]))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +49,7 @@ def test_every_model_is_listed_with_its_layers_and_parameters(cli):
 )
 def test_a_pattern_narrows_the_list(pattern, names, cli):
     out = cli("list", pattern).out
-    listed = {line.replace("│", " ").split()[0] for line in out.splitlines() if line.startswith("│")}
+    listed = {line.split()[0] for line in out.splitlines() if line.strip()}
     assert listed & set(list_models()) == set(names)
 
 

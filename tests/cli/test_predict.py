@@ -15,7 +15,7 @@ from PIL import Image
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli import predict
 from zoo.cli import predict_inputs as inputs
-from zoo.cli.predict_sheet import Tally
+from zoo.cli.predict_sheet import Summary
 from zoo.data import images
 from zoo.data.sources import digits
 from zoo.losses import probabilities
@@ -296,7 +296,7 @@ def test_top_names_the_likeliest_classes_in_order(cli, folder, trained, pixels, 
         (["top=0"], "top=0 must be >= 1"),
         (["top=2", "format=kaggle"], "top=2 must be 1 with format=kaggle; use format=table"),
         (["on_bad_image=ignore"], "on_bad_image=ignore must be refuse or skip"),
-        (["output=photos.png"], "output=photos.png is where the sheet of images goes"),
+        (["output=photos.png"], "output=photos.png and the contact sheet would be the same file"),
         (["output=photos/0/000.csv", "overwrite=true"], "photos/0/000.png is part of the input"),
         (["output=photos/0/000.png", "sheet=false", "overwrite=true"], "photos/0/000.png is part of the input"),
         (["output=there.csv"], "there.png exists; add overwrite=true"),
@@ -442,7 +442,7 @@ def test_folders_of_other_names_are_no_labels_and_need_no_word(cli, folder, trai
 def test_the_sheet_shows_the_least_certain(count, cli, folder, trained, pixels, expected, drawn):
     write_pictures(folder / "photos", pixels[:count])
     outcome = cli("predict", f"checkpoint={trained}", "input=photos", "batch_size=7")
-    assert "images to look at first in predictions.png" in outcome.out
+    assert "contact sheet in predictions.png" in outcome.out
     chance = expected[:count].amax(dim=1)
     order = chance.sort(stable=True).indices[:24].tolist()
     assert [Path(caption[0]).stem for caption in drawn["captions"]] == [f"{i:03}" for i in order]
@@ -451,11 +451,11 @@ def test_the_sheet_shows_the_least_certain(count, cli, folder, trained, pixels, 
 
 
 def test_what_is_kept_for_the_sheet_holds_no_batch_in_memory():
-    tally = Tally(["cat", "dog"])
+    summary = Summary(["cat", "dog"])
     for first in range(0, 300, 100):
-        tally.add([f"{i}.png" for i in range(first, first + 100)], torch.zeros(100, 1, 4, 4), torch.rand(100, 2), [])
-    assert len(tally.shown) == 24
-    assert all(shown.tile.untyped_storage().nbytes() == 4 * 16 for shown in tally.shown)
+        summary.add([f"{i}.png" for i in range(first, first + 100)], torch.zeros(100, 1, 4, 4), torch.rand(100, 2), [])
+    assert len(summary.shown) == 24
+    assert all(shown.tile.untyped_storage().nbytes() == 4 * 16 for shown in summary.shown)
 
 
 def test_the_sheet_is_a_picture_beside_the_csv_and_can_be_left_out(cli, folder, trained, pixels):

@@ -156,17 +156,30 @@ def test_overwrite_replaces_an_output(cli, folder, run_of):
     assert arrays()["x"].shape == (2, 1, 28, 28)
 
 
+SHIPPED = "dbn_generative-mnist or rbm-mnist"  # the shipped checkpoints that are generative
 ERRORS = {
-    "a classifier": ("lenet5", [], ("lenet5 is not generative", "use rbm, dbn or dbn_generative")),
-    "a fine-tuned belief network": ("dbn_classifier", [], ("was fine-tuned", "finetune.epochs=0")),
+    "a classifier": (
+        "lenet5",
+        [],
+        ("lenet5 is not generative; use a checkpoint such as dbn_generative-mnist or rbm-mnist",),
+    ),
+    "a fine-tuned belief network": (
+        "dbn_classifier",
+        [],
+        ("was fine-tuned", "finetune.epochs=0", SHIPPED),
+    ),
     "an autoencoder": ("deep_autoencoder", [], ("deep_autoencoder is not generative",)),
-    "labels without label units": ("rbm", ["labels=3"], ("labels=3", "no label units", "dbn_generative")),
+    "labels without label units": (
+        "rbm",
+        ["labels=3"],
+        ("labels=3: rbm has no label units; use a checkpoint such as dbn_generative-mnist\n",),
+    ),
     "unknown class": ("dbn_generative", ["labels=11"], ("labels=11: no such class", "0, 1, 2, 3, 4, 5, 6, 7, 8, 9")),
     "an unknown one of two": ("dbn_generative", ["labels=[3,x]"], ("labels=x: no such class",)),
     "no class": ("dbn_generative", ["labels=[]"], ("labels=[]",)),
     "n=0": ("rbm", ["n=0"], ("n=0 must be >= 1",)),
     "steps=0": ("rbm", ["steps=0"], ("steps=0 must be >= 1",)),
-    "n=x": ("rbm", ["n=x"], ("n: Value 'x'",)),
+    "n=x": ("rbm", ["n=x"], ("n=x must be an integer",)),
     "seed": ("rbm", ["seed=99999999999999999999"], ("seed=99999999999999999999",)),
     "unknown ending": ("rbm", ["output=x.txt"], ("output=x.txt must be a .png or an .npz file",)),
     "output that exists": ("rbm", ["output=there.png"], ("there.png exists", "overwrite=true")),

@@ -23,6 +23,8 @@ def test_a_models_card_adds_up_to_its_claim(name, cli):
     assert sum(int(row[-1].replace(",", "")) for row in rows) == about["parameters"]
     assert all(re.fullmatch(r"\d+(x\d+)*", row[2].strip()) for row in rows)
     words = " ".join(outcome.out.split())
+    for line in (f"command: zoo train model={name}", f"Python: zoo.create({name!r})", "class: zoo.models."):
+        assert re.search(f"^{re.escape(line)}", outcome.out, re.MULTILINE)
     for part in (about["title"], about["paper"], *about["deviations"]):
         assert part in words
 

@@ -1,13 +1,12 @@
-"""The grammar of a command line, checked before Hydra reads it: the command, its flags, and KEY=VALUE.
+"""Check the syntax of a command line before Hydra reads it: the command, its flags, and KEY=VALUE.
 
-Hydra answers an unknown flag with its usage text; here every mistake is one line.
+Hydra prints its whole usage text for an unknown flag; these checks raise errors of one line.
 """
 
 from collections.abc import Sequence
 from difflib import get_close_matches
 
 from zoo.cli.commands import COMMANDS
-from zoo.config.catalogue import suggest
 
 HELP = ("-h", "--help")
 # The flags of Hydra, and whether a value follows. Hydra's own list is not public.
@@ -47,10 +46,10 @@ def asks_for_debug(arguments: Sequence[str]) -> bool:
 
 
 def check_command(command: str) -> None:
-    """Raise ValueError unless there is such a command; the message names the nearest one."""
+    """Raise ValueError unless there is such a command; the message suggests the most similar one."""
     if command in COMMANDS:
         return
-    # Only the nearest one: several guesses at a command would be as long as the list of all.
+    # Suggest one command only: several suggestions would be as long as the whole list.
     near = get_close_matches(command, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(COMMANDS)}"
     raise ValueError(f"unknown command {command!r}; {hint}")
@@ -64,7 +63,9 @@ def check(command: str, arguments: Sequence[str]) -> None:
             # A flag. Hydra accepts "--cfg job" and "--cfg=job".
             name, has_value, _ = argument.partition("=")
             if name not in FLAGS:
-                raise ValueError(f"unknown flag {name!r}; {suggest(name, ['--help', *FLAGS])}")
+                near = get_close_matches(name, ["--help", *FLAGS], n=1, cutoff=0.8)
+                hint = f"did you mean {near[0]}?" if near else f"see zoo {command} --help"
+                raise ValueError(f"unknown flag {name!r}; {hint}")
             expects_value = FLAGS[name] and not has_value
         elif expects_value:
             # The value of the flag before it, which may be any text.

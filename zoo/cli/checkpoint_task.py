@@ -1,16 +1,16 @@
-"""What a checkpoint was trained for, as its task class says: ``targets`` decides which commands apply to it."""
+"""The task class of a checkpoint, whose attribute ``targets`` decides which commands apply to the checkpoint."""
 
 from typing import TYPE_CHECKING, cast
 
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.config.build import check
 
-if TYPE_CHECKING:  # tasks import Lightning, which most predictions can do without
+if TYPE_CHECKING:  # tasks import Lightning, which most predictions do not need
     from zoo.tasks import Task
 
 
 def task_class(about: CheckpointInfo) -> "type[Task]":
-    """The class of the task that trained a checkpoint last.
+    """The class of the last task that trained a checkpoint.
 
     Raises:
         ValueError: the checkpoint names a task that does not exist, or an argument that it does not take.

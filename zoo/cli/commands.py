@@ -1,6 +1,6 @@
-"""The commands of ``zoo``: the one list of them, which the dispatcher, the help pages and the tests read.
+"""The list of commands of ``zoo``, read by the dispatcher, the help pages and the tests.
 
-Imports the standard library only, so that ``zoo --help`` answers at once.
+Imports the standard library only, so that ``zoo --help`` is fast.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Command:
         function: the function of that module that does the work. With ``composed`` it takes the composed config,
             otherwise the list of arguments.
         composed: whether its arguments are Hydra overrides (KEY=VALUE) of ``conf/COMMAND.yaml``.
-        examples: argument lines that are worth copying.
+        examples: arguments of example calls, one string per call.
         notes: paragraphs at the end of its help.
     """
 
@@ -47,11 +47,11 @@ COMMANDS = {
         notes=(
             "A model is trained in one or more stages, such as fit, or pretrain and finetune. "
             "model.stages.STAGE.KEY=VALUE sets a key of one stage; ~model.stages.STAGE removes the stage. "
-            "zoo train model=NAME --cfg job prints every key of a model, its stages and the dataset.",
+            "zoo train model=NAME --cfg job prints all keys of a model, its stages and the dataset.",
         ),
     ),
     "evaluate": Command(
-        summary="measure a checkpoint on the test split of a dataset",
+        summary="evaluate a checkpoint on the test split of a dataset",
         usage="checkpoint=NAME|PATH [dataset=NAME] [KEY=VALUE ...]",
         module="evaluate",
         function="evaluate",
@@ -73,7 +73,7 @@ COMMANDS = {
         ),
     ),
     "explain": Command(
-        summary="show which regions of an image speak for a class (Grad-CAM)",
+        summary="show which regions of an image support a class (Grad-CAM)",
         usage="checkpoint=NAME|PATH input=FILE|FOLDER [KEY=VALUE ...]",
         module="explain",
         function="explain",
@@ -115,15 +115,15 @@ COMMANDS = {
         notes=("NAME is a model or a checkpoint of zoo list; PATH is a .safetensors file or a run folder.",),
     ),
     "reproduce": Command(
-        summary="check shipped checkpoints against the index",
+        summary="compare shipped checkpoints with their stored metrics",
         usage="NAME|all [--train]",
         module="reproduce",
         function="main",
         composed=False,
         examples=("lenet5-digits", "lenet5-mnist --train"),
         notes=(
-            "Evaluates the checkpoint and compares its metrics with those in the index. --train first trains it again "
-            "by its recipe, and compares the new weights.",
+            "Evaluates the checkpoint and compares the metrics with those in checkpoints/index.yaml. With --train, the "
+            "recipe of the checkpoint is trained first, and the new weights are evaluated.",
         ),
     ),
 }

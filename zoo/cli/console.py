@@ -1,4 +1,4 @@
-"""What commands print on standard output: lines of text, and tables of metrics."""
+"""Print lines of text and tables on standard output."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,7 +7,7 @@ from rich.table import Table
 
 
 def say(text: str) -> None:
-    """Print text as it is: long lines unbroken, file names with brackets unchanged, no colors."""
+    """Print text unchanged: no line breaks in long lines, no markup in file names with brackets, no colors."""
     Console().print(text, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -19,7 +19,7 @@ def print_table(
     Args:
         title: the line above it.
         columns: the headings.
-        rows: the cells, as many as there are columns.
+        rows: the cells of each row, one per column.
         right: the headings of the columns to align on the right, such as numbers.
     """
     table = Table(title=title, title_justify="left")

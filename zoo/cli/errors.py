@@ -1,7 +1,7 @@
-"""From an exception to the one line that a user reads: what is wrong, and how to fix it.
+"""Turn an exception into the one line that a user reads: what is wrong, and how to fix it.
 
-The zoo's own errors are ValueError and OSError with a message that says so already. Those of Hydra and OmegaConf are
-translated here. Any other exception is a defect of the zoo.
+The zoo raises ValueError and OSError with such a message. Errors of Hydra and OmegaConf are translated here. Any other
+exception is a bug in the zoo.
 """
 
 import re
@@ -23,19 +23,19 @@ def exit_status(error: BaseException) -> int:
 
 
 def message(error: BaseException, command: str = "COMMAND") -> str:
-    """What a user needs to know of an error: the key or file, and the fix.
+    """The message of an error: the key or file, what is wrong with it, and the fix.
 
     Args:
         error: what was raised.
         command: the command that raised it, for a reference to its help page.
     """
-    # Hydra and OmegaConf take long to import, and where they are not imported yet the error cannot be theirs.
+    # Hydra and OmegaConf are slow to import. If Hydra was not imported yet, the error cannot come from it.
     if "hydra" in sys.modules:
         text = _config_message(error, command)
         if text is not None:
             return text
 
-    # The zoo's own errors say what is wrong. Everything else is unexpected.
+    # Errors of the zoo have a readable message. Everything else is unexpected.
     if isinstance(error, (ValueError, OSError, Stopped)):
         return str(error)
     first_line = str(error).partition("\n")[0]
@@ -47,7 +47,9 @@ def _config_message(error: BaseException, command: str) -> str | None:
     from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-    # Hydra: the name of a group's config, the syntax of an override, and what it wraps around errors of OmegaConf.
+    from zoo.config.build import wrong_type
+
+    # Hydra: an unknown config of a group, a syntax error, or a wrapped error of OmegaConf.
     if isinstance(error, MissingConfigException) and error.options:
         return _unknown_choice(error)
     if isinstance(error, ConfigCompositionException):
@@ -68,14 +70,14 @@ def _config_message(error: BaseException, command: str) -> str | None:
         return f"{error.full_key}= is required; see zoo {command} --help"
     if isinstance(error, OmegaConfBaseException):
         if error.full_key and error.msg:
-            return f"{error.full_key}: {str(error.msg).splitlines()[0]}"
+            return wrong_type(error.full_key, str(error.msg))
         return _one_line(error)
     return None
 
 
 def _unknown_choice(error: "MissingConfigException") -> str:
-    """``model=lenet_5``: no config of that name in the group, with the names that are near."""
-    # The missing file is "model/lenet_5": the group, and the name that was asked for.
+    """``model=lenet_5``: the group has no config of that name; suggest similar names."""
+    # The missing file is "model/lenet_5": the group and the name.
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     kind = group.split("/")[-1]
     options = sorted(str(option) for option in error.options or ())
@@ -83,7 +85,7 @@ def _unknown_choice(error: "MissingConfigException") -> str:
 
 
 def _unknown_key(error: "OmegaConfBaseException") -> str:
-    """A key that does not exist, with its new name if it was renamed, or else the keys that are near."""
+    """A key that does not exist, with its new name if it was renamed, or else with similar keys."""
     # The node that was searched for the key knows its siblings.
     key = str(error.full_key or "")
     parent = error.parent_node
@@ -97,5 +99,5 @@ def _unknown_key(error: "OmegaConfBaseException") -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """The error's own text without line breaks."""
+    """The text of the error without line breaks."""
     return " ".join(str(error).split())

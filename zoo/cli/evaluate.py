@@ -1,9 +1,10 @@
-"""``zoo evaluate``: measure a checkpoint on the test split of a dataset, by default the one it was trained on."""
+"""``zoo evaluate``: evaluate a checkpoint on the test split of a dataset, by default the one it was trained on."""
 
 import json
 import sys
 from dataclasses import replace
-from typing import Any
+from math import prod
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -19,31 +20,36 @@ from zoo.config.build import build
 from zoo.data.datamodule import DataModule
 from zoo.data.splits import Splits
 from zoo.models import DBN, RBM
-from zoo.protocols import layers_of
+from zoo.protocols import Generative, RBMLayer, layers_of
 from zoo.training import checks
 from zoo.training.trainer import measure
 
-CHUNK = 1000  # examples whose log-likelihood is computed at a time
+CHUNK = 1000  # number of examples whose log-likelihood is computed at a time
+# Minimum values of keys: a standard error needs two chains.
+MINIMUM = {"chains": 2, "temperatures": 1}
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
-    """Print the metrics beside those that the checkpoint was saved with.
+    """Print the metrics next to those stored in the checkpoint.
 
     Returns:
         The metrics on the test split by name, such as ``test/accuracy``.
 
     Raises:
-        FileNotFoundError, ValueError: no such checkpoint or dataset, or they do not belong together.
+        FileNotFoundError, ValueError: an invalid value, no such checkpoint or dataset, or they do not match.
         FileExistsError: the output exists already.
     """
-    # Refuse what cannot work before anything is read.
+    # Refuse invalid values before anything is read, also those that only some nets use.
+    for key, minimum in MINIMUM.items():
+        if cfg[key] < minimum:
+            raise ValueError(f"{key}={cfg[key]} must be >= {minimum}")
     if cfg.output is not None:
         refuse_existing(cfg.output, overwrite=cfg.overwrite)
     trainer_kwargs = hardware.trainer_kwargs(cfg.accelerator)
     net, about = open_checkpoint(cfg.checkpoint)
     preprocess = about.transforms()
 
-    # Read the dataset, prepared as the checkpoint's training data were.
+    # Read the dataset, with the preprocessing of the checkpoint.
     node = _dataset_config(cfg, about)
     splits = checks.dataset(node)
     preprocess.check(splits.shape, where=f"dataset {node.name}")
@@ -52,20 +58,20 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if splits.test is None:
         raise ValueError(f"dataset {node.name} has no test split")
 
-    # Measure on the test split alone: a validation split would be measured as well.
+    # Evaluate on the test split only: Lightning would also evaluate a validation split.
     task = build(about.task, net, where="task")
     test_only = replace(splits, validation=None)
     data = DataModule(test_only, preprocess=preprocess, workers=node.workers)
     metrics = measure(task, data, trainer_kwargs=trainer_kwargs)
 
-    # A distribution over inputs has a likelihood, unless supervised fine-tuning has changed its layers since.
-    is_distribution = isinstance(net, RBM | DBN) and task_class(about).targets == "none"
-    if cfg.likelihood and is_distribution:
+    # A generative net has a likelihood, unless it was fine-tuned with supervision afterwards.
+    is_generative = isinstance(net, Generative) and task_class(about).targets == "none"
+    if cfg.likelihood and is_generative:
         x = preprocess(checks.sample(replace(splits, train=splits.test)))  # N x in_shape
         device = hardware.device(trainer_kwargs)
         metrics |= _likelihood(net, x, device, chains=cfg.chains, temperatures=cfg.temperatures)
 
-    # Write the metrics, and print them beside those of the checkpoint.
+    # Write the metrics, and print them next to those stored in the checkpoint.
     if cfg.output is not None:
         with replacing(cfg.output) as temporary:
             temporary.write_text(json.dumps(metrics, indent=2) + "\n")
@@ -74,14 +80,14 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
 
 
 def _dataset_config(cfg: DictConfig, about: CheckpointInfo) -> Any:
-    """The config of the dataset that was asked for, or else of the one that the checkpoint was trained on."""
+    """The config of ``dataset=``, or else of the dataset that the checkpoint was trained on."""
     if cfg.dataset is not None:
         return cfg.dataset
     return OmegaConf.merge(OmegaConf.structured(schemas.Dataset), OmegaConf.create(about.dataset_config))
 
 
 def _check_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> None:
-    """Raise ValueError if the dataset has other classes than the checkpoint, and its task needs them."""
+    """Raise ValueError if the checkpoint has classes or its task needs targets, and the dataset has other classes."""
     needs_targets = task_class(about).targets != "none"
     if (needs_targets or about.classes) and list(splits.classes) != about.classes:
         raise ValueError(
@@ -91,7 +97,7 @@ def _check_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> No
 
 
 def _print_metrics(metrics: dict[str, float], about: CheckpointInfo, *, dataset: str) -> None:
-    """The table of metrics; what was saved is shown only for the dataset that it was measured on."""
+    """Print the table of metrics, with the stored ones if the dataset is the one of the checkpoint."""
     rows: list[tuple[str, str, str]] = []
     for name, value in sorted(metrics.items()):
         saved = about.metrics.get(name) if dataset == about.dataset else None
@@ -101,63 +107,66 @@ def _print_metrics(metrics: dict[str, float], about: CheckpointInfo, *, dataset:
 
 
 def _likelihood(net: nn.Module, x: Tensor, device: torch.device, *, chains: int, temperatures: int) -> dict[str, float]:
-    """Mean log p(x) in nats of the inputs, binarized for Bernoulli units; for a DBN it is a lower bound.
+    """The mean log p(x) of the inputs in nats; a lower bound for a DBN. Inputs of binary units are binarized.
 
-    Where log Z cannot be summed exactly, it is estimated by annealing, from both sides: with ``_ais`` the result tends
-    to be too high, with ``_reverse_ais`` too low. A log p of binary data is never above 0: a result above 0 shows that
-    the chains missed most of Z, and nothing is returned.
+    If log Z cannot be computed exactly, it is estimated by annealed importance sampling (AIS) and by reverse AIS: the
+    result tends to be too high with ``_ais``, too low with ``_reverse_ais``. The log p of binary data is never above 0:
+    a result above 0 shows that the chains missed most of Z. Then no metrics are returned.
 
     Args:
-        net: an RBM or a DBN.
+        net: a generative net whose layers are RBMs.
         x: N x in_shape, preprocessed.
         device: where to compute.
-        chains: number of annealing chains.
-        temperatures: number of temperatures of each chain.
+        chains: number of annealing chains, >= 2.
+        temperatures: number of temperatures of each chain, >= 1.
     """
     net = net.to(device)
     x = x.to(device)
     layers = list(layers_of(net).values())
     bottom = layers[0]
     top = layers[-1]
-    assert isinstance(net, RBM | DBN)
-    assert isinstance(bottom, RBM)
-    assert isinstance(top, RBM)
+    assert isinstance(bottom, RBMLayer)
+    assert isinstance(top, RBMLayer)
 
-    # A Gaussian layer too large to sum over can be annealed by no method.
-    if top.hidden_units != "bernoulli" and top.weight.shape[1] > likelihood.MOST_UNITS:
+    # With Gaussian hidden units, log Z is a sum over the visible states. Annealing does not work for them.
+    if not top.hidden.binary and prod(top.visible_shape) > likelihood.MOST_UNITS:
         return {}
 
-    inputs = x if bottom.visible_units == "gaussian" else likelihood.binarize(x)
+    # The likelihood functions are typed for the zoo's own nets.
+    model = cast("RBM | DBN", net)
+    top_rbm = cast("RBM", top)
+    inputs = likelihood.binarize(x) if bottom.visible.binary else x
     generator = torch.Generator(device).manual_seed(0)
     with torch.inference_mode():
-        # log p(x) + log Z first, which needs no annealing.
+        # First log p(x) + log Z, which needs no annealing.
         unnormalized = [
-            likelihood.log_likelihood(net, chunk, log_z=0.0, generator=generator)
+            likelihood.log_likelihood(model, chunk, log_z=0.0, generator=generator)
             for chunk in torch.split(inputs, CHUNK)
         ]
         mean = float(torch.cat(unnormalized).mean())
 
-        # Sum over all states where there are few enough.
+        # Compute log Z exactly if there are few enough states.
         try:
-            exact = likelihood.log_partition(top, "exact")
+            exact = likelihood.log_partition(top_rbm, "exact")
             return {"test/log_likelihood": mean - float(exact.value)}
         except ValueError:
-            data = net.encode(inputs, len(layers) - 1)  # N x V: what the top RBM sees
+            data = model.encode(inputs, len(layers) - 1)  # N x V: the inputs of the top RBM
 
-        # Otherwise anneal, from above and from below.
+        # Otherwise estimate it, by AIS and by reverse AIS.
         metrics = {}
         for method in ("ais", "reverse_ais"):
             estimate = likelihood.log_partition(
-                top, method, chains=chains, temperatures=temperatures, data=data, generator=generator
+                top_rbm, method, chains=chains, temperatures=temperatures, data=data, generator=generator
             )
             metrics[f"test/log_likelihood_{method}"] = mean - float(estimate.value)
             metrics[f"test/log_partition_{method}_error"] = estimate.standard_error
 
+    # Leave out estimates that are impossible for binary data.
     highest = max(value for name, value in metrics.items() if name.startswith("test/log_likelihood"))
-    if bottom.visible_units == "bernoulli" and highest > 0:
+    if bottom.visible.binary and highest > 0:
         sys.stderr.write(
             f"note: the log-likelihood is left out: with temperatures={temperatures} its estimate is {highest:.1f} "
-            "nats, but that of binary data is never above 0, so the chains missed most of Z\n"
+            "nats, which is impossible for binary data (> 0): the chains missed most of Z; raise temperatures=\n"
         )
         return {}
     return metrics

@@ -1,6 +1,7 @@
-"""``zoo explain``: which regions of an image speak for the predicted class (or another), by Grad-CAM, as one PNG.
+"""``zoo explain``: draw which regions of an image support the predicted class (or another), by Grad-CAM, as one PNG.
 
-Each image is drawn twice: as it is, and in gray under its map. Red regions speak most for the class, blue ones do not.
+Each image is drawn twice: unchanged, and in gray with its map on top. Red regions are the strongest evidence for the
+class, blue regions are none.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,8 @@ from zoo.config.catalogue import suggest
 from zoo.losses import probabilities
 from zoo.plots import images as plots
 
-MAX_IMAGES = 240  # on a sheet
-BATCH_SIZE = 16  # small, since the gradients of every map are kept
+MAX_IMAGES = 240  # maximum number of images on a sheet
+BATCH_SIZE = 16  # small, because the gradients of every feature map are kept
 
 
 class Explained(NamedTuple):
@@ -44,7 +45,7 @@ def explain(cfg: DictConfig) -> Tensor:
             image that the net cannot take.
         FileExistsError: the output exists already.
     """
-    # Refuse what cannot work before anything is computed.
+    # Refuse invalid values before anything is computed.
     source = Path(cfg.input)
     output = Path(cfg.output)
     _check(cfg, output)
@@ -70,7 +71,7 @@ def explain(cfg: DictConfig) -> Tensor:
         maps.append(batch.maps)
 
     # Draw them on one sheet.
-    title = f"{about.name}: where it sees {cfg.target or 'the predicted class'}"
+    title = f"{about.name}: evidence for {cfg.target or 'the predicted class'}"
     with replacing(output) as temporary:
         plots.sheet(tiles, captions, temporary, title=title, columns=3, width=3.5)
     say(f"{len(tiles):,} images explained in {output}")
@@ -78,7 +79,7 @@ def explain(cfg: DictConfig) -> Tensor:
 
 
 def _check(cfg: DictConfig, output: Path) -> None:
-    """Raise for values that can be refused before the checkpoint is read."""
+    """Raise ValueError or FileExistsError for invalid values, before the checkpoint is read."""
     refuse_existing(output, overwrite=cfg.overwrite)
     if not 1 <= cfg.n <= MAX_IMAGES:
         raise ValueError(f"n={cfg.n} must be in [1, {MAX_IMAGES}]")
@@ -87,7 +88,7 @@ def _check(cfg: DictConfig, output: Path) -> None:
 
 
 def _check_target(target: str | None, about: CheckpointInfo, checkpoint: str) -> None:
-    """Raise ValueError unless the checkpoint has classes, and the one that was asked for among them."""
+    """Raise ValueError unless the checkpoint has classes, and ``target`` is one of them or None."""
     if not about.classes:
         raise ValueError(f"{checkpoint}: {about.name} has no classes to explain")
     if target is not None and target not in about.classes:
@@ -103,12 +104,12 @@ def _explain_batch(
     *,
     target: str | None,
 ) -> Explained:
-    """Compute the maps of a batch and prepare what is drawn.
+    """Compute the maps of a batch, and prepare tiles and captions.
 
     Args:
-        net: on ``device``.
-        about: describes it.
-        names: of the images.
+        net: the net, on ``device``.
+        about: description of its checkpoint.
+        names: names of the images.
         raw: N x C x H x W bytes.
         device: where to compute.
         target: the class to explain; None: the predicted class of each image.
@@ -123,7 +124,7 @@ def _explain_batch(
         p = probabilities(net(x).float(), about.task.get("loss", "cross_entropy"))  # N x classes
     predicted = p.argmax(dim=1).tolist()
 
-    # The caption names the class of the map, and the predicted one where it is another.
+    # The caption names the class of the map, and the predicted class if it is another one.
     tiles: list[Tensor] = []
     captions: list[list[str]] = []
     for i, (name, k, best) in enumerate(zip(names, explained.tolist(), predicted, strict=True)):

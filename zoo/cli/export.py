@@ -1,7 +1,7 @@
 """``zoo export``: write a checkpoint as ONNX or as a ``torch.export`` program.
 
 The file takes a batch of any size, preprocessed as `zoo.info(...).transforms()` does, or raw with ``preprocess=true``.
-It is kept only if its outputs match those of the net (see `zoo.cli.export_formats`).
+The file is kept only if its outputs match those of the net (see `zoo.cli.export_formats`).
 """
 
 from pathlib import Path
@@ -30,7 +30,7 @@ def export(cfg: DictConfig) -> Path:
         FileNotFoundError, ValueError: no such checkpoint or format, or outputs that differ by more than ``tolerance``.
         FileExistsError: the output exists already.
     """
-    # Refuse what cannot work before anything is exported.
+    # Refuse invalid values before anything is exported.
     if cfg.format not in FORMATS:
         raise ValueError(f"format={cfg.format} must be {' or '.join(FORMATS)}")
     net, about = open_checkpoint(cfg.checkpoint)
@@ -49,7 +49,7 @@ def export(cfg: DictConfig) -> Path:
         description=_description(about, has_preprocess=cfg.preprocess),
     )
 
-    # Say what the file takes and gives, which its name does not.
+    # Print the inputs and outputs of the file.
     size = output.stat().st_size / 1024
     signature = _signature(net, preprocess, has_preprocess=cfg.preprocess)
     say(f"{output}: {signature}, {size:,.0f} KiB, outputs within {difference:.1e} of the net's")
@@ -57,7 +57,7 @@ def export(cfg: DictConfig) -> Path:
 
 
 def _description(about: CheckpointInfo, *, has_preprocess: bool) -> dict[str, Any]:
-    """What the file says of itself. ``loss`` tells how its outputs are read: see `zoo.losses.probabilities`."""
+    """The metadata of the file. ``loss`` is the argument of `zoo.losses.probabilities`, which reads the outputs."""
     return {
         "model": about.name,
         "classes": about.classes,
@@ -69,15 +69,15 @@ def _description(about: CheckpointInfo, *, has_preprocess: bool) -> dict[str, An
 
 
 def _signature(net: nn.Module, preprocess: Preprocess, *, has_preprocess: bool) -> str:
-    """What the file takes and gives, such as ``N x 1x28x28 preprocessed (float32) -> N x 10``."""
-    # What one input is made of.
+    """The inputs and outputs of the file, such as ``N x 1x28x28 preprocessed (float32) -> N x 10``."""
+    # The type of the inputs.
     if not has_preprocess:
         kind = "preprocessed (float32)"
     elif takes_bytes(preprocess):
         kind = "raw bytes, 0 to 255 (uint8)"
     else:
         kind = "raw values (float32)"
-    # What one output looks like is seen by trying.
+    # The shape of the outputs, by running the net on one input.
     with torch.inference_mode():
         outputs = net(preprocess(torch.zeros(1, *preprocess.shape)))  # 1 x outputs
     return f"N x {shape_text(preprocess.shape)} {kind} -> N x {shape_text(outputs.shape[1:])}"

@@ -1,7 +1,7 @@
-"""The formats of ``zoo export``: how a net is written as a file, and how that file computes its outputs.
+"""The formats of ``zoo export``: functions that write a net to a file and that run the file.
 
-A file describes itself: ONNX in its ``metadata_props`` (JSON unless a value is text), a ``torch.export`` program in the
-extra file ``zoo.json``.
+Each file contains a description (see `zoo.cli.export`): an ONNX file in its ``metadata_props`` (as JSON unless a value
+is text), a ``torch.export`` program in the extra file ``zoo.json``.
 """
 
 import json
@@ -17,7 +17,7 @@ from zoo.checkpoints.files import replacing
 from zoo.data.preprocess import Preprocess
 
 DESCRIPTION_FILE = "zoo.json"  # the extra file of a program
-TEST_BATCHES = (1, 5)  # sizes of the batches that a file is checked with
+TEST_BATCHES = (1, 5)  # batch sizes with which a file is checked
 
 
 class Format(NamedTuple):
@@ -29,7 +29,7 @@ class Format(NamedTuple):
 
 
 class Preprocessed(nn.Module):
-    """A net behind its preprocessing: raw bytes or values, N x shape -> the net's outputs for them."""
+    """A net with its preprocessing: raw bytes or values, N x shape -> outputs of the net."""
 
     offset: Tensor
     factor: Tensor
@@ -37,7 +37,7 @@ class Preprocessed(nn.Module):
     def __init__(self, net: nn.Module, preprocess: Preprocess):
         super().__init__()
         self.net = net
-        # (raw / scale - mean) / std as one subtraction and one multiplication, one constant for each channel.
+        # (raw / scale - mean) / std as one subtraction and one multiplication, with one constant per channel.
         per_channel = (-1, *[1] * (len(preprocess.shape) - 1))
         mean = torch.tensor(preprocess.mean).view(per_channel)  # C x 1 x 1, or features
         std = torch.tensor(preprocess.std).view(per_channel)
@@ -68,12 +68,12 @@ def export_net(
 
     Args:
         net: in eval mode.
-        in_shape: of one input.
-        output: the file. It appears only after the check.
+        in_shape: shape of one input.
+        output: path of the file, which appears only after the check.
         format: one of `FORMATS`.
         tolerance: maximum absolute difference between the outputs.
-        preprocess: goes into the file, which then takes raw inputs; None: the user preprocesses.
-        description: what the file says of itself, plain values by name.
+        preprocess: included in the file, which then takes raw inputs; None: the file takes preprocessed inputs.
+        description: metadata of the file, plain values by name.
 
     Returns:
         The maximum absolute difference found.
@@ -81,28 +81,28 @@ def export_net(
     Raises:
         ValueError: the difference exceeds ``tolerance``, or the extra ``onnx`` is not installed.
     """
-    # The net as it goes into the file.
+    # The module to export: the net, or the net with its preprocessing.
     chosen = FORMATS[format]
     generator = torch.Generator().manual_seed(0)
     exported = net if preprocess is None else Preprocessed(net, preprocess).eval()
     with replacing(output) as temporary, torch.inference_mode(False), torch.no_grad():
-        # The readers recognize a format by the suffix, which the output need not have.
+        # Write to a name with the suffix of the format, because readers rely on it. ``output`` may have another suffix.
         file = temporary.with_name(temporary.stem + chosen.suffix)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the exporters warn about themselves
+                warnings.simplefilter("ignore")  # hide deprecation warnings of the exporters
                 example = _random_inputs(2, in_shape, preprocess, generator)
                 chosen.write(exported, example, file, description or {})
 
-            # Compare on several batch sizes. The net gets inputs that are preprocessed outside of the file.
+            # Compare with the net on several batch sizes.
             differences: list[Tensor] = []
             for size in TEST_BATCHES:
                 x = _random_inputs(size, in_shape, preprocess, generator)
-                own = net(x if preprocess is None else preprocess(x))
-                differences.append((chosen.run(file, x) - own).abs().max())
+                expected = net(x if preprocess is None else preprocess(x))
+                differences.append((chosen.run(file, x) - expected).abs().max())
             difference = float(torch.stack(differences).max())
 
-            # Written so that NaN is refused as well.
+            # "not <=" rather than ">", so that NaN is refused as well.
             if not difference <= tolerance:
                 raise ValueError(
                     f"{output} is not kept: its outputs differ from the net's by {difference:.2e}, "
@@ -117,7 +117,7 @@ def export_net(
 def _random_inputs(
     size: int, in_shape: tuple[int, ...], preprocess: Preprocess | None, generator: torch.Generator
 ) -> Tensor:
-    """Random inputs as the file takes them: preprocessed, raw bytes, or raw values distributed as the data are."""
+    """Random inputs of the file: preprocessed values, raw bytes, or raw values distributed like the data."""
     if preprocess is not None and takes_bytes(preprocess):
         return torch.randint(256, (size, *in_shape), generator=generator, dtype=torch.uint8)
     x = torch.randn(size, *in_shape, generator=generator)
@@ -129,13 +129,13 @@ def _random_inputs(
 
 
 def _write_onnx(net: nn.Module, x: Tensor, file: Path, description: Mapping[str, Any]) -> None:
-    # The extra is asked for here rather than at import, since the other format needs none of it.
+    # Check for the extra here rather than at import, because the other format does not need it.
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise ValueError(f"format=onnx needs {error.name}: pip install 'reference-zoo[onnx]'") from error
-    # Trace the net with the size of the batch left open.
+    # Trace the net with a dynamic batch size.
     program = torch.onnx.export(
         net,
         (x,),
@@ -146,7 +146,7 @@ def _write_onnx(net: nn.Module, x: Tensor, file: Path, description: Mapping[str,
         verbose=False,
     )
     assert program is not None
-    # The metadata of ONNX are text.
+    # Metadata of ONNX are strings.
     for key, value in description.items():
         program.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
     program.save(str(file), external_data=False)
@@ -160,7 +160,7 @@ def _run_onnx(file: Path, x: Tensor) -> Tensor:
 
 
 def _write_program(net: nn.Module, x: Tensor, file: Path, description: Mapping[str, Any]) -> None:
-    # As above, and the description goes into a file of its own.
+    # Trace the net with a dynamic batch size, and add the description as an extra file.
     program = torch.export.export(net, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     torch.export.save(program, str(file), extra_files={DESCRIPTION_FILE: json.dumps(description)})
 

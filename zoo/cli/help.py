@@ -1,13 +1,13 @@
 """The help pages: ``zoo --help``, ``zoo COMMAND --help`` and ``zoo --version``.
 
-The keys of a command and their descriptions are read from the comments in ``conf/COMMAND.yaml``, so they stand in one
-place. Reads text only: neither torch nor hydra is imported.
+The keys of a command and their descriptions are read from the comments in ``conf/COMMAND.yaml``, so that they are
+written only once. This module only reads text: it imports neither torch nor hydra.
 """
 
 import platform
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import NamedTuple
 
@@ -15,10 +15,10 @@ from zoo import __version__
 from zoo.cli.commands import COMMANDS, Command
 from zoo.config.catalogue import CONF
 
-WIDTH = 80  # columns of a help page
-LEFT = 24  # columns at most for the names on the left; a longer name has a line of its own
+WIDTH = 80  # width of a help page in columns
+LEFT = 24  # maximum width of the names on the left; a longer name gets a separate line
 
-# Groups that are chosen inside another config: the folder in conf/ -> what to write before =NAME.
+# Groups inside another config: folder in conf/ -> the key to write before =NAME.
 NESTED_GROUPS = {
     "stage": "stage@model.stages.STAGE",
     "optimizer": "optimizer@model.stages.STAGE.optimizer",
@@ -28,9 +28,10 @@ NESTED_GROUPS = {
 FLAGS = (
     ("--cfg job", "print the composed config instead of running"),
     ("--config-dir FOLDER", "also search FOLDER for configs, such as FOLDER/model/NAME.yaml"),
-    ("-m", "sweep: run every combination of comma-separated values"),
-    ("--hydra-help", "all flags of Hydra"),
+    ("--hydra-help", "print all flags of Hydra"),
 )
+# Offered only by the command that has models: a sweep of the other commands is of no use.
+SWEEP_FLAG = ("-m", "sweep: run every combination of comma-separated values")
 # A key of a config with its default, or a group of the defaults list with its choice; either may have a comment.
 _LINE = re.compile(r"(?P<indent>\s*(?:- )?)(?P<name>[a-z_]\w*):\s*(?P<value>.*?)(?:\s+#\s*(?P<comment>.*))?$")
 
@@ -39,12 +40,12 @@ class Key(NamedTuple):
     """A key of a command's config."""
 
     name: str
-    default: str  # as the YAML has it: "???" where a value is required
+    default: str  # as in the YAML; "???" if a value is required
     description: str
 
 
 class Page(NamedTuple):
-    """What the YAML of a command says about the command."""
+    """The contents of a command's YAML that its help page shows."""
 
     description: str
     groups: list[Key]
@@ -52,7 +53,7 @@ class Page(NamedTuple):
 
 
 def version() -> str:
-    """The versions that a bug report needs, as one line."""
+    """The versions of zoo, torch and Python, for bug reports."""
     return f"zoo {__version__} (torch {metadata.version('torch')}, Python {platform.python_version()})\n"
 
 
@@ -73,12 +74,12 @@ def overview() -> str:
 def command_page(name: str) -> str:
     """The page of ``zoo NAME --help``."""
     command = COMMANDS[name]
-    # What it does, and how it is called.
+    # The usage and the summary.
     lines = [*_wrapped(f"Usage: zoo {name} {command.usage}", indent="  "), ""]
     summary = _sentence(command.summary)
     lines += _wrapped(summary)
 
-    # Commands that take a config are described by its YAML: groups to choose from, then single keys.
+    # For a command with a config: the description, the groups and the keys of its YAML.
     if command.composed:
         page = read_page(name)
         description = page.description.removeprefix(summary).strip()
@@ -87,7 +88,8 @@ def command_page(name: str) -> str:
         lines += _groups(page.groups)
         lines += ["", "Keys (KEY=VALUE, with the default; KEY= stands for null):"]
         lines += _columns((_assignment(key), _described(key)) for key in page.keys)
-        lines += ["", "Flags:", *_columns(FLAGS)]
+        flags = (*FLAGS, SWEEP_FLAG) if _has_model(page.groups) else FLAGS
+        lines += ["", "Flags:", *_columns(flags)]
 
     for note in command.notes:
         lines += ["", *_wrapped(note)]
@@ -97,7 +99,8 @@ def command_page(name: str) -> str:
 def read_page(name: str) -> Page:
     """Read ``conf/NAME.yaml``: its opening comment, its groups and its keys, each with the comment beside it.
 
-    A comment on lines of its own describes the key below it; an indented one continues the comment above.
+    A comment beside a key describes it; so does a whole-line comment above it, or an indented comment below it. An
+    indented comment within ``defaults`` is for readers of the YAML and is not shown.
     """
     header: list[str] = []
     groups: list[Key] = []
@@ -117,7 +120,7 @@ def read_page(name: str) -> Page:
                 above.append(comment)
             elif keys:
                 keys[-1] = keys[-1]._replace(description=f"{keys[-1].description} {comment}".strip())
-        # Lines with a key: of the defaults list, of the config itself, or below another key.
+        # Lines with a key: in the defaults list, at the top level of the config, or below another key.
         elif match := _LINE.match(line):
             key = Key(match["name"], match["value"], match["comment"] or " ".join(above))
             above = []
@@ -138,21 +141,24 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def _groups(groups: Iterable[Key]) -> list[str]:
-    """The paragraph about groups; for a command with models, also about the groups inside a model or a dataset."""
+def _groups(groups: Sequence[Key]) -> list[str]:
+    """The paragraph about groups; for a command with models, also those inside a model or a dataset."""
     # The groups of the defaults list, with the names of all their configs.
     rows: list[tuple[str, str]] = []
-    has_model = False
     for group in groups:
-        has_model = has_model or group.name == "model"
         names = ", ".join(choices(group.name))
         rows.append((_assignment(group), f"{names} ({group.description})" if group.description else names))
-    # The groups inside a model or a dataset, as far as there are such folders.
-    if has_model:
+    # The groups inside a model or a dataset, if they exist.
+    if _has_model(groups):
         for group_name, place in NESTED_GROUPS.items():
             if choices(group_name):
                 rows.append((f"{place}=", ", ".join(choices(group_name))))
     return ["", "Groups (GROUP=NAME, with the default; GROUP= stands for none):", *_columns(rows)] if rows else []
+
+
+def _has_model(groups: Sequence[Key]) -> bool:
+    """Whether a command has the group ``model``, as ``zoo train`` does."""
+    return any(group.name == "model" for group in groups)
 
 
 def _examples(name: str, command: Command) -> list[str]:
@@ -162,12 +168,12 @@ def _examples(name: str, command: Command) -> list[str]:
 
 
 def _assignment(key: Key) -> str:
-    """``KEY=DEFAULT`` as one would type it; a key without a default ends with ``=``."""
+    """``KEY=DEFAULT``, or ``KEY=`` if the default is null or there is none."""
     return f"{key.name}={'' if key.default in ('null', '???') else key.default}"
 
 
 def _described(key: Key) -> str:
-    """The description of a key, which says where a value is required."""
+    """The description of a key, with "required" in front if it has no default."""
     return f"required: {key.description}" if key.default == "???" else key.description
 
 
@@ -189,7 +195,7 @@ def _columns(rows: Iterable[tuple[str, str]]) -> list[str]:
     indent = " " * (left + 4)
     lines: list[str] = []
     for name, description in table:
-        # A short name shares its line with the description; a long one stands above it.
+        # A short name is on the same line as the description, a long name on the line above.
         if len(name) <= left:
             first = f"  {name:<{left}}  "
         else:

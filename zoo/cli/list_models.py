@@ -1,9 +1,10 @@
-"""``zoo list [PATTERN]``: the models and the checkpoints. Neither torch nor hydra is imported."""
+"""``zoo list [PATTERN]``: list the models and the checkpoints. Imports neither torch nor hydra."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -11,36 +12,39 @@ from zoo.config.catalogue import index, list_models, model_config
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print two tables; a pattern (``lenet*``, or part of a name) narrows them.
+    """Print a table of models and a table of checkpoints; a pattern (``lenet*``, or part of a name) selects rows.
 
     Raises:
         ValueError: more than one pattern, or a pattern that matches nothing.
     """
     if len(arguments) > 1:
         raise ValueError("zoo list takes one pattern at most, such as 'lenet*'")
-    # A plain word matches anywhere in a name.
+    # A pattern without wildcards matches any part of a name.
     pattern = arguments[0] if arguments else "*"
     if not any(sign in pattern for sign in "*?["):
         pattern = f"*{pattern}*"
 
-    # Narrow both lists, and show the tables that are not empty.
+    # Select the rows, and print the tables that are not empty.
     models = [name for name in list_models() if fnmatch(name, pattern)]
     checkpoints = {name: entry for name, entry in sorted(index().items()) if fnmatch(name, pattern)}
     if not models and not checkpoints:
         raise ValueError(f"nothing matches {arguments[0]!r}; zoo list shows everything")
-    console = Console()
-    if models:
-        console.print(_models_table(models))
+    tables = [_models_table(models)] if models else []
     if checkpoints:
-        console.print(_checkpoints_table(checkpoints))
+        tables.append(_checkpoints_table(checkpoints))
+    console = Console(highlight=False)
+    for number, table in enumerate(tables):
+        if number:
+            console.print()
+        console.print(table)
 
 
 def _models_table(names: Sequence[str]) -> Table:
-    """A row for each model, with what its YAML says about it."""
-    table = Table(title="models (zoo train model=NAME, zoo show NAME)", title_justify="left")
+    """A table with one row per model."""
+    table = _table("models (zoo train model=NAME, zoo show NAME)")
     table.add_column("model", no_wrap=True)
-    table.add_column("layers", justify="right")
-    table.add_column("parameters", justify="right")
+    table.add_column("weight\nlayers", justify="right", no_wrap=True)
+    table.add_column("parameters", justify="right", no_wrap=True)
     table.add_column("description")
     for name in names:
         # Read from the YAML: building the net would need torch.
@@ -50,15 +54,22 @@ def _models_table(names: Sequence[str]) -> Table:
 
 
 def _checkpoints_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
-    """A row for each checkpoint, with what the index says about it."""
-    table = Table(title="checkpoints (zoo evaluate checkpoint=NAME)", title_justify="left")
-    for column in ("checkpoint", "model", "metric", "size"):
-        table.add_column(column, no_wrap=True)
+    """A table with one row per checkpoint."""
+    table = _table("checkpoints (zoo evaluate checkpoint=NAME)")
+    # No column for the model: its name is part of almost every name, and would take the room of the size.
+    table.add_column("checkpoint", no_wrap=True)
+    table.add_column("metric", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
     for name, entry in entries.items():
         # One line for each metric in the same cell.
         metrics = "\n".join(f"{metric} {value:.4f}" for metric, value in entry["metric"].items())
-        table.add_row(name, entry["model"], metrics, _size(entry["size"]))
+        table.add_row(name, metrics, _size(entry["size"]))
     return table
+
+
+def _table(title: str) -> Table:
+    """An empty table without borders, so that names and sizes fit into a terminal of 80 columns."""
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
 
 
 def _size(num_bytes: int) -> str:

@@ -1,7 +1,6 @@
-"""``zoo COMMAND ...``: finds the command, runs it, and turns every error into one message and exit status 1.
+"""``zoo COMMAND ...``: find the command, run it, and turn every error into one message and exit status 1.
 
-Imports next to nothing, so that ``zoo list`` and the help pages answer at once; the module of a command is imported
-when the command is run.
+The module of a command is imported when the command is run, so that ``zoo list`` and the help pages are fast.
 """
 
 import os
@@ -20,18 +19,18 @@ __all__ = ["main", "message", "run"]
 
 
 def main(command: str | None = None, arguments: Sequence[str] | None = None) -> None:
-    """Run one command and end the process as a command line does.
+    """Run one command; on an error, print a message and end the process.
 
     Args:
-        command: its name; None: the first of the arguments.
-        arguments: what follows it; None: the arguments of this process.
+        command: name of the command; None: the first of the arguments.
+        arguments: arguments of the command; None: those of this process.
     """
-    # Without a command there is nothing to do but to say what could be done.
+    # Without a command, print the overview.
     given = list(sys.argv[1:] if arguments is None else arguments)
     if command is None:
         command = given.pop(0) if given else "--help"
 
-    # Questions about the program itself. "zoo help train" is "zoo train --help".
+    # Print the version or a help page. "zoo help train" is "zoo train --help".
     if command == "--version":
         sys.stdout.write(pages.version())
         return
@@ -41,29 +40,29 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
             return
         command, given = given[0], ["--help"]
 
-    # Run the command. Every mistake, also in the name of the command, becomes one message below.
+    # Run the command. Every error, an unknown command included, becomes one message below.
     try:
         grammar.check_command(command)
         if grammar.asks_for_help(given):
             sys.stdout.write(pages.command_page(command))
         elif COMMANDS[command].composed:
-            # Called here rather than through `run`, so that few frames of the zoo stand above the training loop.
+            # Not through `run`, which would add a frame to the traceback of every error.
             grammar.check(command, given)
             _launcher()(command, _implementation(command), given)
         else:
             _implementation(command)([argument for argument in given if argument.lower() != "debug=true"])
     except KeyboardInterrupt:
-        # 130 is what a shell reports for Ctrl-C.
+        # 130 is the exit status of a shell for Ctrl-C.
         sys.stderr.write("\ninterrupted\n")
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of our output, such as `head`, has ended. Python would complain once more when it flushes.
+        # The reader of the output, such as `head`, has ended. Without this, Python would print an error on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if grammar.asks_for_debug(given):
             traceback.print_exc()
         else:
-            # An unknown command is a mistake of `zoo` itself.
+            # The prefix of the message: an unknown command is not part of it.
             name = f"zoo {command}" if command in COMMANDS else "zoo"
             sys.stderr.write(f"{name}: {message(error, command)}\n")
         sys.exit(exit_status(error))
@@ -74,9 +73,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
     Raises:
         ValueError: an unknown command or a malformed argument.
-        Exception: whatever the command raises; `message` words it.
+        Exception: any error of the command; `message` gives its one-line message.
     """
-    # As in `main`, but errors reach the caller.
+    # As in `main`, but errors are raised.
     grammar.check_command(command)
     if COMMANDS[command].composed:
         grammar.check(command, arguments)
@@ -86,14 +85,14 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def _implementation(command: str) -> Callable[..., Any]:
-    """The function that does a command's work: of the composed config, or of the list of arguments."""
+    """The function that runs a command, on the composed config or on the list of arguments."""
     entry = COMMANDS[command]
     function: Callable[..., Any] = getattr(import_module(f"zoo.cli.{entry.module}"), entry.function)
     return function
 
 
 def _launcher() -> Callable[[str, Callable[..., Any], Sequence[str]], None]:
-    """`zoo.config.compose.launch`, imported late since Hydra takes long to import."""
+    """`zoo.config.compose.launch`, imported late because Hydra is slow to import."""
     from zoo.config.compose import launch
 
     return launch

@@ -1,6 +1,7 @@
-"""``zoo predict``: the classes of an image, a folder of them, a CSV of pixels or an ``.npz``, one batch at a time.
+"""``zoo predict``: predict the classes of an image, a folder of images, a CSV of pixels or an ``.npz``, in batches.
 
-Writes a CSV (`zoo.cli.predict_outputs`) and, for images, a sheet of those to look at first (`zoo.cli.predict_sheet`).
+Writes a CSV (`zoo.cli.predict_outputs`) and, for images, a contact sheet of the wrong and the least certain ones
+(`zoo.cli.predict_sheet`).
 """
 
 import csv
@@ -20,20 +21,20 @@ from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_outputs as outputs
 from zoo.cli.checkpoint_task import task_class
 from zoo.cli.console import say
-from zoo.cli.predict_sheet import Tally
+from zoo.cli.predict_sheet import Summary
 from zoo.config import hardware
 from zoo.data.splits import shape_text
 from zoo.losses import probabilities
 from zoo.protocols import Net
 
-Answer = Callable[[Tensor], Tensor]  # raw batch -> probabilities, values or features on the CPU, N x width
+Compute = Callable[[Tensor], Tensor]  # raw batch -> probabilities, values or features on the CPU, N x width
 
 
-class Answers(NamedTuple):
-    """How a checkpoint answers."""
+class Predictor(NamedTuple):
+    """The function that computes the predictions of a checkpoint, and the column that they are written to."""
 
-    compute: Answer
-    column: str  # "code" if the answers are features, else "value"; not used for classes
+    compute: Compute
+    column: str  # "code" for features, else "value"; not used for classes
 
 
 def predict(cfg: DictConfig) -> int:
@@ -46,30 +47,30 @@ def predict(cfg: DictConfig) -> int:
         FileNotFoundError, ValueError: no such checkpoint or input, or an input that the net cannot take.
         FileExistsError: an output exists already.
     """
-    # Refuse what cannot work before anything is computed.
+    # Refuse invalid values before anything is computed.
     _check(cfg)
     device = hardware.device(hardware.trainer_kwargs(cfg.accelerator))
     net, about = open_checkpoint(cfg.checkpoint)
-    answers = _answers(net.to(device), about, device, mirror_average=cfg.mirror_average)
+    predictor = _predictor(net.to(device), about, device, mirror_average=cfg.mirror_average)
     source = Path(cfg.input)
     output = Path(cfg.output)
     files = inputs.find(source)
     sheet = output.with_suffix(".png") if cfg.sheet and files and about.classes else None
     _check_outputs(output, sheet, files or [source], overwrite=cfg.overwrite)
 
-    # Choose the columns: labels are known if the images lie in subfolders named for classes.
+    # Choose the columns. Labels are known if the images are in subfolders named after classes.
     labels, notice = inputs.labels(files, source, about.classes)
     as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and source.suffix.lower() == ".csv")
     columns = outputs.choose(
         "kaggle" if as_kaggle else "table",
         classes=about.classes,
         name_column="file" if files else "row",
-        value_column=answers.column,
+        value_column=predictor.column,
         top=cfg.top,
         labeled=bool(labels),
     )
 
-    # Open the input, which is read while the net computes.
+    # Open the input. It is read ahead while the net computes.
     skipped: list[Exception] = []
     if files:
         read = inputs.reader(about, resize=cfg.resize)
@@ -78,24 +79,24 @@ def predict(cfg: DictConfig) -> int:
     else:
         batches = inputs.read_table(source, about.transforms().shape, batch_size=cfg.batch_size)
 
-    # Both files appear together once they are complete, or not at all.
-    tally = Tally(about.classes)
+    # Write both files under temporary names; they appear once both are complete.
+    summary = Summary(about.classes)
     with ExitStack() as stack:
         temporary_sheet = stack.enter_context(replacing(sheet)) if sheet else None
         temporary = stack.enter_context(replacing(output))
-        _write_csv(temporary, batches, answers.compute, columns, labels, tally, draw=sheet is not None)
+        _write_csv(temporary, batches, predictor.compute, columns, labels, summary, draw=sheet is not None)
         if temporary_sheet:
-            tally.draw(temporary_sheet, labeled=bool(labels))
+            summary.draw(temporary_sheet, labeled=bool(labels))
 
-    # Say what was written, and what was not.
+    # Report what was written and what was skipped.
     for error in skipped:
         sys.stderr.write(f"skipped: {error}\n")
-    _report(tally, output, sheet, labeled=bool(labels), skipped=len(skipped), notice=notice)
-    return tally.count
+    _report(summary, output, sheet, labeled=bool(labels), skipped=len(skipped), notice=notice)
+    return summary.count
 
 
 def _check(cfg: DictConfig) -> None:
-    """Raise for values that can be refused before anything is read."""
+    """Raise ValueError or FileExistsError for invalid values, before anything is read."""
     refuse_existing(cfg.output, overwrite=cfg.overwrite)
     if cfg.format not in ("auto", "table", "kaggle"):
         raise ValueError(f"format={cfg.format} must be auto, table or kaggle")
@@ -107,10 +108,12 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _check_outputs(output: Path, sheet: Path | None, inputs_read: Sequence[Path], *, overwrite: bool) -> None:
-    """Raise if the sheet exists already, or if an output would replace an input."""
-    # Two outputs in one place, an output in the place of an input, and a file that is there already.
+    """Raise ValueError if two files would have one path, FileExistsError if the sheet exists."""
+    # The two outputs must differ from each other and from every input.
     if sheet == output:
-        raise ValueError(f"output={output} is where the sheet of images goes; use a .csv file, or add sheet=false")
+        raise ValueError(
+            f"output={output} and the contact sheet would be the same file; use a .csv file, or sheet=false"
+        )
     taken = {path.resolve() for path in inputs_read}
     for path in (output, sheet):
         if path and path.resolve() in taken:
@@ -119,26 +122,28 @@ def _check_outputs(output: Path, sheet: Path | None, inputs_read: Sequence[Path]
         refuse_existing(sheet, overwrite=overwrite)
 
 
-def _answers(net: nn.Module, about: CheckpointInfo, device: torch.device, *, mirror_average: bool | None) -> Answers:
-    """How a checkpoint answers: by class probabilities, by values, or by the features of a net that has neither.
+def _predictor(
+    net: nn.Module, about: CheckpointInfo, device: torch.device, *, mirror_average: bool | None
+) -> Predictor:
+    """Choose what a checkpoint predicts: class probabilities, values, or the features of a net without outputs.
 
     Args:
-        net: on ``device``.
-        about: describes it.
+        net: the net, on ``device``.
+        about: description of its checkpoint.
         device: where to compute.
-        mirror_average: average over an image and its mirror image; None: as the task of the checkpoint says.
+        mirror_average: average over an image and its mirror image; None: as in the config of the checkpoint.
 
     Raises:
-        ValueError: averaging was asked for, but the checkpoint has no classes or takes no images.
+        ValueError: ``mirror_average`` is True, but the checkpoint has no classes or does not take images.
     """
-    # Only images have a mirror image, and only probabilities can be averaged.
+    # Only images can be mirrored, and only probabilities are averaged.
     preprocess = about.transforms()
     if mirror_average and not about.classes:
         raise ValueError("mirror_average=true averages class probabilities; this checkpoint has no classes")
     if mirror_average and len(preprocess.shape) != 3:
         raise ValueError(f"mirror_average=true needs images; the checkpoint takes {shape_text(preprocess.shape)}")
 
-    # Channels-last is the order in which convolutions run fastest.
+    # Convolutions are fastest in the channels-last memory format.
     assert isinstance(net, Net)
     model: Net = net.to(memory_format=torch.channels_last)
     loss = about.task.get("loss", "cross_entropy")
@@ -157,49 +162,49 @@ def _answers(net: nn.Module, about: CheckpointInfo, device: torch.device, *, mir
         return (p + probabilities(values(raw.flip(-1)), loss)) / 2
 
     if about.classes:
-        return Answers(class_probabilities, "value")
-    # Without classes the head was trained on values, or it was not trained and says nothing.
+        return Predictor(class_probabilities, "value")
+    # Without classes, a regression predicts values. Other nets have no trained outputs, only features.
     if task_class(about).targets == "values":
-        return Answers(values, "value")
-    return Answers(features, "code")
+        return Predictor(values, "value")
+    return Predictor(features, "code")
 
 
 def _write_csv(
     path: Path,
     batches: inputs.Batches,
-    answer: Answer,
+    compute: Compute,
     columns: outputs.Columns,
     labels: dict[str, str],
-    tally: Tally,
+    summary: Summary,
     *,
     draw: bool,
 ) -> None:
-    """Predict batch by batch and write the rows; ``tally`` counts them and, with ``draw``, keeps some images."""
-    # The name of a file may hold bytes that are not valid text; they are written as they are.
+    """Predict batch by batch and write the rows; ``summary`` counts them and, with ``draw``, keeps some images."""
+    # File names may contain bytes that are not valid text; they are written unchanged.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file, torch.inference_mode():
         writer = csv.writer(file, lineterminator="\n")
         for names, raw in batches:
-            answers = answer(raw)  # N x width
+            predictions = compute(raw)  # N x width
             batch_labels = [labels[name] for name in names] if labels else []
-            # The width of the header is known once there are answers.
-            if not tally.count:
-                writer.writerow(columns.header(answers.shape[1]))
-            writer.writerows(columns.rows(names, answers, batch_labels))
-            tally.add(names, raw if draw else None, answers, batch_labels)
-        if not tally.count:
+            # The number of columns is known once there are predictions.
+            if not summary.count:
+                writer.writerow(columns.header(predictions.shape[1]))
+            writer.writerows(columns.rows(names, predictions, batch_labels))
+            summary.add(names, raw if draw else None, predictions, batch_labels)
+        if not summary.count:
             writer.writerow(columns.header(1))
 
 
-def _report(tally: Tally, output: Path, sheet: Path | None, *, labeled: bool, skipped: int, notice: str) -> None:
+def _report(summary: Summary, output: Path, sheet: Path | None, *, labeled: bool, skipped: int, notice: str) -> None:
     """Print what was written."""
-    # One line, with only the parts that apply.
-    parts = [f"{tally.count:,} predictions in {output}"]
+    # One line, with the parts that apply.
+    parts = [f"{summary.count:,} predictions in {output}"]
     if labeled:
-        parts.append(f"{tally.right:,} of {tally.count:,} right ({tally.right / tally.count:.1%})")
+        parts.append(f"{summary.right:,} of {summary.count:,} right ({summary.right / summary.count:.1%})")
     if skipped:
         parts.append(f"{skipped:,} skipped")
     if sheet:
-        parts.append(f"images to look at first in {sheet}")
+        parts.append(f"contact sheet in {sheet}")
     say(", ".join(parts))
     if notice:
         say(notice)

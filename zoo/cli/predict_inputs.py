@@ -1,4 +1,4 @@
-"""What ``zoo predict`` and ``zoo explain`` read: images, a CSV of pixels, or an ``.npz``, one raw batch at a time."""
+"""Read the inputs of ``zoo predict`` and ``zoo explain``: images, a CSV of pixels, or an ``.npz``, in raw batches."""
 
 import os
 from collections import deque
@@ -23,7 +23,7 @@ THREADS = min(8, os.cpu_count() or 1)
 
 
 def find(source: Path) -> list[Path]:
-    """The images that ``input=`` names, sorted; an empty list if it is a CSV or an ``.npz``.
+    """The images of ``input=``, sorted; an empty list if it is a CSV or an ``.npz``.
 
     Raises:
         FileNotFoundError: no such file or folder.
@@ -46,11 +46,11 @@ def folder(source: Path) -> Path:
 
 
 def labels(files: Sequence[Path], source: Path, classes: Sequence[str]) -> tuple[dict[str, str], str]:
-    """The labels of the images in a folder whose subfolders are all named for classes.
+    """The labels of the images in a folder whose subfolders are all named after classes.
 
     Returns:
-        The class of each file, by its name as `read_images` gives it, and "". Or no labels, and a sentence that says
-        why if some subfolders are named for classes.
+        The class of each file, by its name as `read_images` gives it, and "". If only some subfolders are named after
+        classes, an empty dict and the reason; if none is, an empty dict and "".
     """
     # The first part of each path is the subfolder, if there is one.
     paths = [path.relative_to(folder(source)).parts for path in files]
@@ -58,7 +58,7 @@ def labels(files: Sequence[Path], source: Path, classes: Sequence[str]) -> tuple
     if not subfolders & set(classes):
         return {}, ""
 
-    # Some subfolders are classes. Half a set of labels would give a misleading accuracy.
+    # Some subfolders are classes. Labels for only some images would give a misleading accuracy.
     unknown = sorted(subfolders - set(classes))
     if unknown:
         verb = "is not a class" if len(unknown) == 1 else "are not classes"
@@ -70,11 +70,11 @@ def labels(files: Sequence[Path], source: Path, classes: Sequence[str]) -> tuple
 
 
 def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
-    """How images are read for a checkpoint.
+    """The function that reads an image file as a checkpoint needs it.
 
     Args:
-        about: the checkpoint.
-        resize: bring every image to the net's input shape; None: if its training images were resized.
+        about: description of the checkpoint.
+        resize: resize and convert every image to the net's input shape; None: if the training images were resized.
 
     Raises:
         ValueError: the net does not take images.
@@ -84,7 +84,7 @@ def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
     if len(preprocess.shape) != 3 or preprocess.shape[0] not in (1, 3):
         raise ValueError(f"this checkpoint takes inputs of shape {shape_text(preprocess.shape)}, not images")
     if resize is None:
-        # Datasets of images of any size, and only those, have a source that is told the shape.
+        # Only datasets of images of any size have a source with the argument ``shape``.
         source = about.dataset_config.get("source") or {}
         resize = preprocess.side is not None or "shape" in source
     return partial(
@@ -104,13 +104,13 @@ def read_images(
     batch_size: int,
     skip: Callable[[Exception], None] | None = None,
 ) -> Batches:
-    """Batches of images, named by their paths below ``source``; threads read ahead while the caller computes.
+    """Batches of images, with their paths relative to ``source``; threads read ahead while the caller computes.
 
     Args:
-        files: what `find` returned.
-        source: the folder, or the one image.
-        read: what `reader` returned.
-        batch_size: number of images in a batch; as many again are read ahead, or a few for each thread.
+        files: the result of `find`.
+        source: the folder or the image.
+        read: the result of `reader`.
+        batch_size: number of images in a batch; the same number is read ahead, but at least two per thread.
         skip: called with the error of each image that cannot be read; None: the error is raised.
 
     Raises:
@@ -121,7 +121,7 @@ def read_images(
     num_read = 0
     last_error: Exception | None = None
     for path, future in _read_ahead(read, files, depth=max(batch_size, 2 * THREADS)):
-        # Each image is read by now, or soon will be.
+        # Wait for the image, if a thread is still reading it.
         try:
             batch.append(future.result())
         except (ValueError, FileNotFoundError) as error:
@@ -133,7 +133,7 @@ def read_images(
         num_read += 1
         names.append(str(path.relative_to(folder(source))))
 
-        # Hand out a full batch, and begin the next one.
+        # Yield a full batch, and begin the next one.
         if len(batch) == batch_size:
             yield names, torch.stack(batch)
             names = []
@@ -147,7 +147,7 @@ def read_images(
 
 
 def read_table(source: Path, shape: tuple[int, ...], *, batch_size: int) -> Batches:
-    """Batches of rows of a CSV of pixels, or of the array x of an ``.npz``, named by their numbers from 1.
+    """Batches of rows of a CSV of pixels, or of the array x of an ``.npz``; their names are row numbers from 1.
 
     Raises:
         ValueError: not such a file, or its inputs have another shape than ``shape``.
@@ -185,7 +185,7 @@ def _csv(source: Path, shape: tuple[int, ...], batch_size: int) -> Iterator[Tens
 
 def _npz(source: Path, shape: tuple[int, ...], batch_size: int) -> Iterator[Tensor]:
     """Batches of N x shape bytes or float32 values."""
-    # x, or the test inputs of an archive with splits.
+    # The array x, or x_test of an archive with splits.
     arrays = npz.read(source)
     name = next((name for name in ("x", "x_test") if name in arrays), None)
     if name is None:

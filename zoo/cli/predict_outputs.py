@@ -1,4 +1,4 @@
-"""The CSV that ``zoo predict`` writes: which columns it has, and the cells of a batch.
+"""The columns and rows of the CSV that ``zoo predict`` writes.
 
 `Kaggle`: ``ImageId,Label``, as Kaggle's Digit Recognizer takes it. `Classes`: file or row, class, probability.
 `Values`: file or row, and the outputs of a regression or the features of a net without a head.
@@ -22,9 +22,9 @@ class Columns(Protocol):
         """The rows of a batch.
 
         Args:
-            names: of the inputs.
-            outputs: N x width: probabilities, values or features.
-            labels: the true classes, or empty where they are not known.
+            names: names of the inputs.
+            outputs: probabilities, values or features, N x width.
+            labels: the true classes, or empty if they are not known.
         """
         ...
 
@@ -39,14 +39,14 @@ class Kaggle:
         return ["ImageId", "Label"]
 
     def rows(self, names: Sequence[str], outputs: Tensor, labels: Sequence[str]) -> Iterator[list[Any]]:
-        # The most likely class alone, without its probability.
+        # Only the most likely class, without its probability.
         for name, k in zip(names, outputs.argmax(dim=1).tolist(), strict=True):
             yield [name, self.classes[k]]
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The ``top`` most likely classes with their probabilities, and the true class where it is known."""
+    """The ``top`` most likely classes with their probabilities, and the true class if it is known."""
 
     classes: Sequence[str]
     name_column: str  # "file" or "row"
@@ -61,7 +61,7 @@ class Classes:
         return [*columns, "label"] if self.labeled else columns
 
     def rows(self, names: Sequence[str], outputs: Tensor, labels: Sequence[str]) -> Iterator[list[Any]]:
-        # Stable, so that of equal probabilities the first class wins, as with argmax.
+        # A stable sort, so that the first of equal probabilities comes first, as with argmax.
         p, order = outputs.sort(dim=1, descending=True, stable=True)  # N x classes, twice
         top_p = p[:, : self.top].tolist()
         top_classes = order[:, : self.top].tolist()
@@ -86,7 +86,7 @@ class Values:
         return [self.name_column, *(f"{self.value_column}{k}" for k in range(width))]
 
     def rows(self, names: Sequence[str], outputs: Tensor, labels: Sequence[str]) -> Iterator[list[Any]]:
-        # Six digits: all that float32 holds.
+        # Six significant digits, the precision of float32.
         for name, row in zip(names, outputs.tolist(), strict=True):
             yield [name, *(f"{value:.6g}" for value in row)]
 
@@ -104,16 +104,16 @@ def choose(
 
     Args:
         format: "kaggle" or "table".
-        classes: of the checkpoint; empty if it has none.
-        name_column: what an input is called: "file" or "row".
-        value_column: what an output is called, if there are no classes: "value" or "code".
+        classes: the classes of the checkpoint; empty if it has none.
+        name_column: heading of the column of inputs: "file" or "row".
+        value_column: heading of the outputs if there are no classes: "value" or "code".
         top: number of classes to list.
         labeled: whether the true classes are known.
 
     Raises:
         ValueError: the format does not suit the checkpoint, or ``top`` exceeds its number of classes.
     """
-    # Kaggle's format has room for one class.
+    # Kaggle's format has one class per row.
     if format == "kaggle":
         if not classes:
             raise ValueError("format=kaggle needs a checkpoint with classes; use format=table")
@@ -121,7 +121,7 @@ def choose(
             raise ValueError(f"top={top} must be 1 with format=kaggle; use format=table")
         return Kaggle(classes)
 
-    # A table of classes, or of plain numbers where there are none.
+    # A table of classes, or of numbers if there are no classes.
     if classes:
         if top > len(classes):
             raise ValueError(f"top={top} must be <= {len(classes)}, the number of classes of the checkpoint")

@@ -1,4 +1,4 @@
-"""The tally of ``zoo predict``, and its sheet: the images to look at first, the wrong and the least certain ones."""
+"""The summary of ``zoo predict``: counts, and the contact sheet of the wrong and the least certain images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,21 +8,24 @@ from torch import Tensor
 
 from zoo.plots import images as plots
 
-SHOWN = 24  # images on the sheet
+SHOWN = 24  # number of images on the sheet
 
 
 class Shown(NamedTuple):
-    """An image for the sheet. They are sorted by the first three fields."""
+    """An image for the sheet. Images are sorted by the first three fields."""
 
-    right: bool  # or not known to be wrong
+    right: bool  # True if the prediction is right, or if the label is not known
     probability: float  # of the predicted class
     position: int  # in the input
     caption: list[str]
     tile: Tensor  # C x H x W bytes
 
 
-class Tally:
-    """Counts the predictions and the right ones, and keeps the few images to look at first."""
+class Summary:
+    """Counts the predictions and the right ones, and keeps the `SHOWN` images for the sheet.
+
+    Wrong predictions come first, then the least certain ones.
+    """
 
     def __init__(self, classes: Sequence[str]):
         self.classes = classes
@@ -31,13 +34,13 @@ class Tally:
         self.shown: list[Shown] = []
 
     def add(self, names: Sequence[str], raw: Tensor | None, outputs: Tensor, labels: Sequence[str]) -> None:
-        """Take in a batch.
+        """Add a batch.
 
         Args:
-            names: of the inputs.
+            names: names of the inputs.
             raw: N x C x H x W bytes, if they are to be drawn.
-            outputs: N x classes probabilities; without classes they are only counted.
-            labels: the true classes, or empty where they are not known.
+            outputs: probabilities, N x classes; without classes, any outputs, which are only counted.
+            labels: the true classes, or empty if they are not known.
         """
         if self.classes:
             p, numbers = outputs.max(dim=1)
@@ -55,7 +58,7 @@ class Tally:
         p: Sequence[float],
         labels: Sequence[str],
     ) -> None:
-        """Keep those images of a batch that belong among the first `SHOWN` so far."""
+        """Keep the images of a batch that are among the first `SHOWN` so far."""
         for i, name in enumerate(names):
             right = not labels or predicted[i] == labels[i]
             rank = (right, p[i], self.count + i)
@@ -79,13 +82,13 @@ class Tally:
         )
 
     def _title(self, *, labeled: bool) -> str:
-        """What the sheet shows, in one line."""
+        """The title of the sheet."""
         # Without labels, the images are sorted by their probability alone.
         if not labeled:
             if self.count > SHOWN:
                 return f"the {SHOWN} least certain of {self.count:,}"
             return f"all {self.count}, the least certain first"
-        # With labels, the wrong ones come first.
+        # With labels, wrong predictions come first.
         wrong = self.count - self.right
         title = f"{wrong:,} of {self.count:,} wrong"
         if wrong > SHOWN:

@@ -1,6 +1,7 @@
-"""``zoo reproduce NAME|all [--train]``: check shipped checkpoints against the index.
+"""``zoo reproduce NAME|all [--train]``: evaluate shipped checkpoints again and compare with their stored metrics.
 
-``zoo evaluate`` measures each one; with ``--train`` its recipe is run first, and the new weights are measured.
+The stored metrics are those of ``checkpoints/index.yaml``. With ``--train``, the recipe of the checkpoint is trained
+first, and the new weights are evaluated.
 """
 
 import json
@@ -20,51 +21,53 @@ SPREAD = 4  # for newly trained weights: number of standard deviations over seed
 
 
 class Comparison(NamedTuple):
-    """A metric of a checkpoint, in the index and as it was measured now."""
+    """A metric of a checkpoint: the stored value and the new one."""
 
     metric: str
-    indexed: float
-    measured: float
+    stored: float
+    now: float
     tolerance: float
 
     @property
     def agrees(self) -> bool:
-        return abs(self.measured - self.indexed) <= self.tolerance
+        return abs(self.now - self.stored) <= self.tolerance
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print a table of the indexed and the measured values.
+    """Print a table of the stored and the new metrics.
 
     Raises:
-        ValueError: an unknown name, or a value that is not reproduced.
+        ValueError: an unknown name, or a metric that is not reproduced.
     """
-    # The arguments: a name, and perhaps the flag, in any order.
+    # The arguments: a name and optionally --train, in any order.
     train = "--train" in arguments
     names = [argument for argument in arguments if argument != "--train"]
     entries = index()
-    if len(names) != 1 or names[0] not in (*entries, "all"):
-        hint = suggest(names[0] if names else "", sorted(entries))
-        raise ValueError(f"zoo reproduce takes the name of one checkpoint, or all; {hint}")
+    if len(names) != 1:
+        raise ValueError(f"expected one checkpoint, or all; choose from {', '.join(sorted(entries))}")
+    if names[0] not in (*entries, "all"):
+        raise ValueError(f"no shipped checkpoint {names[0]!r}; {suggest(names[0], sorted(entries))}")
 
-    # Measure them all before anything is reported, so that one that differs does not hide the others.
+    # Evaluate all of them before reporting, so that a failure does not hide the others.
     rows: list[tuple[str, str, str, str, str]] = []
     failures: list[str] = []
     for name in entries if names[0] == "all" else names:
         for found in _compare(name, entries[name], train=train):
             verdict = "reproduced" if found.agrees else "differs"
-            rows.append((name, found.metric, f"{found.indexed:.4f}", f"{found.measured:.4f}", verdict))
+            rows.append((name, found.metric, f"{found.stored:.4f}", f"{found.now:.4f}", verdict))
             if not found.agrees:
-                failures.append(f"{name} {found.metric}: {found.measured:.4f}, expected {found.indexed:.4f}")
-    # Show everything, then fail if anything differs.
-    print_table("index and now", ("checkpoint", "metric", "index", "now", "result"), rows, right=("index", "now"))
+                failures.append(f"{name} {found.metric}: {found.now:.4f}, expected {found.stored:.4f}")
+    # Print all results, then fail if any differs.
+    columns = ("checkpoint", "metric", "stored", "now", "result")
+    print_table("stored and new metrics", columns, rows, right=("stored", "now"))
     if failures:
         raise ValueError("; ".join(failures))
 
 
 def _compare(name: str, entry: Mapping[str, Any], *, train: bool) -> list[Comparison]:
-    """Measure a checkpoint, after training it again if ``train``, and compare each metric with its index entry."""
+    """Evaluate a checkpoint, with ``train`` after training it again, and compare each metric with the stored one."""
     with tempfile.TemporaryDirectory() as folder:
-        # Train by the recipe that the index names, into a folder that is thrown away.
+        # Train the recipe that the index names, in a temporary folder.
         checkpoint = name
         if train:
             if "experiment" not in entry:
@@ -72,30 +75,30 @@ def _compare(name: str, entry: Mapping[str, Any], *, train: bool) -> list[Compar
             run = Path(folder) / "run"
             _zoo("train", f"experiment={entry['experiment']}", "progress=false", f"hydra.run.dir={run}")
             checkpoint = str(run)
-        # Measure the shipped weights or the new ones, with the options that the claim was measured with.
+        # Evaluate the shipped or the new weights, with the options of the claim.
         output = Path(folder) / "metrics.json"
         options = entry.get("claim", {}).get("evaluate", ())
         _zoo("evaluate", f"checkpoint={checkpoint}", f"output={output}", *options)
         metrics = json.loads(output.read_text())
 
-    # The same weights differ by rounding only; new ones differ as other seeds do.
+    # The same weights differ by rounding only; new weights vary like other seeds.
     comparisons: list[Comparison] = []
-    for metric, indexed in entry["metric"].items():
-        tolerance = TOLERANCE * max(1.0, abs(indexed))
+    for metric, stored in entry["metric"].items():
+        tolerance = TOLERANCE * max(1.0, abs(stored))
         if train and len(entry.get("values", ())) > 1:
             scale = 100.0 if metric == "test/accuracy" else 1.0  # the values of a claim are in percent
             tolerance = max(tolerance, SPREAD * stdev(entry["values"]) / scale)
-        comparisons.append(Comparison(metric, indexed, metrics[metric], tolerance))
+        comparisons.append(Comparison(metric, stored, metrics[metric], tolerance))
     return comparisons
 
 
 def _zoo(command: str, *arguments: str) -> None:
-    """Run a command in a process of its own, as a user does.
+    """Run a command in a separate process, as a user does.
 
     Raises:
-        ValueError: it failed; the message is the command's.
+        ValueError: the command failed; the message is its error message.
     """
-    # The environment's own Python, whose package this is.
+    # Use the same Python, so that the same package is run.
     process = [sys.executable, "-m", f"zoo.cli.{command}", *arguments]
     done = subprocess.run(process, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,5 +1,6 @@
-"""``zoo sample``: draw samples from a generative checkpoint, and write them as a grid of images or as an ``.npz``."""
+"""``zoo sample``: draw samples from a generative checkpoint, as a grid of images or an ``.npz``."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,21 +10,21 @@ import torch
 from omegaconf import DictConfig, ListConfig
 from torch import Tensor, nn
 
-from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
+from zoo.checkpoints.checkpoint import CheckpointInfo, info, open_checkpoint
 from zoo.checkpoints.files import refuse_existing, replacing
 from zoo.cli.checkpoint_task import task_class
 from zoo.cli.console import say
-from zoo.config import hardware
-from zoo.config.build import check_seed
+from zoo.config import build, hardware
+from zoo.config.catalogue import list_checkpoints
 from zoo.data.splits import shape_text
 from zoo.plots import images as plots
 from zoo.protocols import Generative
 
-COLUMNS = 10  # images in a row of the grid
+COLUMNS = 10  # number of images in a row of the grid
 
 
 def sample(cfg: DictConfig) -> Tensor:
-    """Draw the samples and write them; by default a net with label units gives samples of every class in turn.
+    """Draw samples and write them. A net with label units samples every class in turn by default.
 
     Returns:
         The samples, n x in_shape.
@@ -32,7 +33,7 @@ def sample(cfg: DictConfig) -> Tensor:
         FileNotFoundError, ValueError: no such checkpoint, one that is not generative, or no such class.
         FileExistsError: the output exists already.
     """
-    # Refuse what cannot work before anything is computed.
+    # Refuse invalid values before anything is computed.
     output = Path(cfg.output)
     _check(cfg, output)
     device = hardware.device(hardware.trainer_kwargs(cfg.accelerator))
@@ -45,7 +46,7 @@ def sample(cfg: DictConfig) -> Tensor:
     torch.manual_seed(cfg.seed)
     samples = generative.sample(cfg.n, cfg.steps, labels=class_numbers).cpu()  # n x in_shape
 
-    # Write them in the format that the suffix names.
+    # Write the samples in the format of the suffix.
     with replacing(output) as temporary:
         if output.suffix == ".png":
             names = None if class_numbers is None else _row_names(class_numbers, about.classes)
@@ -57,31 +58,45 @@ def sample(cfg: DictConfig) -> Tensor:
 
 
 def _check(cfg: DictConfig, output: Path) -> None:
-    """Raise for values that can be refused before the checkpoint is read."""
+    """Raise ValueError or FileExistsError for invalid values, before the checkpoint is read."""
     refuse_existing(output, overwrite=cfg.overwrite)
     for key in ("n", "steps"):
         if cfg[key] < 1:
             raise ValueError(f"{key}={cfg[key]} must be >= 1")
-    check_seed(cfg.seed)
+    build.check_seed(cfg.seed)
     if output.suffix not in (".png", ".npz"):
         raise ValueError(f"output={output} must be a .png or an .npz file")
 
 
 def _as_generative(net: nn.Module, about: CheckpointInfo, checkpoint: str) -> Generative:
-    """The net as one that generates.
+    """Return the net if it is generative.
 
     Raises:
-        ValueError: it does not generate, or it no longer does since it was fine-tuned.
+        ValueError: the net is not generative, or no longer generative after supervised fine-tuning.
     """
     if not isinstance(net, Generative):
-        raise ValueError(f"{checkpoint}: {about.name} is not generative; use rbm, dbn or dbn_generative")
-    # Supervised fine-tuning changes the layers for the head's sake, so that they no longer model the inputs.
+        use = " or ".join(_generative_checkpoints())
+        raise ValueError(f"{checkpoint}: {about.name} is not generative; use a checkpoint such as {use}")
+    # Supervised fine-tuning trains the layers for the targets, so that they no longer model the inputs.
     if task_class(about).targets != "none":
         raise ValueError(
-            f"{checkpoint}: {about.name} was fine-tuned with targets, and its layers no longer generate; "
-            "train it with model.stages.finetune.epochs=0, or use dbn_generative"
+            f"{checkpoint}: {about.name} was fine-tuned with supervision and is no longer generative; train it with "
+            f"model.stages.finetune.epochs=0, or use a checkpoint such as {' or '.join(_generative_checkpoints())}"
         )
     return net
+
+
+def _generative_checkpoints(*, label_units: bool = False) -> list[str]:
+    """The names of the shipped checkpoints that generate, with ``label_units`` only those that sample by class."""
+    names: list[str] = []
+    for name in list_checkpoints():
+        about = info(name)
+        net_class, _ = build.check(about.net, where="net")
+        # Only the class is needed: a protocol of methods can check it.
+        generates = inspect.isclass(net_class) and issubclass(net_class, Generative)
+        if generates and task_class(about).targets == "none" and (about.classes or not label_units):
+            names.append(name)
+    return names
 
 
 def _class_numbers(wanted: Any, n: int, about: CheckpointInfo) -> Tensor | None:
@@ -90,7 +105,7 @@ def _class_numbers(wanted: Any, n: int, about: CheckpointInfo) -> Tensor | None:
     Args:
         wanted: ``labels=`` of the command: a class, a list of classes, or None for all of them.
         n: number of samples.
-        about: of a generative checkpoint. It has classes only if the net has label units.
+        about: description of a generative checkpoint, which has classes only if the net has label units.
 
     Returns:
         The class numbers, or None if the net has no label units.
@@ -98,13 +113,14 @@ def _class_numbers(wanted: Any, n: int, about: CheckpointInfo) -> Tensor | None:
     Raises:
         ValueError: a class that the checkpoint does not have, or no class at all.
     """
-    # Without label units, no class can be asked for.
+    # Without label units, samples cannot be conditioned on a class.
     if not about.classes:
         if wanted is not None:
-            raise ValueError(f"labels={wanted}: {about.name} has no label units; use dbn_generative")
+            use = " or ".join(_generative_checkpoints(label_units=True))
+            raise ValueError(f"labels={wanted}: {about.name} has no label units; use a checkpoint such as {use}")
         return None
 
-    # All classes, or those that were asked for, in the order that was asked for.
+    # All classes, or those of ``labels=`` in their order.
     if wanted is None:
         numbers = list(range(len(about.classes)))
     else:
@@ -116,14 +132,14 @@ def _class_numbers(wanted: Any, n: int, about: CheckpointInfo) -> Tensor | None:
                 raise ValueError(f"labels={name}: no such class; choose from {', '.join(about.classes)}")
         numbers = [about.classes.index(name) for name in names]
 
-    # Equal shares, as far as n allows.
+    # The same number of samples per class, up to rounding.
     return torch.tensor([numbers[i * len(numbers) // n] for i in range(n)])
 
 
 def _row_names(class_numbers: Tensor, classes: Sequence[str]) -> list[str]:
-    """For each sample the name of its row in the grid: its class, or all classes of the row if it has several."""
+    """The name of the grid row of each sample: the classes in that row."""
     names: list[str] = []
-    # Row by row, as the grid is drawn.
+    # Row by row, as in the grid.
     for row in torch.split(class_numbers, COLUMNS):
         in_row = dict.fromkeys(classes[k] for k in row.tolist())  # each class once, in order
         names += [", ".join(in_row)] * len(row)
@@ -131,7 +147,7 @@ def _row_names(class_numbers: Tensor, classes: Sequence[str]) -> list[str]:
 
 
 def _write_arrays(path: Path, samples: Tensor, class_numbers: Tensor | None) -> None:
-    """Write ``x`` and, where there are classes, ``y``."""
+    """Write ``x`` and, if there are classes, ``y``."""
     with path.open("wb") as file:  # numpy would append .npz to a path
         if class_numbers is None:
             np.savez(file, x=samples.numpy())

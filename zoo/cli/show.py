@@ -1,4 +1,4 @@
-"""``zoo show NAME``: a model (paper, deviations, layers with output shapes, parameters) or a checkpoint."""
+"""``zoo show NAME``: show a model (paper, deviations, layers with output shapes, parameters) or a checkpoint."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,19 +11,20 @@ from zoo.config.catalogue import list_checkpoints, list_models, model_config, su
 if TYPE_CHECKING:  # torch takes long to import, and an unknown name needs no torch
     from torch import nn
 
-HIDDEN_LAYERS = ("Identity", "Dropout", "Flatten")  # left out of a description: they have no parameters
-MAX_LAYERS = 4  # a module of more layers is described by its class
+HIDDEN_LAYERS = ("Identity", "Dropout", "Flatten")  # not shown: they have no parameters
+MAX_LAYERS = 4  # a module with more layers is described by its class
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the card of a model, or of a checkpoint by its name or path.
+    """Print the description of a model, or of a checkpoint by its name or path.
 
     Raises:
         ValueError: not exactly one name, or an unknown one.
     """
-    # A name may be that of a model or of a checkpoint; a path is a checkpoint.
+    # A name is that of a model or of a checkpoint; a path is that of a checkpoint.
     if len(arguments) != 1:
-        raise ValueError(f"zoo show takes one name: {', '.join(list_models())}")
+        choices = ", ".join([*list_models(), *list_checkpoints()])
+        raise ValueError(f"expected one name of a model or checkpoint, or one path; choose from {choices}")
     name = arguments[0]
     if name in list_models():
         _show_model(name)
@@ -34,11 +35,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _show_model(name: str) -> None:
-    """What the YAML of a model says, and a table of its layers."""
+    """Print the title, paper and deviations of a model, and a table of its layers."""
     from zoo.api import create
     from zoo.data.splits import shape_text
 
-    # What its YAML says: title, paper and deviations.
+    # The title, paper and deviations, from its YAML.
     config = model_config(name)
     about = config["about"]
     console = Console(highlight=False)
@@ -47,11 +48,11 @@ def _show_model(name: str) -> None:
     for deviation in about["deviations"]:
         console.print(f"  deviation: {deviation}")
 
-    # Build the net for its default input. `linear` has none: it is shown for the dataset that it is meant for.
+    # Build the net for its default input. `linear` has none, so use one input and one output.
     net = create(name, in_shape=(1,), num_classes=1) if name == "linear" else create(name)
     shapes = _output_shapes(net)
 
-    # One row for each layer, then the head, then the auxiliary heads.
+    # One row per layer, then the head, then the auxiliary heads.
     table = Table(title=f"input {shape_text(net.in_shape)}", title_justify="left")
     table.add_column("layer", no_wrap=True)
     table.add_column("type")
@@ -59,13 +60,16 @@ def _show_model(name: str) -> None:
     table.add_column("parameters", justify="right")
     for path, module in _rows(net):
         num_params = sum(parameter.numel() for parameter in module.parameters())
-        # A layer that is not called itself, such as one with tied weights: its number of units.
+        # A layer that `forward` does not call, such as an RBM of a DBN: show its number of units.
         shape = shapes.get(path) or (next(module.parameters()).shape[0],)
         table.add_row(path or name, _describe(module), shape_text(shape), f"{num_params:,}")
     console.print(table)
     num_params = sum(parameter.numel() for parameter in net.parameters())
     console.print(f"{num_params:,} parameters, {about['layers']} layers with weights")
-    console.print(f"zoo train model={name}    zoo.create({name!r})    class {config['net']['_target_']}")
+    # How to use the model.
+    console.print(f"command: zoo train model={name}")
+    console.print(f"Python: zoo.create({name!r})")
+    console.print(f"class: {config['net']['_target_']}")
 
 
 def _output_shapes(net: "nn.Module") -> dict[str, tuple[int, ...]]:
@@ -97,10 +101,10 @@ def _output_shapes(net: "nn.Module") -> dict[str, tuple[int, ...]]:
 
 
 def _rows(net: "nn.Module") -> list[tuple[str, "nn.Module"]]:
-    """The modules that are shown with their paths in the net; a net of one layer has the path "" itself."""
+    """The modules to show, with their paths in the net; a net of one layer is one row with the path ""."""
     from zoo.protocols import HEADS
 
-    # The layers from the input up, if the net has several.
+    # The layers, from the input up.
     children = dict(net.named_children())
     rows: list[tuple[str, nn.Module]] = []
     if "layers" in children:
@@ -108,7 +112,7 @@ def _rows(net: "nn.Module") -> list[tuple[str, "nn.Module"]]:
     for name in HEADS:
         if name not in children:
             continue
-        # The head is one module, the auxiliary heads are a dictionary of modules.
+        # The head is one module, the auxiliary heads are a ModuleDict.
         module = children[name]
         if name == "head":
             rows.append((name, module))
@@ -118,8 +122,8 @@ def _rows(net: "nn.Module") -> list[tuple[str, "nn.Module"]]:
 
 
 def _describe(module: "nn.Module") -> str:
-    """The classes of the layers inside a module, or its own class if they are many."""
-    # The innermost modules, in order.
+    """The classes of the layers inside a module, or its own class if there are more than `MAX_LAYERS`."""
+    # The innermost modules, without those that have no parameters.
     layers = [type(part).__name__ for part in module.modules() if not list(part.children())]
     layers = [name for name in layers if name not in HIDDEN_LAYERS]
     if not layers or len(layers) > MAX_LAYERS:
@@ -128,11 +132,11 @@ def _describe(module: "nn.Module") -> str:
 
 
 def _show_checkpoint(name: str) -> None:
-    """What a checkpoint says about itself."""
+    """Print the description of a checkpoint."""
     from zoo.checkpoints.checkpoint import info
     from zoo.data.splits import shape_text
 
-    # Only the header of the file is read.
+    # Read only the header of the file.
     about = info(name)
     versions = ", ".join(f"{package} {version}" for package, version in about.versions.items())
     console = Console(highlight=False)

@@ -1,10 +1,11 @@
-"""Build what a config names. This is the only place that does.
+"""Build objects from configs. No other module does so.
 
-Every ``_target_`` is built by `build`: only if `zoo.config.targets` allows it, and only with arguments that its own
-signature takes - the constructor is the schema.
+`build` calls a ``_target_`` only if `zoo.config.targets` allows it, and only with arguments that its signature has: the
+signature is the schema.
 """
 
 import inspect
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass
@@ -17,10 +18,18 @@ from omegaconf.errors import OmegaConfBaseException
 from zoo.config import renamed, targets
 from zoo.config.catalogue import suggest
 
+# Messages of OmegaConf about a value of the wrong type, and what the value must be instead.
+WRONG_TYPES = (
+    (r"Value '(?P<value>.*)' of type '.*' could not be converted to Integer", "an integer"),
+    (r"Value '(?P<value>.*)' of type '.*' could not be converted to Float", "a number"),
+    (r"Value '(?P<value>.*)' is not a valid bool", "true or false"),
+    (r"Cannot convert '.*' to string: '(?P<value>.*)'", "a string"),
+)
+
 
 def build(node: Mapping[str, Any] | DictConfig, *args: Any, where: str = "config", **extra: Any) -> Any:
-    """Call the node's ``_target_`` with its other keys, ``args`` and ``extra``. Errors as `check`."""
-    # Arguments of a config are keywords; those that only the program knows come beside them.
+    """Call the node's ``_target_`` with its other keys, ``args`` and ``extra``. Raises ValueError as `check` does."""
+    # The config gives keyword arguments; the caller may add further ones.
     target, arguments = check(node, where=where)
     return target(*args, **arguments, **extra)
 
@@ -36,7 +45,7 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
         ValueError: a target that is not allowed, an unknown argument, or a value of the wrong type; the message starts
             with ``where`` and the key.
     """
-    # The target must be on the list of those that a config may name.
+    # The target must be an allowed one, and each key an argument of it.
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
     assert isinstance(plain, Mapping)
     values = {str(key): value for key, value in plain.items()}
@@ -50,17 +59,35 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
             new = renamed.message(f"{where}.{key}", parameters)
             raise ValueError(new or f"{where}.{key}: {name} has no argument {key!r}; {suggest(key, list(parameters))}")
 
-    # The annotations become an OmegaConf schema, which converts the values or says which one has the wrong type.
+    # Make an OmegaConf schema of the annotations. It converts the values, or finds the one with the wrong type.
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     fields = [(key, _plain_type(hints.get(key, Any)), field(default=MISSING)) for key in values]
     schema = OmegaConf.structured(make_dataclass("Arguments", fields))
     try:
         typed = OmegaConf.to_container(OmegaConf.merge(schema, OmegaConf.create(values)))
     except OmegaConfBaseException as error:
-        raise ValueError(f"{where}.{error.full_key}: {str(error.msg).splitlines()[0]}") from error
-    # OmegaConf's containers end here: what is built gets plain values.
+        raise ValueError(wrong_type(f"{where}.{error.full_key}", str(error.msg))) from error
+    # Pass on plain values: no container of OmegaConf goes beyond this point.
     assert isinstance(typed, dict)
     return target, {str(key): value for key, value in typed.items()}
+
+
+def wrong_type(key: str, text: str) -> str:
+    """OmegaConf's message about a value of the wrong type, such as ``epochs=two must be an integer``.
+
+    Args:
+        key: the full key.
+        text: the message of OmegaConf. A message of another kind is kept, after the key.
+    """
+    first_line = text.partition("\n")[0]
+    for pattern, kind in WRONG_TYPES:
+        match = re.match(pattern, first_line)
+        if match:
+            return f"{key}={match['value']} must be {kind}"
+    # The message for null does not give the type.
+    if re.match(r"field '.*' is not Optional|Incompatible value 'None'", first_line):
+        return f"{key}=null is not allowed; give a value"
+    return f"{key}: {first_line}"
 
 
 def check_seed(seed: int) -> None:
@@ -70,13 +97,17 @@ def check_seed(seed: int) -> None:
 
 
 def _plain_type(hint: Any) -> Any:
-    """An annotation as OmegaConf can check it: a plain type, a list of one, either optional; Any for all others."""
+    """Turn an annotation into one that OmegaConf can check: a plain type, a list of one, or either of them optional.
+
+    All other annotations become Any.
+    """
     if hint in (int, float, bool, str):
         return hint
     origin = typing.get_origin(hint)
     arguments = typing.get_args(hint)
 
-    # X | None is optional; of several other types, such as an optimizer's "float | Tensor", only numbers are checked.
+    # X | None is optional. A union of several types is checked only if all of them are numbers or become Any, such as
+    # an optimizer's "float | Tensor".
     if origin in (Union, UnionType):
         kinds = [_plain_type(kind) for kind in arguments if kind is not NoneType]
         if float in kinds and all(kind in (int, float, Any) for kind in kinds):
@@ -86,7 +117,7 @@ def _plain_type(hint: Any) -> Any:
             return Optional[plain]  # noqa: UP045 - a runtime value
         return plain
 
-    # Sequences of plain values are lists; a tuple becomes one, too.
+    # Sequences of plain values, tuples included, are checked as lists.
     if origin in (list, tuple, Sequence) and arguments and arguments[0] in (int, float, bool, str):
         return GenericAlias(list, arguments[0])
     return Any

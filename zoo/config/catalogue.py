@@ -1,6 +1,6 @@
-"""What there is: the models of ``conf/model`` and the checkpoints of ``checkpoints/index.yaml``.
+"""Read the models of ``conf/model`` and the checkpoints of ``checkpoints/index.yaml``.
 
-Reads YAML only and imports neither torch nor Hydra, so that `zoo list` answers at once.
+Reads YAML only and imports neither torch nor Hydra, so that `zoo list` is fast.
 """
 
 from difflib import get_close_matches
@@ -34,21 +34,21 @@ def list_checkpoints() -> list[str]:
 
 
 def model_config(name: str) -> dict[str, Any]:
-    """The YAML of a model, merged over those of the models it derives from, without its stages' own files.
+    """The YAML of a model, merged with those of the models it derives from. Its stages are left out.
 
     Raises:
         ValueError: no model has that name; the message suggests similar ones.
     """
     if name not in list_models():
         raise ValueError(f"unknown model {name!r}; {suggest(name, list_models())}")
-    own: dict[str, Any] = _read(CONF / "model" / f"{name}.yaml")
+    content: dict[str, Any] = _read(CONF / "model" / f"{name}.yaml")
     config: dict[str, Any] = {}
     # Hydra merges the entries of `defaults` in order and the file itself last. A plain string names another model;
     # `_self_` stands for this file, and mappings name files of other groups.
-    for entry in own.pop("defaults", []):
+    for entry in content.pop("defaults", []):
         if isinstance(entry, str) and entry != "_self_":
             config = _merged(config, model_config(entry))
-    return _merged(config, own)
+    return _merged(config, content)
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def index() -> dict[str, dict[str, Any]]:
 
 
 def _read(path: Path) -> Any:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C version, where it is built, is ten times as fast
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C version, if available, is ten times as fast
     try:
         return yaml.load(path.read_text(encoding="utf-8"), loader)
     except (yaml.YAMLError, UnicodeError, ValueError) as error:
@@ -95,7 +95,7 @@ def _read(path: Path) -> Any:
 
 
 def suggest(name: str, choices: list[str]) -> str:
-    """ "did you mean …?" with the similar choices, or all of them if none is similar."""
+    """A hint for an unknown name: "did you mean …?" with similar choices, or all choices if none is similar."""
     near = get_close_matches(name, choices, n=4, cutoff=0.5)
     if near:
         return f"did you mean {' or '.join(near)}?"

@@ -1,6 +1,6 @@
-"""Compose the config that a command line describes, and run a job with it. The only caller of Hydra.
+"""Compose the config of a command line, and run a function with it. No other module starts Hydra.
 
-Hydra itself is imported within the functions, since ``import zoo`` must stay fast.
+Hydra is imported within the functions, because it is slow to import.
 """
 
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from zoo.config import schemas as schemas  # registers them with Hydra
+from zoo.config import schemas as schemas  # importing it registers the schemas with Hydra
 from zoo.config.catalogue import CONF
 
 
@@ -38,11 +38,11 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
     failures: list[Exception] = []
 
     def run_job(cfg: DictConfig) -> Any:
-        # A sweep announces each of its jobs.
+        # In a sweep, print a line for each job.
         in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         if in_sweep:
             sys.stdout.write(f"job {HydraConfig.get().job.num}: {HydraConfig.get().job.override_dirname}\n")
-        # Hydra would print a report of its own about an error, so a single run keeps it for the caller instead.
+        # Hydra would print the error itself. So a single run stores it, and `launch` raises it after Hydra returns.
         try:
             return job(cfg)
         except Exception as error:
@@ -52,8 +52,8 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
             failures.append(error)
             return None
 
-    # Hydra reads sys.argv, whose first entry must be the file of the command.
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors of composing through to the caller, who words them
+    # Hydra reads sys.argv. Its first entry must be the file of the command.
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors of composition; zoo.cli.errors formats them
     argv = sys.argv
     sys.argv = [str(import_module(f"zoo.cli.{command}").__file__), *overrides]
     try:
@@ -80,12 +80,12 @@ def command_line(command: str) -> str:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove a run folder that holds at most Hydra's own subfolder, and parents that are empty then."""
+    """Remove a run folder that holds nothing but Hydra's subfolder, and parent folders that become empty."""
     here = Path.cwd()
     if folder == here or not folder.is_dir() or any(path.name != ".hydra" for path in folder.iterdir()):
         return
     shutil.rmtree(folder)
-    # Parents such as runs/ go too, if this was the first run in them; nothing outside the working directory does.
+    # Remove parents such as runs/ if they are empty now, but never a folder outside the working directory.
     for parent in folder.resolve().parents:
         if parent == here or here not in parent.parents or any(parent.iterdir()):
             return

@@ -1,7 +1,7 @@
-"""The types of all configs: a misspelled key or a wrong type is refused before anything is built.
+"""The schemas of all configs. Hydra refuses unknown keys and values of the wrong type.
 
-Free-form nodes (``dict[str, Any]``) hold a ``_target_``; `zoo.config.build.check` compares them with its signature.
-The defaults here are the defaults of every file in ``conf/``, which says only what differs.
+Nodes of type ``dict[str, Any]`` hold a ``_target_``; `zoo.config.build.check` compares their keys with its signature.
+The files in ``conf/`` give only the values that differ from the defaults here.
 """
 
 from dataclasses import dataclass, field
@@ -15,18 +15,20 @@ from omegaconf import MISSING
 class Stage:
     """One way of training a net: a task, an optimizer, and how long."""
 
-    task: dict[str, Any] = MISSING  # what is trained on which loss: a class of zoo.tasks and its arguments
+    task: dict[str, Any] = MISSING  # training objective: a class of zoo.tasks and its arguments
     optimizer: dict[str, Any] = MISSING  # a file of conf/optimizer
     lr_schedule: dict[str, Any] = MISSING  # learning-rate schedule: a file of conf/lr_schedule
     order: str = "joint"  # joint: the whole net at once; layerwise: one layer after another, from the input up
     epochs: int = MISSING  # number of epochs of each fit; 0 switches the stage off
-    batch_size: int = MISSING  # number of examples per step, over all processes
-    min_steps: int | None = None  # minimum number of steps: with few examples, the number of epochs is raised
-    encode_once: bool = True  # compute the features of layers that do not train once per fit, if they fit in memory
+    batch_size: int = MISSING  # global batch size: number of examples per step, summed over processes
+    min_steps: int | None = None  # minimum number of steps: raises the number of epochs if there are few examples
+    encode_once: bool = (
+        True  # compute the features of frozen layers once, if they fit in memory and without augmentation
+    )
     gradient_clip: float | None = None  # maximum norm of the gradient; null: no clipping
-    ema: float | None = None  # decay of the moving average of the weights, which is evaluated and kept; null: none
+    ema: float | None = None  # decay of the moving average of the weights, which is evaluated and saved; null: none
     patience: int | None = None  # stop after this many epochs without a better validation metric; keep the best epoch
-    stop_below: float | None = None  # stop once the validation loss is below this; metrics.json then has the steps
+    stop_below: float | None = None  # stop once the validation loss is below this; metrics.json has the number of steps
     checkpoint_every: int = 1  # number of epochs between checkpoints for resume=; 0: none
     checkpoint_every_steps: int | None = None  # number of steps between further checkpoints; null: none
     checkpoint_every_minutes: float | None = None  # minutes between further checkpoints; null: none
@@ -45,32 +47,32 @@ class Model:
 
 @dataclass
 class Dataset:
-    """A source of examples, and what is known of them before they are read."""
+    """A source of examples, with its license, shape, splits and augmentation."""
 
     name: str = MISSING  # name of the file in conf/dataset
-    license: str = MISSING  # of the data
+    license: str = MISSING  # license of the data
     source: dict[str, Any] = MISSING  # a function of zoo.data.sources and its arguments
     root: str | None = None  # folder or file of the data
-    download: bool = True  # whether to download data that are not under root
+    download: bool = True  # whether to download the data if root has no copy
     validation: float = MISSING  # validation split: a fraction below 1, or a number of examples
-    test: float | None = None  # test split, where the data have none: a fraction below 1, or a number of examples
+    test: float | None = None  # test split, if the data have none: a fraction below 1, or a number of examples
     labeled_examples: int | None = None  # number of training examples that keep their labels; null: all
-    shape: list[int] | None = None  # of one input; null: as in the data
-    num_classes: int | None = None  # null: as in the data
+    shape: list[int] | None = None  # shape of one input; null: as in the data
+    num_classes: int | None = None  # number of classes; null: as in the data
     augment: dict[str, Any] = MISSING  # random changes of training images: a file of conf/augment
     workers: int = 0  # number of processes that read images
-    on_bad_image: str = "refuse"  # or skip: image files that cannot be read
-    check: bool = True  # whether to look for bad files and duplicates in an image folder before training
+    on_bad_image: str = "refuse"  # refuse or skip image files that cannot be read
+    check: bool = True  # whether to check an image folder for bad files and duplicates before training
 
 
 @dataclass
 class Accelerator:
-    """Where a net is trained or used, as arguments of Lightning's Trainer."""
+    """The hardware that a net runs on, as arguments of Lightning's Trainer."""
 
     accelerator: str = "auto"  # auto, cpu, cuda or mps
     devices: Any = 1  # number of devices, or auto: all
     strategy: str = "auto"  # auto or ddp
-    precision: str = "32-true"  # or bf16-mixed, 16-mixed, bf16-true, 64-true
+    precision: str = "32-true"  # 32-true, bf16-mixed, 16-mixed, bf16-true or 64-true
     num_nodes: int = 1  # number of machines
 
 
@@ -112,7 +114,7 @@ class Sample:
     checkpoint: str = MISSING
     n: int = MISSING
     steps: int = MISSING
-    labels: Any = None  # name of a class, or a list of them; null: each class in turn, where the net has label units
+    labels: Any = None  # name of a class, or a list of names; null: every class in turn, if the net has label units
     output: str = MISSING
     seed: int = 1
     accelerator: Accelerator = field(default_factory=Accelerator)

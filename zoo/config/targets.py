@@ -1,11 +1,11 @@
-"""What a config may build: the allowed ``_target_``s, and the class names that stand for them in checkpoints.
+"""The ``_target_``s that a config may instantiate, and the class names that stand for them in checkpoints.
 
-The list is derived from what the packages export, so that a new model, task or dataset is one Python file (and one line
-of ``__all__``) and one YAML. A target is allowed under one name only, the public one: ``zoo.models.MLP`` is,
-``zoo.models.mlp.MLP`` is not. Everything else is refused before it is imported.
+The allowed targets are derived from what the packages export. So a new model, task or dataset needs one Python file
+(and one line of ``__all__``) and one YAML file. Only the public name of a target is allowed: ``zoo.models.MLP``, not
+``zoo.models.mlp.MLP``. Everything else is refused without being imported.
 
-Imports of the zoo: none when this module is loaded. `config` stands below `tasks` and beside `models` and `data`, and
-`zoo list` must not wait for torch. So each package is imported by name, when a target in it is asked for.
+This module imports nothing of the zoo when it is loaded, because `zoo list` must not import torch. Each package is
+imported by name when one of its targets is looked up.
 """
 
 import inspect
@@ -21,14 +21,14 @@ TASKS = "zoo.tasks"
 SCHEDULES = "zoo.tasks.optimization"
 SOURCES = "zoo.data.sources"
 
-# Packages of which only these names are allowed: what else they export is not for configs.
+# Packages of which only these names are allowed.
 FIXED = {
     "zoo.data.augment": ("Augment",),
     "torch.optim": ("SGD", "Adam", "AdamW"),
     "lightning.pytorch.loggers": ("TensorBoardLogger", "MLFlowLogger", "WandbLogger"),
 }
 
-# Where the classes live that a checkpoint names. "{}" stands for the name.
+# The target of each kind of class name in a checkpoint; "{}" stands for the name.
 Kind = Literal["model", "task", "source", "augment"]
 HOMES: dict[Kind, str] = {
     "model": "zoo.models.{}",
@@ -39,23 +39,23 @@ HOMES: dict[Kind, str] = {
 
 
 def find(target: object) -> Callable[..., Any] | None:
-    """The class or function that a ``_target_`` names; None where it is not allowed, whatever its type."""
+    """The class or function that a ``_target_`` names; None if it is not allowed."""
     if not isinstance(target, str):
         return None
     package, _, name = target.rpartition(".")
-    # Nothing is imported for a package that is not on the list: an import runs code.
+    # A package that is not allowed is not imported, because an import runs code.
     return exported(package).get(name)
 
 
 def allowed() -> frozenset[str]:
-    """All allowed targets. Imports torch, Lightning and everything else that they need."""
+    """All allowed targets. Imports every package that has one, torch and Lightning included."""
     sources = [f"{SOURCES}.{name}" for name in source_names()]
     packages = [MODELS, TASKS, SCHEDULES, *sources, *FIXED]
     return frozenset(f"{package}.{name}" for package in packages for name in exported(package))
 
 
 def exported(package: str) -> dict[str, Callable[..., Any]]:
-    """The allowed classes and functions of one package, by name; none of a package that is not listed here."""
+    """The allowed classes and functions of one package, by name; an empty dict for a package without any."""
     # Nets: every `nn.Module` class that zoo.models exports.
     if package == MODELS:
         from torch import nn
@@ -68,7 +68,7 @@ def exported(package: str) -> dict[str, Callable[..., Any]]:
 
         return {name: value for name, value in _public(package).items() if _is_class(value, LightningModule)}
 
-    # Learning-rate schedules: every class or function that says so by standing in `__all__`.
+    # Learning-rate schedules: every class or function in `__all__`.
     if package == SCHEDULES:
         return {name: value for name, value in _public(package).items() if callable(value)}
 
@@ -78,14 +78,14 @@ def exported(package: str) -> dict[str, Callable[..., Any]]:
         load = vars(import_module(package)).get("load")
         return {"load": load} if load is not None else {}
 
-    # Everything else is listed by name.
+    # The targets of other packages are listed by name.
     module = import_module(package) if package in FIXED else None
     return {name: getattr(module, name) for name in FIXED.get(package, ())}
 
 
 @cache
 def source_names() -> tuple[str, ...]:
-    """The modules of ``zoo/data/sources``, each of which is a dataset; none of them is imported."""
+    """The names of the modules of ``zoo/data/sources``, one per dataset. None of them is imported."""
     folder = import_module(SOURCES).__path__
     return tuple(sorted(module.name for module in pkgutil.iter_modules(folder)))
 
@@ -93,7 +93,7 @@ def source_names() -> tuple[str, ...]:
 def class_name(target: object, kind: Kind) -> str:
     """The short name of a target: ``zoo.models.LeNet5`` is "LeNet5", ``zoo.data.sources.digits.load`` is "digits".
 
-    Nothing is imported, and no such class need exist.
+    Nothing is imported; the class need not exist.
 
     Raises:
         ValueError: the target does not have the form that its kind has in `HOMES`.
@@ -106,7 +106,7 @@ def class_name(target: object, kind: Kind) -> str:
 
 
 def target_of(name: object, kind: Kind) -> str:
-    """The target of a short name: the inverse of `class_name`. Whether it is allowed, `find` says.
+    """The target of a short name, the inverse of `class_name`. Use `find` to check that it is allowed.
 
     Raises:
         ValueError: the name is not a plain identifier, so it could lead elsewhere.
@@ -117,7 +117,7 @@ def target_of(name: object, kind: Kind) -> str:
 
 
 def _public(package: str) -> dict[str, Any]:
-    """The names in a package's ``__all__`` with their values; none where it has no ``__all__``."""
+    """The names in a package's ``__all__`` with their values; an empty dict without ``__all__``."""
     module: ModuleType = import_module(package)
     names: list[str] = vars(module).get("__all__", [])
     return {name: getattr(module, name) for name in names}
