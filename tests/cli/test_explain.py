@@ -75,7 +75,7 @@ def test_one_picture_of_another_size_is_explained(cli, trained, pixels, folder, 
     words = [f"checkpoint={trained}", "input=large.png"]
     outcome = cli("explain", *words)
     assert outcome.status == 1
-    assert "large.png: the image is 3x60x90" in outcome.err
+    assert "large.png: the image has shape 3x60x90" in outcome.err
     assert cli("explain", *words, "resize=true").status == 0
     assert [caption[0] for caption in drawn["captions"]] == ["large.png"]
 

@@ -541,7 +541,7 @@ def test_pictures_are_brought_to_size_where_the_training_data_were(
     outcome = cli("predict", "checkpoint=own.safetensors", "input=large.png", word)
     if not resized:
         assert outcome.status == 1
-        assert "large.png: the image is 1x200x300" in outcome.err
+        assert "large.png: the image has shape 1x200x300" in outcome.err
         return
     raw = images.read("large.png", (1, 28, 28), resize=True, side=side, interpolation="bicubic")
     own = net(about.transforms()(raw[None])).softmax(dim=1).amax().detach()
