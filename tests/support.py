@@ -20,6 +20,7 @@ from torch import Tensor
 from zoo.config import schemas
 from zoo.data.sources import image_folder
 from zoo.data.splits import Splits
+from zoo.training.csv_logger import CSVLogger
 from zoo.training.signals import StopRequest
 from zoo.training.trainer import Fit, Session
 
@@ -180,3 +181,38 @@ def write_format1(path: Path, tensors: dict[str, Tensor], description: dict[str,
         digest.update(value.contiguous().numpy().tobytes())
     save_file(tensors, path, {"format": "1", "zoo": text, "sha256": digest.hexdigest()})
     return path
+
+
+def fit_and_log(task, data, folder: Path, **options: Any) -> CSVLogger:
+    """`fit` for one epoch unless ``epochs`` is given; returns the logged metrics."""
+    logger = CSVLogger(folder / "metrics.csv")
+    logger.start("fit")
+    kwargs = {key: options.pop(key) for key in ("resume", "trainer_kwargs") if key in options}
+    fit(task, data, {"epochs": 1, **options}, folder=folder, loggers=[logger], **kwargs)
+    return logger
+
+
+# Nets and numbers
+
+GRID = np.arange(-14, 14, 0.25)  # integrals over one Gaussian unit are sums over it
+RBM_SIZES = {  # number of pixels and of hidden units, and their kinds: small enough to sum over all states
+    "bernoulli": (7, 6, {}),
+    "labels": (4, 5, {"label_units": 3}),
+    "gaussian": (2, 5, {"visible_units": "gaussian"}),
+    "learned variance": (2, 5, {"visible_units": "gaussian", "learn_variance": True}),
+    "gaussian hidden": (5, 2, {"hidden_units": "gaussian"}),
+}
+
+
+def randomize(net: torch.nn.Module, scale: float = 0.5) -> torch.nn.Module:
+    """Draw every parameter from a normal distribution of this std."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn_like(parameter) * scale)
+    return net
+
+
+def array(x: torch.Tensor) -> np.ndarray:
+    """A tensor in NumPy's double precision."""
+    return x.detach().double().numpy()

@@ -10,19 +10,12 @@ import torch
 from scipy.special import expit, log_expit, logsumexp
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_digits
+from support import GRID, RBM_SIZES
 
 from zoo.analysis.likelihood import CHUNK, Estimate, binarize, log_likelihood, log_partition
 from zoo.models import DBN, RBM
 
-GRID = np.arange(-14, 14, 0.25)  # what integrals over one Gaussian unit are sums over
-SIZES = {  # pixels, hidden units and the kinds of them
-    "bernoulli": (7, 6, {}),
-    "labels": (4, 5, {"label_units": 3}),
-    "gaussian": (2, 5, {"visible_units": "gaussian"}),
-    "learned variance": (2, 5, {"visible_units": "gaussian", "learn_variance": True}),
-    "gaussian hidden": (5, 2, {"hidden_units": "gaussian"}),
-}
-EVERY_KIND = pytest.mark.parametrize("kind", SIZES)
+EVERY_KIND = pytest.mark.parametrize("kind", RBM_SIZES)
 ANNEALED = pytest.mark.parametrize("kind", ["bernoulli", "labels", "gaussian", "learned variance"])
 METHODS = pytest.mark.parametrize("method", ["ais", "reverse_ais"])
 
@@ -37,7 +30,7 @@ def scramble(net, scale=0.8, seed=0):
 
 
 def machine(kind, *, pixels=None, hidden=None, scale=0.8, seed=0):
-    V, H, kinds = SIZES[kind]
+    V, H, kinds = RBM_SIZES[kind]
     return scramble(RBM(in_shape=(pixels or V,), hidden=hidden or H, **kinds), scale, seed)
 
 
@@ -153,7 +146,7 @@ def test_exact_log_z_of_many_gaussian_hidden_units():
 @EVERY_KIND
 def test_gradient_of_the_exact_log_likelihood_is_the_data_s_statistic_less_the_model_s(kind):
     torch.manual_seed(0)
-    rbm, pixels = machine(kind), SIZES[kind][0]
+    rbm, pixels = machine(kind), RBM_SIZES[kind][0]
     data = (
         torch.randint(2, (9, pixels)).double() if rbm.visible_units == "bernoulli" else torch.randn(9, pixels).double()
     )
@@ -194,7 +187,7 @@ def test_gradient_of_the_exact_log_likelihood_is_the_data_s_statistic_less_the_m
 def test_likelihood_of_all_pixels_is_the_enumerated_one_and_sums_to_1(kind):
     rbm = machine(kind)
     v, _, minus_e, log_weight = every_state(rbm)
-    pixels = binary(SIZES[kind][0])
+    pixels = binary(RBM_SIZES[kind][0])
     log_p = logsumexp(minus_e, axis=1) + log_weight - log_z_of(rbm)
     expected = [logsumexp(log_p[(v[:, : pixels.shape[1]] == x).all(1)]) for x in pixels]
     actual = log_likelihood(rbm, torch.tensor(pixels))
@@ -301,7 +294,7 @@ def test_annealing_in_few_steps_errs_to_below_and_back_to_above(learned):
 @ANNEALED
 @pytest.mark.parametrize("base", ["own biases", "data"])
 def test_annealing_both_ways_finds_the_enumerated_log_z(kind, method, base):
-    rbm, pixels = machine(kind), SIZES[kind][0]
+    rbm, pixels = machine(kind), RBM_SIZES[kind][0]
     data = torch.rand(30, 1, pixels, generator=generator(1)).double() if base == "data" else None
     estimate = log_partition(rbm, method, chains=500, temperatures=200, burn_in=50, data=data, generator=generator())
     log_z = log_z_of(rbm)
@@ -316,7 +309,7 @@ def test_annealing_both_ways_finds_the_enumerated_log_z(kind, method, base):
 @pytest.mark.parametrize("base", ["own biases", "data"])
 def test_annealing_in_one_step_is_importance_sampling_without_bias(kind, method, base):
     """No chain moves then: the mean weight is Z_B / Z_A, or its inverse, from samples of the one or of the other."""
-    rbm, pixels = machine(kind, scale=0.3), SIZES[kind][0]
+    rbm, pixels = machine(kind, scale=0.3), RBM_SIZES[kind][0]
     data = torch.rand(30, pixels, generator=generator(1)).double() if base == "data" else None
     options = {"chains": 40_000, "temperatures": 1, "burn_in": 20, "data": data, "generator": generator()}
     estimate = log_partition(rbm, method, **options)

@@ -8,25 +8,18 @@ import torch
 from scipy.special import expit, log_softmax, logsumexp
 from scipy.stats import chisquare
 from sklearn.neural_network import BernoulliRBM
+from support import GRID, RBM_SIZES
 
 from zoo.models import RBM
 from zoo.models.units import bernoulli
 
-GRID = np.arange(-14, 14, 0.25)  # what integrals over one Gaussian unit are sums over
-SIZES = {  # pixels, hidden units and the kinds of them
-    "bernoulli": (7, 6, {}),
-    "labels": (4, 5, {"label_units": 3}),
-    "gaussian": (2, 5, {"visible_units": "gaussian"}),
-    "learned variance": (2, 5, {"visible_units": "gaussian", "learn_variance": True}),
-    "gaussian hidden": (5, 2, {"hidden_units": "gaussian"}),
-}
-EVERY_KIND = pytest.mark.parametrize("kind", SIZES)
+EVERY_KIND = pytest.mark.parametrize("kind", RBM_SIZES)
 BINARY = pytest.mark.parametrize("kind", ["bernoulli", "labels"])
 
 
 def machine(kind, *, pixels=None, hidden=None, scale=0.8, seed=0):
     """An RBM in double precision, every parameter of it drawn from a normal distribution."""
-    V, H, kinds = SIZES[kind]
+    V, H, kinds = RBM_SIZES[kind]
     net = RBM(in_shape=(pixels or V,), hidden=hidden or H, **kinds).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -446,7 +439,7 @@ def test_class_logits_are_what_each_label_takes_off_the_free_energy():
 @EVERY_KIND
 def test_generative_parameters_are_those_to_which_no_gradient_of_forward_flows(kind):
     net = machine(kind)
-    net(torch.rand(6, SIZES[kind][0], dtype=torch.double)).square().sum().backward()
+    net(torch.rand(6, RBM_SIZES[kind][0], dtype=torch.double)).square().sum().backward()
     generative = {id(p) for p in net.generative_parameters()}
     assert generative == {id(p) for p in net.parameters() if p.grad is None}
 
@@ -484,7 +477,7 @@ def test_reset_head_replaces_the_label_units_and_nothing_else():
 
 @EVERY_KIND
 def test_shapes_and_ranges(kind):
-    _, _, kinds = SIZES[kind]
+    _, _, kinds = RBM_SIZES[kind]
     torch.manual_seed(0)
     net = RBM(in_shape=(1, 3, 4), hidden=5, **kinds)
     x = torch.rand(7, 1, 3, 4)
@@ -506,7 +499,7 @@ def test_shapes_and_ranges(kind):
 def test_encode_and_reconstruct_equal_the_computation_by_hand(kind):
     net = machine(kind)
     W, b, c = (p.detach().numpy() for p in (net.weight, net.visible_bias, net.hidden_bias))
-    x = np.random.default_rng(0).random((6, SIZES[kind][0]))
+    x = np.random.default_rng(0).random((6, RBM_SIZES[kind][0]))
     pixels = x.shape[1]
     variance = np.exp(net.log_variance.detach().numpy()) if "gaussian" in net.visible_units else 1
     code = c + x / variance @ W[:, :pixels].T
@@ -548,7 +541,7 @@ def test_the_variance_is_a_parameter_only_where_it_is_learned():
 
 
 def test_it_can_live_on_the_meta_device():
-    for _, _, kinds in SIZES.values():
+    for _, _, kinds in RBM_SIZES.values():
         net = RBM(in_shape=(4,), hidden=3, **kinds).to("meta")
         assert net(torch.empty(2, 4, device="meta")).device.type == "meta"
         assert net.noise(2).device.type == net.generate(net.noise(2)).device.type == "meta"

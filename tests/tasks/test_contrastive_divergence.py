@@ -2,12 +2,11 @@
 
 import csv
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from support import fit
+from support import CPU, SILENT, array, fit_and_log, randomize
 from torch import nn
 
 from zoo.analysis.likelihood import log_likelihood
@@ -20,11 +19,7 @@ from zoo.models.units import Bernoulli, bernoulli
 from zoo.protocols import RBMLayer
 from zoo.tasks import ContrastiveDivergence, Reconstruction
 from zoo.tasks.optimization import Constant, Optimization
-from zoo.training.csv_logger import CSVLogger
 from zoo.training.stage_checks import refuse_precision
-
-PLACE = {"accelerator": "cpu", "devices": 1}
-SILENT = SimpleNamespace(log_every_n_steps=0, world_size=1)  # a trainer that wants nothing logged
 
 
 def sgd(*, lr=0.1, momentum=0.0, weight_decay=0.0) -> Optimization:
@@ -33,17 +28,9 @@ def sgd(*, lr=0.1, momentum=0.0, weight_decay=0.0) -> Optimization:
     )
 
 
-def drawn(net: nn.Module, scale: float = 0.5) -> nn.Module:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.copy_(torch.randn_like(parameter) * scale)
-    return net
-
-
 def machine(**options) -> RBM:
     """Six visible and four hidden units with drawn weights and biases."""
-    rbm = drawn(RBM(**{"in_shape": [6], "hidden": 4, **options}))
+    rbm = randomize(RBM(**{"in_shape": [6], "hidden": 4, **options}))
     assert isinstance(rbm, RBM)
     return rbm
 
@@ -67,23 +54,8 @@ def module(x, *, y=None, validation=None, batch_size=None):
     return DataModule(splits, preprocess=Preprocess(tuple(x.shape[1:]), scale=1.0), batch_size=batch_size or len(x))
 
 
-def fit_on(task, x, folder, *, validation=None, batch_size=None, resume=None, trainer_kwargs=PLACE, **stage):
-    """Fit, and give the history."""
-    stage = {"epochs": 1, **stage}
-    history = CSVLogger(folder / "metrics.csv")
-    history.start("fit")
-    fit(
-        task,
-        module(x, validation=validation, batch_size=batch_size),
-        stage,
-        name="fit",
-        folder=folder,
-        loggers=[history],
-        trainer_kwargs=trainer_kwargs,
-        resume=resume,
-        progress=False,
-    )
-    return history
+def fit_on(task, x, folder, *, validation=None, batch_size=None, **options):
+    return fit_and_log(task, module(x, validation=validation, batch_size=batch_size), folder, **options)
 
 
 def recorded(rbm: RBM) -> tuple[list, list]:
@@ -112,10 +84,6 @@ def gradients(task, batch, *, seed=0):
     task.training_step(batch, 0).backward()
     task.on_before_optimizer_step(None)
     return {name: p.grad.clone() for name, p in task.rbm.named_parameters()}
-
-
-def array(x):
-    return x.detach().double().numpy()
 
 
 def sigmoid(a):
@@ -331,7 +299,7 @@ def stacks():
 @pytest.mark.parametrize("net", stacks(), ids=["dbn", "tied", "free"])
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_a_layer_is_fitted_on_the_codes_of_those_below(net, layer, tmp_path, monkeypatch):
-    drawn(net)
+    randomize(net)
     before = {name: p.clone() for name, p in net.named_parameters()}
     task, x = ContrastiveDivergence(net, layer, optimization=sgd()), binary()
     rbm, rbm_of = net.rbm(layer), net.rbm  # an autoencoder gives another object every time, which is not recorded
@@ -349,7 +317,7 @@ def test_a_layer_is_fitted_on_the_codes_of_those_below(net, layer, tmp_path, mon
 
 
 def test_a_top_layer_with_label_units_learns_the_labels(tmp_path):
-    net = drawn(DBN(in_shape=[6], num_classes=3, hidden=[5, 4], label_units=True))
+    net = randomize(DBN(in_shape=[6], num_classes=3, hidden=[5, 4], label_units=True))
     task, x = ContrastiveDivergence(net, 1), binary()
     up, _ = recorded(task.rbm)
     gradients(task, (x, labels()))
@@ -583,7 +551,7 @@ def test_the_training_loss_is_the_difference_of_free_energies(tmp_path):
     [
         (machine(label_units=3), None, {"reconstruction_error", "accuracy", "free_energy_gap"}),
         (machine(visible_units="gaussian"), None, {"reconstruction_error", "free_energy_gap"}),
-        (drawn(stacks()[0]), 1, {"reconstruction_error", "free_energy_gap", "pseudo_log_likelihood"}),
+        (randomize(stacks()[0]), 1, {"reconstruction_error", "free_energy_gap", "pseudo_log_likelihood"}),
     ],
     ids=["labels", "gaussian", "layer"],
 )
@@ -627,7 +595,7 @@ def test_sparsity_of_gaussian_hidden_units_is_refused():
 
 
 def test_a_single_autoencoder_is_a_stack_of_one(tmp_path):
-    net = drawn(Autoencoder(in_shape=[6], hidden=4, tied=False))
+    net = randomize(Autoencoder(in_shape=[6], hidden=4, tied=False))
     weight = net.weight.clone()
     fit_on(ContrastiveDivergence(net, 0, optimization=sgd()), binary(), tmp_path)
     assert not torch.equal(net.weight, weight)
@@ -780,7 +748,7 @@ def test_bfloat16_comes_close_to_single_precision(tmp_path):
         rbm, x = RBM(in_shape=[6], hidden=4), patterns(100, 0)
         before = error(rbm, x)
         task = ContrastiveDivergence(rbm, persistent=True, chains=20, optimization=sgd(lr=0.3))
-        fit_on(task, x, tmp_path, batch_size=20, epochs=25, trainer_kwargs={**PLACE, "precision": precision})
+        fit_on(task, x, tmp_path, batch_size=20, epochs=25, trainer_kwargs={**CPU, "precision": precision})
         errors[precision] = error(rbm, x)
     assert errors["bf16-mixed"] == pytest.approx(errors["32-true"], abs=0.15 * before)
     assert errors["bf16-mixed"] < 0.6 * before
@@ -790,7 +758,7 @@ def test_bfloat16_measures_the_free_energy_gap_as_single_precision_does(tmp_path
     """Free energies are some hundreds of nats; a bfloat16 of that size is good to one or two."""
     gaps = {}
     for precision in ("32-true", "bf16-mixed"):
-        rbm = drawn(RBM(in_shape=[400], hidden=30), 0.1)
+        rbm = randomize(RBM(in_shape=[400], hidden=30), 0.1)
         with torch.no_grad():
             rbm.visible_bias.add_(1.0)
         task = ContrastiveDivergence(rbm, optimization=sgd(lr=0.0))
@@ -799,7 +767,7 @@ def test_bfloat16_measures_the_free_energy_gap_as_single_precision_does(tmp_path
             binary(30, 400),
             tmp_path,
             validation=binary(20, 400, seed=2),
-            trainer_kwargs={**PLACE, "precision": precision},
+            trainer_kwargs={**CPU, "precision": precision},
         )
         gaps[precision] = history.series("val/free_energy_gap")["fit"][1][0]
     assert gaps["bf16-mixed"] == pytest.approx(gaps["32-true"], abs=0.2)

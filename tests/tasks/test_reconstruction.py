@@ -1,12 +1,11 @@
 """Reconstruction against its formulas: losses, corruptions, penalties, and what a fit moves."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from support import fit
+from support import CPU, SILENT, array, fit_and_log, randomize
 from torch import nn
 
 from zoo.data.datamodule import DataModule
@@ -16,27 +15,15 @@ from zoo.models import DBN, RBM, StackedAutoencoder
 from zoo.models.autoencoder import Autoencoder
 from zoo.tasks import Reconstruction
 from zoo.tasks.optimization import Constant, Optimization
-from zoo.training.csv_logger import CSVLogger
 from zoo.training.trainer import measure
-
-PLACE = {"accelerator": "cpu", "devices": 1}
-SILENT = SimpleNamespace(log_every_n_steps=0)  # a trainer that wants nothing logged
 
 
 def adam(lr=0.02) -> Optimization:
     return Optimization(lambda parameters: torch.optim.Adam(parameters, lr=lr), Constant(), 1)
 
 
-def drawn(net: nn.Module) -> nn.Module:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.5)
-    return net
-
-
 def stack(**options) -> StackedAutoencoder:
-    net = drawn(StackedAutoencoder(**{"in_shape": [1, 2, 3], "num_classes": None, "hidden": [5, 4], **options}))
+    net = randomize(StackedAutoencoder(**{"in_shape": [1, 2, 3], "num_classes": None, "hidden": [5, 4], **options}))
     assert isinstance(net, StackedAutoencoder)
     return net
 
@@ -50,10 +37,6 @@ def loss_of(task, x):
     return task.training_step((x, torch.zeros(len(x))), 0)
 
 
-def array(x):
-    return x.detach().double().numpy()
-
-
 def cross_entropy(v, p):
     return -(v * np.log(p) + (1 - v) * np.log(1 - p)).sum(axis=1).mean()
 
@@ -65,12 +48,7 @@ def module(x, *, validation=True, batch_size=None):
 
 
 def fit_on(task, x, folder, *, batch_size=None, **stage):
-    stage = {"epochs": 1, **stage}
-    history = CSVLogger(folder / "metrics.csv")
-    history.start("fit")
-    data = module(x, batch_size=batch_size)
-    fit(task, data, stage, name="fit", folder=folder, loggers=[history], trainer_kwargs=PLACE, progress=False)
-    return history
+    return fit_and_log(task, module(x, batch_size=batch_size), folder, **stage)
 
 
 # Losses
@@ -97,7 +75,7 @@ def test_squared_error_is_summed_over_inputs_and_the_mean_of_the_batch(layer):
 def test_validation_and_test_are_measured_without_corruption_and_penalties():
     net, x = stack(), inputs(21)
     options = {"corruption": "masking", "level": 0.9, "sparsity_cost": 5.0, "contractive": 5.0}
-    metrics = measure(Reconstruction(net, 0, **options), module(x), trainer_kwargs=PLACE)
+    metrics = measure(Reconstruction(net, 0, **options), module(x), trainer_kwargs=CPU)
     v, layer = array(x).reshape(21, 6), net.autoencoder(0)
     back = array(layer.decode(layer.encode(x)))
     expected = {"loss": cross_entropy(v, back), "reconstruction_error": ((v - back) ** 2).sum(axis=1).mean()}
@@ -368,7 +346,7 @@ def test_a_net_that_is_no_autoencoder_is_refused(net, layer):
 
 
 def test_a_single_autoencoder_is_a_net_of_its_own(tmp_path):
-    net = drawn(Autoencoder(in_shape=[1, 2, 3], hidden=4))
+    net = randomize(Autoencoder(in_shape=[1, 2, 3], hidden=4))
     x = patterns()
     before = loss_of(Reconstruction(net), x).item()
     fit_on(Reconstruction(net, optimization=adam()), x, tmp_path, batch_size=10, epochs=5)

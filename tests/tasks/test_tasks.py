@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
-from support import fit
+from support import CPU, SILENT, fit
 from torch import nn
 
 from zoo.config import build as config
@@ -25,9 +25,6 @@ from zoo.tasks import Classification, Regression
 from zoo.tasks.optimization import Constant, Cosine, OneCycle, Optimization, Plateau
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.trainer import measure
-
-PLACE = {"accelerator": "cpu", "devices": 1}
-SILENT = SimpleNamespace(log_every_n_steps=0)  # a trainer that wants nothing logged
 
 
 class Given(nn.Module):
@@ -98,7 +95,7 @@ def test_auxiliary_heads_without_weight_are_not_even_computed():
 def test_auxiliary_heads_count_nothing_in_evaluation():
     x, y = batch()
     net = WithAuxiliaries()
-    metrics = measure(Classification(net), module(x, y, classes=tuple("abcd")), trainer_kwargs=PLACE)
+    metrics = measure(Classification(net), module(x, y, classes=tuple("abcd")), trainer_kwargs=CPU)
     expected = F.cross_entropy(net.head(x), y).item()
     assert metrics["val/loss"] == pytest.approx(expected, rel=1e-6)
     assert metrics["test/loss"] == pytest.approx(expected, rel=1e-6)
@@ -125,7 +122,7 @@ def test_classification_metrics_equal_those_computed_by_hand(monkeypatch):
     monkeypatch.setattr("zoo.data.datamodule.EVALUATION_BATCH", 40)  # two whole batches and one of 21
     logits, y = fixed_predictions()
     task = Classification(Given(5))
-    metrics = measure(task, module(logits, y, classes=tuple("abcde")), trainer_kwargs=PLACE)
+    metrics = measure(task, module(logits, y, classes=tuple("abcde")), trainer_kwargs=CPU)
     p, predicted = logits.double().softmax(dim=1).numpy(), logits.argmax(dim=1).numpy()
     expected = {
         "accuracy": accuracy_score(y, predicted),
@@ -148,7 +145,7 @@ def test_binary_cross_entropy_is_measured_as_two_classes(outputs):
     logits, y = torch.randn(101, outputs), torch.randint(2, (101,))
     predicted = (logits[:, 0] > 0) if outputs == 1 else logits[:, 1] > logits[:, 0]
     task = Classification(Given(outputs), loss="binary_cross_entropy")
-    metrics = measure(task, module(logits, y, classes=("no", "yes")), trainer_kwargs=PLACE)
+    metrics = measure(task, module(logits, y, classes=("no", "yes")), trainer_kwargs=CPU)
     assert metrics["test/accuracy"] == pytest.approx(accuracy_score(y, predicted.long()))
     assert metrics["test/f1"] == pytest.approx(f1_score(y, predicted.long(), average="macro"))
     assert np.array_equal(task.confusion, confusion_matrix(y, predicted.long()))
@@ -172,7 +169,7 @@ def test_regression_metrics_equal_those_computed_by_hand(monkeypatch):
     monkeypatch.setattr("zoo.data.datamodule.EVALUATION_BATCH", 40)
     torch.manual_seed(0)
     predicted, y = torch.randn(101, 2), torch.randn(101, 2)
-    metrics = measure(Regression(Given(2), loss="smooth_l1"), module(predicted, y), trainer_kwargs=PLACE)
+    metrics = measure(Regression(Given(2), loss="smooth_l1"), module(predicted, y), trainer_kwargs=CPU)
     distance = (predicted - y).double().abs()
     expected = {
         "mse": distance.square().mean().item(),
@@ -397,7 +394,7 @@ def fit_all_points(task, folder, *, validation=True, loggers=(), **stage):
     x, y = (torch.tensor(array, dtype=torch.float32) for array in regression_data())
     stage = OmegaConf.merge(OmegaConf.load(CONF / "stage" / "regress.yaml"), {"epochs": 6, **stage})
     data = module(x, y, batch_size=8, validation=validation)
-    fit(task, data, stage, name="fit", folder=folder, loggers=loggers, trainer_kwargs=PLACE, progress=False)
+    fit(task, data, stage, name="fit", folder=folder, loggers=loggers, trainer_kwargs=CPU, progress=False)
     return task.net.weight.detach()[0].numpy()
 
 
@@ -429,7 +426,7 @@ def test_the_rate_logged_by_a_fit_follows_the_schedule(tmp_path, schedule):
     history = CSVLogger(tmp_path / "metrics.csv")
     history.start("fit")
     Trainer(
-        **PLACE,
+        **CPU,
         max_epochs=5,
         logger=history,
         callbacks=[LearningRateMonitor("step")],
@@ -451,7 +448,7 @@ def test_the_training_loss_is_logged_at_the_trainers_logging_steps(tmp_path, eve
     history = CSVLogger(tmp_path / "metrics.csv")
     history.start("fit")
     Trainer(
-        **PLACE,
+        **CPU,
         max_epochs=7,
         logger=history,
         enable_checkpointing=False,

@@ -1,12 +1,9 @@
 """Wake-sleep (up-down) against the delta rules of Hinton, Osindero & Teh (2006, appendix B), and its use."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
-from support import fit
-from torch import nn
+from support import SILENT, array, fit_and_log, randomize
 
 import zoo
 from zoo.analysis.likelihood import log_likelihood
@@ -18,29 +15,17 @@ from zoo.models import DBN, RBM, StackedAutoencoder
 from zoo.models.units import bernoulli
 from zoo.tasks import ContrastiveDivergence, WakeSleep
 from zoo.tasks.optimization import Constant, Optimization
-from zoo.training.csv_logger import CSVLogger
-
-PLACE = {"accelerator": "cpu", "devices": 1}
-SILENT = SimpleNamespace(log_every_n_steps=0)  # a trainer that wants nothing logged
 
 
 def sgd(lr=0.1) -> Optimization:
     return Optimization(lambda parameters: torch.optim.SGD(parameters, lr=lr), Constant(), 1)
 
 
-def drawn(net: nn.Module) -> nn.Module:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.5)
-    return net
-
-
 def belief(**options) -> DBN:
     """Six pixels, layers of five, four and three units, all weights drawn, recognition weights apart."""
     net = DBN(**{"in_shape": [6], "num_classes": 3, "hidden": [5, 4, 3], **options})
     net.untie()
-    drawn(net)
+    randomize(net)
     return net
 
 
@@ -52,23 +37,15 @@ def labels(n=8):
     return torch.arange(n) % 3
 
 
-def array(x):
-    return x.detach().double().numpy()
-
-
 def sigmoid(a):
     return 1 / (1 + np.exp(-a))
 
 
 def fit_on(task, x, folder, *, batch_size=None, validation=None, **stage):
-    stage = {"epochs": 1, **stage}
     part = InMemory(x, labels(len(x)))
     splits = Splits(part, part if validation else None, None, tuple(x.shape[1:]), classes=("a", "b", "c"))
     data = DataModule(splits, preprocess=Preprocess(tuple(x.shape[1:]), scale=1.0), batch_size=batch_size or len(x))
-    history = CSVLogger(folder / "metrics.csv")
-    history.start("fit")
-    fit(task, data, stage, name="fit", folder=folder, loggers=[history], trainer_kwargs=PLACE, progress=False)
-    return history
+    return fit_and_log(task, data, folder, **stage)
 
 
 # The step
@@ -245,7 +222,7 @@ def test_the_parts_of_the_loss_are_logged(tmp_path):
 
 
 def test_recognition_and_generative_weights_start_alike_and_move_apart(tmp_path):
-    net = drawn(DBN(in_shape=[6], num_classes=3, hidden=[5, 4, 3]))
+    net = randomize(DBN(in_shape=[6], num_classes=3, hidden=[5, 4, 3]))
     task = WakeSleep(net, optimization=sgd())
     for linear, rbm in zip(net.recognition, net.layers, strict=False):
         assert torch.equal(linear.weight, rbm.weight)
