@@ -87,6 +87,14 @@ def test_a_stage_that_does_not_fit_the_net_is_one_error_although_a_later_one_doe
     assert "Classification needs outputs; set model.net.num_classes=10" in message
 
 
+def test_the_key_that_an_error_recommends_exists(cli, folder):
+    message = refused(cli, folder, "model=rbm", "stage@model.stages.fit=classify", "dataset=digits")
+    assert "set model.net.label_units=10" in message
+    message = refused(cli, folder, "model=deep_autoencoder", "model.input_scaling=standardized", "dataset=digits")
+    assert "model.net.output_activation=identity" in message
+    plan("model=rbm", "stage@model.stages.fit=classify", "model.net.label_units=10")
+
+
 def test_a_stage_that_does_not_fit_the_data_is_one_error_although_a_later_one_does(cli, folder):
     words = ("model=deep_autoencoder", "stage@model.stages.pretrain=regress", *SMALL)
     assert "Regression needs real target values, the data have class labels" in refused(cli, folder, *words)

@@ -125,7 +125,7 @@ def _check_outputs(output: Path, sheet: Path | None, inputs_read: Sequence[Path]
 def _predictor(
     net: nn.Module, about: CheckpointInfo, device: torch.device, *, mirror_average: bool | None
 ) -> Predictor:
-    """Choose what a checkpoint predicts: class probabilities, values, or the features of a net without outputs.
+    """Choose what a checkpoint predicts: class probabilities, values, or the features of a net without a head.
 
     Args:
         net: the net, on ``device``.

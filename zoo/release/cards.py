@@ -57,11 +57,12 @@ def _numbers(claim: Claim, entry: Mapping[str, Any]) -> str:
     if claim.published is not None:
         status = claims.STATUSES[claim.published.status]
         published += f" ({claim.published.source}; {status})"
+    rounded = ", weights rounded to float16" if _is_half_precision(entry) else ""
     lines = [
         f"| {claim.title} | |",
         "|---|---|",
         f"| ours | {claim.spread(entry['values'])} ({each}) |",
-        f"| this checkpoint (seed {entry['seeds'][0]}) | {claim.text(claim.value(entry['metric']))} |",
+        f"| this checkpoint (seed {entry['seeds'][0]}{rounded}) | {claim.text(claim.value(entry['metric']))} |",
         f"| published | {published} |",
     ]
     return "\n".join(lines)
@@ -131,13 +132,18 @@ def _training(name: str, entry: Mapping[str, Any], about: CheckpointInfo) -> str
 
 def _use(name: str, entry: Mapping[str, Any]) -> str:
     """How to load the checkpoint, and its size."""
-    # Fewer than three bytes per parameter: the weights are stored in half precision.
     size = f"{entry['parameters']:,} parameters, {entry['size'] / 1024:,.0f} KiB"
-    if entry["size"] < 3 * entry["parameters"]:
+    if _is_half_precision(entry):
         size += ", stored as float16"
     if entry["size"] > IN_WHEEL:
         size += "; in the source repository only, not in the wheel"
     return f"**Use.** `zoo.load({name!r})`, or `zoo predict checkpoint={name} input=…`. {size}."
+
+
+def _is_half_precision(entry: Mapping[str, Any]) -> bool:
+    """Whether the weights are stored as float16: in fewer than three bytes per parameter."""
+    smaller: bool = entry["size"] < 3 * entry["parameters"]
+    return smaller
 
 
 def _limits(about: CheckpointInfo) -> str:

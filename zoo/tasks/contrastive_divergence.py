@@ -7,7 +7,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from zoo.models.units import bernoulli
-from zoo.protocols import Centering, RBMLayer, Reconstructing, StackOfRBMs, Unrollable, layers_of
+from zoo.protocols import Centering, Decoding, RBMLayer, Reconstructing, StackOfRBMs, Unrollable, layers_of
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import Optimization, is_logging_step
 from zoo.tasks.unsupervised import GenerativeTask, check_unit_interval, log_generative, squared_error
@@ -123,11 +123,10 @@ class ContrastiveDivergence(GenerativeTask):
     def check_inputs(self, x: Tensor) -> None:
         """Raise ValueError if the RBM does not accept the inputs, N x in_shape."""
         if self.has_rbm and self.rbm.visible.binary:
-            check_unit_interval(
-                self.layer_input(x),
-                what="inputs of Bernoulli visible units must be",
-                fix="model.net.visible_units=gaussian",
-            )
+            # A stack of autoencoders names its units by their activation.
+            gaussian = "output_activation=identity" if isinstance(self.net, Decoding) else "visible_units=gaussian"
+            what = "inputs of Bernoulli visible units must be"
+            check_unit_interval(self.layer_input(x), what=what, fix=f"model.net.{gaussian}")
 
     # Parameters and optimizer
 

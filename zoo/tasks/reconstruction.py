@@ -22,7 +22,8 @@ class Reconstruction(Task):
     Args:
         net: an autoencoder, or a stack of them (`zoo.protocols.Decoding`).
         layer: index of the layer of a stack that is trained on the outputs of those below; None for the whole net.
-        loss: cross_entropy (values in [0, 1] and sigmoid outputs) or squared_error; both summed over inputs.
+        loss: cross_entropy (values in [0, 1] and sigmoid outputs) or squared_error; both summed over the
+            V values of an example, and averaged over the batch.
         corruption: corruption of the encoder's inputs: none, masking (set to 0), gaussian (add noise) or
             salt_and_pepper (set to 0 or 1 with equal probability).
         level: corruption level: the fraction of inputs that are set, in [0, 1], or the std of the noise, >= 0. One

@@ -25,7 +25,7 @@ from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits, shape_text
 from zoo.plots.latent import LATENT_MAPS
-from zoo.protocols import HasLabelUnits
+from zoo.protocols import HasLabelUnits, RBMLayer
 from zoo.training import stage_checks
 from zoo.training.plan import Plan
 
@@ -201,8 +201,10 @@ def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, mo
     for stage in enabled.values():
         task = stage_checks.task_class(stage)
         if outputs is None and task.targets != "none":
+            # An RBM has label units in place of a head.
+            key = "label_units" if isinstance(net, RBMLayer) else "num_classes"
             raise ValueError(
-                f"{model_and_dataset}: {task.__name__} needs outputs; set model.net.num_classes={splits.num_outputs}"
+                f"{model_and_dataset}: {task.__name__} needs outputs; set model.net.{key}={splits.num_outputs}"
             )
         single_logit = outputs == 1 and stage.task.get("loss") == "binary_cross_entropy"
         if outputs not in (None, splits.num_outputs) and not single_logit:
