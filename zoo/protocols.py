@@ -7,14 +7,12 @@ parameters and submodules of an ``nn.Module`` in Python 3.12 and later. Imports 
 Shapes: N examples, K classes, V visible and H hidden units of a layer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from zoo.models.units import Units
 
 HEADS = ("head", "auxiliaries")  # the submodules of a net that depend on its classes
 
@@ -30,7 +28,6 @@ class Net(Protocol):
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """The output of layer ``depth`` (None: the last layer below the head; 0: the input)."""
-        ...
 
 
 @runtime_checkable
@@ -43,7 +40,6 @@ class Classifier(Protocol):
 
     def reset_head(self, num_classes: int) -> None:
         """Replace the head, or the label units, by a new one for ``num_classes`` classes."""
-        ...
 
 
 @runtime_checkable
@@ -52,7 +48,6 @@ class HasHead(Protocol):
 
     def forward_head(self, features: Tensor) -> Tensor:
         """The output of `encode` -> N x num_classes: the part of ``forward`` above the last layer."""
-        ...
 
 
 @runtime_checkable
@@ -71,7 +66,6 @@ class Reconstructing(Protocol):
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """N x in_shape -> the same shape."""
-        ...
 
 
 @runtime_checkable
@@ -82,7 +76,6 @@ class Decoding(Protocol):
 
     def decode(self, h: Tensor, *, activate: bool = True) -> Tensor:
         """``activate=False`` omits the output activation; if that is a sigmoid, the result is logits."""
-        ...
 
 
 @runtime_checkable
@@ -91,7 +84,6 @@ class HasJacobian(Protocol):
 
     def squared_jacobian(self, x: Tensor) -> Tensor:
         """The squared Frobenius norm of dh/dx for each example, N."""
-        ...
 
 
 @runtime_checkable
@@ -107,11 +99,9 @@ class Generative(Protocol):
 
     def sample(self, n: int, steps: int = 1000, *, labels: Tensor | None = None) -> Tensor:
         """``n`` samples from Gibbs chains of ``steps`` steps that start at noise: N x in_shape."""
-        ...
 
     def generate(self, v: Tensor) -> Tensor:
         """States of the visible units of the top RBM -> means of the pixels, N x in_shape."""
-        ...
 
 
 @runtime_checkable
@@ -129,7 +119,6 @@ class HasLabelUnits(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor:
         """With label units: N x in_shape -> N x K, logits of the classes."""
-        ...
 
 
 @runtime_checkable
@@ -138,7 +127,39 @@ class ChangesConfig(Protocol):
 
     def config_changes(self) -> dict[str, Any]:
         """The constructor arguments that training has changed, with the values that rebuild the trained net."""
-        ...
+
+
+class Units(Protocol):
+    """One layer of units of an RBM: the distribution of their states u, given their pre-activations a.
+
+    The distribution is p(u | a) = exp(signal(u)·(a - bias) - energy(u, bias)) / Σ_u exp(…), where a is the bias plus
+    the signal of the other layer times the weights.
+    """
+
+    @property
+    def binary(self) -> bool:
+        """Whether states are zeros and ones, so that means lie in [0, 1]."""
+
+    def mean(self, a: Tensor) -> Tensor:
+        """E[u | a], N x U."""
+
+    def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """u ~ p(u | a), N x U."""
+
+    def signal(self, u: Tensor) -> Tensor:
+        """The values that the weights multiply: u, or u / σ² for units of variance σ²; N x U."""
+
+    def energy(self, u: Tensor, bias: Tensor) -> Tensor:
+        """The term of the energy that depends on this layer only, N."""
+
+    def log_sum(self, a: Tensor, bias: Tensor) -> Tensor:
+        """log Σ_u exp(signal(u)·(a - bias) - energy(u, bias)): one value for each independent unit or group, N x G."""
+
+    def log_prob(self, u: Tensor, a: Tensor) -> Tensor:
+        """log p(u | a), N."""
+
+    def noise(self, n: int, bias: Tensor) -> Tensor:
+        """States to start Gibbs chains from, n x U."""
 
 
 @runtime_checkable
@@ -154,16 +175,13 @@ class RBMLayer(Protocol):
     @property
     def visible_shape(self) -> tuple[int, ...]:
         """The shape of v without the batch."""
-        ...
 
     @property
     def hidden_shape(self) -> tuple[int, ...]:
         """The shape of h without the batch."""
-        ...
 
     def energy_parameters(self) -> list[nn.Parameter]:
         """The parameters of E(v, h), always in the same order."""
-        ...
 
     def hidden_input(self, v: Tensor) -> Tensor: ...
 
@@ -181,17 +199,14 @@ class RBMLayer(Protocol):
 
     def free_energy(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
         """F(v) = -log Σ_h exp(-E(v, h)), N."""
-        ...
 
     def reconstruct(self, x: Tensor) -> Tensor: ...
 
     def with_labels(self, v: Tensor, labels: Tensor) -> Tensor:
         """N x pixels and N class numbers -> N x V; without label units the pixels only."""
-        ...
 
     def noise(self, n: int) -> Tensor:
         """Random states to start Gibbs chains from, n x V."""
-        ...
 
 
 @runtime_checkable
@@ -200,7 +215,6 @@ class Centering(Protocol):
 
     def center_gradients(self, visible_offset: Tensor, hidden_offset: Tensor) -> None:
         """Replace the gradients of the parameters by those of the centered RBM, in place."""
-        ...
 
 
 @runtime_checkable
@@ -219,7 +233,6 @@ class StackOfRBMs(Protocol):
 
     def rbm(self, layer: int) -> RBMLayer:
         """The RBM of layer number ``layer``, counted from the input."""
-        ...
 
 
 @runtime_checkable
@@ -232,15 +245,17 @@ class BeliefNet(StackOfRBMs, Protocol):
 
     def untie(self) -> None:
         """Give the directed layers separate recognition weights."""
-        ...
 
     def recognition_input(self, h: Tensor, layer: int) -> Tensor:
         """The logits of layer ``layer`` + 1, given states h of layer ``layer``."""
-        ...
 
     def unused_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that are used in neither direction."""
-        ...
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape for messages: (1, 28, 28) -> "1x28x28"."""
+    return "x".join(map(str, shape))
 
 
 def head_of(net: nn.Module) -> nn.Module | None:

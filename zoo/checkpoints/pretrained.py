@@ -20,8 +20,7 @@ from zoo.checkpoints.torchvision_files import FromTorchvision
 from zoo.checkpoints.weight_files import match_tensors, read, renamed
 from zoo.config.catalogue import index
 from zoo.data.preprocess import Preprocess
-from zoo.data.splits import shape_text
-from zoo.protocols import head_of
+from zoo.protocols import head_of, shape_text
 
 HEAD_CHOICES = ("reset", "keep")
 

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from zoo.checkpoints.safe_pickle import load as load_pickle
 from zoo.checkpoints.torchvision_files import FromTorchvision
-from zoo.data.splits import shape_text
-from zoo.protocols import HEADS
+from zoo.protocols import HEADS, shape_text
 
 NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a net's tensors
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")  # what wrappers put before every name

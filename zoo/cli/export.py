@@ -17,7 +17,7 @@ from zoo.cli.console import say
 from zoo.cli.export_formats import FORMATS, takes_bytes
 from zoo.cli.export_formats import export_net as export_net
 from zoo.data.preprocess import Preprocess
-from zoo.data.splits import shape_text
+from zoo.protocols import shape_text
 
 
 def export(cfg: DictConfig) -> Path:

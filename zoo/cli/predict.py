@@ -23,9 +23,8 @@ from zoo.cli.checkpoint_task import task_class
 from zoo.cli.console import say
 from zoo.cli.predict_sheet import Summary
 from zoo.config import hardware
-from zoo.data.splits import shape_text
 from zoo.losses import probabilities
-from zoo.protocols import Net
+from zoo.protocols import Net, shape_text
 
 Compute = Callable[[Tensor], Tensor]  # raw batch -> probabilities, values or features on the CPU, N x width
 

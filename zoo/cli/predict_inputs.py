@@ -14,7 +14,7 @@ from torch import Tensor
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.data import images, pixel_csv
 from zoo.data.sources import npz
-from zoo.data.splits import shape_text
+from zoo.protocols import shape_text
 
 Batches = Iterator[tuple[list[str], Tensor]]  # the names of the rows of a raw batch, and the batch
 Reader = Callable[[Path], Tensor]  # a file -> C x H x W bytes

@@ -16,9 +16,8 @@ from zoo.cli.checkpoint_task import task_class
 from zoo.cli.console import say
 from zoo.config import build, hardware
 from zoo.config.catalogue import list_checkpoints
-from zoo.data.splits import shape_text
 from zoo.plots import images as plots
-from zoo.protocols import Generative
+from zoo.protocols import Generative, shape_text
 
 COLUMNS = 10  # number of images in a row of the grid
 

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
 def _show_model(name: str) -> None:
     """Print the title, paper and deviations of a model, and a table of its layers."""
     from zoo.api import create
-    from zoo.data.splits import shape_text
+    from zoo.protocols import shape_text
 
     # The title, paper and deviations, from its YAML.
     config = model_config(name)
@@ -134,7 +134,7 @@ def _describe(module: "nn.Module") -> str:
 def _show_checkpoint(name: str) -> None:
     """Print the description of a checkpoint."""
     from zoo.checkpoints.checkpoint import info
-    from zoo.data.splits import shape_text
+    from zoo.protocols import shape_text
 
     # Read only the header of the file.
     about = info(name)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.data.splits import shape_text
+from zoo.protocols import shape_text
 
 # Number of examples in a chunk when mean and std are computed.
 CHUNK = 8192

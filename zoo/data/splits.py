@@ -155,14 +155,6 @@ class Splits:
         return replace(self, train=kept)
 
 
-def shape_text(shape: Sequence[int]) -> str:
-    """(1, 28, 28) -> "1x28x28".
-
-    `zoo.models.shapes.text` is the same for models, which must not import `zoo.data`.
-    """
-    return "x".join(map(str, shape))
-
-
 def seed_from(*parts: object) -> int:
     """A 63-bit seed, hashed from several numbers or names, so that similar parts give unrelated random numbers."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.models.units import Units
+from zoo.protocols import Units
 
 
 class BoltzmannEquations:

@@ -61,7 +61,7 @@ class RBM(BoltzmannEquations, nn.Module):
         visible_bias: V.
         hidden_bias: H.
         log_variance: log σ², of shape V; with Gaussian visible units only.
-        visible, hidden: the units of the two layers (`zoo.models.units.Units`).
+        visible, hidden: the units of the two layers (`zoo.protocols.Units`).
 
     Raises:
         ValueError: an unknown kind of unit or init, kinds that cannot be combined, or a width below 1.

@@ -5,10 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-
-def text(shape: Sequence[int]) -> str:
-    """(1, 28, 28) -> "1x28x28"."""
-    return "x".join(map(str, shape))
+from zoo.protocols import shape_text
 
 
 def image(in_shape: Sequence[int], *, minimum: int = 1) -> tuple[int, int, int]:
@@ -23,10 +20,12 @@ def image(in_shape: Sequence[int], *, minimum: int = 1) -> tuple[int, int, int]:
     """
     # An image has three positive sizes.
     if len(in_shape) != 3 or min(in_shape) < 1:
-        raise ValueError(f"this net takes images (channels x height x width), in_shape is {text(in_shape)}")
+        raise ValueError(f"this net takes images (channels x height x width), in_shape is {shape_text(in_shape)}")
     channels, height, width = in_shape
     if min(height, width) < minimum:
-        raise ValueError(f"this net takes images of at least {minimum}x{minimum} pixels, in_shape is {text(in_shape)}")
+        raise ValueError(
+            f"this net takes images of at least {minimum}x{minimum} pixels, in_shape is {shape_text(in_shape)}"
+        )
     return channels, height, width
 
 
@@ -73,5 +72,5 @@ def shape_after(layer: nn.Module, shape: Sequence[int]) -> torch.Size:
             y = layer(torch.zeros(1, *shape))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"an input of shape {text(shape)} does not fit this layer: {reason}") from error
+        raise ValueError(f"an input of shape {shape_text(shape)} does not fit this layer: {reason}") from error
     return torch.Size(y.shape[1:])

@@ -27,8 +27,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.models.classifier import LayeredClassifier
-from zoo.models.shapes import check_widths, image, text
-from zoo.protocols import eval_mode
+from zoo.models.shapes import check_widths, image
+from zoo.protocols import eval_mode, shape_text
 
 # Auxiliary heads would be left over: `zoo.models.GoogLeNet` is the zoo's own. SqueezeNet's head is a convolution.
 WITHOUT_KNOWN_HEAD = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
@@ -72,7 +72,7 @@ class TorchvisionNet(LayeredClassifier):
         channels, height, width = image(in_shape)
         check_widths(num_classes=num_classes)
         if channels not in (1, 3):
-            raise ValueError(f"{architecture} takes images of 1 or 3 channels, in_shape is {text(in_shape)}")
+            raise ValueError(f"{architecture} takes images of 1 or 3 channels, in_shape is {shape_text(in_shape)}")
         if gray not in ("repeat", "sum"):
             raise ValueError(f"gray={gray}: choose repeat or sum")
         if enlarge is not None and enlarge < 1:
@@ -180,4 +180,4 @@ def _check_input_size(net: TorchvisionNet) -> None:
             net(black)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{net.architecture} cannot take images of {text(net.in_shape)}: {reason}") from error
+        raise ValueError(f"{net.architecture} cannot take images of {shape_text(net.in_shape)}: {reason}") from error

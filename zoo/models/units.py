@@ -1,7 +1,7 @@
 """The kinds of units of an RBM: the distribution of the states of one layer, given its pre-activations.
 
-Each kind is a class without parameters that implements the protocol `Units`. `boltzmann.py` computes the conditionals
-and energies of an RBM through this protocol alone. Imports torch only.
+Each kind is a class without parameters that implements `zoo.protocols.Units`. `boltzmann.py` computes the conditionals
+and energies of an RBM through this protocol alone. Imports torch and `zoo.protocols` only.
 
     kind              states              energy(u, bias)        p(u | a)
     Bernoulli         0 or 1              -u·b                   on with probability sigmoid(a)
@@ -23,46 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-class Units(Protocol):
-    """One layer of units of an RBM: the distribution of their states u, given their pre-activations a.
-
-    The distribution is p(u | a) = exp(signal(u)·(a - bias) - energy(u, bias)) / Σ_u exp(…), where a is the bias plus
-    the signal of the other layer times the weights.
-    """
-
-    @property
-    def binary(self) -> bool:
-        """Whether states are zeros and ones, so that means lie in [0, 1]."""
-        ...
-
-    def mean(self, a: Tensor) -> Tensor:
-        """E[u | a], N x U."""
-        ...
-
-    def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """u ~ p(u | a), N x U."""
-        ...
-
-    def signal(self, u: Tensor) -> Tensor:
-        """The values that the weights multiply: u, or u / σ² for units of variance σ²; N x U."""
-        ...
-
-    def energy(self, u: Tensor, bias: Tensor) -> Tensor:
-        """The term of the energy that depends on this layer only, N."""
-        ...
-
-    def log_sum(self, a: Tensor, bias: Tensor) -> Tensor:
-        """log Σ_u exp(signal(u)·(a - bias) - energy(u, bias)): one value for each independent unit or group, N x G."""
-        ...
-
-    def log_prob(self, u: Tensor, a: Tensor) -> Tensor:
-        """log p(u | a), N."""
-        ...
-
-    def noise(self, n: int, bias: Tensor) -> Tensor:
-        """States to start Gibbs chains from, n x U."""
-        ...
+from zoo.protocols import Units
 
 
 class _Binary:

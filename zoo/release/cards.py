@@ -13,7 +13,7 @@ from zoo.checkpoints.checkpoint import CheckpointInfo, info
 from zoo.config import catalogue
 from zoo.config.targets import class_name
 from zoo.data.augment import Augment
-from zoo.data.splits import shape_text
+from zoo.protocols import shape_text
 from zoo.release import claims
 from zoo.release.claims import Claim
 

@@ -23,9 +23,9 @@ from zoo.config import hardware
 from zoo.config.build import build, check_seed
 from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
-from zoo.data.splits import InMemory, Splits, shape_text
+from zoo.data.splits import InMemory, Splits
 from zoo.plots.latent import LATENT_MAPS
-from zoo.protocols import HasLabelUnits, RBMLayer
+from zoo.protocols import HasLabelUnits, RBMLayer, shape_text
 from zoo.training import stage_checks
 from zoo.training.plan import Plan
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from zoo.config.build import build, check
 from zoo.data.datamodule import batches
-from zoo.data.splits import Splits, shape_text
+from zoo.data.splits import Splits
+from zoo.protocols import shape_text
 from zoo.tasks.optimization import LRSchedule
 from zoo.tasks.task import Task
 from zoo.training import stages
