@@ -171,7 +171,8 @@ def hold_out(
 ) -> tuple[AnyExamples, AnyExamples | None]:
     """Hold out a split, stratified by class.
 
-    The choice depends on ``split`` and ``seed`` only, so every call and every run holds out the same examples.
+    For the same labels and ``size``, the choice depends on ``split`` and ``seed`` only: with the same ``seed``, or
+    None, every call and every run holds out the same examples.
 
     Args:
         examples: the examples to divide. Examples with real-valued targets are not stratified.

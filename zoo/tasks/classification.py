@@ -38,7 +38,8 @@ class Classification(SupervisedTask):
             examples per class, divided by its number of examples. Needs a `zoo.data.datamodule.DataModule`.
         auxiliary_weight: weight of the loss of each auxiliary head, if the net has any (GoogLeNet: 0.3).
         policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
-        unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen.
+        unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen, from the top down. The
+            last epoch applies to all remaining layers.
         head_lr_factor: learning rate of the head, relative to the optimizer's.
         layer_decay: learning-rate factor from one layer to the next one below.
         mirror_average: whether evaluation averages the probabilities of an image and of its mirror image.

@@ -24,7 +24,8 @@ class Regression(SupervisedTask):
         layer: must be None, since a single layer has no targets.
         loss: name of the loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`).
         policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
-        unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen.
+        unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen, from the top down. The
+            last epoch applies to all remaining layers.
         head_lr_factor: learning rate of the head, relative to the optimizer's.
         layer_decay: learning-rate factor from one layer to the next one below.
         optimization: optimizer and learning-rate schedule; None for evaluation only.
