@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -147,6 +148,7 @@ class Session:
     def __init__(self, folder: Path):
         self.folder = folder
         self.names: dict[str, Any] = {"__name__": "__main__"}
+        self.last_start = 0  # seconds since the epoch
 
     def write_inputs(self, page: Path) -> None:
         """Write the user's files that a page mentions but does not create."""
@@ -191,6 +193,10 @@ class Session:
             done = subprocess.run([program, *words], cwd=self.folder, capture_output=True, text=True, check=True)
             return done.stdout
         assert program == "zoo", command
+        # Default run folders are named by the second, so two runs must not start in the same one.
+        while int(time.time()) == self.last_start:
+            time.sleep(0.05)
+        self.last_start = int(time.time())
         before = os.environ.get("COLUMNS")
         os.environ["COLUMNS"] = WIDTH
         try:
