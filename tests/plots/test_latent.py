@@ -67,3 +67,9 @@ def test_an_unknown_method_is_refused_and_nothing_is_drawn(units, tmp_path):
     with pytest.raises(ValueError, match="latent_map=umap: choose pca or tsne"):
         latent_map(torch.rand(9, units), [0] * 9, ["a"], tmp_path / "latent.png", method="umap")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_title_names_no_method_where_nothing_was_projected():
+    few, enough = torch.randn(4, 3), torch.randn(5, 3)
+    assert latent_map(few, [], []).axes[0].get_title() == "latent codes of 4 examples"
+    assert latent_map(enough, [], []).axes[0].get_title() == "latent codes of 5 examples, by pca"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 LATENT_MAPS = ("pca", "tsne")
 MAX_CLASSES_IN_LEGEND = 20
-MIN_POINTS = 5  # neither method works with fewer points
+MIN_POINTS = 5  # a projection of fewer points says nothing
 
 
 def latent_map(
@@ -40,7 +40,8 @@ def latent_map(
 
     if method not in LATENT_MAPS:
         raise ValueError(f"latent_map={method}: choose {' or '.join(LATENT_MAPS)}")
-    points = _to_plane(features.detach().float().cpu().numpy(), method)  # N x 2
+    x = features.detach().float().cpu().numpy()  # N x H
+    points = _to_plane(x, method)  # N x 2
 
     # Scatter the points of each class in one color; without classes, all in one.
     figure = Figure(figsize=(7, 6), dpi=120, layout="constrained")
@@ -51,7 +52,7 @@ def latent_map(
         axes.scatter(points[chosen, 0], points[chosen, 1], s=6, alpha=0.7, label=name, color=f"C{k % 10}")
     if 0 < len(classes) <= MAX_CLASSES_IN_LEGEND:
         axes.legend(markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
-    suffix = f", by {method}" if features.shape[1] > 2 else ""
+    suffix = f", by {method}" if _needs_projection(x) else ""
     axes.set_title(f"latent codes of {len(points):,} examples{suffix}")
     axes.set(xticks=[], yticks=[])
     return write_png(figure, path)
@@ -66,11 +67,16 @@ def _to_plane(x: Any, method: str) -> Any:
     # One unit: a line.
     if x.shape[1] == 1:
         return np.hstack([x, np.zeros_like(x)])
-    # Few or identical points cannot be projected: draw their first two units.
-    if x.shape[1] == 2 or len(x) < MIN_POINTS or not x.std(axis=0).any():
+    # Two units, or few or identical points: draw the first two units as they are.
+    if not _needs_projection(x):
         return x
     # More units: project them.
     if method == "pca":
         return PCA(2).fit_transform(x)
     perplexity = min(30.0, (len(x) - 1) / 3)  # must be below the number of points
     return TSNE(random_state=0, perplexity=perplexity).fit_transform(x)
+
+
+def _needs_projection(x: Any) -> bool:
+    """Whether there are more than two units, and enough different points, N x H, to project them."""
+    return bool(x.shape[1] > 2 and len(x) >= MIN_POINTS and x.std(axis=0).any())

@@ -26,7 +26,7 @@ def fits(stage: StagePlan, net: nn.Module) -> Iterator[tuple[str, Task]]:
 
 
 def joint(stage: StagePlan, net: nn.Module) -> Iterator[tuple[str, Task]]:
-    """One fit that trains the whole net."""
+    """One fit of a task on the whole net; the task decides which parameters are trained."""
     yield stage.name, _task(stage, net)
 
 
