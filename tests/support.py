@@ -216,3 +216,15 @@ def randomize(net: torch.nn.Module, scale: float = 0.5) -> torch.nn.Module:
 def array(x: torch.Tensor) -> np.ndarray:
     """A tensor in NumPy's double precision."""
     return x.detach().double().numpy()
+
+
+def record_sheet(monkeypatch, module: str) -> dict[str, Any]:
+    """Draw no sheet of images in a command's module; returns what it is told to draw."""
+    asked: dict[str, Any] = {}
+
+    def sheet(tiles, captions, path, **options):
+        asked.update(options, tiles=tiles, captions=captions)
+        path.write_bytes(b"sheet")
+
+    monkeypatch.setattr(f"{module}.plots.sheet", sheet)
+    return asked

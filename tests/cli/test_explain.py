@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import record_sheet
 
 from zoo.analysis.gradcam import gradcam
 from zoo.checkpoints import checkpoint as checkpoints
@@ -31,14 +32,7 @@ def photos(folder, pixels) -> Path:
 @pytest.fixture
 def drawn(monkeypatch) -> dict:
     """What the sheet is told to draw."""
-    asked: dict = {}
-
-    def sheet(tiles, captions, path, **options):
-        asked.update(options, tiles=tiles, captions=captions)
-        path.write_bytes(b"sheet")
-
-    monkeypatch.setattr("zoo.cli.explain.plots.sheet", sheet)
-    return asked
+    return record_sheet(monkeypatch, "zoo.cli.explain")
 
 
 def test_a_sheet_of_the_first_pictures_is_drawn(cli, folder, trained, photos):

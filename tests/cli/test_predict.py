@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import record_sheet
 
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli import predict
@@ -375,14 +376,7 @@ def write_labelled(folder: Path, x: torch.Tensor, labels: list[str]) -> None:
 @pytest.fixture
 def drawn(monkeypatch) -> dict:
     """What the sheet is told to draw."""
-    asked: dict = {}
-
-    def sheet(tiles, captions, path, **options):
-        asked.update(options, tiles=tiles, captions=captions)
-        path.write_bytes(b"sheet")
-
-    monkeypatch.setattr("zoo.cli.predict_sheet.plots.sheet", sheet)
-    return asked
+    return record_sheet(monkeypatch, "zoo.cli.predict_sheet")
 
 
 def test_folders_named_for_classes_are_labels(cli, folder, trained, pixels, expected, drawn):
