@@ -54,6 +54,11 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     splits = checks.dataset(node)
     preprocess.check(splits.shape, where=f"dataset {node.name}")
     splits = splits.with_preprocess(preprocess)
+    # Classes of the checkpoint may be missing from the data.
+    if splits.classes and set(splits.classes) < set(about.classes):
+        missing = [name for name in about.classes if name not in splits.classes]
+        sys.stderr.write(f"note: dataset {node.name} has no examples of the classes {', '.join(missing)}\n")
+        splits = splits.with_classes(about.classes)
     _check_classes(splits, about, dataset=node.name)
     if splits.test is None:
         raise ValueError(f"dataset {node.name} has no test split")

@@ -7,18 +7,34 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import combinations
+from math import prod
 from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from zoo.data import images
 
 DRAFT_SIZE = 64  # pixels: JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, but not below this
-SPLITS = ("training", "validation", "test")
+SPLITS = ("train", "validation", "test")
+SPLIT_WORDS = {"train": "training", "validation": "validation", "test": "test"}
 EXAMPLES_SHOWN = 3  # maximum number of files that a message names
 # Pillow decodes without holding the GIL, so threads run at the same time.
 THREADS = 8
+ONE_LARGE = Lock()  # held while a very large image is decoded
+
+# Two images look the same if their thumbnails differ by less than this on average (root of the mean square).
+THUMBNAIL = 16  # pixels
+MAX_DIFFERENCE = 2.0  # of 255
+MIN_CONTRAST = 4.0  # standard deviation of a thumbnail, of 255
+MAX_COMPARED = 30_000  # larger datasets are not searched for images that look the same: it would take minutes
+COMPARED_AT_ONCE = 1000
 
 LabeledFiles = list[tuple[Path, int]]  # files and their class numbers
 
@@ -32,12 +48,16 @@ class ImageCheck:
         digest: hash of the decoded RGB pixels.
         size: width and height as stored.
         drafted: whether the digest is of a smaller version of the image.
+        largest: the largest value of a 16-bit image; None for images of 8 bits.
+        thumbnail: 16 x 16 gray pixels; empty if the image has almost no contrast.
     """
 
     problem: str = ""
     digest: bytes = b""
     size: tuple[int, int] = (0, 0)
     drafted: bool = False
+    largest: int | None = None
+    thumbnail: bytes = b""
 
 
 def inspect(files: Sequence[Path]) -> list[ImageCheck]:
@@ -94,11 +114,69 @@ def duplicates(splits: dict[str, LabeledFiles], checks: dict[Path, ImageCheck], 
     # Write one note for each kind of duplicates.
     notes = []
     for (one, other), pairs in sorted(across.items()):
-        where = f"in both the {one} and the {other} split: metrics will be optimistic"
+        where = f"in both the {SPLIT_WORDS[one]} and the {SPLIT_WORDS[other]} split: metrics will be optimistic"
         notes.append(f"{count_text(len(pairs))} {_appear(pairs)} {where} ({_first(pairs)})")
     if mixed:
         notes.append(f"{count_text(len(mixed))} {_appear(mixed)} under two classes ({_first(mixed)})")
     return notes
+
+
+def look_alikes(splits: dict[str, LabeledFiles], checks: dict[Path, ImageCheck], *, below: Path) -> list[str]:
+    """Find images that look like one in another split: resized, compressed again, or in another format.
+
+    Arguments as for `duplicates`. Images with equal pixels are left out, since `duplicates` finds them.
+
+    Returns:
+        One note for each pair of splits that share such images.
+    """
+    # Collect the thumbnails of each split.
+    if sum(map(len, splits.values())) > MAX_COMPARED:
+        return []
+    files: dict[str, list[Path]] = {}
+    thumbnails: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}
+    for split, labeled_files in splits.items():
+        files[split] = [path for path, _ in labeled_files if checks[path].thumbnail]
+        values = np.frombuffer(b"".join(checks[path].thumbnail for path in files[split]), np.uint8)
+        thumbnails[split] = values.reshape(-1, THUMBNAIL**2).astype(np.float32) / np.float32(255)
+
+    # Compare every image of one split with all of another: |a - b|^2 = |a|^2 + |b|^2 - 2ab.
+    notes = []
+    for one, other in combinations([split for split in SPLITS if split in splits], 2):
+        pairs = []
+        ours, theirs = thumbnails[one], thumbnails[other]
+        limit = THUMBNAIL**2 * (MAX_DIFFERENCE / 255) ** 2
+        for first in range(0, len(theirs), COMPARED_AT_ONCE):
+            chunk = theirs[first : first + COMPARED_AT_ONCE]
+            squares = (ours**2).sum(1)[:, None] + (chunk**2).sum(1) - 2 * ours @ chunk.T
+            for column, row in enumerate(squares.argmin(0) if len(ours) else []):
+                path, twin = files[other][first + column], files[one][row]
+                if squares[row, column] < limit and checks[path].digest != checks[twin].digest:
+                    pairs.append(_pair(twin, path, below, sign="~"))
+        if pairs:
+            verb = "looks" if len(pairs) == 1 else "look"
+            where = f"of the {SPLIT_WORDS[other]} split {verb} like one of the {SPLIT_WORDS[one]} split"
+            notes.append(f"{count_text(len(pairs))} {where}: metrics may be optimistic ({_first(pairs)})")
+    return notes
+
+
+def bit_depth(folder: Path, checks: dict[Path, ImageCheck]) -> list[str]:
+    """A note about images of 16 bits, of which the upper eight bits are used.
+
+    Raises:
+        ValueError: the upper eight bits are 0 in all of them, so that they would be black.
+    """
+    largest = [check.largest for check in checks.values() if check.largest is not None]
+    if not largest:
+        return []
+    # 12-bit cameras and label maps store small numbers in 16 bits.
+    peak = max(largest)
+    if peak < 256:
+        raise ValueError(
+            f"{folder}: {count_text(len(largest))} of 16 bits with values of at most {peak}: the upper 8 bits, which "
+            "are used, are all 0; convert the images to 8 bits"
+        )
+    dark = f"; they are dark: multiply them by {65536 >> peak.bit_length()}" if peak < 2**15 else ""
+    return [f"{count_text(len(largest))} of 16 bits: the upper 8 are used; the largest value is {peak:,}{dark}"]
 
 
 def count_text(images: int) -> str:
@@ -110,8 +188,8 @@ def _appear(pairs: list[str]) -> str:
     return "appears" if len(pairs) == 1 else "appear"
 
 
-def _pair(one: Path, other: Path, below: Path) -> str:
-    return f"{one.relative_to(below)} = {other.relative_to(below)}"
+def _pair(one: Path, other: Path, below: Path, sign: str = "=") -> str:
+    return f"{one.relative_to(below)} {sign} {other.relative_to(below)}"
 
 
 def _first(pairs: list[str]) -> str:
@@ -127,12 +205,24 @@ def _check(path: Path, draft: bool = True) -> ImageCheck:
             # Ask for a draft, which only JPEGs give, then hash the pixels with their size.
             if draft:
                 image.draft(None, (DRAFT_SIZE, DRAFT_SIZE))
-            image.load()
-            pixels = images.to_8_bits(image, 3)
-            digest = blake2b(repr(pixels.size).encode() + pixels.tobytes(), digest_size=16).digest()
-            return ImageCheck(digest=digest, size=size, drafted=pixels.size != size)
+            # Decode very large images one at a time: several may not fit in memory.
+            with ONE_LARGE if prod(image.size) > images.LARGE else nullcontext():
+                image.load()
+                largest = int(np.asarray(image).max()) if image.mode.startswith("I") else None
+                pixels = images.to_8_bits(image, 3)
+                digest = blake2b(repr(pixels.size).encode() + pixels.tobytes(), digest_size=16).digest()
+                thumbnail = _thumbnail(pixels)
+            return ImageCheck(
+                digest=digest, size=size, drafted=pixels.size != size, largest=largest, thumbnail=thumbnail
+            )
     except (ValueError, FileNotFoundError) as error:
         return ImageCheck(problem=str(error))
+
+
+def _thumbnail(pixels: Image.Image) -> bytes:
+    """16 x 16 gray pixels; empty if they have almost no contrast, as a blank page."""
+    small = np.asarray(pixels.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+    return small.tobytes() if small.std() >= MIN_CONTRAST else b""
 
 
 def _check_at_full_size(path: Path) -> ImageCheck:

@@ -73,6 +73,9 @@ class ImageFiles(Examples):
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         return replace(self, files=self.files[chosen.numpy()], targets=self.targets[chosen])
 
+    def renumbered(self, numbers: Tensor) -> "ImageFiles":
+        return replace(self, targets=numbers[self.targets])
+
     def with_preprocess(self, preprocess: Preprocess) -> "ImageFiles":
         """The same files, resized as ``preprocess`` says. Raises ValueError if its interpolation is unknown."""
         # Refuse an unknown filter now, not when the first image is read.

@@ -4,6 +4,7 @@ Imports Pillow and NumPy besides torch.
 """
 
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,10 +16,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from zoo.data import image_tree
 from zoo.protocols import shape_text
 
 # Files with other suffixes are ignored.
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+SUFFIXES = image_tree.SUFFIXES
 
 # Pillow's resampling filters by name.
 FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "box", "bilinear", "hamming", "bicubic")}
@@ -30,8 +32,14 @@ DAMAGE = (
     Image.DecompressionBombError,
 )
 
+# Pillow warns of damaged metadata and of images of more than 89 million pixels, and refuses twice as many pixels. What
+# cannot be read is reported here, and very large images are read one at a time, so the warnings say nothing new.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+LARGE = 2**24  # pixels
+
 # Images that are narrower, or that have a larger aspect ratio, are refused.
 MIN_SIDE = 2  # pixels
+MAX_16_BITS = 65535
 MAX_ASPECT = 100
 
 # The EXIF tag for the orientation of a photograph has values from 1 (upright) to 8. Turned upright, ...
@@ -133,15 +141,8 @@ def to_tensor(
 
 
 def find(folder: str | Path) -> list[Path]:
-    """All image files below a folder, by suffix, sorted. Hidden ones are left out, such as macOS's ``._1.jpg``."""
-    folder = Path(folder)
-    # Walk the whole tree.
-    found = []
-    for path in folder.rglob("*"):
-        hidden = any(name.startswith(".") for name in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
-            found.append(path)
-    return sorted(found)
+    """All image files below a folder, as `zoo.data.image_tree.scan` finds them, sorted."""
+    return image_tree.scan(Path(folder)).files
 
 
 def resampling(interpolation: str) -> Image.Resampling:
@@ -173,7 +174,10 @@ def to_8_bits(image: Image.Image, channels: int) -> Image.Image:
         raise ValueError("floating-point images are not supported; convert the image to 8 or 16 bits")
     # 16 bits a pixel: keep the upper eight.
     if image.mode.startswith("I"):
-        image = Image.fromarray(np.clip(np.asarray(image, dtype=np.int64) >> 8, 0, 255).astype(np.uint8))
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > MAX_16_BITS:
+            raise ValueError(f"values outside [0, {MAX_16_BITS}] are not supported; convert the image to 8 or 16 bits")
+        image = Image.fromarray((values >> 8).astype(np.uint8))
     # Put transparent images on a white background, then convert to gray or RGB.
     if image.has_transparency_data:
         background = Image.new("RGBA", image.size, "white")

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from zoo.data.stratify import seed_from, stratify
+
 if TYPE_CHECKING:
     from zoo.data.augment import Augment
     from zoo.data.preprocess import Preprocess
+
+__all__ = ["AugmentedExamples", "Examples", "InMemory", "Splits", "check_labels", "hold_out", "seed_from", "stratify"]
 
 AnyExamples = TypeVar("AnyExamples", bound="Examples")
 
@@ -78,6 +82,10 @@ class Examples(Protocol):
         """Only these examples, in this order."""
         ...
 
+    def renumbered(self: AnyExamples, numbers: Tensor) -> AnyExamples:
+        """The same examples; class k becomes class ``numbers[k]``."""
+        raise NotImplementedError
+
     def with_preprocess(self: AnyExamples, preprocess: "Preprocess") -> AnyExamples:
         """The same examples, decoded and resized for ``preprocess``. Examples without files stay the same."""
         return self
@@ -115,6 +123,9 @@ class InMemory(Examples):
     def take(self, indices: Sequence[int]) -> "InMemory":
         return InMemory(*self.batch(indices))
 
+    def renumbered(self, numbers: Tensor) -> "InMemory":
+        return replace(self, y=numbers[self.y])
+
     def to(self, device: torch.device) -> "InMemory":
         return replace(self, x=self.x.to(device), y=self.y.to(device))
 
@@ -132,6 +143,7 @@ class Splits:
         num_targets: number of real target values for each input; 0 for classes or without labels.
         notes: notes about the data for the user, one line each.
         origins: name of a split (train, validation, test) -> where it comes from, in words; empty if not known.
+        unlabeled: why the examples have no labels, in words; empty if they have labels.
     """
 
     train: Examples
@@ -142,6 +154,7 @@ class Splits:
     num_targets: int = 0
     notes: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
+    unlabeled: str = ""
 
     @property
     def labeled(self) -> bool:
@@ -180,6 +193,26 @@ class Splits:
         test = None if self.test is None else self.test.with_preprocess(preprocess)
         return replace(self, train=train, validation=validation, test=test)
 
+    def with_classes(self, classes: Sequence[str]) -> "Splits":
+        """The same splits, with the class numbers of another list of classes, which must contain theirs.
+
+        Raises:
+            ValueError: a class is not in the list.
+        """
+        # Find the new number of each class.
+        unknown = [name for name in self.classes if name not in classes]
+        if unknown:
+            raise ValueError(f"class {unknown[0]!r} is not among {', '.join(classes)}")
+        numbers = torch.tensor([list(classes).index(name) for name in self.classes], dtype=torch.int64)
+        splits = {name: examples.renumbered(numbers) for name, examples in self.existing().items()}
+        return replace(
+            self,
+            train=splits["train"],
+            validation=splits.get("validation"),
+            test=splits.get("test"),
+            classes=tuple(classes),
+        )
+
     def keep_labels(self, count: int, *, seed: int) -> "Splits":
         """The same splits with only ``count`` training examples, all classes in proportion.
 
@@ -191,17 +224,14 @@ class Splits:
             ValueError: the training split, or one of its classes, is too small.
         """
         option = "dataset.labeled_examples"
+        if not self.labeled:
+            raise ValueError(f"{option}={count}: the data have no labels")
         if count < 1:
             raise ValueError(f"{option}={count}: must be >= 1")
         # The name "labels" only seeds the draw; past results depend on it.
         _, kept = hold_out(self.train, count, split="labels", seed=seed, names=self.classes, option=option)
         assert kept is not None
         return replace(self, train=kept)
-
-
-def seed_from(*parts: object) -> int:
-    """A 63-bit seed, hashed from several numbers or names, so that similar parts give unrelated random numbers."""
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 def hold_out(
@@ -242,64 +272,6 @@ def hold_out(
     # Divide the indices, then take the examples.
     rest, held_out = stratify(labels.tolist(), size, split=split, seed=seed, names=names, option=option)
     return examples.take(rest), examples.take(held_out)
-
-
-def stratify(
-    labels: Sequence[int],
-    size: float,
-    *,
-    split: str,
-    seed: int | None = None,
-    names: Sequence[str] = (),
-    option: str | None = None,
-) -> tuple[list[int], list[int]]:
-    """Indices of the rest and of a split of ``size``, all classes in proportion. Arguments as for `hold_out`."""
-    # Turn the size into a number of examples.
-    option = option or f"dataset.{split}"
-    is_whole = size >= 1 and size % 1 == 0
-    if not (0 < size < 1 or is_whole):
-        raise ValueError(f"{option}={size:.10g}: must be a fraction in (0, 1) or a whole number of examples")
-    total = round(size * len(labels)) if size < 1 else int(size)
-    if not 0 < total < len(labels):
-        raise ValueError(
-            f"{option}={size:g}: takes {total} of {len(labels)} examples; must take and leave at least one"
-        )
-
-    # Distribute the total over the classes: each class gets its exact share rounded down, and the classes with the
-    # largest remainders get one more example until the total is reached.
-    by_class: dict[int, list[int]] = {}
-    for index, label in enumerate(labels):
-        by_class.setdefault(label, []).append(index)
-    if total < len(by_class):
-        raise ValueError(
-            f"{option}={size:g}: takes {total} of {len(labels)} examples, too few for one of each of the "
-            f"{len(by_class)} classes; take at least {len(by_class)}"
-        )
-    exact = {label: total * len(members) / len(labels) for label, members in by_class.items()}
-    counts = {label: int(share) for label, share in exact.items()}
-    largest_remainder_first = sorted(exact, key=lambda label: (counts[label] - exact[label], label))
-    for label in largest_remainder_first[: total - sum(counts.values())]:
-        counts[label] += 1
-
-    # Draw the examples of each class with a separate generator.
-    rest: list[int] = []
-    held_out: list[int] = []
-    for label, members in sorted(by_class.items()):
-        count = counts[label]
-        if not 0 < count < len(members):
-            # The number of examples at which a class has at least one on either side.
-            needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))
-            name = names[label] if names else label
-            raise ValueError(
-                f"class {name} has {len(members)} examples, too few for {option}={size:g}, which needs {needed} of "
-                f"each class; add examples or change {option}"
-            )
-        key = (split, label) if seed is None else (split, label, seed)
-        generator = torch.Generator().manual_seed(seed_from(*key))
-        order = torch.randperm(len(members), generator=generator).tolist()
-        held_out += [members[i] for i in order[:count]]
-        rest += [members[i] for i in order[count:]]
-    return sorted(rest), sorted(held_out)
 
 
 def check_labels(labels: Tensor, num_classes: int, *, where: str) -> None:

@@ -10,6 +10,7 @@ A disabled stage (``epochs=0``) is not checked.
 """
 
 from copy import deepcopy
+from math import prod
 from typing import cast
 
 import torch
@@ -31,6 +32,7 @@ from zoo.training.plan import Plan
 
 INPUT_SCALINGS = ("standardized", "unit")
 SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
+SAMPLE_VALUES = 2**29  # maximum number of values in these images
 CHECKED = 1000  # number of images that a task checks before training; real values are all checked
 CHECKED_FILES = 64  # number of images that it checks if they must be read from files first
 
@@ -56,7 +58,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     # 2. Load the data, and check that the augmentation and every stage can use them.
     splits = dataset(cfg.dataset)
     cfg.dataset.shape = list(splits.shape)
-    cfg.dataset.num_classes = splits.num_outputs
+    cfg.dataset.num_classes = splits.num_outputs or None
     augment = _augment(cfg.dataset, splits)
     model_and_dataset = f"model {cfg.model.name} with dataset {cfg.dataset.name}"
     for name, stage in enabled.items():
@@ -148,6 +150,8 @@ def sample(splits: Splits, size: int = SAMPLE) -> Tensor:
     """Raw training inputs, N x shape: all of them if they are in memory, else about ``size``, evenly spaced."""
     if isinstance(splits.train, InMemory):
         return splits.train.x
+    # Of large images, take fewer, so that they fit in memory.
+    size = max(1, min(size, SAMPLE_VALUES // prod(splits.shape)))
     every = max(1, len(splits.train) // size)
     return splits.train.batch(range(0, len(splits.train), every))[0]
 

@@ -1,21 +1,35 @@
 """A folder of images with one subfolder for each class.
 
 Either ``root/CLASS/*.png``, which this module divides into splits, or ``root/train/CLASS``, ``root/val/CLASS`` and
-``root/test/CLASS``. Images are read batch by batch, so the folder may be larger than memory.
+``root/test/CLASS``; see `zoo.data.folder_layout`. Images are read batch by batch, so the folder may be larger than
+memory.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from zoo.data import images
-from zoo.data.audit import EXAMPLES_SHOWN, ImageCheck, LabeledFiles, count_text, duplicates, inspect
-from zoo.data.image_files import ImageFiles
+from zoo.data import image_tree, images
+from zoo.data.audit import (
+    EXAMPLES_SHOWN,
+    ImageCheck,
+    LabeledFiles,
+    bit_depth,
+    count_text,
+    duplicates,
+    inspect,
+    look_alikes,
+)
+from zoo.data.folder_layout import Layout, class_folders, read_layout
+from zoo.data.hash_split import split_by_hash
+from zoo.data.image_files import ImageFiles, path_key
 from zoo.data.splits import Splits, hold_out
 
-VALIDATION_FOLDERS = ("val", "valid", "validation")  # common names of the validation folder
+MAX_VALUES = 2**24  # values of one image after it is resized, for example 3 x 2364 x 2364
 
 
 def load(
@@ -26,8 +40,11 @@ def load(
     test: float = 0.2,
     on_bad_image: str = "refuse",
     check: bool = True,
+    stratified: bool = False,
 ) -> Splits:
     """Load images as uint8 of ``shape``. The classes are the names of the subfolders, in alphabetical order.
+
+    Images without class folders have no labels: `Splits.classes` is empty then.
 
     Args:
         root: the folder.
@@ -38,13 +55,16 @@ def load(
         on_bad_image: "refuse" raises ValueError if a file cannot be read; "skip" leaves it out and adds a note.
         check: read every file once before training, and add notes about duplicate images. Without the check, an
             unreadable file raises ValueError during training.
+        stratified: hold out splits in which all classes have their exact proportion. By default a hash of each path
+            decides, so that a new image never moves another one into another split.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: there are no images, only one class, a class without images or with too few, a class in a split
-            that is not in the training split, or files that cannot be read.
+        ValueError: an argument is invalid, there are no images, a class without images or with too few, a class in a
+            split that is not in the training split, a layout that is not clear, or files that cannot be read.
     """
     # Check the arguments.
+    shape = _checked_shape(shape)
     if on_bad_image not in ("refuse", "skip"):
         raise ValueError(f"dataset.on_bad_image={on_bad_image}: choose refuse or skip")
     if on_bad_image == "skip" and not check:
@@ -56,77 +76,145 @@ def load(
         )
 
     # Find all files, and decode each of them once.
-    folders = _split_folders(folder)
-    classes = _classes(folders["training"])
-    found = {split: _find(home, classes, training=folders["training"]) for split, home in folders.items()}
+    layout = read_layout(folder)
+    notes = [f"no labels: {layout.unlabeled}"] if layout.unlabeled else []
+    notes += layout.notes
+    found, skipped = _find(folder, layout)
+    notes += image_tree.note(folder, skipped)
     checks: dict[Path, ImageCheck] = {}
-    notes: list[str] = []
     if check:
-        checks, notes = _check(folder, found, on_bad_image)
-    splits = {
-        split: _image_files(folders[split], classes, files, checks, tuple(shape), folder)
-        for split, files in found.items()
-    }
+        checks, problems = _check(folder, found, on_bad_image)
+        notes += [*problems, *bit_depth(folder, checks)]
+    splits = {split: _image_files(folder, split, layout, files, checks, shape) for split, files in found.items()}
+    notes += _missing_classes(splits, layout)
 
     # Hold out the splits that have no folder from the training images.
+    cut = _Cut(layout, splits, stratified=stratified)
     for split, size in (("test", test), ("validation", validation)):
-        if split not in splits:
-            splits["training"], held_out = hold_out(splits["training"], size, split=split, names=classes)
-            if held_out is not None:
-                splits[split] = held_out
+        if split not in splits and size != 0:
+            cut.hold_out(split, size)
 
     if check:
         # Look for duplicates in the final splits, since two copies may now be in different splits.
         files_of = {split: _labeled_files(examples) for split, examples in splits.items()}
         notes += duplicates(files_of, checks, below=folder)
+        notes += look_alikes(files_of, checks, below=folder)
     return Splits(
-        splits["training"], splits.get("validation"), splits.get("test"), tuple(shape), classes, notes=tuple(notes)
+        splits["train"],
+        splits.get("validation"),
+        splits.get("test"),
+        shape,
+        layout.classes,
+        notes=(*notes, *cut.notes),
+        origins=cut.origins,
+        unlabeled=layout.unlabeled,
     )
 
 
-def _split_folders(folder: Path) -> dict[str, Path]:
-    """The folder of each split that has one."""
-    if not (folder / "train").is_dir():
-        return {"training": folder}
-    # The validation folder may have one of several names.
-    validation = [folder / name for name in VALIDATION_FOLDERS if (folder / name).is_dir()]
-    if len(validation) > 1:
-        raise ValueError(f"{folder}: has both {validation[0].name}/ and {validation[1].name}/; keep one of them")
-    folders = {"training": folder / "train"}
-    if validation:
-        folders["validation"] = validation[0]
-    if (folder / "test").is_dir():
-        folders["test"] = folder / "test"
-    return folders
+class _Cut:
+    """Holds splits out from the training images, and says where every split comes from.
+
+    Args:
+        layout: the layout of the folder.
+        splits: the splits that have a folder; the others are added.
+        stratified: as in `load`.
+    """
+
+    def __init__(self, layout: Layout, splits: dict[str, ImageFiles], *, stratified: bool):
+        self.home = layout.homes["train"]
+        self.classes = layout.classes
+        self.splits = splits
+        self.stratified = stratified
+        self.notes: list[str] = []
+        self.origins = {split: str(home) for split, home in layout.homes.items()}
+
+    def hold_out(self, split: str, size: float) -> None:
+        """Hold out ``split``: a fraction or a number of the training images."""
+        # Divide the images by the hashes of their paths, or in exact proportion.
+        train = self.splits["train"]
+        if self.stratified:
+            rest, held_out = hold_out(train, size, split=split, names=self.classes)
+            assert held_out is not None
+        else:
+            # Images that differ in the suffix only are versions of one image: they stay together.
+            keys = [path_key(Path(file).with_suffix(""), self.home) for file in train.files.tolist()]
+            kept, taken, notes = split_by_hash(keys, train.targets.tolist(), size, split=split, names=self.classes)
+            rest, held_out = train.take(kept), train.take(taken)
+            self.notes += notes
+        self.splits["train"], self.splits[split] = rest, held_out
+
+        # Say where the split comes from.
+        amount = f"{100 * size:.4g} %" if size < 1 else f"{int(size):,} images"
+        source = self.origins["train"]
+        method = "in proportion to the classes" if self.stratified else "by a hash of each path"
+        self.origins[split] = f"{amount} of {source}, {method}"
+        self.origins["train"] = f"the rest of {self.home}"
 
 
-def _subfolders(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+def _checked_shape(shape: Sequence[int] | None) -> tuple[int, ...]:
+    """The shape of the images, or ValueError."""
+    example = "channels (1 or 3), height and width, such as [3,64,64]"
+    if shape is None or len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
+        raise ValueError(
+            f"dataset.shape={None if shape is None else list(shape)}: must be {example}".replace("None", "null")
+        )
+    if prod(shape) > MAX_VALUES:
+        raise ValueError(
+            f"dataset.shape={list(shape)}: {prod(shape):,} values in each image; must be <= {MAX_VALUES:,}"
+        )
+    return tuple(shape)
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    classes = tuple(sorted(_subfolders(folder)))
-    if not classes:
-        raise ValueError(f"{folder}: no subfolders; make one for each class and put its images there")
-    if len(classes) == 1:
-        raise ValueError(f"{folder}: only one class ({classes[0]}); a classifier needs at least two subfolders")
-    return classes
+def _find(root: Path, layout: Layout) -> tuple[dict[str, LabeledFiles], Counter[tuple[str, str]]]:
+    """Every image of each split with its class number (0 without labels), and what was skipped."""
+    found: dict[str, LabeledFiles] = {}
+    skipped: Counter[tuple[str, str]] = Counter()
+    for split, home in layout.homes.items():
+        # Without labels, all images below the folder belong to the split.
+        if not layout.classes:
+            scan = image_tree.scan(home)
+            found[split] = [(path, 0) for path in scan.files]
+            skipped += scan.skipped
+            continue
+
+        # A class that is not in the training split could not be predicted.
+        folders = class_folders(home)
+        unknown = [name for name in folders if name not in layout.classes]
+        if unknown:
+            raise ValueError(f"{home}: class {unknown[0]!r} is not among those in {layout.homes['train']}")
+
+        # Only class folders have images with labels.
+        outside = image_tree.scan(home, recursive=False)
+        skipped.update({key: count for key, count in outside.skipped.items() if key[0] != "other"})
+        skipped["stray", ""] += len(outside.files)
+        found[split] = []
+        for name, path in folders.items():
+            scan = image_tree.scan(path)
+            skipped += scan.skipped
+            found[split] += [(file, layout.classes.index(name)) for file in scan.files]
+            if split == "train" and not scan.files:
+                hint = "".join(f"; {note}" for note in image_tree.note(path, scan.skipped))
+                suffixes = ", ".join(sorted(images.SUFFIXES))
+                raise ValueError(f"{path}: no images ({suffixes}) in the folder of this class{hint}")
+
+    # Folders of the system may also lie beside the splits.
+    if root not in layout.homes.values():
+        outside = image_tree.scan(root, recursive=False)
+        skipped.update({key: count for key, count in outside.skipped.items() if key[0] != "other"})
+        skipped["stray", ""] += len(outside.files)
+    return found, skipped
 
 
-def _find(home: Path, classes: tuple[str, ...], *, training: Path) -> LabeledFiles:
-    """Every image below the folder of a split, with its class number."""
-    # A class that is not in the training split could not be predicted.
-    unknown = sorted(_subfolders(home) - set(classes))
-    if unknown:
-        raise ValueError(f"{home}: class {unknown[0]!r} is not among those in {training}")
-    found = []
-    for label, name in enumerate(classes):
-        files = images.find(home / name)
-        if not files:
-            suffixes = ", ".join(sorted(images.SUFFIXES))
-            raise ValueError(f"{home / name}: no images ({suffixes}) in the folder of this class")
-        found += [(path, label) for path in files]
-    return found
+def _missing_classes(splits: dict[str, ImageFiles], layout: Layout) -> list[str]:
+    """One note for each validation or test folder that lacks images of some classes."""
+    notes = []
+    for split, examples in splits.items():
+        present = set(examples.targets.tolist())
+        missing = [name for label, name in enumerate(layout.classes) if label not in present]
+        if missing:
+            shown = ", ".join(missing[:EXAMPLES_SHOWN]) + (", …" if len(missing) > EXAMPLES_SHOWN else "")
+            notes.append(f"{layout.homes[split]} has no images of {shown}")
+    return notes
 
 
 def _check(folder: Path, found: dict[str, LabeledFiles], on_bad_image: str) -> tuple[dict[Path, ImageCheck], list[str]]:
@@ -149,19 +237,23 @@ def _check(folder: Path, found: dict[str, LabeledFiles], on_bad_image: str) -> t
 
 
 def _image_files(
-    home: Path,
-    classes: tuple[str, ...],
+    root: Path,
+    split: str,
+    layout: Layout,
     found: LabeledFiles,
     checks: dict[Path, ImageCheck],
     shape: tuple[int, ...],
-    root: Path,
 ) -> ImageFiles:
     """The files of a split that can be read; without a check, all of them."""
-    # Leave out unreadable files; every class must still have images.
+    # Leave out unreadable files. The split, and every class of the training split, must still have images.
     good = [(path, label) for path, label in found if path not in checks or not checks[path].problem]
-    empty = sorted(set(range(len(classes))) - {label for _, label in good})
-    if empty:
-        raise ValueError(f"{home / classes[empty[0]]}: none of the images in the folder of this class is readable")
+    home = layout.homes[split]
+    if not good:
+        raise ValueError(f"{home}: none of the images in this folder is readable")
+    empty = sorted(set(range(len(layout.classes))) - {label for _, label in good})
+    if empty and split == "train":
+        name = layout.classes[empty[0]]
+        raise ValueError(f"{class_folders(home)[name]}: none of the images in the folder of this class is readable")
     files = np.array([str(path) for path, _ in good])
     targets = torch.tensor([label for _, label in good])
     return ImageFiles(files, targets, shape, root=str(root))

@@ -1,0 +1,81 @@
+"""Cut a split out of files by a hash of each path, so that the splits of a growing folder stay as they are.
+
+Each file has a position in [0, 1), a function of its path and of the name of the split alone. A fraction takes the
+files below it: another file moves none of them. A number takes the files with the lowest positions.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from zoo.data.stratify import check_size
+
+CLASSES_SHOWN = 3  # maximum number of classes that a note names
+
+
+def position(key: bytes, split: str) -> float:
+    """The position of a file in [0, 1); ``key`` is its path, the same on every machine."""
+    digest = blake2b(split.encode() + b"\0" + key, digest_size=8).digest()
+    # 53 bits, which a float represents exactly.
+    return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+def split_by_hash(
+    keys: Sequence[bytes],
+    labels: Sequence[int],
+    size: float,
+    *,
+    split: str,
+    names: Sequence[str] = (),
+) -> tuple[list[int], list[int], list[str]]:
+    """Indices of the rest and of a split.
+
+    Every class with at least two examples keeps one on each side. For that, the first or the last one by position
+    changes sides where necessary.
+
+    Args:
+        keys: a path for each example. Equal ones, such as those of two formats of one image, have the same position.
+        labels: the class number of each example.
+        size: a fraction below 1, or a number of examples.
+        split: name of the split.
+        names: names of the classes, for the note.
+
+    Returns:
+        The rest, the split, and at most one note: about classes of one example, which are in the rest.
+
+    Raises:
+        ValueError: ``size`` is not a fraction or a whole number, or it takes all examples or none.
+    """
+    option = f"dataset.{split}"
+    check_size(size, option=option)
+    positions = [position(key, split) for key in keys]
+    order = sorted(range(len(keys)), key=lambda index: (positions[index], keys[index], index))
+
+    # In the order of their positions, the first of each class belongs to the split and the last to the rest.
+    first = {labels[index]: index for index in reversed(order)}
+    last = {labels[index]: index for index in order}
+    single = {label for label in first if first[label] == last[label]}
+    must = {index for label, index in first.items() if label not in single}
+    must_not = set(last.values())
+
+    # Fill the split: with all positions below a fraction, or up to a number.
+    if size < 1:
+        held_out = {index for index in order if positions[index] < size} | must
+    else:
+        total = int(size)
+        if total >= len(keys):
+            raise ValueError(f"{option}={total}: takes {total} of {len(keys)} examples; must leave at least one")
+        wanted = [index for index in order if index in must] + [index for index in order if index not in must]
+        held_out = set([index for index in wanted if index not in must_not][:total])
+    held_out -= must_not
+    if not held_out:
+        raise ValueError(f"{option}={size:g}: takes 0 of {len(keys)} examples; add images or change {option}")
+
+    # Name the classes that are missing from the split.
+    missing = [label for label in sorted(first) if label not in {labels[index] for index in held_out}]
+    shown = ", ".join(names[label] if names else str(label) for label in missing[:CLASSES_SHOWN])
+    shown += ", …" if len(missing) > CLASSES_SHOWN else ""
+    few = max((Counter(labels)[label] for label in missing), default=0)
+    reason = "too few images to divide" if few < 2 else f"more classes than {option}={size:g}"
+    notes = [f"the {split} split has no image of {shown} ({reason})"] if missing else []
+    return [k for k in range(len(keys)) if k not in held_out], sorted(held_out), notes

@@ -1,0 +1,80 @@
+"""Divide examples so that all classes keep their proportion, by random numbers that depend on names alone.
+
+Imports torch only.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+
+
+def seed_from(*parts: object) -> int:
+    """A 63-bit seed, hashed from several numbers or names, so that similar parts give unrelated random numbers."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def stratify(
+    labels: Sequence[int],
+    size: float,
+    *,
+    split: str,
+    seed: int | None = None,
+    names: Sequence[str] = (),
+    option: str | None = None,
+) -> tuple[list[int], list[int]]:
+    """Indices of the rest and of a split of ``size``, all classes in proportion.
+
+    Arguments and errors as for `zoo.data.splits.hold_out`.
+    """
+    # Turn the size into a number of examples.
+    option = option or f"dataset.{split}"
+    check_size(size, option=option)
+    total = round(size * len(labels)) if size < 1 else int(size)
+    if not 0 < total < len(labels):
+        raise ValueError(
+            f"{option}={size:g}: takes {total} of {len(labels)} examples; must take and leave at least one"
+        )
+
+    # Distribute the total over the classes: each class gets its exact share rounded down, and the classes with the
+    # largest remainders get one more example until the total is reached.
+    by_class: dict[int, list[int]] = {}
+    for index, label in enumerate(labels):
+        by_class.setdefault(label, []).append(index)
+    if total < len(by_class):
+        raise ValueError(
+            f"{option}={size:g}: takes {total} of {len(labels)} examples, too few for one of each of the "
+            f"{len(by_class)} classes; take at least {len(by_class)}"
+        )
+    exact = {label: total * len(members) / len(labels) for label, members in by_class.items()}
+    counts = {label: int(share) for label, share in exact.items()}
+    largest_remainder_first = sorted(exact, key=lambda label: (counts[label] - exact[label], label))
+    for label in largest_remainder_first[: total - sum(counts.values())]:
+        counts[label] += 1
+
+    # Draw the examples of each class with a separate generator.
+    rest: list[int] = []
+    held_out: list[int] = []
+    for label, members in sorted(by_class.items()):
+        count = counts[label]
+        if not 0 < count < len(members):
+            # The number of examples at which a class has at least one on either side.
+            needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))
+            name = names[label] if names else label
+            raise ValueError(
+                f"class {name} has {len(members)} examples, too few for {option}={size:g}, which needs {needed} of "
+                f"each class; add examples or change {option}"
+            )
+        key = (split, label) if seed is None else (split, label, seed)
+        generator = torch.Generator().manual_seed(seed_from(*key))
+        order = torch.randperm(len(members), generator=generator).tolist()
+        held_out += [members[i] for i in order[:count]]
+        rest += [members[i] for i in order[count:]]
+    return sorted(rest), sorted(held_out)
+
+
+def check_size(size: float, *, option: str) -> None:
+    """Raise ValueError if the size of a split is not a fraction below 1 or a whole number; ``option`` is its key."""
+    is_whole = size >= 1 and size % 1 == 0
+    if not (0 < size < 1 or is_whole):
+        raise ValueError(f"{option}={size:.10g}: must be a fraction in (0, 1) or a whole number of examples")
