@@ -22,7 +22,7 @@ from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import seed_from
 from zoo.tasks.task import Task
-from zoo.training import checks, outputs, stages
+from zoo.training import checks, outputs, stages, summary
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.feature_cache import cache_features
 from zoo.training.plan import Plan, StagePlan
@@ -44,7 +44,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         return outputs.finished_metrics(resumed)
     # Train the remaining fits, until the end or until a signal asks to stop.
     run = Run.begin(checks.plan(cfg)) if resumed is None else Run.resume(resumed)
-    outputs.announce(run.plan.notes)
+    outputs.announce([*summary.lines(run.plan), *run.plan.notes])
     with stop_on_signals() as stop:
         for fit in run.remaining_fits():
             fit.train(stop)

@@ -1,0 +1,192 @@
+"""The lines that ``zoo train`` prints before training starts: the data, how they are scaled, and what is trained."""
+
+import textwrap
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import fields
+
+from torch import Tensor, nn
+
+from zoo.data.augment import Augment
+from zoo.data.image_files import ImageFiles
+from zoo.data.preprocess import Preprocess
+from zoo.data.splits import InMemory, Splits
+from zoo.protocols import shape_text
+from zoo.tasks.supervised import SupervisedTask
+from zoo.tasks.task import Task
+from zoo.training import stages
+from zoo.training.plan import Plan, StagePlan
+
+WIDTH = 80  # columns
+LISTED = 6  # classes that are listed one by one; of more classes, the smallest and the largest are named
+IMBALANCE = 2.0  # ratio of the largest class to the smallest from which it is pointed out
+MAX_NAME = 24  # characters of a class name
+
+
+def lines(plan: Plan) -> list[str]:
+    """The summary of a plan: about ten lines of at most 80 columns, unless a single word is longer."""
+    # The data: how many examples, from where, of which classes.
+    entries = [(name, _split(plan.splits, name)) for name in ("train", "validation", "test")]
+    entries += [("classes", _classes(plan.splits))]
+
+    # How they become inputs of the net.
+    entries += [("values", _values(plan.splits, plan.preprocess))]
+    if len(plan.splits.shape) == 3:
+        entries += [("images", _images(plan.splits, plan.preprocess, plan.augment))]
+
+    # What is trained. Tasks are built on a copy, since some change the net.
+    total = sum(parameter.numel() for parameter in plan.net.parameters())
+    entries += [("model", f"{plan.model}: {_count(total, 'parameter')}")]
+    net = deepcopy(plan.net)
+    entries += [(f"stage {stage.name}", _stage(stage, net, plan)) for stage in plan.stages]
+    width = max(len(label) for label, _ in entries) + 2
+    return [line for label, text in entries for line in _wrapped(label.ljust(width), text)]
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    """``label`` and a text in a column of its own, in lines of at most `WIDTH` columns."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=label,
+        subsequent_indent=" " * len(label),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _split(splits: Splits, name: str) -> str:
+    """The number of examples of a split, and where it comes from."""
+    examples = splits.existing().get(name)
+    if examples is None:
+        return "none"
+    origin = splits.origins.get(name)
+    return _count(len(examples), "example") + (f": {origin}" if origin else "")
+
+
+def _classes(splits: Splits) -> str:
+    """The classes with their numbers of training examples; or the number of target values."""
+    if splits.num_targets:
+        return f"none: {_count(splits.num_targets, 'real target value')} for each example"
+    if not splits.classes:
+        return "none: the data have no labels"
+    counts = splits.train.labels().bincount(minlength=len(splits.classes)).tolist()
+    by_count = sorted(range(len(counts)), key=lambda label: counts[label])
+    smallest, largest = by_count[0], by_count[-1]
+
+    # List a few classes; of many, only the extremes.
+    if len(counts) <= LISTED:
+        listed = ", ".join(f"{_name(splits, label)} {count:,}" for label, count in enumerate(counts))
+        text = f"{len(counts)}, with training examples: {listed}"
+    else:
+        text = (
+            f"{len(counts)}, with {counts[smallest]:,} ({_name(splits, smallest)}) to {counts[largest]:,} "
+            f"({_name(splits, largest)}) training examples each"
+        )
+
+    # Point out classes without examples, and imbalance.
+    empty = counts.count(0)
+    if empty:
+        return f"{text}; {empty} without any"
+    ratio = counts[largest] / counts[smallest]
+    return f"{text}; unbalanced, {ratio:.1f} to 1" if ratio >= IMBALANCE else text
+
+
+def _name(splits: Splits, label: int) -> str:
+    """The name of a class: control characters escaped, and not too long."""
+    characters = [c if c.isprintable() else c.encode("unicode_escape").decode() for c in splits.classes[label]]
+    name = "".join(characters)
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + "…"
+
+
+def _values(splits: Splits, preprocess: Preprocess) -> str:
+    """The range of the raw values, and how they are scaled."""
+    # All values of image files are bytes.
+    text = "bytes of image files, 0 to 255"
+    if isinstance(splits.train, InMemory):
+        low, high = (float(value) for value in splits.train.x.aminmax())
+        kind = "bytes" if not splits.train.x.is_floating_point() else "real numbers"
+        text = f"{kind}, {low:g} to {high:g}"
+    text += f", divided by {preprocess.scale:g}" if preprocess.scale != 1 else ", not scaled"
+
+    # The same mean and std for all, or one for each channel or feature.
+    if preprocess.mean == (0.0,) * len(preprocess.mean) and preprocess.std == (1.0,) * len(preprocess.std):
+        return text
+    if len(preprocess.mean) > 3:
+        return f"{text}, then standardized: each feature to mean 0 and std 1"
+    means, stds = (", ".join(f"{value:.3g}" for value in values) for values in (preprocess.mean, preprocess.std))
+    return f"{text}, then standardized with mean {means} and std {stds}"
+
+
+def _images(splits: Splits, preprocess: Preprocess, augment: Augment) -> str:
+    """The size of the images, how they get it, and the augmentation."""
+    text = f"{shape_text(splits.shape)} (channels x height x width)"
+    if isinstance(splits.train, ImageFiles):
+        height, width = splits.shape[1:]
+        if preprocess.side is None:
+            text += f", stretched to {height}x{width}"
+        else:
+            text += f", shorter side resized to {preprocess.side}, center of {height}x{width} cut out"
+    # The options that differ from their defaults.
+    default = Augment(magnitude=augment.magnitude)
+    options = [
+        f"{field.name} {_option(augment, field.name)}"
+        for field in fields(Augment)
+        if getattr(augment, field.name) != getattr(default, field.name)
+    ]
+    return f"{text}; augmentation: {', '.join(options) or 'none'}"
+
+
+def _option(augment: Augment, name: str) -> str:
+    value = getattr(augment, name)
+    return "on" if value is True else f"{value:g}"
+
+
+def _stage(stage: StagePlan, net: nn.Module, plan: Plan) -> str:
+    """How long a stage trains, and which parameters."""
+    # One fit, or one for each layer.
+    tasks = [task for _, task in stages.fits(stage, net)]
+    steps = stage.total_steps // stage.epochs
+    each = f" for each of {len(tasks)} layers" if len(tasks) > 1 else ""
+    text = (
+        f"{type(tasks[0]).__name__}, {_count(stage.epochs, 'epoch')} of {_count(steps, 'step')}{each}, "
+        f"batch size {stage.batch_size:,}, {stage.optimizer['_target_'].rpartition('.')[2]} with lr {stage.optimizer['lr']:g}"
+    )
+    if len(stage.splits.train) != len(plan.splits.train):
+        text += f"; {len(stage.splits.train):,} examples keep their labels"
+    return f"{text}; {_trained(tasks, net, stage.epochs)}"
+
+
+def _trained(tasks: Sequence[Task], net: nn.Module, epochs: int) -> str:
+    """The parameters that are trained in some of the epochs, and the layers that are frozen for some or all of them."""
+    # In fine-tuning, groups of layers may be frozen at first, or for longer than there are epochs.
+    trained: set[Tensor] = set()
+    later, never = [], []
+    for task in tasks:
+        if not isinstance(task, SupervisedTask):
+            trained.update(task.trainable_parameters())
+            continue
+        for group in task.layer_groups:
+            if group.begin is None or group.begin >= epochs:
+                never.append(group.name)
+                continue
+            trained.update(group.parameters)
+            if group.begin > 0:
+                later.append(group.name)
+
+    # Count the parameters, and name the groups.
+    total = sum(parameter.numel() for parameter in net.parameters())
+    count = sum(parameter.numel() for parameter in trained)
+    text = "trains all parameters" if count == total else f"trains {count:,} of {_count(total, 'parameter')}"
+    text += f"; frozen at first: {_few(later)}" if later else ""
+    return text + (f"; frozen in all epochs: {_few(never)}" if never else "")
+
+
+def _few(names: Sequence[str]) -> str:
+    """All names, or the first and the number of the others."""
+    return ", ".join(names) if len(names) <= LISTED else f"{', '.join(names[:2])} and {len(names) - 2} more"
+
+
+def _count(number: int, noun: str) -> str:
+    """2, "example" -> "2 examples"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
