@@ -1,8 +1,12 @@
 """Duplicates: images that appear in two splits, or under two classes."""
 
+import subprocess
+import sys
+
 import numpy as np
+import pytest
 from PIL import Image
-from support import image_folder_at, load_images, write_noise
+from support import image_folder_at, load_images, solid_image, write_noise
 
 from zoo.data import audit
 
@@ -75,3 +79,62 @@ def test_duplicates_that_the_cut_separates_are_noted(tmp_path):
     notes = load_images(tmp_path, test=0.4, validation=0.2).notes
     assert any("in both the training and the test split" in note for note in notes)
     assert load_images(tmp_path, test=0.4, validation=0.2, check=False).notes == ()
+
+
+def test_resized_and_compressed_copies_in_two_splits_are_noted(tmp_path, photograph):
+    for split in ("train", "test"):
+        image_folder_at(tmp_path, split=split, count=3)
+    photograph.save(tmp_path / "train" / "cat" / "a.png")
+    width, height = photograph.size
+    photograph.resize((width * 2 // 3, height * 2 // 3)).save(tmp_path / "test" / "cat" / "small.png")
+    photograph.save(tmp_path / "test" / "dog" / "b.jpg", quality=60)
+    (note,) = load_images(tmp_path, validation=0).notes
+    assert note == (
+        "2 images of the test split look like one of the training split: metrics may be optimistic "
+        "(train/cat/a.png ~ test/cat/small.png, train/cat/a.png ~ test/dog/b.jpg)"
+    )
+
+
+def test_blank_and_different_images_do_not_look_alike(tmp_path):
+    for split, level in (("train", 100), ("test", 101)):
+        image_folder_at(tmp_path, split=split, count=20)
+        solid_image(tmp_path / split / "cat" / "blank.png", level)
+    assert load_images(tmp_path, validation=0).notes == ()
+
+
+def save_16_bit(folder, peak):
+    for name in ("cat", "dog"):
+        for i in range(3):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(i + len(name) * (name == "cat")).integers(
+                0, peak + 1, (20, 20), dtype=np.uint16
+            )
+            pixels[0, 0] = peak
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_images_of_16_bits_are_noted_with_their_largest_value(tmp_path):
+    assert load_images(save_16_bit(tmp_path / "full", 65535)).notes[0] == (
+        "6 images of 16 bits: the upper 8 are used; the largest value is 65,535"
+    )
+    assert (
+        load_images(save_16_bit(tmp_path / "camera", 4095))
+        .notes[0]
+        .endswith("the largest value is 4,095; they are dark: multiply them by 16")
+    )
+    with pytest.raises(ValueError, match=r"6 images of 16 bits with values of at most 200: .* convert .* to 8 bits"):
+        load_images(save_16_bit(tmp_path / "bytes", 200))
+
+
+def test_very_large_images_are_read_without_a_warning(tmp_path):
+    image_folder_at(tmp_path, count=2)
+    Image.new("L", (40, 40)).save(tmp_path / "cat" / "large.png")
+    code = (
+        "from PIL import Image; Image.MAX_IMAGE_PIXELS = 1000;"  # Pillow warns from there on
+        "from zoo.data.sources.image_folder import load\n"
+        f"splits = load(root={str(tmp_path)!r}, shape=(1, 4, 4), validation=0, test=0)\n"
+        "print(len(splits.train), splits.notes)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("5 ()\n", "")

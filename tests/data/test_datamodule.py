@@ -173,11 +173,11 @@ def test_a_fit_reads_other_crops_in_each_epoch_and_none_on_validation(pictures):
         {tuple(x.flatten().tolist()) for epoch, xs, _ in recorder.trained if epoch == e for x in xs} for e in (0, 1)
     ]
     for epoch in (0, 1):  # exactly those: not cropped a second time on the device
-        x, _ = views.batch([(index, epoch) for index in range(14)])
+        x, _ = views.batch([(index, epoch) for index in range(len(splits.train))])
         assert seen[epoch] == {tuple(view.flatten().tolist()) for view in x.float()}
     assert not seen[0] & seen[1]
     for _, x, _ in recorder.validated:
-        assert torch.equal(x, splits.validation.batch(range(2))[0].float())
+        assert torch.equal(x, splits.validation.batch(range(len(splits.validation)))[0].float())
 
 
 def test_other_distortions_of_image_files_follow_on_the_device(pictures):

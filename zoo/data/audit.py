@@ -210,10 +210,11 @@ def _check(path: Path, draft: bool = True) -> ImageCheck:
                 image.load()
                 largest = int(np.asarray(image).max()) if image.mode.startswith("I") else None
                 pixels = images.to_8_bits(image, 3)
-                digest = blake2b(repr(pixels.size).encode() + pixels.tobytes(), digest_size=16).digest()
+                digest = blake2b(repr(pixels.size).encode(), digest_size=16)
+                digest.update(pixels.tobytes())
                 thumbnail = _thumbnail(pixels)
             return ImageCheck(
-                digest=digest, size=size, drafted=pixels.size != size, largest=largest, thumbnail=thumbnail
+                digest=digest.digest(), size=size, drafted=pixels.size != size, largest=largest, thumbnail=thumbnail
             )
     except (ValueError, FileNotFoundError) as error:
         return ImageCheck(problem=str(error))

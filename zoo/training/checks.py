@@ -185,6 +185,9 @@ def _augment(node: DictConfig, splits: Splits) -> Augment:
 
 def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, model_and_dataset: str) -> nn.Module:
     """The net with initial weights, its convolutions in channels-last order, after checking that it fits the data."""
+    if node.net.get("label_units") and not splits.labeled:
+        reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
+        raise ValueError(f"{model_and_dataset}: label_units need class labels, the data have no labels{reason}")
     try:
         net = build(node.net, where="model.net")
     except ValueError as error:

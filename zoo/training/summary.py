@@ -147,10 +147,11 @@ def _stage(stage: StagePlan, net: nn.Module, plan: Plan) -> str:
     # One fit, or one for each layer.
     tasks = [task for _, task in stages.fits(stage, net)]
     steps = stage.total_steps // stage.epochs
+    optimizer = stage.optimizer["_target_"].rpartition(".")[2]
     each = f" for each of {len(tasks)} layers" if len(tasks) > 1 else ""
     text = (
         f"{type(tasks[0]).__name__}, {_count(stage.epochs, 'epoch')} of {_count(steps, 'step')}{each}, "
-        f"batch size {stage.batch_size:,}, {stage.optimizer['_target_'].rpartition('.')[2]} with lr {stage.optimizer['lr']:g}"
+        f"batch size {stage.batch_size:,}, {optimizer} with lr {stage.optimizer['lr']:g}"
     )
     if len(stage.splits.train) != len(plan.splits.train):
         text += f"; {len(stage.splits.train):,} examples keep their labels"

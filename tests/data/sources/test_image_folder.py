@@ -1,6 +1,7 @@
 """Image folders: which splits they have, which files are refused or skipped."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,14 @@ from zoo.data.sources import image_folder
 
 def test_one_folder_is_cut_into_splits(pictures):
     splits = image_folder.load(root=str(pictures), shape=(1, 28, 28))
-    assert split_sizes(splits) == [14, 2, 4]
+    assert sum(split_sizes(splits)) == 20
+    for split in (splits.train, splits.validation, splits.test):
+        assert set(split.labels().tolist()) == {0, 1}  # every class is in every split
+    assert splits.origins == {
+        "train": f"the rest of {pictures}",
+        "validation": f"10 % of the rest of {pictures}, by a hash of each path",
+        "test": f"20 % of {pictures}, by a hash of each path",
+    }
     assert splits.classes == ("above", "below")
     assert splits.shape == (1, 28, 28)
     files = [Path(file) for split in (splits.train, splits.validation, splits.test) for file in split.files]
@@ -42,7 +50,7 @@ def test_split_folders_are_used_and_missing_ones_cut_from_train(tmp_path, counts
         for name in ("cat", "dog"):
             for i in range(count):
                 solid_image(tmp_path / split / name / f"{i}.png")
-    splits = image_folder.load(root=str(tmp_path), shape=(1, 4, 4))
+    splits = image_folder.load(root=str(tmp_path), shape=(1, 4, 4), stratified=True)
     assert split_sizes(splits) == expected
     validation = next((name for name in counts if name.startswith("val")), "train")
     for name, split in ((validation, splits.validation), ("test", splits.test)):
@@ -56,13 +64,10 @@ def test_fractions_of_0_give_no_split(pictures):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["cat/1.png", "cat/2.png"], r"only one class \(cat\)"),
         (["cat/1.png", "dog/notes.txt"], "dog: no images .*png"),
-        (["1.png"], "no subfolders; make one for each class"),
+        (["notes.txt"], "no subfolders; make one for each class"),
         (["train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/emu/1.png"], "test: class 'emu' is not among"),
         (["train/cat/1.png", "train/dog/1.png", "val/cat/1.png", "val/emu/1.png"], "val: class 'emu' is not among"),
-        (["train/cat/1.png", "train/dog/1.png", "test/cat/1.png"], "dog: no images"),
-        (["train/cat/1.png"], r"train: only one class \(cat\)"),
         (["train/cat/1.png", "train/dog/1.png", "val/cat/1.png", "valid/cat/1.png"], "has both val/ and valid/"),
     ],
 )
@@ -165,11 +170,134 @@ def test_on_bad_image_is_checked(tmp_path, options, message):
         load_images(image_folder_at(tmp_path), **options)
 
 
-def test_a_class_with_too_few_images_is_named_with_what_it_needs(tmp_path):
+def test_a_class_with_too_few_images_is_named(tmp_path):
     image_folder_at(tmp_path, count=20)
     write_noise(tmp_path / "emu" / "1.png", 999)
+    splits = load_images(tmp_path)
+    assert splits.train.labels().bincount()[2] == 1
+    assert splits.notes == tuple(
+        f"the {split} split has no image of emu (too few images to divide)" for split in ("test", "validation")
+    )
     with pytest.raises(ValueError, match=r"class emu has 1 examples.* which needs 6 of each class.*dataset\.test"):
-        load_images(tmp_path)
+        load_images(tmp_path, stratified=True)
+
+
+def test_a_class_may_be_missing_from_a_validation_or_test_folder(tmp_path):
+    image_folder_at(tmp_path, split="train", classes=("cat", "dog", "emu"))
+    image_folder_at(tmp_path, split="val", count=2)
+    image_folder_at(tmp_path, split="test", count=2, classes=("emu",))
+    splits = load_images(tmp_path)
+    assert splits.classes == ("cat", "dog", "emu")
+    assert splits.validation.labels().tolist() == [0, 0, 1, 1]
+    assert splits.test.labels().tolist() == [2, 2]
+    assert splits.notes == (f"{tmp_path}/val has no images of emu", f"{tmp_path}/test has no images of cat, dog")
+    # The same images, numbered as another dataset numbers its classes.
+    renumbered = replace(splits, classes=("b", "c", "d")).with_classes(("a", "b", "c", "d"))
+    assert renumbered.test.labels().tolist() == [3, 3]
+    assert renumbered.classes == ("a", "b", "c", "d")
+    with pytest.raises(ValueError, match="class 'emu' is not among cat, dog"):
+        splits.with_classes(("cat", "dog"))
+
+
+@pytest.mark.parametrize("below", ["", "all"])
+def test_images_without_class_folders_have_no_labels(tmp_path, below):
+    for i in range(30):
+        write_noise(tmp_path / below / f"{i}.png", i)
+    splits = load_images(tmp_path)
+    assert (splits.classes, splits.num_targets, splits.num_outputs, splits.labeled) == ((), 0, 0, False)
+    assert splits.train.labels().dtype == torch.int64
+    assert not splits.train.labels().any()
+    assert sum(split_sizes(splits)) == 30
+    assert min(split_sizes(splits)) > 0
+    assert splits.notes == (f"no labels: {splits.unlabeled}",)
+    assert "one class (all)" in splits.unlabeled if below else "outside of class folders" in splits.unlabeled
+
+
+def test_a_table_of_labels_beside_unlabeled_images_is_said_not_to_be_read(tmp_path):
+    solid_image(tmp_path / "train" / "1.png")
+    solid_image(tmp_path / "train" / "2.png")
+    (tmp_path / "labels.csv").write_text("file,label\n")
+    splits = load_images(tmp_path, validation=0, test=1)
+    assert "labels in a table such as labels.csv are not read" in splits.unlabeled
+
+
+def test_models_that_need_no_labels_train_without_them_and_others_say_why_not(cli, folder):
+    for i in range(12):
+        write_noise(folder / "photos" / f"{i}.png", i)
+    data = ["dataset=image_folder", "dataset.root=photos", "dataset.shape=[1,4,4]", "dataset.workers=0"]
+    options = [*data, "progress=false", "accelerator=cpu", "hydra.run.dir=run"]
+    refused = cli("train", "model=mlp", *options)
+    assert refused.status == 1
+    assert "Classification needs class labels, the data have no labels (photos has images outside" in refused.err
+    assert len(refused.err.splitlines()) == 1
+    refused = cli("train", "model=rbm", "model.net.label_units=2", *options)
+    assert "label_units need class labels, the data have no labels (photos" in refused.err
+    assert not (folder / "run" / "config.yaml").exists()
+    trained = cli("train", "model=deep_autoencoder", "model.net.hidden=[4]", "epochs=1", *options)
+    assert (trained.status, trained.err) == (0, "")
+    assert (
+        "classes     none: the data have no labels" in " ".join(trained.out.split("  ")) or "no labels" in trained.out
+    )
+
+
+def test_labeled_examples_need_labels(tmp_path):
+    for i in range(12):
+        write_noise(tmp_path / f"{i}.png", i)
+    with pytest.raises(ValueError, match=r"dataset\.labeled_examples=3: the data have no labels"):
+        load_images(tmp_path).keep_labels(3, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (None, r"dataset\.shape=null: must be channels"),
+        ((3, 8), r"dataset\.shape=\[3, 8\]: must be channels"),
+        ((2, 8, 8), "must be channels"),
+        ((3, 0, 8), "must be channels"),
+        ((3, 100_000, 100_000), r"30,000,000,000 values in each image; must be <= 16,777,216"),
+    ],
+)
+def test_an_invalid_shape_is_refused_before_anything_is_read(tmp_path, shape, message):
+    with pytest.raises(ValueError, match=message):
+        load_images(image_folder_at(tmp_path, count=2), shape=shape)
+
+
+def test_an_added_image_never_moves_another_one(tmp_path):
+    image_folder_at(tmp_path, count=40)
+    before = {name: set(split.files.tolist()) for name, split in load_images(tmp_path).existing().items()}
+    for i in range(40, 60):
+        write_noise(tmp_path / "cat" / f"{i}.png", i)
+    after = {name: set(split.files.tolist()) for name, split in load_images(tmp_path).existing().items()}
+    assert all(before[name] < after[name] for name in before)
+
+
+def test_two_formats_of_one_image_are_in_the_same_split(tmp_path):
+    image_folder_at(tmp_path, count=30)
+    for path in list(tmp_path.rglob("*.png")):
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".JPG"))
+    splits = load_images(tmp_path)
+    for split in splits.existing().values():
+        names = [Path(file).with_suffix("") for file in split.files]
+        assert len(names) == 2 * len(set(names))
+
+
+def test_what_is_skipped_is_counted_and_named(tmp_path):
+    image_folder_at(tmp_path)
+    for name in ("@eaDir/thumb.jpg", "__MACOSX/._1.png", ".thumbnails/2.png"):
+        solid_image(tmp_path / "cat" / name)
+    for name in ("Thumbs.db", ".DS_Store", "notes.txt", "5.HEIC", "more.zip"):
+        (tmp_path / "cat" / name).write_text("")
+    solid_image(tmp_path / "stray.png")
+    (tmp_path / "lost+found").mkdir()
+    splits = load_images(tmp_path)
+    assert splits.classes == ("cat", "dog")
+    assert sum(split_sizes(splits)) == 20
+    assert splits.notes == (
+        f"skipped below {tmp_path}: 3 files in .thumbnails, @eaDir, __MACOSX; 2 system or hidden files (.DS_Store, "
+        "Thumbs.db); 1 image outside the class folders; 1 image of a type that is not read (.heic); 1 archive that is "
+        "not unpacked (more.zip); 1 file that is no image (.txt)",
+    )
 
 
 def test_the_cut_is_always_the_same(tmp_path):
