@@ -9,11 +9,12 @@ import torch
 from PIL import Image
 from support import image_folder_at, load_images, solid_image, split_sizes, truncate, write_noise
 
+from zoo.config.compose import compose
 from zoo.data.sources import image_folder
 
 
 def test_one_folder_is_cut_into_splits(pictures):
-    splits = image_folder.load(root=str(pictures), shape=(1, 28, 28))
+    splits = image_folder.load(root=str(pictures), shape=(1, 28, 28), stratified=False)
     assert sum(split_sizes(splits)) == 20
     for split in (splits.train, splits.validation, splits.test):
         assert set(split.labels().tolist()) == {0, 1}  # every class is in every split
@@ -50,7 +51,7 @@ def test_split_folders_are_used_and_missing_ones_cut_from_train(tmp_path, counts
         for name in ("cat", "dog"):
             for i in range(count):
                 solid_image(tmp_path / split / name / f"{i}.png")
-    splits = image_folder.load(root=str(tmp_path), shape=(1, 4, 4), stratified=True)
+    splits = image_folder.load(root=str(tmp_path), shape=(1, 4, 4))
     assert split_sizes(splits) == expected
     validation = next((name for name in counts if name.startswith("val")), "train")
     for name, split in ((validation, splits.validation), ("test", splits.test)):
@@ -298,6 +299,14 @@ def test_what_is_skipped_is_counted_and_named(tmp_path):
         "Thumbs.db); 1 image outside the class folders; 1 image of a type that is not read (.heic); 1 archive that is "
         "not unpacked (more.zip); 1 file that is no image (.txt)",
     )
+
+
+def test_the_function_itself_keeps_the_cut_of_older_checkpoints(pictures):
+    splits = image_folder.load(root=str(pictures), shape=(1, 28, 28))
+    assert split_sizes(splits) == [14, 2, 4]
+    assert splits.origins["test"] == f"20 % of {pictures}, in proportion to the classes"
+    node = compose("train", ["dataset=image_folder"]).dataset
+    assert node.source.stratified is False
 
 
 def test_the_cut_is_always_the_same(tmp_path):

@@ -28,7 +28,7 @@ def load(*, root: str, shape: Sequence[int], validation: float = 20, test: float
         if folder.exists() and any(folder.iterdir()):
             raise ValueError(f"{folder}: not the images of dataset=faces; name another folder with dataset.root=…")
         _write(folder)
-    return image_folder.load(root=root, shape=shape, validation=validation, test=test, stratified=True)
+    return image_folder.load(root=root, shape=shape, validation=validation, test=test)
 
 
 def _write(folder: Path) -> None:

@@ -40,7 +40,7 @@ def load(
     test: float = 0.2,
     on_bad_image: str = "refuse",
     check: bool = True,
-    stratified: bool = False,
+    stratified: bool = True,
 ) -> Splits:
     """Load images as uint8 of ``shape``. The classes are the names of the subfolders, in alphabetical order.
 
@@ -55,8 +55,9 @@ def load(
         on_bad_image: "refuse" raises ValueError if a file cannot be read; "skip" leaves it out and adds a note.
         check: read every file once before training, and add notes about duplicate images. Without the check, an
             unreadable file raises ValueError during training.
-        stratified: hold out splits in which all classes have their exact proportion. By default a hash of each path
-            decides, so that a new image never moves another one into another split.
+        stratified: hold out splits in which all classes have their exact proportion. False: a hash of each path decides
+            it, and a new image never moves another one into another split. ``conf/dataset/image_folder.yaml`` has
+            false; the configs of older checkpoints have no such key, and keep the splits that they were trained on.
 
     Raises:
         FileNotFoundError: there is no such folder.
