@@ -55,9 +55,10 @@ def load(
         on_bad_image: "refuse" raises ValueError if a file cannot be read; "skip" leaves it out and adds a note.
         check: read every file once before training, and add notes about duplicate images. Without the check, an
             unreadable file raises ValueError during training.
-        stratified: hold out splits in which all classes have their exact proportion. False: a hash of each path decides
-            it, and a new image never moves another one into another split. ``conf/dataset/image_folder.yaml`` has
-            false; the configs of older checkpoints have no such key, and keep the splits that they were trained on.
+        stratified: hold out splits in which all classes have their exact proportion. False: a hash of each path
+            decides, so that a new image never moves another one into another split. False in
+            ``conf/dataset/image_folder.yaml``; the configs of older checkpoints have no such key, and keep the splits
+            that they were trained on.
 
     Raises:
         FileNotFoundError: there is no such folder.
