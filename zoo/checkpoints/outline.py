@@ -56,6 +56,16 @@ class _Outline(TorchFunctionMode):
         return func(*args, **options)
 
 
+def draft(node: Mapping[str, Any]) -> Any:
+    """Build the outline of what a config node names. Raises what `zoo.config.build.build` and the constructor raise."""
+    # A library that is imported within an outline could keep tensors without values.
+    if "architecture" in node:
+        import torchvision  # noqa: F401
+    # Building an outline draws no random numbers that a later draw would miss.
+    with torch.random.fork_rng(devices=[]), _Outline():
+        return build(node, where="net")
+
+
 def check(node: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Net:
     """Build the outline of a net, and check that the tensors of a file fit it.
 
@@ -71,9 +81,7 @@ def check(node: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Net:
             or its maps would not fit in memory.
         RuntimeError, TypeError: raised by the constructor of the net.
     """
-    # Building an outline draws no random numbers that a later draw would miss.
-    with torch.random.fork_rng(devices=[]), _Outline():
-        net = build(node, where="net")
+    net = draft(node)
     if not isinstance(net, nn.Module) or not isinstance(net, Net):
         raise ValueError(f"{node['_target_']} is a layer, not a net")
     wrong = list(_misfits(net.state_dict(), tensors))
