@@ -25,8 +25,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zoo.checkpoints import format1, outline
 from zoo.checkpoints import description_schema as schema
+from zoo.checkpoints import format1, outline
 from zoo.checkpoints.description import CheckpointInfo as CheckpointInfo
 from zoo.checkpoints.description import from_stored, to_stored
 from zoo.checkpoints.files import replacing
@@ -264,9 +264,7 @@ def _read_header(metadata: Mapping[str, str] | None, path: Path) -> _Header:
     return _Header(FORMAT, content["description"], _canonical(content["description"]), content["sha256"])
 
 
-def _described(
-    header: _Header, tensor_names: Collection[str], path: Path, *, given: str | Path
-) -> CheckpointInfo:
+def _described(header: _Header, tensor_names: Collection[str], path: Path, *, given: str | Path) -> CheckpointInfo:
     """The description in a header of either format; ValueError if it is damaged. ``given`` is the checkpoint's name."""
     try:
         stored = header.description

@@ -5,8 +5,8 @@ torchvision is imported when a function needs it.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 from math import prod
-from os.path import commonprefix
 
 from torch import Tensor
 
@@ -36,17 +36,19 @@ def architecture(tensors: Mapping[str, Tensor]) -> str | None:
     """The name of the architecture whose tensors have the names of these; None if there is none."""
     from torchvision import models
 
-    # Leave a common prefix out.
-    prefix = commonprefix(list(tensors)).rpartition(".")[0]
-    names = {name.removeprefix(f"{prefix}.") for name in tensors if not name.endswith("num_batches_tracked")}
+    # Leave out the parts that all names begin with.
+    columns = zip(*(name.split(".") for name in tensors), strict=False)
+    shared = len(list(takewhile(lambda column: len(set(column)) == 1, columns)))
+    parts = [name.split(".")[shared:] for name in tensors if not name.endswith("num_batches_tracked")]
+    names = {".".join(rest) for rest in parts}
 
     # The architectures with the right number of parameters.
     counts = set(_possible_counts(tensors))
     found = []
-    for name in models.list_models(module=models):
-        weights = list(models.get_model_weights(name))
+    for known in models.list_models(module=models):
+        weights = list(models.get_model_weights(known))
         if weights and weights[0].meta["num_params"] in counts:
-            found.append(name)
+            found.append(str(known))
 
     # Of these, the one with the same names.
     for name in found[:MOST]:
