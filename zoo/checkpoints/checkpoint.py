@@ -163,7 +163,7 @@ def _check_classes(about: CheckpointInfo, num_outputs: int | None, path: Path) -
     if not about.classes:
         return
     loss = about.task.get("loss", "cross_entropy")
-    if loss not in CLASSIFICATION:
+    if not isinstance(loss, str) or loss not in CLASSIFICATION:
         problem = f"task.loss: {schema.shown(loss)} must be one of {', '.join(CLASSIFICATION)}"
         raise ValueError(f"{path}: the description in its header is damaged ({problem})")
     # Binary cross-entropy reads a single output as two classes.
@@ -272,7 +272,8 @@ def _described(header: _Header, tensor_names: Collection[str], path: Path, *, gi
             stored = format1.convert(stored, tensor_names)
         return from_stored(stored, file=str(given))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise ValueError(f"{path}: the description in its header is damaged ({error})") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path}: the description in its header is damaged ({reason})") from error
 
 
 def _canonical(content: Any) -> str:

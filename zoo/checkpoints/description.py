@@ -112,13 +112,13 @@ def from_stored(stored: Any, *, file: str = "") -> CheckpointInfo:
     """
     # The net and the task are one node each.
     values = _as_node(stored, "description")
-    values["net"] = _with_target(values.get("net"), "model")
-    values["task"] = _with_target(values.get("task"), "task")
+    values["net"] = _with_target(values.get("net"), "model", where="net")
+    values["task"] = _with_target(values.get("task"), "task", where="task")
 
     # The dataset has up to two nodes: its source and its augmentation.
     dataset = _as_node(values.get("dataset_config", {}), "dataset_config")
     for key, kind in _nodes_of(dataset).items():
-        dataset[key] = _with_target(dataset[key], kind)
+        dataset[key] = _with_target(dataset[key], kind, where=f"dataset_config.{key}")
     values["dataset_config"] = dataset
     schema.check(values)
     return CheckpointInfo(**values, file=file)
@@ -139,17 +139,17 @@ def _with_class(node: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     return {"class": class_name(node.get("_target_"), kind), **arguments}
 
 
-def _with_target(stored: Any, kind: Kind) -> dict[str, Any]:
-    """A stored node as a config node: the inverse of `_with_class`."""
-    node = _as_node(stored, kind)
+def _with_target(stored: Any, kind: Kind, *, where: str) -> dict[str, Any]:
+    """A stored node as a config node: the inverse of `_with_class`. ``where`` is the name of its field."""
+    node = _as_node(stored, where)
     if not node:
         return {}
     # An import path could name any code; a class name can only name a class of the zoo.
     if "_target_" in node:
-        raise ValueError(f"{kind}: it has a _target_")
+        raise ValueError(f"{where}: it has a _target_")
     name = node.pop("class", None)
     if not isinstance(name, str) or not name.isidentifier() or len(name) > schema.MAX_NAME:
-        raise ValueError(f"{kind}.class: {schema.shown(name)} is not the name of a {kind}")
+        raise ValueError(f"{where}.class: {schema.shown(name)} is not the name of a {kind}")
     return {"_target_": target_of(name, kind), **node}
 
 
