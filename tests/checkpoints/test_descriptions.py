@@ -192,7 +192,9 @@ def test_a_field_of_a_wrong_type_is_named(field, tensors, tmp_path):
     wrong = 3 if field in ("commit", "hardware") else wrong
     file = write(tmp_path / "m.safetensors", tensors, {**STORED, field: wrong})
     for read in (checkpoints.load, checkpoints.info):
-        with pytest.raises(ValueError, match=rf"m\.safetensors: the description in its header is damaged \({field}[:.]"):
+        with pytest.raises(
+            ValueError, match=rf"m\.safetensors: the description in its header is damaged \({field}[:.]"
+        ):
             read(file)
 
 
@@ -320,7 +322,9 @@ def test_the_number_of_classes_is_that_of_the_outputs(count, tensors, tmp_path):
     if count == 0:
         assert checkpoints.load(file) is not None
         return
-    with pytest.raises(ValueError, match=rf"description in its header is damaged \(classes: {count} names for 10 outputs\)"):
+    with pytest.raises(
+        ValueError, match=rf"description in its header is damaged \(classes: {count} names for 10 outputs\)"
+    ):
         checkpoints.load(file)
 
 
@@ -377,7 +381,13 @@ COMMANDS = {
     "export": ("export", "checkpoint=m.safetensors", "format=torch_export"),
 }
 SAMPLED = ["classes: null", "net: list", "task: text", "task.class: text", "preprocess.side: huge", "preprocess: null"]
-SAMPLED += ["metrics: list", "versions: list", "dataset_config.name: path", "dataset_config.test: reference", ": unknown"]
+SAMPLED += [
+    "metrics: list",
+    "versions: list",
+    "dataset_config.name: path",
+    "dataset_config.test: reference",
+    ": unknown",
+]
 SAMPLED += ["preprocess.shape: huge list", "task.loss: text", "task: unknown", "dataset_config.test: huge"]
 
 

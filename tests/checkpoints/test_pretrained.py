@@ -234,14 +234,21 @@ def test_weights_of_another_architecture_are_told_by_its_name(prefix, official, 
 
 
 def test_files_of_other_kinds_are_told(lenet5, tmp_path):
-    torch.jit.trace(lenet5.eval(), torch.rand(1, 1, 28, 28)).save(str(tmp_path / "script.pt"))
+    with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:  # as torch.jit.save writes it
+        for name in ("data.pkl", "code/__torch__/net.py", "constants.pkl"):
+            archive.writestr(f"script/{name}", b"x")
     (tmp_path / "keras.pt").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     with zipfile.ZipFile(tmp_path / "zip.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", b"x")
         archive.writestr("a/data/0", bytes(10**6))
     with zipfile.ZipFile(tmp_path / "numpy.pt", "w") as archive:
         archive.writestr("W1.npy", b"x")
-    told = {"script": "a TorchScript program", "keras": "HDF5", "zip": "a compressed archive", "numpy": "a NumPy archive"}
+    told = {
+        "script": "a TorchScript program",
+        "keras": "HDF5",
+        "zip": "a compressed archive",
+        "numpy": "a NumPy archive",
+    }
     for name, kind in told.items():
         with pytest.raises(ValueError, match=rf"{name}\.pt: .*{kind}") as caught:
             load(lenet5, str(tmp_path / f"{name}.pt"))
