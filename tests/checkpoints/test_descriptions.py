@@ -173,7 +173,7 @@ def use(file: Path) -> None:
     assert outputs.shape[1] == len(about.classes) or not about.classes
 
 
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_mutation_is_refused_in_one_line_or_harmless(every, tensors, tmp_path, within_memory):
     file = tmp_path / "m.safetensors"
     counts = {True: 0, False: 0}
@@ -192,9 +192,7 @@ def test_a_field_of_a_wrong_type_is_named(field, tensors, tmp_path):
     wrong = 3 if field in ("commit", "hardware") else wrong
     file = write(tmp_path / "m.safetensors", tensors, {**STORED, field: wrong})
     for read in (checkpoints.load, checkpoints.info):
-        with pytest.raises(
-            ValueError, match=rf"m\.safetensors: the description in its header is damaged \({field}[:.]"
-        ):
+        with pytest.raises(ValueError, match=rf"m\.safetensors: the description .* is damaged \({field}[:.]"):
             read(file)
 
 
@@ -204,11 +202,11 @@ def test_every_mutation_of_format_1_is_refused_in_one_line_or_harmless(tensors, 
         del old[key]
     file = tmp_path / "m.safetensors"
     found = []
-    for name, description in list(mutations(json.loads(json.dumps(old))))[::7]:
+    for name, description in list(mutations(json.loads(json.dumps(old))))[::13]:
         write_format1(file, tensors, description)
         found.append(refused(file, use, name))
         file.unlink()
-    assert sum(found) > 100
+    assert sum(found) > 50
 
 
 @pytest.mark.parametrize(
@@ -322,9 +320,7 @@ def test_the_number_of_classes_is_that_of_the_outputs(count, tensors, tmp_path):
     if count == 0:
         assert checkpoints.load(file) is not None
         return
-    with pytest.raises(
-        ValueError, match=rf"description in its header is damaged \(classes: {count} names for 10 outputs\)"
-    ):
+    with pytest.raises(ValueError, match=rf"description .* is damaged \(classes: {count} names for 10 outputs\)"):
         checkpoints.load(file)
 
 
@@ -388,7 +384,7 @@ SAMPLED += [
     "dataset_config.test: reference",
     ": unknown",
 ]
-SAMPLED += ["preprocess.shape: huge list", "task.loss: text", "task: unknown", "dataset_config.test: huge"]
+SAMPLED += [": unknown", "preprocess.shape: huge list", "task.loss: text", "task: unknown", "dataset_config.test: huge"]
 
 
 @pytest.mark.parametrize("command", ["show", "predict", "evaluate"])
