@@ -109,7 +109,7 @@ def dataset(name: str, **overrides: Any) -> Splits:
     from zoo.config.compose import compose
 
     # The names are those of the YAML files.
-    names = sorted(path.stem for path in (catalogue.CONF / "dataset").glob("*.yaml"))
+    names = catalogue.list_datasets()
     if name not in names:
         raise ValueError(f"no dataset {name!r}; {catalogue.suggest(name, names)}")
 

@@ -122,7 +122,7 @@ def test_a_dbn_with_recognition_weights_is_loaded(tmp_path):
     arguments = {"in_shape": [6], "num_classes": 2, "hidden": [5, 4], "label_units": True}
     recognition = {"recognition.0.weight": torch.randn(5, 6), "recognition.0.bias": torch.randn(5)}
     tensors = {**DBN(**arguments).state_dict(), **recognition}
-    description = {**DESCRIPTION, "net": {"_target_": "zoo.models.DBN", **arguments}}
+    description = {**DESCRIPTION, "net": {"_target_": "zoo.models.DBN", **arguments}, "classes": ["a", "b"]}
     loaded, about = checkpoints.open_checkpoint(write_format1(tmp_path / "dbn.safetensors", tensors, description))
     state = loaded.state_dict()
     assert all(torch.equal(state[name], value) for name, value in tensors.items())

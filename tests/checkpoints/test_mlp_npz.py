@@ -1,5 +1,7 @@
 """Weights of an MLP from a NumPy archive against NumPy itself, and archives that are refused."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -64,3 +66,28 @@ def test_load_mlp_refuses_a_file_that_is_no_archive(tmp_path, content):
             np.save(file, np.zeros((2, 2)))
     with pytest.raises(ValueError, match=r"net\.npz"):
         load_mlp(path)
+
+
+def test_weights_that_are_nan_or_inf_are_refused_by_their_name(tmp_path):
+    w = arrays(np.float32)
+    w["W2"][1, 1] = np.nan
+    np.savez(tmp_path / "net.npz", **w)
+    with pytest.raises(ValueError, match=r"net\.npz: W2 contains NaN or Inf$"):
+        load_mlp(tmp_path / "net.npz")
+
+
+def test_an_archive_that_claims_more_than_it_holds_is_refused(tmp_path):
+    """NumPy would allocate what a header says, and what is compressed may be a thousand times as large."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}
+    with zipfile.ZipFile(tmp_path / "net.npz", "w") as archive, archive.open("W1.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(ValueError, match=r"net\.npz: not a readable .npz archive .* \(W1\.npy is cut short\)"):
+        load_mlp(tmp_path / "net.npz")
+    with (
+        zipfile.ZipFile(tmp_path / "net.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("W1.npy", "w") as file,
+    ):
+        for _ in range(300):
+            file.write(bytes(2**20))
+    with pytest.raises(ValueError, match=r"it unpacks to 314,572,800 bytes, more than 20 times its size"):
+        load_mlp(tmp_path / "net.npz")

@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import threading
+import zipfile
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -198,6 +199,75 @@ def test_create_takes_weights(official, tmp_path):
     net = create("torchvision", architecture=SMALL, num_classes=2, weights=file)
     assert torch.equal(net.state_dict()["layers.body.conv1.0.weight"], official.conv1[0].weight)
     assert net.head.weight.shape == (2, 1024)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "backbone.", "student.module.", "_orig_mod.net."])
+def test_a_prefix_that_most_tensors_share_is_removed_and_the_rest_is_named(prefix, official, small, tmp_path):
+    state = {**prefixed(prefix, official.state_dict()), "criterion.weight": torch.ones(7)}
+    found = load(small, save({"state_dict": state}, tmp_path / "lit.ckpt"))
+    assert torch.equal(small.state_dict()["layers.body.conv1.0.weight"], official.conv1[0].weight)
+    assert found.note(small) == f"{tmp_path / 'lit.ckpt'}: left out what is not part of the net: criterion.weight"
+
+
+def test_of_two_copies_that_of_the_usual_prefix_is_taken(official, small, tmp_path):
+    average = {name: value * 0 for name, value in official.state_dict().items()}
+    state = {**prefixed("ema.", average), **prefixed("model.", official.state_dict())}
+    found = load(small, save(state, tmp_path / "file.pth"))
+    assert torch.equal(small.state_dict()["layers.body.conv1.0.weight"], official.conv1[0].weight)
+    assert len(found.left_out) == len(average)
+
+
+def test_a_net_goes_back_to_torchvision_by_its_names(official, small, tmp_path):
+    load(small, save(official.state_dict(), tmp_path / "file.pth"))
+    theirs = models.get_model(SMALL, weights=None, num_classes=3)
+    theirs.load_state_dict(small.torchvision_state_dict())
+    assert torch.equal(theirs.eval()(images(2, 3, 32, 32)), small(images(2, 3, 32, 32)))
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_of_another_architecture_are_told_by_its_name(prefix, official, lenet5, tmp_path):
+    net = create("resnet18", in_shape=(3, 64, 64), num_classes=7)
+    file = save(prefixed(prefix, official.state_dict()), tmp_path / "file.pth")
+    for other in (net, lenet5):
+        with pytest.raises(ValueError, match=f"look like {SMALL}: model=torchvision model.net.architecture={SMALL}$"):
+            load(other, file)
+
+
+def test_files_of_other_kinds_are_told(lenet5, tmp_path):
+    with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:  # as torch.jit.save writes it
+        for name in ("data.pkl", "code/__torch__/net.py", "constants.pkl"):
+            archive.writestr(f"script/{name}", b"x")
+    (tmp_path / "keras.pt").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with zipfile.ZipFile(tmp_path / "zip.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b"x")
+        archive.writestr("a/data/0", bytes(10**6))
+    with zipfile.ZipFile(tmp_path / "numpy.pt", "w") as archive:
+        archive.writestr("W1.npy", b"x")
+    told = {
+        "script": "a TorchScript program",
+        "keras": "HDF5",
+        "zip": "a compressed archive",
+        "numpy": "a NumPy archive",
+    }
+    for name, kind in told.items():
+        with pytest.raises(ValueError, match=rf"{name}\.pt: .*{kind}") as caught:
+            load(lenet5, str(tmp_path / f"{name}.pt"))
+        one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"pretrained_cfg": {"input_size": [3, 10**6, 10**6], "mean": [0.5], "std": [0.5]}},
+        {"pretrained_cfg": {"input_size": [3, 224, 224], "mean": "x", "std": [0.5]}},
+        {"pretrained_cfg": {"input_size": [3, 224, 224], "mean": [0.5], "std": [0]}},
+        {"pretrained_cfg": {"input_size": [3, 224, 224], "mean": [0.5], "std": [0.5], "crop_pct": 0}},
+        {"pretrained_cfg": {"input_size": [3, 224, 224], "mean": [0.5], "std": [0.5], "interpolation": "x"}},
+    ],
+)
+def test_a_config_of_the_hub_is_not_trusted(config, official, small, tmp_path):
+    with pytest.raises(ValueError, match=r"weights=hf://.*: its config\.json is damaged"):
+        load(small, plant(tmp_path, official, config))
 
 
 # The zoo's own

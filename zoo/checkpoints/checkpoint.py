@@ -25,14 +25,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from zoo.checkpoints import format1
+from zoo.checkpoints import description_schema as schema
+from zoo.checkpoints import format1, outline
 from zoo.checkpoints.description import CheckpointInfo as CheckpointInfo
 from zoo.checkpoints.description import from_stored, to_stored
 from zoo.checkpoints.files import replacing
 from zoo.checkpoints.provenance import provenance as provenance
+from zoo.checkpoints.torchvision_files import sha256_of
 from zoo.config import catalogue
 from zoo.config.build import build
 from zoo.config.catalogue import index, suggest
+from zoo.losses import CLASSIFICATION
 
 FORMAT = 2
 HEADER_KEYS = {"format", "description", "sha256"}
@@ -48,7 +51,8 @@ def save(net: nn.Module, path: str | Path, info: CheckpointInfo, *, half_precisi
         half_precision: store floating-point numbers as float16; `load` converts them back to float32.
 
     Raises:
-        ValueError: the description names a class outside the zoo.
+        ValueError: the description names a class outside the zoo or has a value beyond the limits of
+            `zoo.checkpoints.description_schema`, or a weight is NaN or Inf; nothing is written.
         OSError: the file cannot be written; an existing file is left untouched.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
@@ -59,6 +63,8 @@ def save(net: nn.Module, path: str | Path, info: CheckpointInfo, *, half_precisi
 
 def write(tensors: Mapping[str, Tensor], path: str | Path, info: CheckpointInfo) -> None:
     """Like `save`, for given tensors, which must be contiguous and on the CPU."""
+    # What `load` would refuse is not written.
+    _check_finite(tensors, path)
     # JSON turns tuples into lists, so compute the digest from what a reader will find.
     description = json.loads(json.dumps(to_stored(info)))
     header = {"format": FORMAT, "description": description, "sha256": digest(_canonical(description), tensors)}
@@ -87,7 +93,7 @@ def info(checkpoint: str | Path) -> CheckpointInfo:
     path, _ = locate(checkpoint)
     with _opened(path) as file:
         header = _read_header(file.metadata(), path)
-        return _described(header, file.keys(), path)
+        return _described(header, file.keys(), path, given=checkpoint)
 
 
 def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
@@ -98,12 +104,17 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
     target = about.net.get("_target_")
     if not str(target).startswith("zoo.models."):
         raise ValueError(f"{path}: net: {target!r} is not a class of zoo.models")
-    try:
+
+    # Build the net without its memory first: a small file may describe a huge net.
+    with _fitting(path):
+        num_outputs = outline.check(about.net, tensors).num_classes
+    _check_classes(about, num_outputs, path)
+    _check_finite(tensors, path)
+    with _fitting(path):
         net: nn.Module = build(about.net, where="net")
         net.load_state_dict(tensors)
-    except (RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{path}: the weights do not fit the net it describes ({reason})") from error
+    # A large number of double precision becomes Inf when it is converted.
+    _check_finite(net.state_dict(), path)
     return net.eval(), about
 
 
@@ -111,7 +122,7 @@ def read(checkpoint: str | Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
     """The verified tensors as they are stored, and the description. Arguments and errors are those of `load`."""
     # A checkpoint of the index must be the file that was published.
     path, sha256 = locate(checkpoint)
-    if sha256 is not None and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+    if sha256 is not None and sha256_of(path) != sha256:
         raise ValueError(f"{path}: the file is not the one in the index (its SHA-256 differs); fetch it again")
 
     with _opened(path) as file:
@@ -121,7 +132,7 @@ def read(checkpoint: str | Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
     # Use the description only after its digest was verified.
     if header.sha256 != digest(header.text, tensors):
         raise ValueError(f"{path}: the file is damaged (its SHA-256 differs from the one it was saved with)")
-    return tensors, _described(header, tensors, path)
+    return tensors, _described(header, tensors, path, given=checkpoint)
 
 
 def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
@@ -145,6 +156,40 @@ def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
             f"no checkpoint {str(checkpoint)!r}: neither a file, nor a run folder, nor a name; {hint}"
         )
     return path, None
+
+
+def _check_classes(about: CheckpointInfo, num_outputs: int | None, path: Path) -> None:
+    """Raise ValueError unless a net that classifies has one output for each class, and a loss that reads them."""
+    if not about.classes:
+        return
+    loss = about.task.get("loss", "cross_entropy")
+    if not isinstance(loss, str) or loss not in CLASSIFICATION:
+        problem = f"task.loss: {schema.shown(loss)} must be one of {', '.join(CLASSIFICATION)}"
+        raise ValueError(f"{path}: the description in its header is damaged ({problem})")
+    # Binary cross-entropy reads a single output as two classes.
+    expected = num_outputs
+    if num_outputs == 1:
+        expected = CLASSIFICATION[loss].num_classes or 1
+    if len(about.classes) != expected:
+        problem = f"classes: {len(about.classes):,} names for {num_outputs or 0:,} outputs"
+        raise ValueError(f"{path}: the description in its header is damaged ({problem})")
+
+
+def _check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Raise ValueError if a weight is NaN or Inf: a net with such a weight computes nothing."""
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"{path}: the weights {schema.shown(name)} contain NaN or Inf")
+
+
+@contextmanager
+def _fitting(path: Path) -> Iterator[None]:
+    """Within the block, errors of building a net name the file."""
+    try:
+        yield
+    except (RuntimeError, TypeError, ValueError, ArithmeticError, AssertionError, LookupError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path}: the weights do not fit the net it describes ({reason})") from error
 
 
 def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
@@ -179,10 +224,16 @@ class _Header:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, after checking that its header is no longer than `schema.MAX_HEADER`."""
     try:
+        # The file begins with the length of its header, in eight bytes.
+        with path.open("rb") as raw:
+            length = int.from_bytes(raw.read(8), "little")
+        if schema.MAX_HEADER < length < path.stat().st_size:
+            raise ValueError(f"{path}: its header has {length:,} bytes, more than {schema.MAX_HEADER:,}")
         with safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, MemoryError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
 
 
@@ -193,7 +244,8 @@ def _read_header(metadata: Mapping[str, str] | None, path: Path) -> _Header:
         raise ValueError(f"{path}: a safetensors file, but not a checkpoint of this zoo (no description in its header)")
     try:
         content = json.loads(metadata["zoo"])
-    except ValueError as error:
+        schema.check_depth(content)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: the description in its header is damaged ({error})") from error
 
     # Format 1 had three entries: format, zoo (the description alone) and sha256.
@@ -212,15 +264,16 @@ def _read_header(metadata: Mapping[str, str] | None, path: Path) -> _Header:
     return _Header(FORMAT, content["description"], _canonical(content["description"]), content["sha256"])
 
 
-def _described(header: _Header, tensor_names: Collection[str], path: Path) -> CheckpointInfo:
-    """The description in a header of either format; ValueError if it is damaged."""
+def _described(header: _Header, tensor_names: Collection[str], path: Path, *, given: str | Path) -> CheckpointInfo:
+    """The description in a header of either format; ValueError if it is damaged. ``given`` is the checkpoint's name."""
     try:
         stored = header.description
         if header.format == 1:
             stored = format1.convert(stored, tensor_names)
-        return from_stored(stored)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path}: the description in its header is damaged ({error})") from error
+        return from_stored(stored, file=str(given))
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path}: the description in its header is damaged ({reason})") from error
 
 
 def _canonical(content: Any) -> str:

@@ -5,13 +5,16 @@ them. The file has a ``class`` instead: {"class": "LeNet5", "num_classes": 10, â
 module moves. No argument can be called ``class``, so the key never clashes with one. The name of a dataset is that of
 its module in ``zoo/data/sources``, such as "digits".
 
-Imports config and data. Nothing is built or imported by translating names.
+Imports config and data. Nothing is built or imported by translating names. The types and limits of all fields are in
+`zoo.checkpoints.description_schema`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from zoo.checkpoints import description_schema as schema
 from zoo.config.targets import Kind, class_name, target_of
 from zoo.data.preprocess import Preprocess
 
@@ -36,6 +39,9 @@ class CheckpointInfo:
         commit: commit of the source tree; empty if unknown.
         versions: versions of the libraries.
         hardware: hardware that it was trained on.
+        splits: for each split the number of its examples and a digest of them, as `Splits.fingerprints` gives them;
+            empty in files of earlier versions.
+        file: the file that it was read from, for messages; not stored.
     """
 
     name: str
@@ -52,9 +58,17 @@ class CheckpointInfo:
     commit: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     hardware: str = ""
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    file: str = field(default="", compare=False)
 
     def transforms(self) -> Preprocess:
-        """The transform from a Pillow image, or raw pixels 0 to 255 (one input or a batch), to the net's input."""
+        """The transform from a Pillow image, or raw pixels 0 to 255 (one input or a batch), to the net's input.
+
+        Raises:
+            ValueError: the checkpoint does not describe its preprocessing.
+        """
+        if not self.preprocess:
+            raise ValueError(f"{self.file or self.name}: the description has no preprocessing")
         return Preprocess.from_dict(self.preprocess)
 
 
@@ -62,37 +76,52 @@ def to_stored(info: CheckpointInfo) -> dict[str, Any]:
     """The description as it is stored: plain values, class names in place of targets.
 
     Raises:
-        ValueError: a ``_target_`` that is not a model, task, dataset or augmentation of the zoo.
+        ValueError: a ``_target_`` that is not a model, task, dataset or augmentation of the zoo, or a value that
+            `from_stored` would refuse.
     """
+    # What is read is what JSON makes of it, such as lists in place of tuples.
+    fields = {key: value for key, value in vars(info).items() if key != "file"}
     # The source and the augmentation of a dataset name a class; its other keys are stored unchanged.
     dataset = dict(info.dataset_config)
     for key, kind in _nodes_of(dataset).items():
         dataset[key] = _with_class(dataset[key], kind)
-    return {
-        **vars(info),
+    stored = {
+        **fields,
         "net": _with_class(info.net, "model"),
         "task": _with_class(info.task, "task"),
         "dataset_config": dataset,
     }
+    schema.check(json.loads(json.dumps(fields)))
+
+    # Without fingerprints of the splits, write what earlier versions wrote.
+    if not info.splits:
+        del stored["splits"]
+    return stored
 
 
-def from_stored(stored: Mapping[str, Any]) -> CheckpointInfo:
+def from_stored(stored: Any, *, file: str = "") -> CheckpointInfo:
     """The inverse of `to_stored`.
 
+    Args:
+        stored: the description in the header of a file. Nothing in it is trusted.
+        file: the path of the file.
+
     Raises:
-        ValueError, TypeError: a key that is missing or unknown, or a node without a class name.
+        ValueError: a key that is missing or unknown, a node without a class name, or a value of another type or beyond
+            the limits of `zoo.checkpoints.description_schema`; the message begins with the name of the field.
     """
     # The net and the task are one node each.
-    values = dict(stored)
-    values["net"] = _with_target(values.get("net"), "model")
-    values["task"] = _with_target(values.get("task"), "task")
+    values = _as_node(stored, "description")
+    values["net"] = _with_target(values.get("net"), "model", where="net")
+    values["task"] = _with_target(values.get("task"), "task", where="task")
 
     # The dataset has up to two nodes: its source and its augmentation.
     dataset = _as_node(values.get("dataset_config", {}), "dataset_config")
     for key, kind in _nodes_of(dataset).items():
-        dataset[key] = _with_target(dataset[key], kind)
+        dataset[key] = _with_target(dataset[key], kind, where=f"dataset_config.{key}")
     values["dataset_config"] = dataset
-    return CheckpointInfo(**values)
+    schema.check(values)
+    return CheckpointInfo(**values, file=file)
 
 
 def _nodes_of(dataset: Mapping[str, Any]) -> dict[str, Kind]:
@@ -110,19 +139,22 @@ def _with_class(node: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     return {"class": class_name(node.get("_target_"), kind), **arguments}
 
 
-def _with_target(stored: Any, kind: Kind) -> dict[str, Any]:
-    """A stored node as a config node: the inverse of `_with_class`."""
-    node = _as_node(stored, kind)
+def _with_target(stored: Any, kind: Kind, *, where: str) -> dict[str, Any]:
+    """A stored node as a config node: the inverse of `_with_class`. ``where`` is the name of its field."""
+    node = _as_node(stored, where)
     if not node:
         return {}
     # An import path could name any code; a class name can only name a class of the zoo.
     if "_target_" in node:
-        raise ValueError(f"damaged description: the {kind} has a _target_")
-    return {"_target_": target_of(node.pop("class", None), kind), **node}
+        raise ValueError(f"{where}: it has a _target_")
+    name = node.pop("class", None)
+    if not isinstance(name, str) or not name.isidentifier() or len(name) > schema.MAX_NAME:
+        raise ValueError(f"{where}.class: {schema.shown(name)} is not the name of a {kind}")
+    return {"_target_": target_of(name, kind), **node}
 
 
 def _as_node(value: Any, what: str) -> dict[str, Any]:
     """A copy of a stored mapping; ValueError if it is not a mapping."""
     if not isinstance(value, dict):
-        raise ValueError(f"{what} is not a mapping")
+        raise ValueError(f"{what}: {schema.shown(value)} is not a mapping")
     return dict(value)

@@ -9,17 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from zoo.checkpoints import description_schema as schema
 from zoo.checkpoints.torchvision_files import CROP_FRACTION
 from zoo.data.preprocess import Preprocess
 
 PREFIX = "hf://"
+MAX_CONFIG = 2**20  # bytes of a config.json
 
 
 def fetch(weights: str) -> tuple[Path, Preprocess | None]:
     """The weight file of ``hf://OWNER/NAME@COMMIT`` in the hub's cache, and the preprocessing that its config names.
 
     Raises:
-        ValueError: no full commit is given, or huggingface_hub is not installed.
+        ValueError: no full commit is given, huggingface_hub is not installed, or the config is damaged.
         FileNotFoundError: there is no such repository, or no network.
     """
     # A branch or tag may be moved to other weights; a commit may not.
@@ -37,28 +39,41 @@ def fetch(weights: str) -> tuple[Path, Preprocess | None]:
     # Download both files, unless they are in the cache.
     try:
         path = Path(hf_hub_download(repository, "model.safetensors", revision=commit))
-        config = json.loads(Path(hf_hub_download(repository, "config.json", revision=commit)).read_text())
+        config_file = Path(hf_hub_download(repository, "config.json", revision=commit))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FileNotFoundError(
             f"weights={weights} cannot be fetched ({reason}): "
             "download its model.safetensors elsewhere and name that file"
         ) from error
-    return path, _preprocess(config)
+
+    # The config comes from anybody: it is read like the description of a checkpoint.
+    try:
+        if config_file.stat().st_size > MAX_CONFIG:
+            raise ValueError(f"more than {MAX_CONFIG:,} bytes")
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        schema.check_depth(config)
+        return path, _preprocess(config)
+    except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"weights={weights}: its config.json is damaged ({error})") from error
 
 
 def _preprocess(config: Any) -> Preprocess | None:
     """The preprocessing in a config.json of timm; None if mean, std or input size is missing."""
     described = config.get("pretrained_cfg") if isinstance(config, Mapping) else None
-    if not described or not {"mean", "std", "input_size"} <= described.keys():
+    if not isinstance(described, Mapping) or not {"mean", "std", "input_size"} <= described.keys():
         return None
     # timm stores the fraction that the crop keeps; `Preprocess` has the shorter side before the crop.
+    schema.check_shape(described["input_size"], "input_size")
     shape = tuple(described["input_size"])  # channels, height, width
     shorter_side = min(shape[1:])
-    return Preprocess(
-        shape=shape,
-        mean=tuple(described["mean"]),
-        std=tuple(described["std"]),
-        side=int(shorter_side / described.get("crop_pct", CROP_FRACTION)),  # rounded down, as timm does
-        interpolation=described.get("interpolation", "bilinear"),
-    )
+    kept = described.get("crop_pct", CROP_FRACTION)
+    known = {
+        "shape": list(shape),
+        "mean": described["mean"],
+        "std": described["std"],
+        "side": int(shorter_side / kept),  # rounded down, as timm does
+        "interpolation": described.get("interpolation", "bilinear"),
+    }
+    schema.check_preprocess(known, "pretrained_cfg")
+    return Preprocess.from_dict(known)

@@ -3,12 +3,23 @@
 May import models. NumPy is imported when a file is read.
 """
 
+import math
+import zlib
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from torch import Tensor, nn
 
 from zoo.models.mlp import MLP
+
+# What NumPy and the archive raise for damaged files.
+DAMAGE = (
+    *(ValueError, TypeError, EOFError, AttributeError, LookupError, OverflowError, SyntaxError, RuntimeError),
+    *(MemoryError, RecursionError, BadZipFile, zlib.error),
+)
+MAX_UNPACKED = 2**28  # bytes that any archive may unpack to
+MAX_RATIO = 20  # and how many times its own size a larger one: weights hardly compress
 
 
 def load_mlp(path: str | Path, *, activation: str = "sigmoid", output_activation: str = "identity") -> MLP:
@@ -53,15 +64,34 @@ def load_mlp(path: str | Path, *, activation: str = "sigmoid", output_activation
 
 def _read(path: str | Path) -> dict[str, Tensor]:
     """The arrays of an archive by name; pickled objects are refused."""
-    from zipfile import BadZipFile
-
     import numpy as np
 
     try:
+        _check_size(Path(path))
         with np.load(path, allow_pickle=False) as archive:
             return {name: torch.from_numpy(archive[name]) for name in archive.files}
-    except (ValueError, TypeError, EOFError, BadZipFile) as error:
-        raise ValueError(f"{path}: not a readable .npz archive of plain arrays ({error})") from error
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: not a readable .npz archive of plain arrays ({reason})") from error
+
+
+def _check_size(path: Path) -> None:
+    """Raise ValueError if a small archive unpacks to a large one, or an array claims more values than it holds."""
+    import numpy as np
+
+    with ZipFile(path) as archive:
+        entries = archive.infolist()
+        total = sum(entry.file_size for entry in entries)
+        if total > max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size):
+            raise ValueError(f"it unpacks to {total:,} bytes, more than {MAX_RATIO} times its size")
+        # Read only the header of each array: NumPy would allocate what it says.
+        for entry in entries:
+            with archive.open(entry) as file:
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(file)
+            if math.prod(shape) * dtype.itemsize > entry.file_size:
+                raise ValueError(f"{entry.filename} is cut short")
 
 
 def _check(arrays: dict[str, Tensor], path: str | Path) -> None:
@@ -70,13 +100,15 @@ def _check(arrays: dict[str, Tensor], path: str | Path) -> None:
     depth = sum(name.startswith("W") for name in arrays)
     expected = [f"{kind}{k}" for k in range(1, depth + 1) for kind in "Wb"]
     if not expected or sorted(arrays) != sorted(expected):
-        raise ValueError(f"{path}: expected the arrays W1, b1, W2, b2, …, found {', '.join(sorted(arrays))}")
+        raise ValueError(f"{path}: expected the arrays W1, b1, W2, b2, …, found {', '.join(sorted(arrays)[:10])}")
 
     # Check dimensions and types: floating-point matrices and vectors.
     for name, array in arrays.items():
         dimensions = 2 if name.startswith("W") else 1
         if not array.is_floating_point() or array.dim() != dimensions:
             raise ValueError(f"{path}: every W must be a matrix and every b a vector of floating-point numbers")
+        if not array.isfinite().all():
+            raise ValueError(f"{path}: {name} contains NaN or Inf")
 
     # Check the shapes: the inputs of each matrix are the outputs of the previous one.
     inputs = arrays["W1"].shape[0]

@@ -8,16 +8,17 @@ Hugging Face hub. A file holds tensors only: safetensors, or a pickle that torch
 May import config, data, protocols and the other files of this folder.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from zoo.checkpoints import hub, torchvision_files
+from zoo.checkpoints import guess, hub, torchvision_files
 from zoo.checkpoints.checkpoint import info, open_checkpoint
 from zoo.checkpoints.torchvision_files import FromTorchvision
-from zoo.checkpoints.weight_files import match_tensors, read, renamed
+from zoo.checkpoints.weight_files import SHOWN, match_tensors, read, renamed
 from zoo.config.catalogue import index
 from zoo.data.preprocess import Preprocess
 from zoo.protocols import head_of, shape_text
@@ -34,14 +35,29 @@ class Pretrained:
         tensors: the net's name of each tensor -> the tensor.
         preprocess: the preprocessing that they were trained with; None if unknown.
         size: height and width of the images that they were trained on; None if unknown.
+        left_out: names of tensors in the file that are no part of a net, such as the weights of a loss.
     """
 
     source: str
     tensors: dict[str, Tensor]
     preprocess: Preprocess | None = None
     size: tuple[int, ...] | None = None
+    left_out: tuple[str, ...] = ()
 
     def note(self, net: nn.Module) -> str | None:
+        """What the user should know: tensors that were left out, and images far smaller than in training; else None."""
+        notes = [note for note in (self._left_out_note(), self._size_note(net)) if note]
+        return "; ".join(notes) or None
+
+    def _left_out_note(self) -> str | None:
+        """A note that lists the tensors that were left out; None if there are none."""
+        if not self.left_out:
+            return None
+        names = ", ".join(self.left_out[:SHOWN])
+        more = f" and {len(self.left_out) - SHOWN} more" if len(self.left_out) > SHOWN else ""
+        return f"{self.source}: left out what is not part of the net: {names}{more}"
+
+    def _size_note(self, net: nn.Module) -> str | None:
         """A note if ``net`` sees images at most half as large as those the weights were trained on; else None."""
         size = net.size if isinstance(net, FromTorchvision) else None
         if size is None or self.size is None or 2 * min(size) > min(self.size):
@@ -76,7 +92,10 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
     keep_head = head == "keep" or head_of(net) is None
 
     found = _find(net, str(weights))
-    tensors = match_tensors(net, found.tensors, source=found.source, keep_head=keep_head)
+    try:
+        tensors = match_tensors(net, found.tensors, source=found.source, keep_head=keep_head)
+    except ValueError as error:
+        raise ValueError(f"{error}{_hint(net, found.tensors)}") from error
     # Not strict, since the head may be left out; `match_tensors` has checked everything else.
     net.load_state_dict(tensors, strict=False)
     return replace(found, tensors=tensors)
@@ -120,7 +139,7 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
     if weights.startswith(hub.PREFIX):
         file, preprocess = hub.fetch(weights)
         size = preprocess.shape[1:] if preprocess else None
-        return Pretrained(weights, renamed(net, read(file)), preprocess, size)
+        return _renamed(net, weights, file, preprocess, size)
 
     # A file. A value that looks like a path, but does not exist, is a mistake in the path.
     if path.is_file():
@@ -140,11 +159,30 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
     return _official(net, torchvision_files.fetch(entry.url), entry)
 
 
+def _hint(net: nn.Module, tensors: Mapping[str, Tensor]) -> str:
+    """The keys that choose the architecture of tensors that do not fit; "" if it is unknown, or that of the net."""
+    theirs = net.torchvision_names if isinstance(net, FromTorchvision) else {}
+    hint = guess.hint({theirs.get(name, name): value for name, value in tensors.items()})
+    return "" if isinstance(net, FromTorchvision) and f" like {net.architecture}:" in hint else hint
+
+
+def _renamed(
+    net: nn.Module, source: str, path: Path, preprocess: Preprocess | None, size: tuple[int, ...] | None = None
+) -> Pretrained:
+    """The tensors of a weight file by the net's names. ``source`` is the name of the file for messages."""
+    try:
+        tensors, left_out = renamed(net, read(path))
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if text.startswith(str(path)) else f"{source}: {text}") from error
+    return Pretrained(source, tensors, preprocess, size, tuple(left_out))
+
+
 def _official(net: nn.Module, path: Path, entry: Any) -> Pretrained:
     """An official file of torchvision. Its SHA-256 is verified before it is read."""
     torchvision_files.verify(path)
     preprocess = torchvision_files.preset(entry)
-    return Pretrained(str(path), renamed(net, read(path)), preprocess, preprocess.shape[1:])
+    return _renamed(net, str(path), path, preprocess, preprocess.shape[1:])
 
 
 def _from_file(net: nn.Module, path: Path) -> Pretrained:
@@ -164,7 +202,7 @@ def _from_file(net: nn.Module, path: Path) -> Pretrained:
             return _official(net, path, entry)
 
     # Any other file: the size of its training images is unknown.
-    return Pretrained(str(path), renamed(net, read(path)), torchvision_files.usual_preset(net))
+    return _renamed(net, str(path), path, torchvision_files.usual_preset(net))
 
 
 def _from_checkpoint(checkpoint: str) -> Pretrained:

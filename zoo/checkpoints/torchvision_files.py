@@ -118,15 +118,19 @@ def fetch(url: str) -> Path:
 
 def verify(path: Path) -> None:
     """Raise ValueError if a file does not have the SHA-256 of the official file of its name."""
-    # Read in chunks of a MiB, since such files may be large.
+    found = sha256_of(path)
+    expected = _expected(path)
+    if not found.startswith(expected):
+        raise ValueError(f"{path}: not the official file (SHA-256 {found[:16]}…, not {expected[:16]}…); delete it")
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex digits. It is read in chunks of a MiB, since such files may be large."""
     hasher = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(2**20):
             hasher.update(chunk)
-    found = hasher.hexdigest()
-    expected = _expected(path)
-    if not found.startswith(expected):
-        raise ValueError(f"{path}: not the official file (SHA-256 {found[:16]}…, not {expected[:16]}…); delete it")
+    return hasher.hexdigest()
 
 
 def _expected(path: Path) -> str:

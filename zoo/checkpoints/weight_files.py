@@ -7,7 +7,8 @@ May import data and protocols.
 """
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from zoo.checkpoints.torchvision_files import FromTorchvision
 from zoo.protocols import HEADS, shape_text
 
 NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a net's tensors
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.")  # what wrappers put before every name
+PREFIXES = ("module.", "model.", "net.")  # what wrappers put before every name; others are found by comparison
+MAX_NESTING = 10  # levels of such keys; a pickle may contain itself
 SHOWN = 5  # how many tensors a message lists
 HEAD_NAMES = tuple(f"{name}." for name in HEADS)  # how the names of a head's tensors begin
 
@@ -42,7 +44,9 @@ def read(path: Path) -> dict[str, Tensor]:
         content = load_pickle(path)
 
     # Training scripts save more than the tensors: look under the usual keys, level by level.
-    while isinstance(content, Mapping):
+    for _ in range(MAX_NESTING):
+        if not isinstance(content, Mapping):
+            break
         inner = next((content[name] for name in NESTED if isinstance(content.get(name), Mapping)), None)
         if inner is None:
             break
@@ -59,29 +63,62 @@ def read(path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def renamed(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def renamed(net: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Rename tensors from the names of wrappers or of torchvision to the net's own names.
+
+    A prefix that most tensors share is removed. Tensors without it are not part of the net, such as the weights of a
+    loss, and are left out.
+
+    Returns:
+        The tensors by the net's names, and the names in the file of those that were left out.
 
     Raises:
         ValueError: two tensors of the file belong to the same tensor of the net.
     """
-    # Remove the prefixes of wrappers, one after the other.
-    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in tensors)), ""):
-        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-
     # torchvision's name of a tensor -> the net's own.
     torchvision_names = net.torchvision_names if isinstance(net, FromTorchvision) else {}
     own_names = {theirs: own for own, theirs in torchvision_names.items()}
 
+    # torch.compile may wrap a part of a net. Old DenseNet files have norm.1 where torchvision now has norm1.
+    current = {
+        name: re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name.replace("_orig_mod.", ""))
+        for name in tensors
+    }
+    prefix = _prefix(list(current.values()), {*net.state_dict(), *own_names})
+
     found: dict[str, Tensor] = {}
+    left_out = []
     for name, value in tensors.items():
-        # Old DenseNet files have norm.1 where torchvision now has norm1.
-        current = re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name)
-        own_name = own_names.get(current, current)
+        if not current[name].startswith(prefix):
+            left_out.append(name)
+            continue
+        bare = current[name].removeprefix(prefix)
+        own_name = own_names.get(bare, bare)
         if own_name in found:
             raise ValueError(f"the file has two tensors for {own_name}; one of them is {name}")
         found[own_name] = value
-    return found
+    return found, left_out
+
+
+def _prefix(names: Sequence[str], known: Collection[str]) -> str:
+    """The prefix after which most names are known; if few are, the prefixes of wrappers that all names share."""
+    # For each name, what stands before the first of its endings that is known.
+    counts: Counter[str] = Counter()
+    for name in names:
+        parts = name.split(".")
+        start = next((k for k in range(len(parts)) if ".".join(parts[k:]) in known), None)
+        if start is not None:
+            counts["".join(f"{part}." for part in parts[:start])] += 1
+    # Of several copies, such as the trained weights and their average, take the one with a usual prefix.
+    best = max(counts, key=lambda prefix: (counts[prefix], prefix in ("", *PREFIXES)), default="")
+    if 3 * counts[best] >= len(names):
+        return best
+
+    # The file is of another net: remove what all names share, so that a message shows the rest.
+    shared = ""
+    while prefix := next((p for p in PREFIXES if all(name.startswith(shared + p) for name in names)), ""):
+        shared += prefix
+    return shared
 
 
 def match_tensors(net: nn.Module, tensors: Mapping[str, Tensor], *, source: str, keep_head: bool) -> dict[str, Tensor]:
@@ -141,6 +178,10 @@ def _for_gray(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
     fitting = dict(tensors)
     kernel = next((name for name, value in expected.items() if value.dim() == 4), "")  # out x in x height x width
     given = fitting.get(kernel)
-    if given is not None and given.dim() == 4 and given.shape[1] == 3 and expected[kernel].shape[1] == 1:
+    if given is None or given.dim() != 4 or expected[kernel].shape[1] != 1:
+        return fitting
+    # Only of a kernel that fits otherwise: another may be huge.
+    first, _, height, width = expected[kernel].shape
+    if given.shape == (first, 3, height, width):
         fitting[kernel] = given.sum(dim=1, keepdim=True)  # out x 1 x height x width
     return fitting

@@ -1,9 +1,11 @@
-"""The task class of a checkpoint, whose attribute ``targets`` decides which commands apply to the checkpoint."""
+"""The task of a checkpoint, whose attribute ``targets`` decides which commands apply to the checkpoint."""
 
 from typing import TYPE_CHECKING, cast
 
+from torch import nn
+
 from zoo.checkpoints.checkpoint import CheckpointInfo
-from zoo.config.build import check
+from zoo.config.build import build, check
 
 if TYPE_CHECKING:  # tasks import Lightning, which most predictions do not need
     from zoo.tasks import Task
@@ -13,7 +15,30 @@ def task_class(about: CheckpointInfo) -> "type[Task]":
     """The class of the last task that trained a checkpoint.
 
     Raises:
-        ValueError: the checkpoint names a task that does not exist, or an argument that it does not take.
+        ValueError: the checkpoint names no task or one that does not exist, or an argument that it does not take.
     """
-    target, _ = check(about.task, where="task")
+    # A net that was saved without a task can still predict.
+    if not about.task:
+        raise ValueError(f"{about.file}: the description in its header names no task that trained the net")
+    try:
+        target, _ = check(about.task, where="task")
+    except ValueError as error:
+        raise ValueError(f"{about.file}: the description in its header is damaged ({error})") from error
+    # The base class of all tasks is none itself.
+    if "targets" not in dir(target):
+        raise ValueError(f"{about.file}: the description in its header is damaged (task: {target.__name__} is no task)")
     return cast("type[Task]", target)
+
+
+def build_task(about: CheckpointInfo, net: nn.Module) -> "Task":
+    """The task of a checkpoint with its net, for evaluation.
+
+    Raises:
+        ValueError: as `task_class`, or the task cannot train such a net.
+    """
+    task_class(about)
+    try:
+        return cast("Task", build(about.task, net, where="task"))
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{about.file}: the task it describes does not fit its net ({reason})") from error

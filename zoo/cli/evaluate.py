@@ -7,16 +7,16 @@ from math import prod
 from typing import Any, cast
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from zoo.analysis import likelihood
 from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
 from zoo.checkpoints.files import refuse_existing, replacing
-from zoo.cli.checkpoint_task import task_class
+from zoo.cli.checkpoint_dataset import dataset_config
+from zoo.cli.checkpoint_task import build_task, task_class
 from zoo.cli.console import print_table
-from zoo.config import hardware, schemas
-from zoo.config.build import build
+from zoo.config import hardware
 from zoo.data.datamodule import DataModule
 from zoo.data.splits import Splits
 from zoo.models import DBN, RBM
@@ -64,7 +64,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         raise ValueError(f"dataset {node.name} has no test split")
 
     # Evaluate on the test split only: Lightning would also evaluate a validation split.
-    task = build(about.task, net, where="task")
+    task = build_task(about, net)
     test_only = replace(splits, validation=None)
     data = DataModule(test_only, preprocess=preprocess, workers=node.workers)
     metrics = measure(task, data, trainer_kwargs=trainer_kwargs)
@@ -86,9 +86,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
 
 def _dataset_config(cfg: DictConfig, about: CheckpointInfo) -> Any:
     """The config of ``dataset=``, or else of the dataset that the checkpoint was trained on."""
-    if cfg.dataset is not None:
-        return cfg.dataset
-    return OmegaConf.merge(OmegaConf.structured(schemas.Dataset), OmegaConf.create(about.dataset_config))
+    return dataset_config(about) if cfg.dataset is None else cfg.dataset
 
 
 def _check_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> None:

@@ -3,6 +3,7 @@
 Reads YAML only and imports neither torch nor Hydra, so that `zoo list` is fast.
 """
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ def list_models() -> list[str]:
 def list_checkpoints() -> list[str]:
     """The names of all indexed checkpoints, sorted: what `zoo.load` and ``checkpoint=`` accept."""
     return sorted(index())
+
+
+def list_datasets() -> list[str]:
+    """The names of all datasets, sorted: what ``dataset=`` accepts."""
+    return sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
+
+
+def dataset_config(name: str) -> dict[str, Any]:
+    """The YAML of a dataset of `list_datasets`, without its augmentation."""
+    content: dict[str, Any] = _read(CONF / "dataset" / f"{name}.yaml")
+    return {key: value for key, value in content.items() if key != "defaults"}
 
 
 def model_config(name: str) -> dict[str, Any]:
@@ -80,6 +92,12 @@ def index() -> dict[str, dict[str, Any]]:
         for key, kind in ENTRY.items():
             if not isinstance(entry.get(key), kind):
                 raise ValueError(f"{path}: corrupt index: {name}.{key} is missing or not of type {kind.__name__}")
+        # The digest has 64 hex digits, and the metrics are numbers.
+        if not re.fullmatch(r"[0-9a-f]{64}", entry["sha256"]) or entry["size"] is True:
+            raise ValueError(f"{path}: corrupt index: {name}.sha256 must have 64 hex digits, and size be a number")
+        for metric, value in entry["metric"].items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not isinstance(metric, str):
+                raise ValueError(f"{path}: corrupt index: {name}.metric.{metric} must be a number")
         # A file name alone, so that an index cannot point at files elsewhere.
         if Path(entry["file"]).name != entry["file"] or "\0" in entry["file"]:
             raise ValueError(f"{path}: corrupt index: {name}.file must be a file name in the checkpoints folder")
@@ -90,7 +108,7 @@ def _read(path: Path) -> Any:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C version, if available, is ten times as fast
     try:
         return yaml.load(path.read_text(encoding="utf-8"), loader)
-    except (yaml.YAMLError, UnicodeError, ValueError) as error:
+    except (yaml.YAMLError, UnicodeError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path}: not readable YAML ({' '.join(str(error).split())[:200]})") from error
 
 

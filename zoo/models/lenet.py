@@ -15,14 +15,15 @@ Deviations from the paper:
 """
 
 from collections.abc import Sequence
+from math import prod
 
-import torch
 from torch import Tensor, nn
 
 from zoo.models.activations import activation as named_activation
 from zoo.models.activations import pieces
 from zoo.models.classifier import LayeredClassifier
-from zoo.models.shapes import check_widths, image, per_layer, shape_after
+from zoo.models.shapes import check_widths, image, per_layer, side_after
+from zoo.protocols import shape_text
 
 # The pooling layers, by the name that a config has for them.
 POOLS: dict[str, type[nn.MaxPool2d] | type[nn.AvgPool2d]] = {"max": nn.MaxPool2d, "average": nn.AvgPool2d}
@@ -87,9 +88,9 @@ class LeNet(LayeredClassifier):
         # Maxout needs two inputs for each unit; all other activations one.
         k = pieces(activation)
 
-        # The convolutional rounds. An empty image passes each of them, to find the size of its maps.
+        # The convolutional rounds, and the shape of the maps after each of them.
         self.layers = nn.Sequential()
-        shape = torch.Size(in_shape)  # channels x height x width
+        shape = tuple(in_shape)  # channels x height x width
         for i, maps in enumerate(kernels):
             convolution = nn.Conv2d(
                 channels,
@@ -105,12 +106,20 @@ class LeNet(LayeredClassifier):
                 named_activation(activation),  # N x maps x height x width
                 POOLS[pool](pool_sizes[i]),  # N x maps x height / pool_size x width / pool_size
             )
-            shape = shape_after(layer, shape)
             self.layers.append(layer)
+            try:
+                sides = [
+                    side_after(side, kernel_sizes[i], stride=strides[i], padding=paddings[i], dilation=dilations[i])
+                    for side in shape[1:]
+                ]
+                sides = [side_after(side, pool_sizes[i], stride=pool_sizes[i]) for side in sides]
+            except ValueError as error:
+                raise ValueError(f"an input of shape {shape_text(shape)} does not fit this layer: {error}") from error
+            shape = (maps, *sides)
             channels = maps
 
         # The fully connected layers.
-        width = shape.numel()
+        width = prod(shape)
         for units in hidden:
             linear = nn.Linear(width, units * k)  # N x (units · k)
             self.layers.append(nn.Sequential(nn.Flatten(), linear, named_activation(activation), nn.Dropout(dropout)))

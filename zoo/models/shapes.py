@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
-from torch import nn
-
 from zoo.protocols import shape_text
 
 
@@ -59,18 +56,21 @@ def per_layer(name: str, option: int | Sequence[int], layers: int, *, minimum: i
     return values
 
 
-def shape_after(layer: nn.Module, shape: Sequence[int]) -> torch.Size:
-    """The output shape of ``layer`` for an input of ``shape``, both without the batch dimension.
+def side_after(side: int, kernel: int, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
+    """Height or width of a map after a convolution or a pooling layer, as torch rounds it.
+
+    Args:
+        side: height or width before it.
+        kernel: side of the kernel or of the pooling window.
+        stride: its step.
+        padding: rows of zeros on each side of the map.
+        dilation: distance between the kernel's taps.
 
     Raises:
-        ValueError: the layer cannot take such an input: nothing is left of the map, or its channels do not divide into
-            the groups.
+        ValueError: nothing is left of the map.
     """
-    # Pass an empty input through the layer; the message of torch says what does not fit.
-    try:
-        with torch.no_grad():
-            y = layer(torch.zeros(1, *shape))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"an input of shape {shape_text(shape)} does not fit this layer: {reason}") from error
-    return torch.Size(y.shape[1:])
+    span = dilation * (kernel - 1) + 1  # from the first to the last tap
+    room = side + 2 * padding - span
+    if room < 0:
+        raise ValueError(f"{side} pixels are fewer than the {span - 2 * padding} that a kernel or window covers")
+    return room // stride + 1

@@ -32,6 +32,8 @@ from zoo.protocols import eval_mode, shape_text
 
 # Auxiliary heads would be left over: `zoo.models.GoogLeNet` is the zoo's own. SqueezeNet's head is a convolution.
 WITHOUT_KNOWN_HEAD = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
+MAX_PIXELS = 2**24  # of the image that the first layer sees: 4096x4096
+TRIED_PIXELS = 2**20  # a larger image is passed through without values, only to check the shapes
 
 
 class TorchvisionNet(LayeredClassifier):
@@ -81,6 +83,8 @@ class TorchvisionNet(LayeredClassifier):
         # What happens to an image before the first layer: it is enlarged, and its one channel repeated.
         factor = max(1.0, (enlarge or 0) / min(height, width))
         self.size = (round(height * factor), round(width * factor))
+        if self.size[0] * self.size[1] > MAX_PIXELS:
+            raise ValueError(f"images of {shape_text(self.size)} are too large: at most {MAX_PIXELS:,} pixels")
         self.repeat = channels == 1 and gray == "repeat"
 
         # Build torchvision's net, with a first convolution for one channel where that is asked for.
@@ -97,6 +101,10 @@ class TorchvisionNet(LayeredClassifier):
         self.layers = _layers(net)  # N x width
         self.torchvision_names = {name: names[id(tensor)] for name, tensor in self.state_dict(keep_vars=True).items()}
         _check_input_size(self)
+
+    def torchvision_state_dict(self) -> dict[str, Tensor]:
+        """The net's ``state_dict`` by torchvision's names, for ``load_state_dict`` of torchvision's own net."""
+        return {self.torchvision_names[name]: value for name, value in self.state_dict().items()}
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """The output of layer ``depth`` (None: the features, N x 512 for ResNet-18; 0: the image itself)."""
@@ -173,11 +181,19 @@ def _check_input_size(net: TorchvisionNet) -> None:
 
     In evaluation mode it draws no random numbers and leaves the statistics of batch normalization as they are.
     """
+    # A net without values computes nothing (`zoo.checkpoints.outline`).
+    tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
+    if any(tensor.is_meta for tensor in tensors.values()):
+        return
     weight = next(net.head.parameters())
     black = torch.zeros(1, *net.in_shape, dtype=weight.dtype, device=weight.device)
     try:
         with eval_mode(net), torch.no_grad():
-            net(black)
+            if net.size[0] * net.size[1] <= TRIED_PIXELS:
+                net(black)
+            else:
+                shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
+                torch.func.functional_call(net, shapes, (black.to("meta"),))
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{net.architecture} cannot take images of {shape_text(net.in_shape)}: {reason}") from error

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.checkpoints import pretrained
+from zoo.checkpoints.description_schema import check_name
 from zoo.config import hardware
 from zoo.config.build import build, check_seed
 from zoo.data.augment import Augment
@@ -117,6 +118,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
 def _check_run(cfg: DictConfig) -> None:
     """Check the keys outside the stages."""
     check_seed(cfg.seed)
+    check_name(cfg.model.name, "model.name")
     for key, value, choices in (
         ("model.input_scaling", cfg.model.input_scaling, INPUT_SCALINGS),
         ("pretrained_head", cfg.pretrained_head, pretrained.HEAD_CHOICES),

@@ -1,0 +1,73 @@
+"""Guess which of torchvision's architectures the tensors of a weight file belong to, for a hint in an error message.
+
+torchvision states the number of parameters of each architecture, so no net has to be built to rule most of them out.
+torchvision is imported when a function needs it.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import takewhile
+from math import prod
+
+from torch import Tensor
+
+from zoo.checkpoints import outline
+from zoo.checkpoints.torchvision_files import FromTorchvision
+from zoo.config.catalogue import list_models
+
+MOST = 3  # how many architectures are built, as outlines, to compare their names
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # tensors that are no parameters
+CLASSES = 1000  # of the official weights
+
+
+def hint(tensors: Mapping[str, Tensor]) -> str:
+    """The keys that choose the architecture of these tensors, such as "; these look like …"; "" if none is found.
+
+    Args:
+        tensors: by torchvision's names, perhaps with a common prefix.
+    """
+    name = architecture(tensors)
+    if name is None:
+        return ""
+    keys = f"model={name}" if name in list_models() else f"model=torchvision model.net.architecture={name}"
+    return f"; these look like {name}: {keys}"
+
+
+def architecture(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the architecture whose tensors have the names of these; None if there is none."""
+    from torchvision import models
+
+    # Leave out the parts that all names begin with.
+    columns = zip(*(name.split(".") for name in tensors), strict=False)
+    shared = len(list(takewhile(lambda column: len(set(column)) == 1, columns)))
+    parts = [name.split(".")[shared:] for name in tensors if not name.endswith("num_batches_tracked")]
+    names = {".".join(rest) for rest in parts}
+
+    # The architectures with the right number of parameters.
+    counts = set(_possible_counts(tensors))
+    found = []
+    for known in models.list_models(module=models):
+        weights = list(models.get_model_weights(known))
+        if weights and weights[0].meta["num_params"] in counts:
+            found.append(str(known))
+
+    # Of these, the one with the same names.
+    for name in found[:MOST]:
+        try:
+            net = outline.draft({"_target_": "zoo.models.TorchvisionNet", "architecture": name})
+        except (ValueError, RuntimeError):
+            continue
+        assert isinstance(net, FromTorchvision)
+        if names == {own for own in net.torchvision_names.values() if not own.endswith("num_batches_tracked")}:
+            return name
+    return None
+
+
+def _possible_counts(tensors: Mapping[str, Tensor]) -> Iterator[int]:
+    """Numbers of parameters that the net of these tensors would have with 1000 classes."""
+    sizes = {name: prod(value.shape) for name, value in tensors.items() if not name.endswith(STATISTICS)}
+    total = sum(sizes.values())
+    # Any matrix with a bias could be the head, which has another width for other classes.
+    for name, value in tensors.items():
+        bias = f"{name.removesuffix('weight')}bias"
+        if value.dim() == 2 and name.endswith("weight") and bias in sizes:
+            yield total - sizes[name] - sizes[bias] + CLASSES * (value.shape[1] + 1)

@@ -1,0 +1,84 @@
+"""The config of the dataset that a checkpoint was trained on, as far as an untrusted file may say it.
+
+A file may come from anywhere. So only the name of a dataset of the zoo and the sizes of its splits are taken from it;
+the source, the folder and everything else are those of ``conf/dataset``. What a file says about folders is shown to the
+user, who may name them with ``dataset=``. Nothing is downloaded or created for a file that is not in the index.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from zoo.checkpoints.checkpoint import CheckpointInfo
+from zoo.checkpoints.description_schema import shown
+from zoo.config import catalogue, schemas
+
+SPLITS = ("validation", "test")  # the keys that decide which examples are in the test split
+YOUR_OWN = ("image_folder", "npz")  # datasets of the user's own files
+PLAIN = re.compile(r"[\w./~+-]+")  # a path that a message shows as the value of a key
+
+
+def dataset_config(about: CheckpointInfo) -> DictConfig:
+    """The config of the dataset that a checkpoint was trained on, with the folder that the zoo has for it.
+
+    Args:
+        about: the description of a checkpoint.
+
+    Raises:
+        ValueError: the file names no dataset of the zoo, or one whose files the user must name; the message asks for
+            ``dataset=``.
+    """
+    # Only a dataset of the zoo, by its name.
+    stored = about.dataset_config
+    name = stored.get("name")
+    if not isinstance(name, str) or name not in catalogue.list_datasets():
+        raise ValueError(f"{about.file}: trained on {shown(name)}, which is no dataset of the zoo; add dataset=NAME")
+    values = catalogue.dataset_config(name)
+    node = OmegaConf.merge(OmegaConf.structured(schemas.Dataset), OmegaConf.create(values))
+    assert isinstance(node, DictConfig)
+
+    # The sizes of the splits, and of images that are resized.
+    for key in SPLITS:
+        if stored.get(key) is not None:
+            node[key] = _split_size(stored[key], f"{about.file}: dataset_config.{key}", name)
+    if "shape" in node.source:
+        node.shape = list(about.transforms().shape)
+
+    # The files are in the zoo's own folder, or in one that the user names.
+    if "root" not in values:
+        return node
+    if name in YOUR_OWN or stored.get("root") != values["root"]:
+        raise ValueError(
+            f"{about.file}: trained on {name} in another folder, and a checkpoint does not choose what is read; "
+            f"add {_keys(node, stored.get('root'))}"
+        )
+    if about.file not in catalogue.list_checkpoints():
+        # The commands that download or write files are the user's.
+        node.download = False
+        root = Path(node.root)
+        if not root.is_dir() or not any(root.iterdir()):
+            raise ValueError(f"{about.file}: trained on {name}, which is not in {root}; add dataset={name} to fetch it")
+    return node
+
+
+def _split_size(value: Any, where: str, name: str) -> float:
+    """The size of a split: a fraction, or a number of examples."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{where}: {shown(value)} must be a number; add dataset={name}")
+    return value
+
+
+def _keys(node: DictConfig, root: Any) -> str:
+    """The arguments that name the user's own files, such as ``dataset=image_folder dataset.root=photos``."""
+    # The folder in the file is only shown, and only if it is a plain path.
+    folder = root if isinstance(root, str) and PLAIN.fullmatch(root) else "FOLDER"
+    keys = [f"dataset={node.name}", f"dataset.root={folder}"]
+    if "shape" in node.source:
+        keys.append(f"dataset.shape=[{','.join(map(str, node.shape))}]")
+    for key in SPLITS:
+        if node[key] is not None:
+            keys.append(f"dataset.{key}={node[key]:g}")
+    return " ".join(keys)
