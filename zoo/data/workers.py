@@ -16,6 +16,7 @@ FULL = (
     "there is no room left in /dev/shm, the memory through which worker processes pass images: set dataset.workers=0 "
     "or a smaller batch_size=, or enlarge it (docker run --shm-size=2g)"
 )
+NOT_STARTED = "worker processes could not be started"
 # What torch says if that memory is full: when a worker allocates it, or later, when it first writes to it.
 FULL_SIGNS = re.compile(r"shared memory|\bshm\b|Bus error|No space left on device|<?/?torch_\d+", re.IGNORECASE)
 
@@ -48,7 +49,7 @@ class Loader(DataLoader[Batch]):
             with worker_signals.blocked():
                 return super().__iter__()
         except OSError as error:
-            raise OSError(f"worker processes could not be started ({error}): set dataset.workers=0") from error
+            raise OSError(f"{NOT_STARTED} ({error}): set dataset.workers=0") from error
 
 
 def _already_collated(batch: Any) -> Any:
@@ -70,18 +71,22 @@ def told_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:
-        # A worker that ends while a file is written may be reported by another error.
-        for found in (error, error.__cause__):
+        # Another error may have followed: of a file that was being written, or of Lightning's clean-up.
+        found: BaseException | None = error
+        while found is not None:
             text = _message(found)
             if text is not None:
                 raise (ValueError if isinstance(found, ValueError) else OSError)(text) from error
+            found = found.__cause__ or found.__context__
         raise
 
 
-def _message(error: BaseException | None) -> str | None:
+def _message(error: BaseException) -> str | None:
     """The message for an error of a worker; None for any other error."""
     text = str(error)
-    if error is None or "DataLoader worker" not in text:
+    if text.startswith(NOT_STARTED):
+        return text
+    if "DataLoader worker" not in text:
         return None
 
     # The message of an exception is the last part of its traceback, after the name of its type.

@@ -106,7 +106,8 @@ class StopRequest:
 
     @contextmanager
     def _reacting(self, reaction: Reaction) -> Iterator[None]:
-        previous = self.reaction
+        # EXIT is for the beginning alone: from now on there may be something to clean up.
+        previous = Reaction.HOLD if self.reaction is Reaction.EXIT else self.reaction
         self.reaction = reaction
         try:
             yield
