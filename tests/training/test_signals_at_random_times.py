@@ -40,6 +40,8 @@ GRACE = 60  # seconds within which a run must have stopped, on a busy machine
 def run_command(words: list[str], log: Path) -> None:
     """Train in a process group of its own; what it prints as an error goes to a file."""
     os.setsid()
+    # The temporary folder of multiprocessing is that of the server, and the first process to end removes it.
+    vars(multiprocessing.current_process())["_config"].pop("tempdir", None)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -64,12 +66,12 @@ def processes():
 def whole(processes, tmp_path_factory):
     """``whole(kind)``: the words, folder and duration of a run without a signal, made when it is first asked for."""
     root = tmp_path_factory.mktemp("whole")
-    images = image_folder_at(root / "images", count=40)
+    photos = image_folder_at(root / "photos", count=40)
     made = {}
 
     def get(kind: str):
         if kind not in made:
-            words = [*RUNS[kind], *([f"dataset.root={images}"] if "images" in kind or "workers" in kind else [])]
+            words = [*RUNS[kind], *([f"dataset.root={photos}"] if "images" in kind or "workers" in kind else [])]
             run = root / kind.replace(" ", "_")
             start = time.monotonic()
             process = processes.Process(target=run_command, args=([*words, f"hydra.run.dir={run}"], root / "log"))
