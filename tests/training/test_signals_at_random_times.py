@@ -40,7 +40,9 @@ GRACE = 60  # seconds within which a run must have stopped, on a busy machine
 def run_command(words: list[str], log: Path) -> None:
     """Train in a process group of its own; what it prints as an error goes to a file."""
     os.setsid()
-    # The temporary folder of multiprocessing is that of the server, and the first process to end removes it.
+    # Workers are forked from this process, as those of a command are, and not from the server; nor is the temporary
+    # folder that of the server, which the first process to end removes.
+    multiprocessing.set_start_method("fork", force=True)
     vars(multiprocessing.current_process())["_config"].pop("tempdir", None)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 2)
