@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +15,7 @@ from zoo.cli import arguments as grammar
 from zoo.cli import help as pages
 from zoo.cli.commands import COMMANDS
 from zoo.cli.errors import exit_status, message
+from zoo.training import signals
 
 __all__ = ["main", "message", "run"]
 
@@ -40,32 +42,72 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
             return
         command, given = given[0], ["--help"]
 
-    # Run the command. Every error, an unknown command included, becomes one message below.
+    # Run the command. Every error, an unknown command included, becomes one message, and so does a signal.
+    name = f"zoo {command}" if command in COMMANDS else "zoo"
+    with signals.command_signals(name) as stop:
+        status = _status(command, given, name, stop)
+    if status:
+        sys.exit(status)
+
+
+def _status(command: str, given: list[str], name: str, stop: signals.StopRequest) -> int:
+    """Run a command, print the message of its error, and return the exit status."""
     try:
-        grammar.check_command(command)
-        if grammar.asks_for_help(given):
-            sys.stdout.write(pages.command_page(command))
-        elif COMMANDS[command].composed:
-            # Not through `run`, which would add a frame to the traceback of every error.
-            grammar.check(command, given)
-            _launcher()(command, _implementation(command), given)
-        else:
-            _implementation(command)([argument for argument in given if argument.lower() != "debug=true"])
+        _dispatch(command, given, stop)
     except KeyboardInterrupt:
         # 130 is the exit status of a shell for Ctrl-C.
         sys.stderr.write("\ninterrupted\n")
-        sys.exit(130)
+        return 130
     except BrokenPipeError:
         # The reader of the output, such as `head`, has ended. Without this, Python would print an error on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as error:
-        if grammar.asks_for_debug(given):
+    except (Exception, signals.Stopped) as error:
+        if isinstance(error, Exception) and grammar.asks_for_debug(given):
             traceback.print_exc()
-        else:
-            # The prefix of the message: an unknown command is not part of it.
-            name = f"zoo {command}" if command in COMMANDS else "zoo"
-            sys.stderr.write(f"{name}: {message(error, command)}\n")
-        sys.exit(exit_status(error))
+        elif isinstance(error, Exception) or _is_first_process():
+            # The terminal may be gone, if its end was the signal.
+            with suppress(OSError):
+                sys.stderr.write(f"{name}: {message(error, command)}\n")
+        return exit_status(error)
+    return 0
+
+
+def _dispatch(command: str, given: list[str], stop: signals.StopRequest) -> None:
+    """Print a command's help or run it. Until it is imported and its config is composed, signals end the process."""
+    grammar.check_command(command)
+    if grammar.asks_for_help(given):
+        sys.stdout.write(pages.command_page(command))
+        return
+    if not COMMANDS[command].composed:
+        function = _implementation(command)
+        with stop.raised("interrupted"):
+            function([argument for argument in given if argument.lower() != "debug=true"])
+        return
+
+    # Not through `run`, which would add a frame to the traceback of every error.
+    grammar.check(command, given)
+    function, launch = _implementation(command), _launcher()
+
+    def job(cfg: Any) -> Any:
+        with signals.stop_on_signals() as request:
+            try:
+                with request.raised():
+                    request.message = "interrupted"
+                    return function(cfg)
+            finally:
+                request.reaction = signals.Reaction.HOLD
+                request.message = "stopped between two jobs of the sweep; those before are finished"
+
+    # Hydra writes its files before and between the jobs: signals wait until the next job begins. But a sweep whose jobs
+    # are run by other processes has none here, so its signals do not wait.
+    sweeps = any(argument in ("-m", "--multirun") or argument.startswith("hydra.mode=") for argument in given)
+    with stop.raised() if sweeps else stop.held():
+        launch(command, job, given)
+
+
+def _is_first_process() -> bool:
+    """Whether this is the first of the processes of a distributed run, each of which stops; only one says so."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
 def run(command: str, arguments: Sequence[str]) -> None:

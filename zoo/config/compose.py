@@ -51,6 +51,10 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
                 raise
             failures.append(error)
             return None
+        except BaseException:
+            # Stopped by a signal or by Ctrl-C: it ends a sweep, too, since Hydra catches Exception only.
+            _remove_unused(run_folder())
+            raise
 
     # Hydra reads sys.argv. Its first entry must be the file of the command.
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors of composition; zoo.cli.errors formats them

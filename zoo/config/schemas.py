@@ -29,7 +29,7 @@ class Stage:
     ema: float | None = None  # decay of the moving average of the weights, which is evaluated and saved; null: none
     patience: int | None = None  # stop after this many epochs without a better validation metric; keep the best epoch
     stop_below: float | None = None  # stop once the validation loss is below this; metrics.json has the number of steps
-    checkpoint_every: int = 1  # number of epochs between checkpoints for resume=; 0: none
+    checkpoint_every: int = 1  # number of epochs between checkpoints for resume=; 0: only at the end
     checkpoint_every_steps: int | None = None  # number of steps between further checkpoints; null: none
     checkpoint_every_minutes: float | None = None  # minutes between further checkpoints; null: none
 

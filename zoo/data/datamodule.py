@@ -10,14 +10,13 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import AugmentedExamples, Examples, InMemory, Splits, seed_from
+from zoo.data.workers import Batch, Loader
 
-Batch = tuple[Tensor, Tensor]
 # Examples in a batch for evaluation. Larger batches do not fit into the processor's cache and take longer.
 EVALUATION_BATCH = 250
 # Maximum number of raw values in such a batch, so that the feature maps of large images fit in memory.
@@ -196,14 +195,12 @@ class DataModule(LightningDataModule):
             workers = 0
             if self.trainer is not None:
                 examples = examples.to(self.trainer.strategy.root_device)
-        return DataLoader(
-            cast(Any, _Batches(examples)),
+        return Loader(
+            examples,
+            workers=workers,
             batch_size=batch_size,
             sampler=sampler,
-            collate_fn=_already_collated,
             drop_last=drop_last,
-            num_workers=workers,
-            persistent_workers=workers > 0,
             # Without it, every epoch would draw the workers' seed from the global generator, which would advance it.
             generator=torch.Generator().manual_seed(seed_from(self.seed, "workers")),
         )
@@ -227,21 +224,3 @@ def batches(count: int, batch_size: int, *, drop_single: bool) -> int:
     # Drop a final batch of one example, unless it is the only batch (the bool is subtracted as 0 or 1).
     dropped = drop_single and count % batch_size == 1 < min(count, batch_size)
     return ceil(count / batch_size) - dropped
-
-
-class _Batches:
-    """Examples that a DataLoader reads in whole batches, already collated, instead of one by one."""
-
-    def __init__(self, examples: Examples | AugmentedExamples):
-        self.examples = examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitems__(self, indices: Any) -> Batch:
-        return self.examples.batch(indices)
-
-
-def _already_collated(batch: Any) -> Any:
-    """Return the batch unchanged: `_Batches` has collated it."""
-    return batch

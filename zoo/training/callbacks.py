@@ -12,19 +12,35 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, WeightAveraging
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, WeightAveraging
 from torch.nn.utils import get_total_norm
 
 from zoo.data.splits import seed_from
+from zoo.training import signals
 from zoo.training.signals import Stopped, StopRequest
 
 LOG_EVERY = 50  # steps between rows of metrics.csv, but there is at least one row per epoch
 
 
-class SaveForResume(Callback):
-    """Saves ``last.ckpt`` at fixed intervals of epochs, steps or minutes, and when the run is asked to stop.
+class KeepSignalHandlers(Callback):
+    """Keeps the signal handlers of `zoo.training.signals`, which Lightning replaces when it starts a loop."""
 
-    It adds the name of the fit and the state of the random number generators, which Lightning does not save.
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signals.reinstall()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signals.reinstall()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        signals.reinstall()
+
+
+class SaveForResume(Checkpoint):
+    """Saves ``last.ckpt`` at intervals of epochs, steps or minutes, at the end, and when the run is asked to stop.
+
+    It adds the name of the fit, whether it was stopped early, and the state of the random number generators, which
+    Lightning does not save. It is a `Checkpoint`, since Lightning calls those after all other callbacks at the end of
+    an epoch: so the saved state of early stopping includes the epoch.
 
     Within an epoch it does not save on logging steps: Lightning writes their row of metrics.csv after this callback,
     so a resumed run would lack the row.
@@ -32,7 +48,7 @@ class SaveForResume(Callback):
     Args:
         name: name of the fit.
         last: the file to write.
-        every, every_steps, every_minutes: epochs, steps and minutes between checkpoints; 0 or None: never.
+        every, every_steps, every_minutes: epochs, steps and minutes between checkpoints; 0 or None: no interval.
         stop: the stop request that the signal handler sets.
     """
 
@@ -53,6 +69,7 @@ class SaveForResume(Callback):
         self.every_minutes = every_minutes
         self.stop = stop
         self.rng: dict[str, Any] | None = None  # state in the checkpoint that the fit resumes from
+        self.ended_early = False  # whether that checkpoint is of a fit that early stopping has ended
         self.saved_step = 0
         self.saved_time = time.monotonic()
 
@@ -72,9 +89,10 @@ class SaveForResume(Callback):
         self._save_if(trainer, due=due_by_steps or due_by_time)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save every ``every`` epochs."""
-        due = bool(self.every) and (trainer.current_epoch + 1) % self.every == 0
-        self._save_if(trainer, due=due)
+        """Save every ``every`` epochs, and at the end of the fit: what follows may be stopped, too."""
+        epoch = trainer.current_epoch + 1
+        due = bool(self.every) and epoch % self.every == 0
+        self._save_if(trainer, due=due or trainer.should_stop or epoch == trainer.max_epochs)
 
     def _save_if(self, trainer: Trainer, *, due: bool) -> None:
         """Save if it is due or the run was asked to stop; raise `Stopped` in the second case."""
@@ -91,14 +109,26 @@ class SaveForResume(Callback):
             trainer.save_checkpoint(self.last)
             self.saved_step = trainer.global_step
             self.saved_time = time.monotonic()
+            self._remove_best_of_others()
         if stop:
             run = self.last.parent.parent
             raise Stopped(stop, f"stopped at step {trainer.global_step} of {self.name}; continue with resume={run}")
+
+    def _remove_best_of_others(self) -> None:
+        """Remove the best weights of earlier fits, which were needed while ``last.ckpt`` belonged to one of them."""
+        for path in self.last.parent.glob("best.*.ckpt"):
+            if path.name != f"best.{self.name}.ckpt":
+                path.unlink(missing_ok=True)
 
     # Save and restore the state
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["fit"] = self.name
+        checkpoint["ended_early"] = trainer.should_stop
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        # Checkpoints of earlier versions lack the entry.
+        self.ended_early = checkpoint.get("ended_early", False)
 
     def state_dict(self) -> dict[str, Any]:
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
@@ -109,6 +139,9 @@ class SaveForResume(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Restore the random number generators, after all setup code that consumes random numbers."""
+        # A fit that has ended early trains no further epoch.
+        if self.ended_early:
+            trainer.should_stop = True
         if self.rng is not None:
             torch.set_rng_state(self.rng["cpu"].cpu())
             if self.rng["cuda"] is not None and torch.cuda.is_available():

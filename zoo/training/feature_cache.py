@@ -6,14 +6,23 @@ from torch import Tensor, nn
 from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
+from zoo.data.workers import told_errors
 from zoo.protocols import Net, eval_mode
+from zoo.training.progress import reported
 
 LIMIT = 4 * 2**30  # bytes; larger features are not cached, but computed batch by batch
 
 
 @torch.no_grad()
 def cache_features(
-    net: nn.Module, splits: Splits, preprocess: Preprocess, *, depth: int, device: torch.device, workers: int = 0
+    net: nn.Module,
+    splits: Splits,
+    preprocess: Preprocess,
+    *,
+    depth: int,
+    device: torch.device,
+    workers: int = 0,
+    progress: str | None = None,
 ) -> tuple[Splits, Preprocess] | None:
     """The training and validation split with features in place of inputs, and an identity preprocessing.
 
@@ -26,6 +35,7 @@ def cache_features(
         depth: number of layers to apply.
         device: device on which the features are computed.
         workers: number of processes that read images.
+        progress: if this takes longer than a moment, report the progress under this name; None: do not.
 
     Returns:
         The splits and the preprocessing, or None if the features need more than `LIMIT` bytes.
@@ -42,9 +52,11 @@ def cache_features(
         loader = DataModule(as_test_split, preprocess=preprocess, workers=workers).test_dataloader()
         x = torch.empty(len(examples), width)
         first = 0
-        for raw, _ in loader:
-            x[first : first + len(raw)] = features(raw)
-            first += len(raw)
+        shown = loader if progress is None else reported(loader, len(loader), f"{progress}: computing features")
+        with told_errors():
+            for raw, _ in shown:
+                x[first : first + len(raw)] = features(raw)
+                first += len(raw)
         return InMemory(x, examples.labels())
 
     with eval_mode(net):

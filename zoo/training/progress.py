@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, TypeVar
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
@@ -16,6 +17,10 @@ from rich.text import Text
 REDRAW_EVERY = 0.1  # seconds: reading the metrics more often would slow the training of a small net
 MIN_BAR = 8  # columns
 MAX_BAR = 40
+FIRST_REPORT = 2.0  # seconds, before which work outside the epochs is not worth a line
+REPORT_EVERY = 10.0  # seconds between lines of such work where the output is not a terminal
+
+Item = TypeVar("Item")
 
 
 class ProgressBar(LightningProgressBar):
@@ -158,6 +163,38 @@ class ProgressBar(LightningProgressBar):
         if share >= 1 or done <= 0:
             return _duration(elapsed)
         return f"{_duration(elapsed * (1 - share) / done)} left"
+
+
+def reported(items: Iterable[Item], total: int, text: str) -> Iterator[Item]:
+    """Yield items, and report how many are done: a live line in a terminal, a line every ten seconds elsewhere.
+
+    Args:
+        items: the parts of some work outside the epochs, such as the batches whose features are computed.
+        total: their number.
+        text: what is done, such as ``fit: computing features``.
+    """
+    console = Console()
+    in_terminal = console.is_terminal and not console.is_dumb_terminal
+    every = REDRAW_EVERY if in_terminal else REPORT_EVERY
+    start = time.monotonic()
+    due = start + FIRST_REPORT
+    # The live line disappears when the work is done.
+    live = Live(console=console, auto_refresh=False, transient=True) if in_terminal else None
+    with live or nullcontext():
+        for done, item in enumerate(items):
+            yield item
+            now = time.monotonic()
+            if now < due:
+                continue
+            # Assume that the rest proceeds at the same speed.
+            due = now + every
+            share = (done + 1) / total
+            line = f"{text}  {share:.0%}  {_duration((now - start) * (1 - share) / share)} left"
+            if live is not None:
+                live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+            else:
+                sys.stdout.write(f"{line}\n")
+                sys.stdout.flush()
 
 
 def _texts(metrics: Mapping[str, Any]) -> Iterable[str]:

@@ -22,11 +22,11 @@ from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import seed_from
 from zoo.tasks.task import Task
-from zoo.training import checks, outputs, stages, summary
+from zoo.training import checks, outputs, signals, stages, summary
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.feature_cache import cache_features
 from zoo.training.plan import Plan, StagePlan
-from zoo.training.signals import stop_on_signals
+from zoo.training.signals import StopRequest
 from zoo.training.trainer import Fit, Session, measure
 
 
@@ -37,17 +37,33 @@ def train(cfg: DictConfig) -> dict[str, float]:
         ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written.
         Stopped: a signal asked the run to stop; it can be resumed.
     """
+    with signals.stop_on_signals() as stop:
+        return _train(cfg, stop)
+
+
+def _train(cfg: DictConfig, stop: StopRequest) -> dict[str, float]:
+    """`train`; signals raise `Stopped` in it, except for blocks in which they are held."""
     # Do not train a finished run again.
+    stop.message = "stopped before training began; nothing was written"
     resumed = None if cfg.resume is None else Path(cfg.resume)
     if resumed is not None and outputs.is_finished(resumed):
         outputs.announce([f"{resumed}: this run is finished; there is nothing to resume"])
         return outputs.finished_metrics(resumed)
     # Train the remaining fits, until the end or until a signal asks to stop.
-    run = Run.begin(checks.plan(cfg)) if resumed is None else Run.resume(resumed)
+    if resumed is None:
+        plan = checks.plan(cfg)
+        with stop.held():
+            run = Run.begin(plan)
+            stop.message = f"stopped before training began; {run.how_to_continue()}"
+    else:
+        run = Run.resume(resumed)
+        stop.message = f"stopped before training began; {run.how_to_continue()}"
     outputs.announce([*summary.lines(run.plan), *run.plan.notes])
-    with stop_on_signals() as stop:
-        for fit in run.remaining_fits():
+    for fit in run.remaining_fits():
+        # A fit saves before it stops. What follows is repeated after a stop.
+        with stop.held():
             fit.train(stop)
+            stop.message = f"stopped after {fit.name}; {run.how_to_continue()}"
     return run.finish()
 
 
@@ -135,11 +151,18 @@ class Run:
                 was_trained = True
             # Plot what a stage without labels has trained.
             if was_trained and not stage.needs_labels:
-                outputs.draw_stage(self.plan, stage, self.folder)
+                with signals.held():
+                    outputs.draw_stage(self.plan, stage, self.folder)
         if checkpoint is not None:
             raise ValueError(
                 f"{self.folder}: last.ckpt belongs to fit {checkpoint['fit']!r}, which config.yaml does not define"
             )
+
+    def how_to_continue(self) -> str:
+        """What a user of a stopped run reads: the command that continues it."""
+        if (self.session.folder / "last.ckpt").is_file():
+            return f"continue with resume={self.folder}"
+        return f"nothing was saved yet: resume={self.folder} starts from the beginning"
 
     def _fit(self, name: str, task: Task, stage: StagePlan, checkpoint: dict[str, Any] | None) -> Fit:
         """One fit, resumed from ``checkpoint`` if that is not None."""
@@ -156,13 +179,13 @@ class Run:
         return Fit(
             name=name,
             task=task,
-            data=self._data(task, stage, seed),
+            data=self._data(name, task, stage, seed),
             stage=stage,
             session=self.session,
             resume=self.session.folder / "last.ckpt" if checkpoint else None,
         )
 
-    def _data(self, task: Task, stage: StagePlan, seed: int) -> DataModule:
+    def _data(self, name: str, task: Task, stage: StagePlan, seed: int) -> DataModule:
         """The examples of the stage. Features of fixed lower layers replace the inputs if they can be cached."""
         splits = stage.splits
         preprocess = self.plan.preprocess
@@ -176,6 +199,7 @@ class Run:
                 depth=layer_input.depth,
                 device=hardware.device(self.plan.trainer_kwargs),
                 workers=self.plan.workers,
+                progress=name if self.plan.progress else None,
             )
             layer_input.ready = cached is not None
             splits, preprocess = cached or (splits, preprocess)
@@ -206,9 +230,12 @@ class Run:
             if stage.stop_below is not None:
                 metrics |= {f"{fit}/steps": steps for fit, steps in self.logger.steps(stage.name).items()}
 
-        # Write everything, the metrics last.
+        # Write everything, the metrics last. A signal comes too late now: this takes seconds, and then all is done.
         about = outputs.description(plan, self.command, metrics)
-        outputs.finish(plan, self.folder, about, task, self.logger)
+        with signals.held(stop_after=False):
+            outputs.finish(plan, self.folder, about, task, self.logger)
+            for path in self.session.folder.glob("best.*.ckpt"):
+                path.unlink(missing_ok=True)
         return metrics
 
 

@@ -16,8 +16,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from zoo.checkpoints.files import replacing
 from zoo.checkpoints.safe_pickle import load as load_safely
 from zoo.data.datamodule import DataModule
+from zoo.data.workers import told_errors
 from zoo.tasks.task import Task
-from zoo.training.callbacks import EMA, LOG_EVERY, SaveForResume, StopBelow, StopOnNonFinite
+from zoo.training.callbacks import EMA, LOG_EVERY, KeepSignalHandlers, SaveForResume, StopBelow, StopOnNonFinite
 from zoo.training.plan import StagePlan
 from zoo.training.progress import ProgressBar
 from zoo.training.signals import StopRequest
@@ -95,9 +96,8 @@ class Fit:
         best = None
         if stage.patience is not None:
             monitor, mode = self.task.monitor, self.task.mode
-            best = ModelCheckpoint(
-                self.session.folder, "best", monitor=monitor, mode=mode, enable_version_counter=False
-            )
+            name = f"best.{self.name}"
+            best = ModelCheckpoint(self.session.folder, name, monitor=monitor, mode=mode, enable_version_counter=False)
             callbacks += [EarlyStopping(monitor, mode=mode, patience=stage.patience), best]
         # Stop at a low loss, and average the weights.
         if stage.stop_below is not None:
@@ -120,15 +120,15 @@ class Fit:
             gradient_clip_val=stage.gradient_clip,
             log_every_n_steps=min(LOG_EVERY, len(self.data.splits.train) // self.data.batch_size or 1),
             default_root_dir=self.session.folder,
-            enable_checkpointing=best is not None,  # else Lightning adds its default ModelCheckpoint
         )
-        trainer.fit(self.task, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
+        with told_errors():
+            trainer.fit(self.task, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
 
-        # Load the weights of the best epoch. Run `teardown` again, since it may derive some weights from others.
+        # Load the weights of the best epoch. Run `teardown` again, since it may derive some weights from others. Keep
+        # the file: a run that is stopped later resumes from the end of this fit, and loads it again.
         if best is not None and best.best_model_path:
             self.task.load_state_dict(load_safely(best.best_model_path)["state_dict"])
             self.task.teardown("fit")
-            Path(best.best_model_path).unlink()
 
     def _save_for_resume(self, stop: StopRequest) -> SaveForResume:
         return SaveForResume(
@@ -148,10 +148,11 @@ def measure(task: Task, data: DataModule, *, trainer_kwargs: dict[str, Any]) -> 
     trainer = _trainer(
         trainer_kwargs, callbacks=[], logger=False, enable_progress_bar=False, enable_checkpointing=False
     )
-    if data.splits.validation is not None:
-        metrics |= trainer.validate(task, datamodule=data, verbose=False)[0]
-    if data.splits.test is not None:
-        metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
+    with told_errors():
+        if data.splits.validation is not None:
+            metrics |= trainer.validate(task, datamodule=data, verbose=False)[0]
+        if data.splits.test is not None:
+            metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
     return metrics
 
 
@@ -164,7 +165,7 @@ def _trainer(trainer_kwargs: dict[str, Any], *, callbacks: list[Callback], **opt
     return Trainer(
         **trainer_kwargs,
         **options,
-        callbacks=callbacks,
+        callbacks=[KeepSignalHandlers(), *callbacks],
         plugins=[AtomicIO()],
         enable_model_summary=False,
         num_sanity_val_steps=0,
