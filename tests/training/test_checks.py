@@ -145,7 +145,7 @@ def test_no_value_of_a_stage_that_is_switched_off_is_checked(override):
         ("model.stages.fit.order=sideways", "model.stages.fit.order=sideways: choose joint or layerwise"),
         ("model=rbm model.stages.fit.order=layerwise", "order=layerwise needs a net with layers, got RBM"),
         ("model.stages.fit.ema=1", "ema=1.0 must be in [0, 1)"),
-        ("lr=-1", "model.stages.fit.optimizer.lr=-1.0 must be finite and >= 0"),
+        ("lr=-1", "model.stages.fit.optimizer.lr=-1.0 must be >= 0"),
         ("model.stages.fit.checkpoint_every_minutes=0", "model.stages.fit.checkpoint_every_minutes=0.0 must be > 0"),
         ("seed=-1", "seed=-1 must be in [0, 4294967295]"),
         ("~model.stages.fit", "model.stages must have at least one stage"),

@@ -52,7 +52,8 @@ def _check_counts(kwargs: dict[str, Any]) -> None:
         raise ValueError(f"accelerator.devices={devices} must be auto or the number of devices")
     if devices == -1:
         raise ValueError("accelerator.devices=-1 must be >= 1, or auto for all devices")
-    check_numbers(kwargs, kind="accelerator", where="accelerator")
+    numbers = {key: kwargs[key] for key in ("devices", "num_nodes") if kwargs[key] != "auto"}
+    check_numbers(numbers, kind="accelerator", where="accelerator")
 
     # No more GPUs than this machine has.
     kind = device(kwargs).type

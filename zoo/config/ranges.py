@@ -12,7 +12,7 @@ from math import inf, isfinite
 from typing import Any
 
 COUNT = 10**9  # maximum of numbers of epochs, steps, examples and the like
-FACTOR = 1e6  # maximum of factors, weights and learning rates; float32 overflows at 3e38
+FACTOR = 1e6  # maximum of factors and weights
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "checkpoint_every_minutes": Range(0, COUNT, above=True),
     },
     "optimizer": {
-        "lr": WEIGHT,
+        "lr": Range(0, 1e30),  # a rate that makes the loss NaN is reported when it does; 1e39 is no 32-bit number
         "momentum": MOMENTUM,
         "dampening": FRACTION,
         "betas": MOMENTUM,
@@ -89,7 +89,7 @@ RANGES: dict[str, dict[str, Range]] = {
     "task": {
         "label_smoothing": FRACTION,
         "auxiliary_weight": WEIGHT,
-        "unfreeze_at": Range(-inf, COUNT),  # the task refuses negative epochs
+        "unfreeze_at": WHOLE,
         "head_lr_factor": SCALE,
         "layer_decay": Range(0, 1, above=True),
         "level": WEIGHT,
@@ -134,23 +134,27 @@ def check_numbers(values: Mapping[str, Any], *, kind: str, where: str) -> None:
     ranges = RANGES.get(kind, {})
     for key, value in values.items():
         allowed = ranges.get(key, ANY)
-        for number in _numbers(value):
-            if number not in allowed:
+        for number in _scalars(value):
+            if isinstance(number, str):
+                # Some signatures allow several types, so that a text has passed the check of types.
+                if key in ranges:
+                    raise ValueError(f"{where}.{key}={value} must be a number")
+            elif number not in allowed:
                 raise ValueError(f"{where}.{key}={value} {allowed.reason(number)}")
 
 
-def _numbers(value: Any) -> Iterator[float]:
-    """The numbers in a value; true and false are none."""
+def _scalars(value: Any) -> Iterator[float | str]:
+    """The numbers and texts in a value, those in lists and mappings included; true and false are none."""
     if isinstance(value, Mapping):
         for inner in value.values():
-            yield from _numbers(inner)
+            yield from _scalars(inner)
     elif isinstance(value, (list, tuple)):
         for inner in value:
-            yield from _numbers(inner)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield from _scalars(inner)
+    elif isinstance(value, (int, float, str)) and not isinstance(value, bool):
         yield value
 
 
 def _text(bound: float) -> str:
     """A bound as people write it: 1,000,000 rather than 1e+06."""
-    return f"{bound:,.10g}" if isfinite(bound) else str(bound)
+    return f"{bound:,.10g}"

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,9 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
     net = dict(plan.net_config)
     if isinstance(plan.net, ChangesConfig):
         net |= plan.net.config_changes()
+    # The fingerprints of the splits, if the format of checkpoints has a place for them.
+    known = {field.name for field in fields(CheckpointInfo)}
+    splits = {"splits": plan.splits.fingerprints()} if "splits" in known else {}
     return CheckpointInfo(
         name=plan.model,
         net=net,
@@ -122,6 +126,7 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
         dataset=plan.dataset,
         dataset_config=plan.dataset_config,
         license=plan.license,
+        **splits,
         **checkpoints.provenance(),
     )
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from zoo.config import schemas
+from zoo.config import renamed, schemas
 from zoo.config.build import wrong_type
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
@@ -39,6 +39,10 @@ def naming(path: Path, fix: str = "") -> Iterator[None]:
     """Turn an error of reading a file into a ValueError that begins with its path and ends with ``fix``."""
     try:
         yield
+    except (ConfigAttributeError, ConfigKeyError) as error:
+        # The key may be one of an older version.
+        siblings = [] if error.parent_node is None else [str(key) for key in error.parent_node]
+        reason = renamed.message(str(error.full_key), siblings) or f"{error.full_key}: no such key"
     except OmegaConfBaseException as error:
         reason = wrong_type(str(error.full_key), str(error.msg)) if error.full_key else str(error)
     except (ValueError, TypeError, KeyError, ArithmeticError, yaml.YAMLError, csv.Error, RecursionError) as error:
@@ -116,7 +120,7 @@ def read_preprocess(folder: Path) -> Preprocess | None:
         if not all(number > 0 for number in values["std"]):
             raise ValueError(f"std={values['std']} must be > 0")
         scale = values.get("scale")
-        if not _is_number(scale) or scale <= 0:
+        if scale is None or not _is_number(scale) or scale <= 0:
             raise ValueError(f"scale={scale} must be a number > 0")
         side = values.get("side")
         if side is not None and not (_is_int(side) and side >= 1):
