@@ -113,7 +113,7 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
         net |= plan.net.config_changes()
     # The fingerprints of the splits, if the format of checkpoints has a place for them.
     known = {field.name for field in fields(CheckpointInfo)}
-    splits = {"splits": plan.splits.fingerprints()} if "splits" in known else {}
+    splits: dict[str, Any] = {"splits": plan.splits.fingerprints()} if "splits" in known else {}
     return CheckpointInfo(
         name=plan.model,
         net=net,

@@ -115,6 +115,7 @@ def read_preprocess(folder: Path) -> Preprocess | None:
             numbers = values.get(key)
             if not isinstance(numbers, list) or not numbers or not all(map(_is_number, numbers)):
                 raise ValueError(f"{key}={numbers} must be a list of numbers")
+            values[key] = [float(number) for number in numbers]
             if len(numbers) not in (1, shape[0]):
                 raise ValueError(f"{key} has {len(numbers)} numbers, shape={shape} needs 1 or {shape[0]}")
         if not all(number > 0 for number in values["std"]):
