@@ -145,7 +145,7 @@ def test_no_value_of_a_stage_that_is_switched_off_is_checked(override):
         ("model.stages.fit.order=sideways", "model.stages.fit.order=sideways: choose joint or layerwise"),
         ("model=rbm model.stages.fit.order=layerwise", "order=layerwise needs a net with layers, got RBM"),
         ("model.stages.fit.ema=1", "ema=1.0 must be in [0, 1)"),
-        ("lr=-1", "model.stages.fit.optimizer.lr=-1.0 must be finite and >= 0"),
+        ("lr=-1", "model.stages.fit.optimizer.lr=-1.0 must be >= 0"),
         ("model.stages.fit.checkpoint_every_minutes=0", "model.stages.fit.checkpoint_every_minutes=0.0 must be > 0"),
         ("seed=-1", "seed=-1 must be in [0, 4294967295]"),
         ("~model.stages.fit", "model.stages must have at least one stage"),
@@ -204,3 +204,22 @@ def test_at_most_five_frames_of_the_zoo_stand_between_the_command_and_the_traine
     monkeypatch.setattr(Trainer, "fit", fit)
     cli("train", *SMALL, "hydra.run.dir=run")
     assert frames == ["main", "launch", "run_job", "train", "train"]
+
+
+# Values that work only together
+
+
+@pytest.mark.parametrize("words", ["model=mlp model.net.batch_norm=true batch_size=1"])
+def test_batch_normalization_needs_two_examples(words, cli, folder):
+    assert "batch_size=1: batch normalization needs at least two" in refused(cli, folder, *SMALL, *words.split())
+
+
+def test_layers_that_never_train_are_a_warning():
+    notes = plan(
+        "model=mlp", "stage@model.stages.fit=gradual", "epochs=1", "model.stages.fit.task.unfreeze_at=[1,5]"
+    ).notes
+    assert notes[-2:] == (
+        "fit: head from epoch 0, layer1 and 1 below never",
+        "warning: fit: layer1 and 1 below never train, since unfreeze_at is not below epochs=1; "
+        "set more epochs or an earlier unfreeze_at",
+    )

@@ -32,6 +32,7 @@ def test_the_run_folder_holds_what_is_promised_and_no_more(trained):
     assert {name for name in kept if not name.startswith(".hydra/")} == {
         "config.yaml",
         "preprocess.json",
+        "splits.json",
         "metrics.json",
         "metrics.csv",
         "curves.png",

@@ -7,32 +7,9 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from zoo.cli.commands import COMMANDS
+from zoo.config.overrides import FLAGS
 
 HELP = ("-h", "--help")
-# The flags of Hydra, and whether a value follows. Hydra's own list is not public.
-FLAGS = {
-    "--cfg": True,
-    "-c": True,
-    "--config-dir": True,
-    "-cd": True,
-    "--config-name": True,
-    "-cn": True,
-    "--config-path": True,
-    "-cp": True,
-    "--package": True,
-    "-p": True,
-    "--experimental-rerun": True,
-    "--info": True,
-    "-i": True,
-    "--hydra-help": False,
-    "--multirun": False,
-    "-m": False,
-    "--resolve": False,
-    "--run": False,
-    "-r": False,
-    "--shell-completion": False,
-    "-sc": False,
-}
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
@@ -62,6 +39,10 @@ def check(command: str, arguments: Sequence[str]) -> None:
         if argument.startswith("-"):
             # A flag. Hydra accepts "--cfg job" and "--cfg=job".
             name, has_value, _ = argument.partition("=")
+            if name == "--experimental-rerun":
+                raise ValueError(
+                    f"{name} is not supported, since it would run code of a file; resume a run with resume="
+                )
             if name not in FLAGS:
                 near = get_close_matches(name, ["--help", *FLAGS], n=1, cutoff=0.8)
                 hint = f"did you mean {near[0]}?" if near else f"see zoo {command} --help"

@@ -17,6 +17,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from zoo.config import renamed, targets
 from zoo.config.catalogue import suggest
+from zoo.config.ranges import check_numbers
+
+# The package that the target of a node must come from, by the last part of the node's key.
+PACKAGES = {
+    "net": targets.MODELS,
+    "task": targets.TASKS,
+    "lr_schedule": targets.SCHEDULES,
+    "source": targets.SOURCES,
+    "optimizer": "torch.optim",
+    "augment": "zoo.data.augment",
+    "logger": "lightning.pytorch.loggers",
+}
 
 # Messages of OmegaConf about a value of the wrong type, and what the value must be instead.
 WRONG_TYPES = (
@@ -42,8 +54,8 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
         where: the node's key in the config, for messages.
 
     Raises:
-        ValueError: a target that is not allowed, an unknown argument, or a value of the wrong type; the message starts
-            with ``where`` and the key.
+        ValueError: a target that is not allowed or of another kind than the node, an unknown argument, or a value of
+            the wrong type or out of its range (`zoo.config.ranges`); the message starts with ``where`` and the key.
     """
     # The target must be an allowed one, and each key an argument of it.
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
@@ -53,6 +65,10 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     target = targets.find(name)
     if target is None:
         raise ValueError(f"{where}._target_: {name!r} is not one of the targets that a config may name")
+    kind = where.rpartition(".")[2]
+    package = str(name).rpartition(".")[0]
+    if kind in PACKAGES and package != PACKAGES[kind] and not (kind == "source" and package.startswith(PACKAGES[kind])):
+        raise ValueError(f"{where}._target_={name} is of another kind; name one of {PACKAGES[kind]}")
     parameters = inspect.signature(target).parameters
     for key in values:
         if key not in parameters:
@@ -69,7 +85,9 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
         raise ValueError(wrong_type(f"{where}.{error.full_key}", str(error.msg))) from error
     # Pass on plain values: no container of OmegaConf goes beyond this point.
     assert isinstance(typed, dict)
-    return target, {str(key): value for key, value in typed.items()}
+    typed_values = {str(key): value for key, value in typed.items()}
+    check_numbers(typed_values, kind=kind, where=where)
+    return target, typed_values
 
 
 def wrong_type(key: str, text: str) -> str:

@@ -5,25 +5,44 @@ Hydra is imported within the functions, because it is slow to import.
 
 import os
 import shlex
-import shutil
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from zoo.config import schemas as schemas  # importing it registers the schemas with Hydra
 from zoo.config.catalogue import CONF
+from zoo.config.overrides import readable
+
+VERSION = "1.3"  # of Hydra, whose rules the configs follow
+LOCK = threading.RLock()  # Hydra's state is global, so only one thread composes at a time
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """The config with which ``zoo COMMAND OVERRIDES`` would run."""
-    import hydra
+    """The config with which ``zoo COMMAND OVERRIDES`` would run.
 
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose(command, overrides=list(overrides))
+    It can be called from any thread, and within an application that uses Hydra itself.
+    """
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.utils import setup_globals
+    from hydra.types import RunMode
+    from omegaconf import open_dict
+
+    from zoo.config.loader import CheckedLoader
+
+    with LOCK, _own_state():
+        setup_globals()  # the resolvers of Hydra, such as ${now:}
+        loader = CheckedLoader(create_config_search_path(str(CONF)))
+        cfg = loader.load_configuration(command, list(overrides), RunMode.RUN, from_shell=False)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
 
 
 def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[str]) -> None:
@@ -32,10 +51,14 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
     Raises whatever ``job`` raises, after removing a run folder in which nothing was written.
     """
     import hydra
+    from hydra._internal import hydra as internals
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from zoo.config.loader import CheckedLoader
+
     failures: list[Exception] = []
+    started = time.time()
 
     def run_job(cfg: DictConfig) -> Any:
         # In a sweep, print a line for each job.
@@ -46,26 +69,59 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
         try:
             return job(cfg)
         except Exception as error:
-            _remove_unused(run_folder())
             if in_sweep:
                 raise
             failures.append(error)
             return None
-        except BaseException:
-            # Stopped by a signal or by Ctrl-C: it ends a sweep, too, since Hydra catches Exception only.
-            _remove_unused(run_folder())
-            raise
+        finally:
+            _remove_unused(run_folder(), started)
 
     # Hydra reads sys.argv. Its first entry must be the file of the command.
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors of composition; zoo.cli.errors formats them
     argv = sys.argv
-    sys.argv = [str(import_module(f"zoo.cli.{command}").__file__), *overrides]
+    sys.argv = [str(import_module(f"zoo.cli.{command}").__file__), *readable(command, overrides)]
     try:
-        hydra.main(config_path=str(CONF), config_name=command, version_base="1.3")(run_job)()
+        with _own_state():
+            # Hydra has no place for a check between composing a config and creating what it names.
+            vars(internals)["ConfigLoaderImpl"] = CheckedLoader
+            hydra.main(config_path=str(CONF), config_name=command, version_base=VERSION)(run_job)()
     finally:
+        vars(internals)["ConfigLoaderImpl"] = CheckedLoader.__base__
         sys.argv = argv
     if failures:
         raise failures[0]
+
+
+@contextmanager
+def _own_state() -> Iterator[None]:
+    """Within the block, the global state of Hydra is that of the zoo; afterwards it is that of before.
+
+    So the zoo works within an application that uses Hydra itself, and in a notebook after ``hydra.initialize``.
+    """
+    from hydra import version
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.utils import JobRuntime
+
+    # Remember what the application has set.
+    state = GlobalHydra.instance()
+    base = version.VersionBase.instance()
+    hydra_before = state.hydra
+    version_before = base.version_base
+    name_before = JobRuntime.instance().get("name")
+    full_error_before = os.environ.get("HYDRA_FULL_ERROR")
+    try:
+        state.clear()
+        version.setbase(VERSION)
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors of composition; zoo.cli.errors formats them
+        yield
+    finally:
+        # Put it back.
+        state.hydra = hydra_before
+        base.version_base = version_before
+        JobRuntime.instance().set("name", name_before)
+        if full_error_before is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error_before
 
 
 def run_folder() -> Path:
@@ -76,21 +132,44 @@ def run_folder() -> Path:
 
 
 def command_line(command: str) -> str:
-    """The command line that repeats this run."""
+    """The command line that repeats this run, in one line of UTF-8."""
     from hydra.core.hydra_config import HydraConfig
 
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return shlex.join(["zoo", command, *overrides])
+    line = shlex.join(["zoo", command, *overrides])
+    # A line break in an argument would end the line; a byte that is not UTF-8 could not be written.
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
-def _remove_unused(folder: Path) -> None:
-    """Remove a run folder that holds nothing but Hydra's subfolder, and parent folders that become empty."""
+def composition() -> dict[str, str]:
+    """The files of the subfolder ``.hydra``, by name: how this run's config was composed. Empty without Hydra."""
+    from hydra.core.hydra_config import HydraConfig
+
+    config = HydraConfig.instance().cfg
+    if config is None:
+        return {}
+    return {
+        "hydra.yaml": OmegaConf.to_yaml(config),
+        "overrides.yaml": OmegaConf.to_yaml(HydraConfig.get().overrides.task),
+    }
+
+
+def _remove_unused(folder: Path, started: float) -> None:
+    """Remove an empty run folder that was made since ``started``, and parent folders that become empty.
+
+    Args:
+        folder: the run folder.
+        started: time in seconds, before Hydra made the folder. A folder of before, or one of another run, is kept.
+    """
     here = Path.cwd()
-    if folder == here or not folder.is_dir() or any(path.name != ".hydra" for path in folder.iterdir()):
-        return
-    shutil.rmtree(folder)
-    # Remove parents such as runs/ if they are empty now, but never a folder outside the working directory.
-    for parent in folder.resolve().parents:
-        if parent == here or here not in parent.parents or any(parent.iterdir()):
+    try:
+        if folder == here or folder.stat().st_mtime < started:
             return
-        parent.rmdir()
+        folder.rmdir()  # raises OSError if it is not empty
+        # Remove parents such as runs/ if they are empty now, but never a folder outside the working directory.
+        for parent in folder.resolve().parents:
+            if parent == here or here not in parent.parents:
+                return
+            parent.rmdir()
+    except OSError:
+        return

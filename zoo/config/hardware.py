@@ -1,6 +1,6 @@
 """Turn an accelerator config into arguments of Lightning's Trainer or into a device.
 
-Imports torch and OmegaConf only.
+Imports torch, OmegaConf and `zoo.config.ranges` only.
 """
 
 import os
@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "bf16-true", "16-mixed")
+from zoo.config.ranges import check_numbers
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 STRATEGIES = ("auto", "ddp")
 
 
@@ -35,9 +37,31 @@ def trainer_kwargs(node: DictConfig) -> dict[str, Any]:
     for key, choices in {"precision": PRECISIONS, "strategy": STRATEGIES}.items():
         if node[key] not in choices:
             raise ValueError(f"accelerator.{key}={node[key]} must be one of: {', '.join(choices)}")
-    if node.devices != "auto" and not isinstance(node.devices, int):
-        raise ValueError(f"accelerator.devices={node.devices} must be auto or the number of devices")
-    return {str(key): value for key, value in node.items()}
+    kwargs = {str(key): value for key, value in node.items()}
+    _check_counts(kwargs)
+    # Lightning would warn, and train in another precision than the config says.
+    if node.precision == "16-mixed" and device(kwargs).type == "cpu":
+        raise ValueError("accelerator.precision=16-mixed needs a GPU; use bf16-mixed or 32-true")
+    return kwargs
+
+
+def _check_counts(kwargs: dict[str, Any]) -> None:
+    """Raise ValueError unless the numbers of devices and of machines are possible ones."""
+    devices = kwargs["devices"]
+    if devices != "auto" and (not isinstance(devices, int) or isinstance(devices, bool)):
+        raise ValueError(f"accelerator.devices={devices} must be auto or the number of devices")
+    if devices == -1:
+        raise ValueError("accelerator.devices=-1 must be >= 1, or auto for all devices")
+    numbers = {key: kwargs[key] for key in ("devices", "num_nodes") if kwargs[key] != "auto"}
+    check_numbers(numbers, kind="accelerator", where="accelerator")
+
+    # No more GPUs than this machine has.
+    kind = device(kwargs).type
+    found = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind)
+    if found is not None and devices != "auto" and devices > found:
+        raise ValueError(
+            f"accelerator.devices={devices}: this machine has {found}; use accelerator.devices=auto for all"
+        )
 
 
 def device(kwargs: dict[str, Any]) -> torch.device:
@@ -59,3 +83,15 @@ def device(kwargs: dict[str, Any]) -> torch.device:
     if kind == "cuda":
         return torch.device(kind, int(os.environ.get("LOCAL_RANK", 0)))
     return torch.device(kind)
+
+
+def processes(kwargs: dict[str, Any]) -> int:
+    """The number of processes that train together.
+
+    Args:
+        kwargs: as returned by `trainer_kwargs`.
+    """
+    devices = kwargs["devices"]
+    if devices == "auto":
+        devices = torch.cuda.device_count() if device(kwargs).type == "cuda" else 1
+    return int(devices) * int(kwargs["num_nodes"])

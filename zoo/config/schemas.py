@@ -72,7 +72,7 @@ class Accelerator:
     accelerator: str = "auto"  # auto, cpu, cuda or mps
     devices: Any = 1  # number of devices, or auto: all
     strategy: str = "auto"  # auto or ddp
-    precision: str = "32-true"  # 32-true, bf16-mixed, 16-mixed, bf16-true or 64-true
+    precision: str = "32-true"  # 32-true, bf16-mixed or, on a GPU, 16-mixed
     num_nodes: int = 1  # number of machines
 
 

@@ -2,7 +2,7 @@
 
 Where a rule belongs:
 
-- net against data, augmentation against data, keys outside the stages: here, in `_net`, `_augment` and `_check_run`;
+- net against data, augmentation against data, keys outside the stages: here, in `_net`, `_augment` and `check_values`;
 - the values of a stage, and task against data: in `zoo.training.stage_checks`;
 - what one task alone requires: in that task, as an attribute or a method of `zoo.tasks.task.Task`.
 
@@ -11,7 +11,7 @@ A disabled stage (``epochs=0``) is not checked.
 
 from copy import deepcopy
 from math import prod
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import seed_everything
@@ -22,7 +22,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zoo.checkpoints import pretrained
 from zoo.checkpoints.description_schema import check_name
 from zoo.config import hardware
-from zoo.config.build import build, check_seed
+from zoo.config.build import build, check, check_seed
+from zoo.config.ranges import RANGES, check_numbers
 from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
@@ -32,6 +33,7 @@ from zoo.training import stage_checks
 from zoo.training.plan import Plan
 
 INPUT_SCALINGS = ("standardized", "unit")
+MAX_VALUES = 2**26  # values of one input; a batch of such inputs would not fit in memory
 SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
 SAMPLE_VALUES = 2**29  # maximum number of values in these images
 CHECKED = 1000  # number of images that a task checks before training; real values are all checked
@@ -50,11 +52,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     """
     # 1. Check the values of all keys, one by one.
     cfg = deepcopy(cfg)
-    _check_run(cfg)
-    enabled = stage_checks.enabled_stages(cfg)
-    trainer_kwargs = hardware.trainer_kwargs(cfg.accelerator)
-    for name, stage in enabled.items():
-        stage_checks.check_values(stage, where=f"model.stages.{name}", precision=cfg.accelerator.precision)
+    enabled, trainer_kwargs = check_values(cfg)
 
     # 2. Load the data, and check that the augmentation and every stage can use them.
     splits = dataset(cfg.dataset)
@@ -84,9 +82,17 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
         planned.append(stage_checks.stage_plan(name, stage, examples, drop_single=drop_single))
     notes = [f"note: {note}" for note in notes]
     inputs = preprocess(_first_inputs(splits))
+    if not torch.isfinite(inputs).all():
+        raise ValueError(
+            f"dataset {cfg.dataset.name}: standardized inputs are not finite, so the values are too small or too large "
+            "for 32 bits; scale them to about 1"
+        )
     notes += stage_checks.check_tasks(
         planned, net, inputs, num_outputs=splits.num_outputs, model_and_dataset=model_and_dataset
     )
+
+    if drop_single:
+        stage_checks.check_batches(planned, net, inputs, processes=hardware.processes(trainer_kwargs))
 
     # Store the dataset's config unresolved, so that ${oc.env:...} is resolved on the machine that loads the checkpoint.
     return Plan(
@@ -115,8 +121,18 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
 # The values of single keys
 
 
-def _check_run(cfg: DictConfig) -> None:
-    """Check the keys outside the stages."""
+def check_values(cfg: DictConfig) -> tuple[dict[str, DictConfig], dict[str, Any]]:
+    """Check every value on its own, before any data are read.
+
+    Side effect: `stage_checks.enabled_stages` sets keys of the stages.
+
+    Returns:
+        The enabled stages by name, and the arguments of a Trainer.
+
+    Raises:
+        ValueError: a value of the wrong type, out of its range or not among the choices.
+    """
+    # The keys outside the stages.
     check_seed(cfg.seed)
     check_name(cfg.model.name, "model.name")
     for key, value, choices in (
@@ -126,6 +142,29 @@ def _check_run(cfg: DictConfig) -> None:
     ):
         if value not in choices:
             raise ValueError(f"{key}={value}: choose {' or '.join(choices)}")
+    _check_dataset(cfg.dataset)
+    check_numbers(stage_checks.plain(cfg.model.net), kind="net", where="model.net")
+    check(cfg.dataset.augment, where="dataset.augment")
+    if cfg.logger is not None:
+        check(cfg.logger, where="logger")
+
+    # The stages. A task may not support the precision.
+    enabled = stage_checks.enabled_stages(cfg)
+    for name, stage in enabled.items():
+        stage_checks.check_values(stage, where=f"model.stages.{name}", precision=cfg.accelerator.precision)
+    return enabled, hardware.trainer_kwargs(cfg.accelerator)
+
+
+def _check_dataset(node: DictConfig) -> None:
+    """Check the numbers of a dataset."""
+    # A source may ignore some of these, but a wrong one is a mistake all the same.
+    numbers = {key: node[key] for key in RANGES["dataset"] if node[key] is not None}
+    shape = numbers.pop("shape", None)
+    check_numbers(numbers, kind="dataset", where="dataset")
+    if shape is not None:
+        check_numbers({"shape": list(shape)}, kind="dataset", where="dataset")
+        if prod(shape) > MAX_VALUES:
+            raise ValueError(f"dataset.shape={list(shape)}: an input of {prod(shape):,} values; at most {MAX_VALUES:,}")
 
 
 # The data

@@ -1,12 +1,15 @@
 """Write the files of a run folder, except for ``metrics.csv`` and ``checkpoints/``.
 
-At the start: ``config.yaml`` and ``preprocess.json``. After each stage without labels: the plots of
-`zoo.plots.stage_plots`. At the end: ``model.safetensors``, ``curves.png``, for classifiers ``confusion.png``, and last
-``metrics.json``.
+At the start: ``.hydra``, ``splits.json``, ``preprocess.json`` and, last, ``config.yaml``. After each stage without
+labels: the plots of `zoo.plots.stage_plots`. At the end: ``model.safetensors`` and ``metrics.json``, and only then
+``curves.png`` and, for classifiers, ``confusion.png``. A plot that cannot be drawn is a warning.
 """
 
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,34 +26,54 @@ from zoo.tasks import Classification
 from zoo.tasks.task import Task
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.plan import Plan, StagePlan
+from zoo.training.run_folder import CONFIG, METRICS, PREPROCESS, SPLITS
 
 
 @rank_zero_only
-def begin(plan: Plan, folder: Path, command: str) -> None:
+def refuse_run(folder: Path) -> None:
+    """Raise FileExistsError if the folder already contains a run."""
+    if (folder / CONFIG).exists():
+        raise FileExistsError(
+            f"{folder} already contains a run: resume it with resume={folder}, or set another hydra.run.dir="
+        )
+
+
+@rank_zero_only
+def begin(plan: Plan, folder: Path, command: str, composition: Mapping[str, str] | None = None) -> None:
     """Write the first files of a run folder.
+
+    Args:
+        plan: the checked plan.
+        folder: the run folder.
+        command: the command line, the first line of ``config.yaml``.
+        composition: the files of the subfolder ``.hydra``, by name.
 
     Raises:
         FileExistsError: the folder already contains a run.
     """
-    config = folder / "config.yaml"
-    if config.exists():
-        raise FileExistsError(
-            f"{folder} already contains a run: resume it with resume={folder}, or set another hydra.run.dir="
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    config.write_text(f"# {command}\n{plan.config_yaml}")
-    (folder / "preprocess.json").write_text(json.dumps(plan.preprocess.to_dict()) + "\n")
+    refuse_run(folder)
+    # The config comes last: it makes the folder a run folder, so then the other files must be there.
+    for name, text in (composition or {}).items():
+        _write(folder / ".hydra" / name, text)
+    write_data(plan, folder)
+    _write(folder / CONFIG, f"# {command}\n{plan.config_yaml}")
+
+
+@rank_zero_only
+def write_data(plan: Plan, folder: Path) -> None:
+    """Write what a resumed run must find unchanged: the preprocessing, and the digest of each split."""
+    _write(folder / SPLITS, json.dumps(plan.splits.fingerprints(), indent=2) + "\n")
+    _write(folder / PREPROCESS, json.dumps(plan.preprocess.to_dict()) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    with files.replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def is_finished(folder: Path) -> bool:
     """Whether a folder contains a finished run."""
-    return (folder / "config.yaml").is_file() and (folder / "metrics.json").is_file()
-
-
-def finished_metrics(folder: Path) -> dict[str, float]:
-    """The metrics of a finished run."""
-    metrics: dict[str, float] = json.loads((folder / "metrics.json").read_text())
-    return metrics
+    return (folder / CONFIG).is_file() and (folder / METRICS).is_file()
 
 
 @rank_zero_only
@@ -64,7 +87,18 @@ def announce(lines: Iterable[str]) -> None:
 @rank_zero_only
 def draw_stage(plan: Plan, stage: StagePlan, folder: Path) -> None:
     """Plot what a stage without labels has trained: filters, reconstructions, latent codes and samples."""
-    stage_plots.draw(plan.net, plan.splits, plan.preprocess, folder, prefix=stage.name, latent_map=plan.latent_map)
+    with _drawing(f"the plots of stage {stage.name}"):
+        stage_plots.draw(plan.net, plan.splits, plan.preprocess, folder, prefix=stage.name, latent_map=plan.latent_map)
+
+
+@contextmanager
+def _drawing(what: str) -> Iterator[None]:
+    """Turn any error of a plot into a warning: what was trained counts, with or without plots."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        sys.stderr.write(f"warning: {what} could not be drawn ({reason})\n")
 
 
 def description(plan: Plan, command: str, metrics: dict[str, float]) -> CheckpointInfo:
@@ -77,6 +111,9 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
     net = dict(plan.net_config)
     if isinstance(plan.net, ChangesConfig):
         net |= plan.net.config_changes()
+    # The fingerprints of the splits, if the format of checkpoints has a place for them.
+    known = {field.name for field in fields(CheckpointInfo)}
+    splits: dict[str, Any] = {"splits": plan.splits.fingerprints()} if "splits" in known else {}
     return CheckpointInfo(
         name=plan.model,
         net=net,
@@ -89,6 +126,7 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
         dataset=plan.dataset,
         dataset_config=plan.dataset_config,
         license=plan.license,
+        **splits,
         **checkpoints.provenance(),
     )
 
@@ -96,15 +134,16 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
 @rank_zero_only
 def finish(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: CSVLogger) -> None:
     """Write the results, and print the metrics."""
-    # Write the weights and the plots.
+    # Write the weights, then the metrics: their file marks a run as finished.
     checkpoints.save(plan.net, folder / "model.safetensors", about)
-    curves.curves(_panels(plan, logger), folder / "curves.png")
-    if isinstance(task, Classification) and task.confusion:
-        curves.confusion(task.confusion, about.classes, folder / "confusion.png")
+    _write(folder / METRICS, json.dumps(about.metrics, indent=2) + "\n")
 
-    # Write the metrics last: their file marks a run as finished.
-    with files.replacing(folder / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(about.metrics, indent=2) + "\n")
+    # Draw the plots.
+    with _drawing("curves.png"):
+        curves.curves(_panels(plan, logger), folder / "curves.png")
+    if isinstance(task, Classification) and task.confusion:
+        with _drawing("confusion.png"):
+            curves.confusion(task.confusion, about.classes, folder / "confusion.png")
     _print_metrics(about, folder)
 
 

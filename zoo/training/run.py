@@ -4,25 +4,24 @@ A run starts from a checked `Plan` or is resumed from its folder. Each fit has a
 ``metrics.csv`` (every logged step), ``checkpoints/last.ckpt`` (to resume from) and the files of `zoo.training.outputs`.
 """
 
-import json
+import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import seed_everything
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from zoo.checkpoints import files
-from zoo.checkpoints.safe_pickle import load as load_safely
-from zoo.config import compose, hardware, schemas
+from zoo.config import compose, hardware
 from zoo.config.build import build
 from zoo.data.datamodule import DataModule
-from zoo.data.preprocess import Preprocess
 from zoo.data.splits import seed_from
 from zoo.tasks.task import Task
-from zoo.training import checks, outputs, signals, stages, summary
+from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, stages, summary
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.feature_cache import cache_features
 from zoo.training.plan import Plan, StagePlan
@@ -46,9 +45,13 @@ def _train(cfg: DictConfig, stop: StopRequest) -> dict[str, float]:
     # Do not train a finished run again.
     stop.message = "stopped before training began; nothing was written"
     resumed = None if cfg.resume is None else Path(cfg.resume)
-    if resumed is not None and outputs.is_finished(resumed):
-        outputs.announce([f"{resumed}: this run is finished; there is nothing to resume"])
-        return outputs.finished_metrics(resumed)
+    if resumed is not None:
+        run_folder.check_files(resumed)
+        if outputs.is_finished(resumed):
+            outputs.announce([f"{resumed}: this run is finished; there is nothing to resume"])
+            return run_folder.read_metrics(resumed)
+    else:
+        outputs.refuse_run(compose.run_folder())
     # Train the remaining fits, until the end or until a signal asks to stop.
     if resumed is None:
         plan = checks.plan(cfg)
@@ -61,7 +64,7 @@ def _train(cfg: DictConfig, stop: StopRequest) -> dict[str, float]:
     outputs.announce([*summary.lines(run.plan), *run.plan.notes])
     for fit in run.remaining_fits():
         # A fit saves before it stops. What follows is repeated after a stop.
-        with stop.held():
+        with stop.held(), _restoring(fit):
             fit.train(stop)
             stop.message = f"stopped after {fit.name}; {run.how_to_continue()}"
     return run.finish()
@@ -97,7 +100,7 @@ class Run:
         """
         folder = folder or compose.run_folder()
         run = cls._in_folder(plan, folder, compose.command_line("train"))
-        outputs.begin(plan, folder, run.command)
+        outputs.begin(plan, folder, run.command, compose.composition())
         return run
 
     @classmethod
@@ -106,24 +109,29 @@ class Run:
 
         Raises:
             FileNotFoundError: the folder is not a run folder.
-            ValueError: its config or its checkpoint was changed and is now invalid.
+            ValueError: one of its files is damaged, or the data have changed; the message begins with the file.
         """
-        path = folder / "config.yaml"
-        if not path.is_file():
-            raise FileNotFoundError(f"resume={folder}: not a run folder (no config.yaml)")
-        # The first line of config.yaml is the command line that started the run.
-        cfg = OmegaConf.merge(OmegaConf.structured(schemas.Train), OmegaConf.load(path))
-        assert isinstance(cfg, DictConfig)
-        command = path.read_text().partition("\n")[0].removeprefix("# ")
-
         # Without last.ckpt, the run was stopped before anything was saved, so it starts from the beginning.
-        last = folder / "checkpoints" / "last.ckpt"
-        checkpoint = load_safely(last) if last.is_file() else None
+        cfg, command = run_folder.read_config(folder)
+        checkpoint = last_checkpoint.read(folder)
+        run_folder.check_rows(folder)
+        preprocess = run_folder.read_preprocess(folder)
+        if preprocess is None and checkpoint is not None:
+            raise ValueError(
+                f"{folder / run_folder.PREPROCESS} is missing; without it the run cannot be resumed, start a new one"
+            )
 
-        # Use the preprocessing of the first start. Check the plan again, since files may have changed.
+        # Check the plan again, since files may have changed. Use the preprocessing of the first start, if it is known.
+        with run_folder.naming(folder / run_folder.CONFIG):
+            plan = checks.plan(cfg, preprocess=preprocess)
+        if plan.preprocess.shape != plan.splits.shape:
+            raise ValueError(f"{folder / run_folder.PREPROCESS}: shape={list(plan.preprocess.shape)} is not the data's")
+        run_folder.check_splits(folder, plan.splits)
+
+        # Nothing was refused, so the folder may be written to.
         files.remove_unfinished(folder)
-        preprocess = Preprocess.from_dict(json.loads((folder / "preprocess.json").read_text()))
-        plan = checks.plan(cfg, preprocess=preprocess)
+        if checkpoint is None:
+            outputs.write_data(plan, folder)
         return cls._in_folder(plan, folder, command, checkpoint)
 
     @classmethod
@@ -155,7 +163,8 @@ class Run:
                     outputs.draw_stage(self.plan, stage, self.folder)
         if checkpoint is not None:
             raise ValueError(
-                f"{self.folder}: last.ckpt belongs to fit {checkpoint['fit']!r}, which config.yaml does not define"
+                f"{self.folder / run_folder.LAST}: it belongs to fit {checkpoint['fit']!r}, which config.yaml does not "
+                "define"
             )
 
     def how_to_continue(self) -> str:
@@ -170,6 +179,7 @@ class Run:
         if checkpoint is not None:
             state = checkpoint["state_dict"]
             net_state = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
+            last_checkpoint.check_weights(self.folder, net_state, self.plan.net)
             self.plan.net.load_state_dict(net_state)
 
         # Derive the seed of a fit from the run's seed and the fit's name, so that it does not depend on earlier fits.
@@ -237,6 +247,23 @@ class Run:
             for path in self.session.folder.glob("best.*.ckpt"):
                 path.unlink(missing_ok=True)
         return metrics
+
+
+@contextmanager
+def _restoring(fit: Fit) -> Iterator[None]:
+    """Turn an error while Lightning restores ``last.ckpt`` into a ValueError that begins with its path."""
+    try:
+        yield
+    except Exception as error:
+        # Only the frames tell an error of restoring from one of training.
+        frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+        in_restore = any(
+            Path(code.co_filename).name == "checkpoint_connector.py" and "restore" in code.co_name for code in frames
+        )
+        if fit.resume is None or not in_restore:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{fit.resume}: damaged ({reason}); delete it to start the run from the beginning") from error
 
 
 def _extra_loggers(plan: Plan) -> list[Logger]:

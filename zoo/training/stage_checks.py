@@ -2,7 +2,7 @@
 
 Where a rule belongs:
 
-- the range of a value of a stage: in `check_values`;
+- the range of a number: in `zoo.config.ranges`;
 - task against data, and schedule against data: in `check_data`;
 - what one task alone requires of precision, targets, inputs or net: in the task itself (`zoo.tasks.task.Task`), and
   whether a learning-rate schedule needs validation: in the schedule. This module evaluates these declarations;
@@ -10,13 +10,15 @@ Where a rule belongs:
 """
 
 from copy import deepcopy
-from math import ceil, inf
+from math import ceil
 from typing import Any, cast
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from zoo.config.build import build, check
+from zoo.config.ranges import RANGES, check_numbers
 from zoo.data.datamodule import batches
 from zoo.data.splits import Splits
 from zoo.protocols import shape_text
@@ -25,10 +27,8 @@ from zoo.tasks.task import Task
 from zoo.training import stages
 from zoo.training.plan import StagePlan
 
-# Keys with a minimum.
-MINIMUM = {"batch_size": 1, "min_steps": 1, "checkpoint_every": 0}
-# Keys that must be >= 0 and below this.
-BELOW = {"ema": 1, "gradient_clip": inf, "patience": inf, "stop_below": inf}
+# Options of PyTorch's optimizers that need a step function of their own.
+UNSUPPORTED = ("capturable", "differentiable")
 
 
 def enabled_stages(cfg: DictConfig) -> dict[str, DictConfig]:
@@ -60,23 +60,16 @@ def check_values(stage: DictConfig, *, where: str, precision: str) -> None:
     if stage.order not in stages.ORDERS:
         raise ValueError(f"{where}.order={stage.order}: choose {' or '.join(stages.ORDERS)}")
 
-    # Check the numbers with a minimum, then those in a range.
-    for key, minimum in MINIMUM.items():
-        if stage[key] is not None and stage[key] < minimum:
-            raise ValueError(f"{where}.{key}={stage[key]} must be >= {minimum}")
-    values = {"optimizer.lr": stage.optimizer.lr, **{key: stage[key] for key in BELOW}}
-    for key, value in values.items():
-        bound = BELOW.get(key, inf)
-        if value is not None and not 0 <= value < bound:
-            allowed = "must be finite and >= 0" if bound == inf else f"must be in [0, {bound})"
-            raise ValueError(f"{where}.{key}={value} {allowed}")
-    for key in ("checkpoint_every_steps", "checkpoint_every_minutes"):
-        if stage[key] is not None and stage[key] <= 0:
-            raise ValueError(f"{where}.{key}={stage[key]} must be > 0, or null for none")
+    # Check the numbers of the stage itself.
+    numbers = {key: stage[key] for key in RANGES["stage"] if stage[key] is not None}
+    check_numbers(numbers, kind="stage", where=where)
 
     # Check that the task, the optimizer and the schedule are allowed classes with the right arguments.
     for key in ("task", "optimizer", "lr_schedule"):
         check(stage[key], where=f"{where}.{key}")
+    for key in UNSUPPORTED:
+        if stage.optimizer.get(key):
+            raise ValueError(f"{where}.optimizer.{key}=true is not supported; leave it out")
     refuse_precision(task_class(stage), precision)
 
 
@@ -184,19 +177,75 @@ def check_tasks(
     notes = []
     for stage in planned:
         for name, task in stages.fits(stage, net):
-            task.configure_optimizers()
+            _try_optimizer(task, where=f"model.stages.{stage.name}.optimizer")
             # Prefix errors about the data with the model and the dataset.
             try:
                 task.check_targets(num_outputs)
                 task.check_inputs(inputs)
             except ValueError as error:
                 raise ValueError(f"{model_and_dataset}: {error}") from error
-            # Report layers that are unfrozen later, or never.
-            first_epochs = task.training_plan()
-            if set(first_epochs.values()) > {0}:
-                starts = [f"{k} {'never' if v is None else f'from epoch {v}'}" for k, v in first_epochs.items()]
-                notes.append(f"{name}: {', '.join(starts)}")
+            notes += _training_notes(name, task, stage.epochs)
     return notes
+
+
+def check_batches(planned: list[StagePlan], net: nn.Module, inputs: Tensor, *, processes: int) -> None:
+    """Raise ValueError if a stage has batches of one example, with which the net's batch normalization cannot train.
+
+    Args:
+        planned: the stages.
+        net: the net; it is not changed.
+        inputs: preprocessed examples, N x in_shape.
+        processes: number of processes that share a batch.
+    """
+    for stage in planned:
+        if ceil(stage.batch_size / processes) > 1 and len(stage.splits.train) // processes > 1:
+            continue
+        # Convolutions may give each channel several values even for one image, so try it.
+        copy = deepcopy(net).train()
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                copy(inputs[:1])
+        except ValueError as error:
+            raise ValueError(
+                f"model.stages.{stage.name}.batch_size={stage.batch_size}: batch normalization needs at least two "
+                "examples per batch and process"
+            ) from error
+
+
+def _try_optimizer(task: Task, *, where: str) -> None:
+    """Build the optimizer once. Raises ValueError with PyTorch's reason if its options do not go together."""
+    try:
+        task.configure_optimizers()
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{where}: {' '.join(str(error).split())[:200]}") from error
+
+
+def _training_notes(name: str, task: Task, epochs: int) -> list[str]:
+    """The first epoch in which each group of layers of a fit trains; none if all train from the start.
+
+    A group that would start after the last epoch never trains, which is a warning if its epoch was given.
+    """
+    first_epochs = task.training_plan()
+    if not set(first_epochs.values()) - {0}:
+        return []
+    starts = [group for group, begin in first_epochs.items() if begin is not None and begin < epochs]
+    never = [group for group in first_epochs if group not in starts]
+    late = [group for group in never if first_epochs[group] is not None]
+
+    # Name each group that trains. Those that never do are many in a deep net: name the first.
+    parts = [f"{group} from epoch {first_epochs[group]}" for group in starts]
+    notes = [f"{name}: {', '.join([*parts, *([_first_of(never) + ' never'] if never else [])])}"]
+    if late:
+        notes.append(
+            f"warning: {name}: {_first_of(late)} never train{'s' if len(late) == 1 else ''}, since unfreeze_at is not "
+            f"below epochs={epochs}; set more epochs or an earlier unfreeze_at"
+        )
+    return notes
+
+
+def _first_of(names: list[str]) -> str:
+    """The first name, and the number of the others."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} below"
 
 
 def task_class(stage: DictConfig) -> type[Task]:

@@ -1,0 +1,254 @@
+"""A run folder is whole or absent, a damaged file of it is named, and plots decide nothing."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from support import metrics_of, no_plots, same_weights
+
+from zoo.cli.main import main
+from zoo.training.callbacks import SaveForResume
+
+WORDS = ["model=logistic", "dataset=digits", "epochs=3", "progress=false", "accelerator=cpu"]
+
+
+class Cut(BaseException):
+    """A kill."""
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory) -> Path:
+    """A run that was killed after its first epoch was saved."""
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        saved = SaveForResume.on_train_epoch_end
+
+        def cut(self, trainer, module):
+            saved(self, trainer, module)
+            raise Cut
+
+        patch.setattr(SaveForResume, "on_train_epoch_end", cut)
+        with pytest.raises(Cut):
+            main("train", [*WORDS, f"hydra.run.dir={run}"])
+    assert (run / "checkpoints" / "last.ckpt").is_file()
+    return run
+
+
+@pytest.fixture
+def run(stopped, folder, monkeypatch) -> Path:
+    no_plots(monkeypatch)
+    shutil.copytree(stopped, folder / "run")
+    return Path("run")
+
+
+def snapshot(run: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
+
+
+def edit(path: Path, change) -> None:
+    """Change the content of last.ckpt."""
+    content = torch.load(path, weights_only=True)
+    torch.save(change(content), path)
+
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+FILES = {
+    "config.yaml": [
+        "",
+        "a: [1\nb: }",
+        "[1, 2]",
+        "just text",
+        BOMB,
+        "a: " + "[" * 5000,
+        "a: " * 5000,
+        "x: !!python/object/apply:os.system ['true']",
+        b"\xff\xfe",
+        "unknown: 1",
+        "# " + "x" * 300_000,
+        "model: {stages: {fit: {epochs: two}}}",
+    ],
+    "preprocess.json": [
+        "",
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"shape": [1, 28, 28], "scale": 255, "mean": [0], "std": [1], "zzz": 1}',
+        '{"shape": [1, 28, 28], "scale": 255, "mean": [0], "std": [0]}',
+        '{"shape": [1, 28, 28], "scale": 255, "mean": [NaN], "std": [1]}',
+        '{"shape": [1, 28, 28], "scale": "x", "mean": [0], "std": [1]}',
+        '{"shape": [1, 28, 28], "scale": 1' + "0" * 400 + ', "mean": [0], "std": [1]}',
+        '{"shape": [1, 14, 14], "scale": 255, "mean": [0], "std": [1]}',
+        '{"shape": 28, "scale": 255, "mean": [0], "std": [1]}',
+    ],
+    "splits.json": ["", "{", "[]", '{"train": 1}'],
+    "metrics.csv": [
+        "",
+        "a,b\n1,2\n",
+        "fit,epoch,step\nfit,zero,0\n",
+        "fit,epoch,step\nfit,0,0,0,0\n",
+        "fit,epoch,step\nfit,0\n",
+        "fit,epoch,step,val/loss\nfit,0,0,word\n",
+        "fit,epoch,step\n" + "x" * 200_000 + ",0,0\n",
+        b"\xff\xfe",
+    ],
+    "metrics.json": ["", "junk", "[]", '{"a": "b"}'],
+}
+
+
+@pytest.mark.parametrize(("name", "content"), [(name, text) for name, texts in FILES.items() for text in texts])
+def test_a_damaged_file_is_named_and_nothing_is_written(name, content, run, cli):
+    (run / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = snapshot(run)
+    outcome = cli("train", f"resume={run}")
+    assert outcome.status == 1
+    assert outcome.err.startswith(f"zoo train: {run / name}: ")
+    assert len(outcome.err.splitlines()) == 1
+    assert len(outcome.err) < 600
+    assert snapshot(run) == before
+
+
+def replace(key, value):
+    return lambda content: {**content, key: value}
+
+
+def without(key):
+    return lambda content: {name: value for name, value in content.items() if name != key}
+
+
+CHECKPOINTS = {
+    "a list": lambda content: [1],
+    "a tensor": lambda content: torch.zeros(3),
+    **{f"no {key}": without(key) for key in ("fit", "state_dict", "loops", "callbacks", "optimizer_states", "epoch")},
+    "no version": without("pytorch-lightning_version"),
+    "an old version": replace("pytorch-lightning_version", "1.2.0"),
+    "a version of the future": replace("pytorch-lightning_version", "99.0.0"),
+    "no optimizer": replace("optimizer_states", []),
+    "an empty optimizer": replace("optimizer_states", [{}]),
+    "an optimizer of other parameters": replace("optimizer_states", [{"state": {}, "param_groups": [{"params": [0]}]}]),
+    "a step in words": replace("global_step", "ten"),
+    "a step before the first": replace("global_step", -1),
+    "another fit": replace("fit", "other"),
+    "a short state of the generator": replace(
+        "callbacks", {"SaveForResume": {"cpu": torch.zeros(3, dtype=torch.uint8), "cuda": None}}
+    ),
+    "other shapes": lambda content: {
+        **content,
+        "state_dict": {name: torch.zeros(2) for name in content["state_dict"]},
+    },
+    "no weights": replace("state_dict", {}),
+    "NaN": lambda content: {
+        **content,
+        "state_dict": {name: value * float("nan") for name, value in content["state_dict"].items()},
+    },
+    "loops of another kind": replace("loops", {"fit_loop": {"epoch_progress": 1}}),
+}
+
+
+@pytest.mark.parametrize("damage", CHECKPOINTS)
+def test_a_damaged_checkpoint_of_a_run_is_named_and_nothing_is_written(damage, run, cli):
+    last = run / "checkpoints" / "last.ckpt"
+    edit(last, CHECKPOINTS[damage])
+    before = snapshot(run)
+    outcome = cli("train", f"resume={run}")
+    assert outcome.status == 1
+    assert outcome.err.startswith(f"zoo train: {last}: ")
+    assert len(outcome.err.splitlines()) == 1
+    assert snapshot(run) == before
+
+
+@pytest.mark.parametrize("name", ["preprocess.json", "metrics.csv", "metrics.json", "checkpoints/last.ckpt"])
+def test_a_folder_in_the_place_of_a_file_is_named(name, run, cli):
+    (run / name).unlink(missing_ok=True)
+    (run / name).mkdir()
+    assert cli("train", f"resume={run}").err == f"zoo train: {run / name}: not a file; move it away\n"
+
+
+# First files
+
+
+def test_a_run_that_was_killed_before_its_preprocessing_was_written_can_be_resumed_twice(run, cli):
+    shutil.rmtree(run / "checkpoints")
+    for name in ("metrics.csv", "preprocess.json", "splits.json"):
+        (run / name).unlink()
+    assert cli("train", f"resume={run}").status == 0
+    assert (run / "preprocess.json").is_file()
+    assert (run / "splits.json").is_file()
+
+
+def test_the_config_is_the_last_of_the_first_files(folder, cli, monkeypatch):
+    """So a run folder without config.yaml can be used again, and one with it can be resumed."""
+    written = []
+    replace_file = os.replace
+    monkeypatch.setattr(Path, "replace", lambda self, to: (written.append(Path(to).name), replace_file(self, to))[1])
+    monkeypatch.setattr("zoo.training.trainer.Fit.train", lambda self, stop: (_ for _ in ()).throw(Cut))
+    with pytest.raises(Cut):
+        main("train", [*WORDS, "hydra.run.dir=run"])
+    assert written == ["hydra.yaml", "overrides.yaml", "splits.json", "preprocess.json", "config.yaml"]
+
+
+def test_a_refused_run_changes_nothing_of_a_finished_one(trained, cli):
+    before = snapshot(trained)
+    assert "already contains a run" in cli("train", "epochs=77", "seed=99", f"hydra.run.dir={trained}").err
+    assert snapshot(trained) == before
+
+
+def test_a_refused_run_leaves_the_folder_of_another_alone(folder, cli):
+    Path("run").mkdir()
+    os.utime("run", (1, 1))
+    assert "lr=-1.0" in cli("train", "lr=-1", "hydra.run.dir=run").err
+    assert Path("run").is_dir()
+    (Path("run") / ".hydra").mkdir()
+    (Path("run") / ".hydra" / "overrides.yaml").write_text("[]")
+    assert "lr=-1.0" in cli("train", "lr=-1", "hydra.run.dir=run").err
+    assert (Path("run") / ".hydra" / "overrides.yaml").read_text() == "[]"
+
+
+# The data
+
+
+def test_a_run_is_not_resumed_on_other_data(run, cli):
+    path = run / "splits.json"
+    splits = json.loads(path.read_text())
+    splits["train"]["count"] += 1
+    path.write_text(json.dumps(splits))
+    err = cli("train", f"resume={run}").err
+    assert err.startswith(f"zoo train: {path}: the train split has changed since the run began (1294 examples, now")
+
+
+# Plots
+
+
+def test_a_plot_that_fails_is_a_warning(folder, cli, monkeypatch):
+    def fail(*args, **options):
+        raise RuntimeError("no\nfont")
+
+    no_plots(monkeypatch)
+    monkeypatch.setattr("zoo.plots.curves.curves", fail)
+    monkeypatch.setattr("zoo.plots.curves.confusion", fail)
+    outcome = cli("train", *WORDS, "hydra.run.dir=run")
+    assert outcome.status == 0
+    assert outcome.err.splitlines() == [
+        f"warning: {name} could not be drawn (no font)" for name in ("curves.png", "confusion.png")
+    ]
+    assert metrics_of(Path("run"))
+    assert "is finished" in cli("train", "resume=run").out
+
+
+def test_a_plot_of_a_stage_that_fails_is_a_warning(folder, cli, monkeypatch):
+    def fail(*args, **options):
+        raise ValueError("too wide")
+
+    no_plots(monkeypatch)
+    monkeypatch.setattr("zoo.plots.stage_plots.draw", fail)
+    outcome = cli("train", "model=rbm", "model.net.hidden=8", *WORDS[1:], "epochs=1", "hydra.run.dir=run")
+    assert outcome.status == 0
+    assert outcome.err == "warning: the plots of stage fit could not be drawn (too wide)\n"
+
+
+def test_a_resumed_run_ends_as_one_that_was_not_stopped(run, cli):
+    assert cli("train", *WORDS, "hydra.run.dir=whole").status == 0
+    assert cli("train", f"resume={run}").status == 0
+    assert same_weights(run, Path("whole"))

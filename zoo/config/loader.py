@@ -1,0 +1,116 @@
+"""Hydra's config loader, with a check of what Hydra itself would create from a config.
+
+Hydra creates its launcher, its sweeper, its callbacks and its logging from the node ``hydra`` of the composed config.
+A file of ``--config-dir`` may change that node, so without a check it could call any function. The check runs after
+every composition, those of the jobs of a sweep included, and before Hydra creates anything.
+
+Imports Hydra, so it is imported late.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig, OmegaConf
+
+# The callbacks that a config may name.
+CALLBACKS = ("zoo.training.sweep.SweepTable", "hydra.experimental.callbacks.LogJobReturnCallback")
+# The handlers and formatters of Python's logging that a config may name, and the only log file.
+HANDLERS = ("logging.StreamHandler", "logging.NullHandler", "logging.FileHandler")
+FORMATTERS = ("logging.Formatter", "colorlog.ColoredFormatter")
+STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+LOG_FILES = ("${hydra.runtime.output_dir}/${hydra.job.name}.log",)
+# Keys with commands of a shell or variables of an environment: only the command line may set them.
+COMMAND_LINE_ONLY = ("launcher.setup", "launcher.additional_parameters", "launcher.python", "job.env_set")
+# The interpolations whose value is a text, whatever else a config holds.
+TEXT_INTERPOLATION = re.compile(r"\$\{(hydra[.:]|now:|oc\.env:)")
+
+
+class CheckedLoader(ConfigLoaderImpl):
+    """Hydra's loader; every composed config is checked by `check_hydra`."""
+
+    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
+        cfg = super().load_configuration(*args, **kwargs)
+        check_hydra(cfg.hydra)
+        return cfg
+
+
+def check_hydra(node: DictConfig) -> None:
+    """Check the ``hydra`` node of a composed config.
+
+    Raises:
+        ValueError: it names a class or function that is not allowed, or sets a shell command in a file.
+    """
+    content = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(content, dict)
+
+    # The launcher and the sweeper must be plugins that are installed for Hydra; callbacks are listed here.
+    targets = {"hydra.launcher": _plugins(Launcher), "hydra.sweeper": _plugins(Sweeper)}
+    callbacks = content.get("callbacks") or {}
+    if not isinstance(callbacks, Mapping):
+        raise ValueError(f"hydra.callbacks={callbacks} must be a mapping")
+    targets |= {f"hydra.callbacks.{name}": CALLBACKS for name in callbacks}
+
+    # No other node may have a target, and none may get one by an interpolation.
+    for key, value in _leaves(content, "hydra"):
+        where, _, name = key.rpartition(".")
+        if name == "_target_" and value not in targets.get(where, ()):
+            raise ValueError(f"{key}={value} is not allowed: a config must not call it")
+        created = key.startswith(("hydra.launcher", "hydra.sweeper", "hydra.callbacks", "hydra.job_logging"))
+        if created and isinstance(value, str) and "${" in value and not _is_text(value):
+            raise ValueError(f"{key}={value} is not allowed: refer to keys of hydra only")
+    for name in ("job_logging", "hydra_logging"):
+        _check_logging(content.get(name), f"hydra.{name}")
+
+    # Shell commands and environment variables must come from the command line.
+    given = [override.lstrip("+~") for override in content["overrides"]["hydra"]]
+    for key in COMMAND_LINE_ONLY:
+        section, _, name = key.partition(".")
+        settings = content.get(section)
+        value = settings.get(name) if isinstance(settings, Mapping) else None
+        if value and not any(override.startswith(f"hydra.{key}") for override in given):
+            raise ValueError(f"hydra.{key} must be given on the command line, not in a file")
+
+
+def _plugins(kind: type[Any]) -> tuple[str, ...]:
+    """The import paths of the plugins of one kind that are installed for Hydra."""
+    return tuple(f"{plugin.__module__}.{plugin.__qualname__}" for plugin in Plugins.instance().discover(kind))
+
+
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """(full key, value) of every value in nested mappings and lists."""
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield from _leaves(value, f"{key}.{name}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _leaves(value, f"{key}.{index}")
+    else:
+        yield key, node
+
+
+def _is_text(value: str) -> bool:
+    """Whether every interpolation in ``value`` gives a text."""
+    return value.count("${") == len(TEXT_INTERPOLATION.findall(value))
+
+
+def _check_logging(config: Any, where: str) -> None:
+    """Raise ValueError unless a config of Python's logging creates only handlers and formatters of the lists above."""
+    for key, value in _leaves(config, where):
+        section = key.removeprefix(f"{where}.").partition(".")[0]
+        name = key.rpartition(".")[2]
+        allowed: tuple[str, ...] | None = None
+        if name in ("()", "class"):
+            allowed = {"handlers": HANDLERS, "formatters": FORMATTERS}.get(section, ())
+        elif name == "filename":
+            allowed = LOG_FILES
+        elif isinstance(value, str) and value.startswith(("ext://", "cfg://")):
+            allowed = STREAMS
+        elif isinstance(value, str) and "${" in value and not _is_text(value):
+            allowed = ()
+        if allowed is not None and value not in allowed:
+            raise ValueError(f"{key}={value} is not allowed: a config must not call or open it")

@@ -1,0 +1,149 @@
+"""Read a command line's KEY=VALUE as a user means it, where Hydra's grammar would not.
+
+Hydra reads every value by its own grammar: it cannot read ``input=Äpfel`` or ``input=My pictures (1)``, and it reads
+``input=2024_01_02`` as the number 20240102. So the value of a key that holds a text, such as the path of a file, is
+quoted here. All other values must follow Hydra's grammar; if one does not, the message says how to quote it.
+
+Hydra and the schemas are imported late, because the command line reads `FLAGS` before it needs them.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+# The flags of Hydra, and whether a value follows. Hydra's own list is not public.
+FLAGS = {
+    "--cfg": True,
+    "-c": True,
+    "--config-dir": True,
+    "-cd": True,
+    "--config-name": True,
+    "-cn": True,
+    "--config-path": True,
+    "-cp": True,
+    "--package": True,
+    "-p": True,
+    "--info": True,
+    "-i": True,
+    "--hydra-help": False,
+    "--multirun": False,
+    "-m": False,
+    "--resolve": False,
+    "--run": False,
+    "-r": False,
+    "--shell-completion": False,
+    "-sc": False,
+}
+# Keys of Hydra that hold a path.
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+# KEY=VALUE, +KEY=VALUE or ++KEY=VALUE.
+OVERRIDE = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[^=]+)=(?P<value>.*)", re.DOTALL)
+QUOTES = ("'", '"')
+ESCAPE = re.compile(r"\\[,()\[\]{}:=\s]")
+
+
+def readable(command: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command with quotes where Hydra's grammar needs them. Flags stay as they are.
+
+    Args:
+        command: such as "train"; its schema says which keys hold a text.
+        arguments: as the user typed them, after the shell.
+
+    Raises:
+        ValueError: Hydra cannot read an argument; the message says how to quote it.
+    """
+    texts = text_keys(command)
+    in_sweep = any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments)
+    read = []
+    for argument, follows_flag in _with_flags(arguments):
+        match = OVERRIDE.fullmatch(argument)
+        if follows_flag or match is None:
+            read.append(argument)
+            continue
+        # The values of a sweep are separated by commas, so they must follow the grammar.
+        if match["key"] in texts and (not in_sweep or match["key"] in FOLDERS):
+            argument = _as_text(match)
+        else:
+            _parse(argument)
+        read.append(argument)
+    return read
+
+
+@cache
+def text_keys(command: str) -> frozenset[str]:
+    """The keys of a command whose value is a text, such as ``input`` and ``dataset.root``."""
+    from zoo.config import schemas
+
+    schema = {name.lower(): value for name, value in vars(schemas).items() if is_dataclass(value)}[command]
+    return frozenset([*FOLDERS, *_text_fields(schema)])
+
+
+def _text_fields(schema: Any, prefix: str = "") -> Iterator[str]:
+    """The full keys of all fields of type str or optional str, nested schemas included."""
+    for field in fields(schema):
+        # "str | None" has two kinds, "str" is one itself.
+        kinds = [kind for kind in get_args(field.type) or (field.type,) if kind is not type(None)]
+        if kinds == [str]:
+            yield prefix + field.name
+        elif len(kinds) == 1 and is_dataclass(kinds[0]):
+            yield from _text_fields(kinds[0], f"{prefix}{field.name}.")
+
+
+def _with_flags(arguments: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Each argument, and whether it is a flag or the value of the flag before it."""
+    is_value = False
+    for argument in arguments:
+        is_flag = argument.startswith("-") and not is_value
+        yield argument, is_flag or is_value
+        is_value = is_flag and FLAGS.get(argument, False)
+
+
+def _as_text(match: re.Match[str]) -> str:
+    """The override, quoted unless Hydra reads its value as the same text; null and references stay as they are."""
+    value = match["value"]
+    key = match["prefix"] + match["key"]
+    # The grammar has escapes of its own, such as "a\\,b" for a comma.
+    is_quoted = len(value) > 1 and value[0] in QUOTES and value[-1] == value[0]
+    if value == "null" or "${" in value or is_quoted or ESCAPE.search(value):
+        _parse(match[0])
+        return match[0]
+    # The shell expands ~ at the start of an argument only, so not after "input=".
+    if value == "~" or value.startswith("~/"):
+        value = str(Path(value).expanduser())
+    try:
+        if str(_parse(f"{key}={value}").value()) == value:
+            return f"{key}={value}"
+    except ValueError:
+        pass
+    return f"{key}={_in_quotes(value)}"
+
+
+def _in_quotes(value: str) -> str:
+    """``value`` in single quotes. Within quotes, only a quote and the backslashes before one have to be escaped."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f"'{escaped}'"
+
+
+def _parse(argument: str) -> "Override":
+    """Parse an override by Hydra's grammar. Raises ValueError with the exact quoting if it does not follow it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException as error:
+        # A message of Hydra ends with a drawing of the place, on further lines.
+        key, _, value = argument.partition("=")
+        reason = str(error).partition("\n")[0]
+        advice = shlex.quote(f"{key}={_in_quotes(value)}")
+        raise ValueError(
+            f"{argument!r} cannot be parsed: {reason}; if the value is a text, quote it: {advice}"
+        ) from error

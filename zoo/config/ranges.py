@@ -1,0 +1,160 @@
+"""The ranges of numbers in a config, checked before anything is written.
+
+A number outside its range would fail after minutes, run for years, or train with NaN. The ranges of networks,
+augmentation and data sources are checked where these are built; here, every number of them must be finite.
+
+Imports the standard library only.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Any
+
+COUNT = 10**9  # maximum of numbers of epochs, steps, examples and the like
+FACTOR = 1e6  # maximum of factors and weights
+
+
+@dataclass(frozen=True)
+class Range:
+    """An interval of numbers.
+
+    Attributes:
+        low, high: the bounds. A value must be finite even if they are not.
+        above: whether a value must be > low, not only >= low.
+        below: whether it must be < high, not only <= high.
+    """
+
+    low: float
+    high: float = inf
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        if not isfinite(value):
+            return False
+        is_above = self.low < value if self.above else self.low <= value
+        is_below = value < self.high if self.below else value <= self.high
+        return is_above and is_below
+
+    def reason(self, value: float) -> str:
+        """What a value outside must be, such as "must be >= 1"."""
+        # Name the whole of a short interval, but of a long one only the bound that matters.
+        if self.high <= 1:
+            opening = "(" if self.above else "["
+            closing = ")" if self.below else "]"
+            return f"must be in {opening}{_text(self.low)}, {_text(self.high)}{closing}"
+        lower = f"{'>' if self.above else '>='} {_text(self.low)}"
+        if not isfinite(value):
+            return "must be finite" if self.low < 0 else f"must be finite and {lower}"
+        if value <= self.low:
+            return f"must be {lower}"
+        return f"must be <= {_text(self.high)}"
+
+
+FRACTION = Range(0, 1)
+MOMENTUM = Range(0, 1, below=True)
+WEIGHT = Range(0, FACTOR)
+SCALE = Range(0, FACTOR, above=True)
+NATURAL = Range(1, COUNT)
+WHOLE = Range(0, COUNT)
+
+# For each kind of node, the ranges of its keys. Null is always allowed where the type allows it.
+RANGES: dict[str, dict[str, Range]] = {
+    "stage": {
+        "epochs": WHOLE,
+        "batch_size": NATURAL,
+        "min_steps": NATURAL,
+        "gradient_clip": WEIGHT,
+        "ema": MOMENTUM,
+        "patience": WHOLE,
+        "stop_below": Range(0, COUNT),
+        "checkpoint_every": WHOLE,
+        "checkpoint_every_steps": NATURAL,
+        "checkpoint_every_minutes": Range(0, COUNT, above=True),
+    },
+    "optimizer": {
+        "lr": Range(0, 1e30),  # a rate that makes the loss NaN is reported when it does; 1e39 is no 32-bit number
+        "momentum": MOMENTUM,
+        "dampening": FRACTION,
+        "betas": MOMENTUM,
+        "eps": FRACTION,
+        "weight_decay": WEIGHT,
+    },
+    "lr_schedule": {
+        "warmup": FRACTION,
+        "factor": Range(0, 1, above=True, below=True),
+        "patience": WHOLE,
+    },
+    "task": {
+        "label_smoothing": FRACTION,
+        "auxiliary_weight": WEIGHT,
+        "unfreeze_at": WHOLE,
+        "head_lr_factor": SCALE,
+        "layer_decay": Range(0, 1, above=True),
+        "level": WEIGHT,
+        "sparsity_target": Range(0, 1, above=True, below=True),
+        "sparsity_cost": WEIGHT,
+        "contractive": WEIGHT,
+        "k": Range(1, 10**6),
+        "chains": Range(1, 10**6),
+        "restart": MOMENTUM,
+        "gaussian_lr_factor": WEIGHT,
+        "initial_momentum": MOMENTUM,
+        "initial_momentum_epochs": WHOLE,
+        "label_weight": WEIGHT,
+    },
+    "dataset": {
+        "validation": WHOLE,
+        "test": WHOLE,
+        "labeled_examples": NATURAL,
+        "shape": Range(1, 2**16),
+        "num_classes": Range(1, 10**6),
+        "workers": Range(0, 256),
+    },
+    "accelerator": {
+        "devices": Range(1, 1024),
+        "num_nodes": Range(1, 10**4),
+    },
+}
+ANY = Range(-1e18, 1e18)  # numbers of 64 bits
+
+
+def check_numbers(values: Mapping[str, Any], *, kind: str, where: str) -> None:
+    """Check every number of a node, those in lists and mappings included.
+
+    Args:
+        values: the keys of the node.
+        kind: a key of `RANGES`; for any other kind, numbers must be finite and fit into 64 bits.
+        where: the node's key in the config, for messages.
+
+    Raises:
+        ValueError: a number is out of its range; the message begins with ``where`` and the key.
+    """
+    ranges = RANGES.get(kind, {})
+    for key, value in values.items():
+        allowed = ranges.get(key, ANY)
+        for number in _scalars(value):
+            if isinstance(number, str):
+                # Some signatures allow several types, so that a text has passed the check of types.
+                if key in ranges:
+                    raise ValueError(f"{where}.{key}={value} must be a number")
+            elif number not in allowed:
+                raise ValueError(f"{where}.{key}={value} {allowed.reason(number)}")
+
+
+def _scalars(value: Any) -> Iterator[float | str]:
+    """The numbers and texts in a value, those in lists and mappings included; true and false are none."""
+    if isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _scalars(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _scalars(inner)
+    elif isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        yield value
+
+
+def _text(bound: float) -> str:
+    """A bound as people write it: 1,000,000 rather than 1e+06."""
+    return f"{bound:,.10g}"

@@ -1,0 +1,101 @@
+"""Read ``last.ckpt``, from which a run is resumed. A damaged one is refused before training starts.
+
+Every error is a ValueError that begins with the path of the file.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from zoo.checkpoints.safe_pickle import load as load_safely
+from zoo.training.run_folder import CONFIG, LAST, naming
+
+# The content of last.ckpt that every run has: name and type.
+CONTENT = {
+    "fit": str,
+    "state_dict": dict,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "global_step": int,
+    "epoch": int,
+    "pytorch-lightning_version": str,
+}
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The content of ``last.ckpt``; None if nothing was saved yet.
+
+    Raises:
+        ValueError: the file is damaged, or from another program or version.
+    """
+    path = folder / LAST
+    if not path.exists():
+        return None
+    content = load_safely(path)
+    with naming(path, "; delete it to start the run from the beginning"):
+        if not isinstance(content, dict):
+            raise ValueError(f"must hold a mapping, not {type(content).__name__}")
+        for key, kind in CONTENT.items():
+            if not isinstance(content.get(key), kind) or isinstance(content[key], bool):
+                raise ValueError(f"{key} is missing or not of type {kind.__name__}")
+        _check_version(content["pytorch-lightning_version"])
+        _check_progress(content)
+        _check_tensors(content)
+    return content
+
+
+def _check_version(version: str) -> None:
+    """The checkpoint must be from the same major version of Lightning."""
+    ours = lightning.__version__.partition(".")[0]
+    if version.partition(".")[0] != ours:
+        raise ValueError(f"was saved by Lightning {version[:20]}, which version {ours} cannot resume")
+
+
+def _check_progress(content: Mapping[str, Any]) -> None:
+    """Counters must be numbers >= 0, and the state of the loop over epochs must be there."""
+    for key in ("global_step", "epoch"):
+        if content[key] < 0:
+            raise ValueError(f"{key}={content[key]} must be >= 0")
+    fit_loop = content["loops"].get("fit_loop")
+    if not isinstance(fit_loop, dict) or "epoch_progress" not in fit_loop:
+        raise ValueError("loops has no progress of the fit")
+    # The optimizer's state belongs to its groups of parameters.
+    states = content["optimizer_states"]
+    if not states or not all(isinstance(state, dict) and {"state", "param_groups"} <= set(state) for state in states):
+        raise ValueError("optimizer_states has no state of an optimizer")
+
+
+def _check_tensors(content: Mapping[str, Any]) -> None:
+    """Weights must be finite tensors, and the states of the generators such that torch accepts them."""
+    for name, value in content["state_dict"].items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"state_dict has no tensor {name!r}")
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(f"{name} is not finite")
+    rng = content["callbacks"].get("SaveForResume")
+    if not isinstance(rng, dict):
+        raise ValueError("no state of the random number generators")
+    cpu = rng.get("cpu")
+    now = torch.get_rng_state()
+    if not isinstance(cpu, Tensor) or cpu.shape != now.shape or cpu.dtype != now.dtype:
+        raise ValueError("the state of the random number generator is damaged")
+    cuda = rng.get("cuda")
+    if cuda is not None and not (isinstance(cuda, Tensor) and cuda.dtype == now.dtype and cuda.dim() == 1):
+        raise ValueError("the state of the GPU's random number generator is damaged")
+
+
+def check_weights(folder: Path, state: Mapping[str, Tensor], net: torch.nn.Module) -> None:
+    """Raise ValueError if the weights in ``last.ckpt`` are not those of the net of ``config.yaml``."""
+    expected = net.state_dict()
+    wrong = [name for name in {**expected, **state} if name not in state or name not in expected]
+    wrong += [name for name in expected if name in state and state[name].shape != expected[name].shape]
+    if wrong:
+        raise ValueError(
+            f"{folder / LAST}: {wrong[0]} does not fit the net of {CONFIG}; restore both files, or start a new run"
+        )

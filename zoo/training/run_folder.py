@@ -1,0 +1,233 @@
+"""Read the files of a run folder when the run is resumed.
+
+A file may be damaged, from another program or changed by hand, so every file is checked completely before it is used.
+Every error is a ValueError that begins with the path of the file.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from zoo.config import renamed, schemas
+from zoo.config.build import wrong_type
+from zoo.data.preprocess import Preprocess
+from zoo.data.splits import Splits
+from zoo.training.csv_logger import KEYS
+
+CONFIG = "config.yaml"
+PREPROCESS = "preprocess.json"
+SPLITS = "splits.json"
+METRICS = "metrics.json"
+ROWS = "metrics.csv"
+LAST = Path("checkpoints") / "last.ckpt"
+
+MAX_BYTES = 2**18  # of a YAML or JSON file; the zoo writes a few kilobytes
+MAX_DEPTH = 40  # of nested mappings and lists in config.yaml
+
+
+@contextmanager
+def naming(path: Path, fix: str = "") -> Iterator[None]:
+    """Turn an error of reading a file into a ValueError that begins with its path and ends with ``fix``."""
+    try:
+        yield
+    except (ConfigAttributeError, ConfigKeyError) as error:
+        # The key may be one of an older version.
+        siblings = [] if error.parent_node is None else [str(key) for key in error.parent_node]
+        reason = renamed.message(str(error.full_key), siblings) or f"{error.full_key}: no such key"
+    except OmegaConfBaseException as error:
+        reason = wrong_type(str(error.full_key), str(error.msg)) if error.full_key else str(error)
+    except (ValueError, TypeError, KeyError, ArithmeticError, yaml.YAMLError, csv.Error, RecursionError) as error:
+        reason = str(error) or type(error).__name__
+    else:
+        return
+    one_line = " ".join(reason.split())[:300]
+    one_line = one_line.removeprefix(f"{path}: ")
+    raise ValueError(f"{path}: {one_line}{fix}")
+
+
+def check_files(folder: Path) -> None:
+    """Raise ValueError if something else than a file has the name of one, such as a folder."""
+    for name in (CONFIG, PREPROCESS, SPLITS, METRICS, ROWS, LAST):
+        path = folder / name
+        if path.exists() and not path.is_file():
+            raise ValueError(f"{path}: not a file; move it away")
+    checkpoints = (folder / LAST).parent
+    if checkpoints.exists() and not checkpoints.is_dir():
+        raise ValueError(f"{checkpoints}: not a folder; move it away")
+
+
+def read_config(folder: Path) -> tuple[DictConfig, str]:
+    """The config of a run, and the command line that started it.
+
+    Raises:
+        FileNotFoundError: the folder is not a run folder.
+        ValueError: the file is damaged.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"resume={folder}: not a run folder (no {CONFIG})")
+    with naming(path, "; the run cannot be resumed, start a new one"):
+        text = _text(path)
+        if not text.strip():
+            raise ValueError("the file is empty")
+        # Count levels before anything is built: a few lines of aliases can stand for billions of values.
+        _check_yaml(text)
+        content = OmegaConf.create(text)
+        if not isinstance(content, DictConfig):
+            raise ValueError("must be a mapping of keys to values")
+        cfg = OmegaConf.merge(OmegaConf.structured(schemas.Train), content)
+        OmegaConf.to_container(cfg, resolve=True)  # raises for a reference to a key that does not exist
+    assert isinstance(cfg, DictConfig)
+    # The first line of config.yaml is the command line that started the run.
+    return cfg, text.partition("\n")[0].removeprefix("# ")
+
+
+def read_preprocess(folder: Path) -> Preprocess | None:
+    """The preprocessing of the first start; None if the file is missing.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / PREPROCESS
+    if not path.exists():
+        return None
+    with naming(path):
+        values = _json(path)
+        if not isinstance(values, dict):
+            raise ValueError("must be a mapping")
+        unknown = sorted(set(values) - {field.name for field in fields(Preprocess)})
+        if unknown:
+            raise ValueError(f"unknown key {unknown[0]!r}")
+        # Lists of numbers; a std of 0 would divide by 0.
+        shape = values.get("shape")
+        if not isinstance(shape, list) or not shape or not all(_is_int(side) and side >= 1 for side in shape):
+            raise ValueError(f"shape={shape} must be a list of integers >= 1")
+        for key in ("mean", "std"):
+            numbers = values.get(key)
+            if not isinstance(numbers, list) or not numbers or not all(map(_is_number, numbers)):
+                raise ValueError(f"{key}={numbers} must be a list of numbers")
+            values[key] = [float(number) for number in numbers]
+            if len(numbers) not in (1, shape[0]):
+                raise ValueError(f"{key} has {len(numbers)} numbers, shape={shape} needs 1 or {shape[0]}")
+        if not all(number > 0 for number in values["std"]):
+            raise ValueError(f"std={values['std']} must be > 0")
+        scale = values.get("scale")
+        if scale is None or not _is_number(scale) or scale <= 0:
+            raise ValueError(f"scale={scale} must be a number > 0")
+        side = values.get("side")
+        if side is not None and not (_is_int(side) and side >= 1):
+            raise ValueError(f"side={side} must be an integer >= 1 or null")
+        return Preprocess.from_dict(values)
+
+
+def check_splits(folder: Path, splits: Splits) -> None:
+    """Compare the data with those of the first start, if they were recorded.
+
+    Raises:
+        ValueError: examples were added, removed or changed, or the file is damaged.
+    """
+    path = folder / SPLITS
+    if not path.exists():
+        return
+    with naming(path):
+        before = _json(path)
+        if not isinstance(before, dict) or not all(isinstance(split, dict) for split in before.values()):
+            raise ValueError("must map splits to count and digest")
+    now = splits.fingerprints()
+    for name in dict.fromkeys([*before, *now]):
+        if before.get(name) == now.get(name):
+            continue
+        counts = [split.get(name, {}).get("count", 0) for split in (before, now)]
+        change = (
+            f"{counts[0]} examples, now {counts[1]}" if counts[0] != counts[1] else "the same number, other examples"
+        )
+        raise ValueError(
+            f"{path}: the {name} split has changed since the run began ({change}): restore the data, or start a new run"
+        )
+
+
+def check_rows(folder: Path) -> None:
+    """Raise ValueError if ``metrics.csv`` exists and is not a table of logged steps."""
+    path = folder / ROWS
+    if not path.exists():
+        return
+    with (
+        naming(path, "; delete it to resume without the earlier rows"),
+        path.open(newline="", encoding="utf-8") as file,
+    ):
+        reader = csv.DictReader(file)
+        names = reader.fieldnames or []
+        missing = [key for key in KEYS if key not in names]
+        if missing:
+            raise ValueError(f"no column {missing[0]!r}")
+        for number, row in enumerate(reader, start=2):
+            # DictReader puts surplus cells under the key None, and None into missing cells.
+            if None in row or None in row.values():
+                raise ValueError(f"row {number} does not have {len(names)} cells")
+            for key in ("epoch", "step"):
+                if not (row[key].isascii() and row[key].isdigit()):
+                    raise ValueError(f"row {number}: {key}={row[key]} must be an integer >= 0")
+            for key, cell in row.items():
+                if key not in KEYS and cell:
+                    float(cell)
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    """The metrics of a finished run.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / METRICS
+    with naming(path, "; delete it to evaluate and finish the run again"):
+        metrics = _json(path)
+        if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
+            raise ValueError("must map names to numbers")
+        return metrics
+
+
+def _text(path: Path) -> str:
+    """The text of a file in UTF-8, unless it is far larger than any that the zoo writes."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{size:,} bytes, more than the {MAX_BYTES:,} that such a file may have")
+    return path.read_text(encoding="utf-8")
+
+
+def _json(path: Path) -> Any:
+    text = _text(path)
+    if not text.strip():
+        raise ValueError("the file is empty")
+    return json.loads(text)
+
+
+def _check_yaml(text: str) -> None:
+    """Raise ValueError for aliases and deep nesting, which the zoo never writes. Nothing is built."""
+    depth = 0
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C version, if available, is ten times as fast
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("has an alias (*), which such a file may not have")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return (_is_int(value) or isinstance(value, float)) and isfinite(value)
