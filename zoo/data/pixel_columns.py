@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 # The separator is the one of these that the first line has most often.
 SEPARATORS = (",", ";", "\t")
@@ -149,7 +150,7 @@ def _in_order(names: Sequence[str], columns: Sequence[int]) -> list[int]:
     # A single number counts the pixels: without a gap, and from 0 or 1.
     numbers = [_numbers(names[k]) for k in order]
     if len(numbers[0]) == 1:
-        missing = next((a[0] + 1 for a, b in zip(numbers, numbers[1:], strict=False) if b[0] != a[0] + 1), None)
+        missing = next((a[0] + 1 for a, b in pairwise(numbers) if b[0] != a[0] + 1), None)
         if missing is not None:
             name = re.sub(r"\d+", str(missing), names[order[0]])
             raise ValueError(f"the columns are numbered, but {name!r} is missing")

@@ -132,7 +132,9 @@ class Preprocess:
         white = known.white
         if white is None or x.dim() != 4:
             return known
-        return replace(known, border=float(torch.cat([border(chunk) for chunk in torch.split(x, CHUNK)]).mean()) / white)
+        return replace(
+            known, border=float(torch.cat([border(chunk) for chunk in torch.split(x, CHUNK)]).mean()) / white
+        )
 
     @property
     def white(self) -> float | None:

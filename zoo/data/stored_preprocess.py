@@ -35,19 +35,19 @@ def checked(values: Any, *, keys: Collection[str]) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"preprocess: unknown key {unknown[0]!r}")
     shape = values.get("shape")
-    is_shape = isinstance(shape, list | tuple) and 1 <= len(shape) <= 4
-    if not is_shape or not all(type(size) is int and 1 <= size <= MAX_DIMENSION for size in shape):
+    sizes: list[Any] = list(shape) if isinstance(shape, list | tuple) else []
+    if not 1 <= len(sizes) <= 4 or not all(type(size) is int and 1 <= size <= MAX_DIMENSION for size in sizes):
         raise ValueError(f"preprocess.shape must be 1 to 4 integers in [1, {MAX_DIMENSION}]")
-    if prod(shape) > MAX_VALUES:
-        raise ValueError(f"preprocess.shape={list(shape)}: an input has more than {MAX_VALUES:,} values")
-    known: dict[str, Any] = {"shape": tuple(shape)}
+    if prod(sizes) > MAX_VALUES:
+        raise ValueError(f"preprocess.shape={sizes}: an input has more than {MAX_VALUES:,} values")
+    known: dict[str, Any] = {"shape": tuple(sizes)}
 
     # Numbers: one for all channels, or one for each.
     for key in ("mean", "std"):
         if key in values:
             numbers = values[key]
-            if not isinstance(numbers, list | tuple) or len(numbers) not in (1, shape[0]):
-                raise ValueError(f"preprocess.{key} must be a list of 1 or {shape[0]} numbers")
+            if not isinstance(numbers, list | tuple) or len(numbers) not in (1, sizes[0]):
+                raise ValueError(f"preprocess.{key} must be a list of 1 or {sizes[0]} numbers")
             known[key] = tuple(_number(number, f"preprocess.{key}") for number in numbers)
     if "scale" in values:
         known["scale"] = _number(values["scale"], "preprocess.scale")
@@ -60,7 +60,7 @@ def checked(values: Any, *, keys: Collection[str]) -> dict[str, Any]:
     # The size of resized images is limited by that of the net's input.
     side = values.get("side")
     if side is not None:
-        most = MAX_SIDE * max(shape[1:], default=1)
+        most = MAX_SIDE * max(sizes[1:], default=1)
         if type(side) is not int or not 1 <= side <= most:
             raise ValueError(f"preprocess.side must be an integer in [1, {most}]")
         known["side"] = side

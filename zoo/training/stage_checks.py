@@ -117,9 +117,9 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
         )
 
     # The data must have the kind of targets that the task needs.
-    kind = "classes" if splits.classes else "values"
+    kind = "classes" if splits.classes else ("values" if splits.num_targets else "none")
     if task.targets not in ("none", kind):
-        words = {"classes": "class labels", "values": "real target values"}
+        words = {"classes": "class labels", "values": "real target values", "none": "no labels"}
         raise ValueError(
             f"{model_and_dataset}: {task.__name__} needs {words[task.targets]}, the data have {words[kind]}; "
             "choose another stage or dataset"

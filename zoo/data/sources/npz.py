@@ -33,8 +33,8 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
     """Load the arrays. Integers in y are class numbers, floating-point numbers are target values.
 
     Args:
-        root: the ``.npz`` file. x: N x features, N x H x W, N x C x H x W or N x H x W x C (C is 1 or 3). Or an ``.npy``
-            file with x alone.
+        root: the ``.npz`` file. x: N x features, N x H x W, N x C x H x W or N x H x W x C (C is 1 or 3). Or an
+            ``.npy`` file with x alone.
         validation: a fraction (< 1) or number of the examples that remain after the test split is held out; used if the
             file has no such split.
         test: a fraction (< 1) or number of all examples; used if the file has no such split.
@@ -125,10 +125,10 @@ def inputs(array: Array, *, where: str) -> tuple[Tensor, str]:
     """
     # Images of integers from 0 to 255 are bytes; 0 and 1 alone could be bytes or not, and stay as they are.
     note = ""
-    if array.dtype.kind in "iu" and array.dtype != np.uint8 and array.ndim in (3, 4) and array.size:
-        if array.min() >= 0 and 1 < array.max() <= 255:
-            note = f"{where}: integers of type {array.dtype} from {array.min()} to {array.max()} are taken as bytes"
-            array = array.astype(np.uint8)
+    wide = array.dtype.kind in "iu" and array.dtype != np.uint8 and array.ndim in (3, 4) and array.size > 0
+    if wide and array.min() >= 0 and 1 < array.max() <= 255:
+        note = f"{where}: integers of type {array.dtype} from {array.min()} to {array.max()} are taken as bytes"
+        array = array.astype(np.uint8)
     x = torch.from_numpy(array if array.dtype == np.uint8 else _as_float32(array, where=where))
     # Add the dimension that is missing, or move the channels to the front.
     if x.dim() in (1, 3):
