@@ -220,8 +220,12 @@ class Preprocess:
         if stated:
             raise ValueError(f"{where}: {reason} on the stated scale; state the value of white with scale=")
         if self.white is None:
-            raise ValueError(f"{where}: {reason}: another scale; scale={self.scale:g} takes them as they are")
-        raise ValueError(f"{where}: {reason}: another scale; state the value of white with scale=, such as 1 or 255")
+            advice = f"scale={self.scale:g} takes them as they are"
+        elif found.low < 0:
+            advice = "undo their normalization, so that black is 0, and state the value of white with scale="
+        else:
+            advice = f"state the value of white with scale=, such as scale={1 if found.high <= 1 else 255}"
+        raise ValueError(f"{where}: {reason}: another scale; {advice}")
 
     @property
     def _range(self) -> ValueRange | None:

@@ -221,8 +221,9 @@ def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[s
         note = weights.note(net)
         notes += [note] if note else []
 
-    # The scale of the raw values is stated, or guessed and said.
-    raw = sample(splits)
+    # The scale of the raw values is stated, or guessed and said. A guess needs fewer images than mean and std.
+    known = weights is not None and weights.preprocess is not None
+    raw = sample(splits, CHECKED_FILES if known else SAMPLE)
     scale, guessed = (cfg.dataset.scale, "") if cfg.dataset.scale is not None else guess_scale(raw)
     notes += [guessed] if guessed else []
 
