@@ -18,6 +18,8 @@ BELOW_UNIT = 0.3
 ABOVE_UNIT = 2.0
 # Values without black and white may be this many times as large as those of the training data.
 GROSS = 50.0
+# Normalized images that use less than this fraction of the range in training are on another scale.
+NARROW = 0.5
 # Images whose maximum in training was below this fraction of white were not on the scale of bytes.
 SMALL_FRACTION = 1 / 4
 
@@ -114,13 +116,19 @@ def mismatch(
         dark = (is_image or white != 1) and 0 < found.high < white * DARK
         return f"values from {found}, but {trained}" if beyond or (dark and not stated) else ""
 
-    # Values on any scale: only a gross difference shows.
+    # Values on any scale. Features may be anywhere near those of training: only a gross difference shows.
     if seen is None or stated:
         return ""
     largest = max(abs(seen.low), abs(seen.high))
-    is_gross = largest > 0 and max(abs(found.low), abs(found.high)) > GROSS * largest
-    never_negative = is_image and seen.low < 0 <= found.low
-    return f"values from {found}, but {trained}" if is_gross or never_negative else ""
+    differs = largest > 0 and max(abs(found.low), abs(found.high)) > GROSS * largest
+    # Normalized images have a black and a white, though not at 0: about the same range is used.
+    if is_image:
+        span = seen.high - seen.low
+        beyond = found.low < seen.low - OVERSHOOT * span or found.high > seen.high + OVERSHOOT * span
+        is_flat = found.low == found.high
+        narrow = not is_flat and found.high - found.low < NARROW * span
+        differs = differs or beyond or narrow or seen.low < 0 <= found.low
+    return f"values from {found}, but {trained}" if differs else ""
 
 
 def border(x: Tensor) -> Tensor:

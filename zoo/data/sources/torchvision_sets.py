@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo.data.sources import idx_files
+from zoo.data import idx_files
 from zoo.data.splits import InMemory, Splits, check_labels, hold_out
 
 NAMES = ("MNIST", "FashionMNIST", "KMNIST", "CIFAR10")
