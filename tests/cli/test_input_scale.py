@@ -126,14 +126,8 @@ def test_a_stated_scale_gives_the_same_predictions(trained, given, scale, cli, f
 def test_evaluate_refuses_another_scale(name, cli, folder, images):
     x, y = images
     np.savez("x.npz", x_train=scaled(x)[name], y_train=y, x_test=scaled(x)[name], y_test=y)
-    outcome = cli(
-        "evaluate",
-        "checkpoint=lenet5-digits",
-        "dataset=npz",
-        "dataset.root=x.npz",
-        "dataset.num_classes=10",
-        "dataset.validation=0",
-    )
+    words = ["dataset=npz", "dataset.root=x.npz", "dataset.validation=0"]
+    outcome = cli("evaluate", "checkpoint=lenet5-digits", *words)
     assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
     assert "dataset npz: values from" in outcome.err
 

@@ -170,7 +170,7 @@ def test_an_npy_file_is_x_alone(tmp_path):
     splits = npz.load(root=str(tmp_path / "x.npy"))
     assert splits.shape == (1, 6, 4)
     assert splits.num_outputs == 0
-    with pytest.raises(FileNotFoundError, match="is a folder; name an .npz or .npy file"):
+    with pytest.raises(FileNotFoundError, match=r"is a folder; name an \.npz or \.npy file"):
         npz.load(root=str(tmp_path))
 
 
