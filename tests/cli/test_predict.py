@@ -1,6 +1,7 @@
 """Predictions are the net's own, whatever they are read from, and are written whole or not at all."""
 
 import csv
+import gzip
 import resource
 import sys
 import threading
@@ -290,16 +291,89 @@ def test_top_names_the_likeliest_classes_in_order(cli, folder, trained, pixels, 
         torch.testing.assert_close(chance, chances[:, k], atol=1e-5, rtol=0)
 
 
+def test_top_beyond_the_number_of_classes_lists_them_all_and_says_so(cli, folder, trained, pixels):
+    np.savez("inputs.npz", x=pixels[:3].numpy())
+    outcome = cli("predict", f"checkpoint={trained}", "input=inputs.npz", "top=11")
+    assert outcome.status == 0
+    assert "note: top=11: the checkpoint has 10 classes, so 10 are listed" in outcome.out
+    assert list(rows()[0])[-2:] == ["class10", "probability10"]
+
+
+def test_a_csv_without_a_header_gives_a_row_for_each_line(cli, folder, trained, pixels, expected):
+    write_csv(folder / "with.csv", pixels[:9], label=False)
+    lines = (folder / "with.csv").read_text().splitlines(keepends=True)
+    (folder / "without.csv").write_text("".join(lines[1:]))
+    outcome = cli("predict", f"checkpoint={trained}", "input=without.csv")
+    assert outcome.status == 0
+    assert "note: without.csv: the first line is taken as values, not names; header=true if it is not" in outcome.out
+    assert [row["Label"] for row in rows()] == [str(k) for k in expected[:9].argmax(dim=1).tolist()]
+    outcome = cli("predict", f"checkpoint={trained}", "input=with.csv", "header=false", "output=b.csv")
+    assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
+    assert "with.csv, line 1: 'pixel0' is not an integer" in outcome.err
+
+
+def test_compressed_tables_and_bare_arrays_are_read(cli, folder, trained, pixels, expected):
+    write_csv(folder / "a.csv", pixels[:9], label=True)
+    (folder / "a.csv.gz").write_bytes(gzip.compress((folder / "a.csv").read_bytes()))
+    np.save("a.npy", pixels[:9].numpy())
+    classes = [str(k) for k in expected[:9].argmax(dim=1).tolist()]
+    assert cli("predict", f"checkpoint={trained}", "input=a.csv.gz").status == 0
+    assert [row["Label"] for row in rows()] == classes
+    assert cli("predict", f"checkpoint={trained}", "input=a.npy", "output=b.csv").status == 0
+    assert [row["class"] for row in rows("b.csv")] == classes
+
+
+@pytest.mark.parametrize("name", ["t.zip", "t.csv.zip", "t.tar.gz", "t.xlsx", "t.parquet", "t.safetensors"])
+def test_files_of_another_kind_are_not_taken_for_images(name, cli, folder, trained):
+    (folder / name).write_bytes(b"PK")
+    outcome = cli("predict", f"checkpoint={trained}", f"input={name}")
+    assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
+    assert "files of this kind are not read; the input is an image, a folder of images, a CSV of pixels" in outcome.err
+
+
+def test_a_folder_of_tables_names_one(cli, folder, trained, pixels):
+    (folder / "data").mkdir()
+    np.savez("data/x.npz", x=pixels[:3].numpy())
+    outcome = cli("predict", f"checkpoint={trained}", "input=data")
+    assert outcome.status == 1
+    assert "for a table, give the file: input=data/x.npz" in outcome.err
+
+
+MODES = {
+    "1": lambda x: Image.fromarray((x > 127).astype(np.uint8) * np.uint8(255)).convert("1"),
+    "P": lambda x: Image.fromarray(x).convert("P"),
+    "I;16": lambda x: Image.fromarray(x.astype(np.uint16) * np.uint16(257)),
+    "L": Image.fromarray,
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_image_files_of_every_depth_are_predicted_alike(mode, cli, folder, trained, pixels):
+    x = pixels[5, 0].numpy()
+    x = (x > 127).astype(np.uint8) * np.uint8(255) if mode == "1" else x
+    MODES[mode](x).save("a.png")
+    np.savez("a.npz", x=x[None])
+    # A palette is in color, so it must be converted.
+    words = [f"checkpoint={trained}", "resize=true"]
+    assert cli("predict", *words, "input=a.png", "sheet=false").status == 0
+    assert cli("predict", *words, "input=a.npz", "output=b.csv").status == 0
+    one, other = rows()[0], rows("b.csv")[0]
+    assert one["class"] == other["class"]
+    assert float(one["probability"]) == pytest.approx(float(other["probability"]), abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["top=11"], "top=11 must be <= 10, the number of classes"),
         (["top=0"], "top=0 must be >= 1"),
         (["top=2", "format=kaggle"], "top=2 must be 1 with format=kaggle; use format=table"),
         (["on_bad_image=ignore"], "on_bad_image=ignore must be refuse or skip"),
-        (["output=photos.png"], "output=photos.png and the contact sheet would be the same file"),
+        (["output=photos.png"], "output=photos.png must be a .csv file"),
         (["output=photos/0/000.csv", "overwrite=true"], "photos/0/000.png is part of the input"),
-        (["output=photos/0/000.png", "sheet=false", "overwrite=true"], "photos/0/000.png is part of the input"),
+        (["output=photos/0/000.png", "sheet=false", "overwrite=true"], "000.png must be a .csv file"),
+        (["output=x.npz"], "output=x.npz must be a .csv file; predictions are not written as .npz"),
+        (["header=maybe"], "header=maybe must be auto, true or false"),
+        (["scale=0"], "scale=0 must be finite and > 0"),
         (["output=there.csv"], "there.png exists; add overwrite=true"),
     ],
 )

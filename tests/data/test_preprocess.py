@@ -12,6 +12,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.functional import InterpolationMode
 
 from zoo.data.preprocess import Preprocess
+from zoo.data.value_range import guess_scale
 
 KINDS = pytest.mark.parametrize(
     ("shape", "dtype"),
@@ -160,3 +161,84 @@ def test_another_shape_is_refused_by_name():
     with pytest.raises(ValueError, match=r"photo\.png: input of shape 3x32x32, but .* expects shape 1x28x28"):
         Preprocess((1, 28, 28)).check((3, 32, 32), where="photo.png")
     Preprocess((1, 28, 28)).check([1, 28, 28], where="photo.png")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (None, "preprocess must be a mapping"),
+        ([1], "preprocess must be a mapping"),
+        ({}, "preprocess.shape must be"),
+        ({"shape": [1, 2], "zzz": 1}, "unknown key 'zzz'"),
+        ({"shape": "1x2"}, "preprocess.shape must be"),
+        ({"shape": [1, 0, 2]}, "preprocess.shape must be"),
+        ({"shape": [True, 2, 2]}, "preprocess.shape must be"),
+        ({"shape": [2**20, 2**20]}, "more than 67,108,864 values"),
+        ({"shape": [3, 4, 4], "mean": [0, 0]}, "preprocess.mean must be a list of 1 or 3 numbers"),
+        ({"shape": [3, 4, 4], "mean": 1}, "preprocess.mean must be a list"),
+        ({"shape": [3, 4, 4], "mean": ["0"]}, "preprocess.mean must be a finite number"),
+        ({"shape": [3, 4, 4], "std": [0.0]}, "preprocess.scale and preprocess.std must be > 0"),
+        ({"shape": [3, 4, 4], "std": [float("nan")]}, "preprocess.std must be a finite number"),
+        ({"shape": [3, 4, 4], "scale": 10**400}, "preprocess.scale must be a finite number"),
+        ({"shape": [3, 4, 4], "scale": -1}, "preprocess.scale and preprocess.std must be > 0"),
+        ({"shape": [3, 4, 4], "side": 10**9}, r"preprocess.side must be an integer in .1, 64."),
+        ({"shape": [3, 4, 4], "side": 2.5}, "preprocess.side must be an integer"),
+        ({"shape": [3, 4, 4], "interpolation": 3}, "preprocess.interpolation must be a string"),
+    ],
+)
+def test_stored_values_are_typed_and_limited(values, message):
+    with pytest.raises(ValueError, match=message):
+        Preprocess.from_dict(values)
+
+
+def test_bytes_of_0_and_1_are_not_divided_and_other_scales_can_be_stated():
+    binary = torch.tensor([[[[0, 1], [1, 0]]]], dtype=torch.uint8)
+    assert Preprocess.from_data(binary, standardize=False).scale == 1
+    assert "all 0 or 1" in guess_scale(binary)[1]
+    assert Preprocess.from_data(binary, standardize=False, scale=255).scale == 255
+    assert guess_scale(binary * 255) == (255, "")
+    assert guess_scale(binary * 0) == (255, "")
+    assert "reach only 16 of 255" in guess_scale(binary * 16)[1]
+    deep = Preprocess.from_data(binary.float() * 65535, standardize=False, scale=65535)
+    torch.testing.assert_close(deep(binary.float() * 65535), binary.float())
+    for scale in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=r"dataset\.scale=.* must be finite and > 0"):
+            Preprocess.from_data(binary, standardize=False, scale=scale)
+
+
+def test_the_range_and_the_border_of_the_training_data_are_kept():
+    x = torch.full((2, 1, 4, 4), 255, dtype=torch.uint8)
+    x[:, :, 1:3, 1:3] = 0
+    preprocess = Preprocess.from_data(x, standardize=True)
+    assert (preprocess.low, preprocess.high, preprocess.border, preprocess.white) == (0, 255, 1, 255)
+    assert preprocess.dark_border is False
+    assert Preprocess((1, 4, 4), mean=(0.13,), std=(0.3,)).dark_border is True, "the mean stands in"
+    assert Preprocess((1, 4, 4)).dark_border is None
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("dtype", ["bytes", "unit"])
+def test_inputs_of_another_white_level_and_inverted_ones_come_out_alike(standardize, dtype):
+    x = torch.randint(0, 256, (50, 1, 4, 4), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    x[0] = 255
+    raw = x if dtype == "bytes" else x / 255
+    preprocess = Preprocess.from_data(raw, standardize=standardize)
+    expected = preprocess(raw)
+    for white in (1, 255, 16):
+        given = x.float() * (white / 255)
+        torch.testing.assert_close(preprocess.for_inputs(scale=white)(given), expected, atol=1e-4, rtol=1e-4)
+        inverted = preprocess.for_inputs(scale=white, invert=True)
+        torch.testing.assert_close(inverted(white - given), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_features_near_those_of_training_are_accepted():
+    features = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
+    preprocess = Preprocess.from_data(features, standardize=True)
+    preprocess.check_values(4 * features, where="x")
+    with pytest.raises(ValueError, match=r"x: values from .* another scale; scale=1 takes them as they are"):
+        preprocess.check_values(1000 * features, where="x")
+    preprocess.check_values(1000 * features, where="x", stated=True)
+    share = Preprocess.from_data(torch.rand(200, 5), standardize=True)
+    share.check_values(torch.tensor([-0.1, 1.3]), where="x")
+    with pytest.raises(ValueError, match="another scale"):
+        share.check_values(torch.tensor([0.0, 255.0]), where="x")

@@ -47,7 +47,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         refuse_existing(cfg.output, overwrite=cfg.overwrite)
     trainer_kwargs = hardware.trainer_kwargs(cfg.accelerator)
     net, about = open_checkpoint(cfg.checkpoint)
-    preprocess = about.transforms()
+    preprocess = about.transforms().for_inputs(scale=cfg.scale)
 
     # Read the dataset, with the preprocessing of the checkpoint.
     node = _dataset_config(cfg, about)
@@ -62,6 +62,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     _check_classes(splits, about, dataset=node.name)
     if splits.test is None:
         raise ValueError(f"dataset {node.name} has no test split")
+    test_inputs = checks.sample(replace(splits, train=splits.test))  # N x shape, raw
+    preprocess.check_values(test_inputs, where=f"dataset {node.name}", stated=cfg.scale is not None)
 
     # Evaluate on the test split only: Lightning would also evaluate a validation split.
     task = build_task(about, net)
@@ -72,7 +74,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     # A generative net has a likelihood, unless it was fine-tuned with supervision afterwards.
     is_generative = isinstance(net, Generative) and task_class(about).targets == "none"
     if cfg.likelihood and is_generative:
-        x = preprocess(checks.sample(replace(splits, train=splits.test)))  # N x in_shape
+        x = preprocess(test_inputs)  # N x in_shape
         device = hardware.device(trainer_kwargs)
         metrics |= _likelihood(net, x, device, chains=cfg.chains, temperatures=cfg.temperatures)
 

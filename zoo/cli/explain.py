@@ -17,8 +17,10 @@ from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
 from zoo.checkpoints.files import refuse_existing, replacing
 from zoo.cli import predict_inputs as inputs
 from zoo.cli.console import say
+from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.config import hardware
 from zoo.config.catalogue import suggest
+from zoo.data.preprocess import Preprocess
 from zoo.losses import probabilities
 from zoo.plots import images as plots
 
@@ -60,21 +62,27 @@ def explain(cfg: DictConfig) -> Tensor:
 
     # Explain the images batch by batch.
     net = net.to(device)
+    preprocess = preprocess_for(about.transforms(), files=True, scale=cfg.scale, invert=cfg.invert)
+    check = InputCheck(preprocess, where=str(source), files=True, stated=cfg.scale is not None)
     read = inputs.reader(about, resize=cfg.resize)
     tiles: list[Tensor] = []
     captions: list[list[str]] = []
     maps: list[Tensor] = []
     for names, raw in inputs.read_images(files[: cfg.n], source, read, batch_size=BATCH_SIZE):
-        batch = _explain_batch(net, about, names, raw, device, target=cfg.target)
+        check.add(raw)
+        batch = _explain_batch(net, about, preprocess, names, raw, device, target=cfg.target)
         tiles += batch.tiles
         captions += batch.captions
         maps.append(batch.maps)
+    notes = check.finish()
 
     # Draw them on one sheet.
     title = f"{about.name}: evidence for {cfg.target or 'the predicted class'}"
     with replacing(output) as temporary:
         plots.sheet(tiles, captions, temporary, title=title, columns=3, width=3.5)
     say(f"{len(tiles):,} images explained in {output}")
+    for note in notes:
+        say(f"note: {note}")
     return torch.cat(maps)
 
 
@@ -98,6 +106,7 @@ def _check_target(target: str | None, about: CheckpointInfo, checkpoint: str) ->
 def _explain_batch(
     net: nn.Module,
     about: CheckpointInfo,
+    preprocess: Preprocess,
     names: Sequence[str],
     raw: Tensor,
     device: torch.device,
@@ -109,13 +118,14 @@ def _explain_batch(
     Args:
         net: the net, on ``device``.
         about: description of its checkpoint.
+        preprocess: the preprocessing for the images.
         names: names of the images.
         raw: N x C x H x W bytes.
         device: where to compute.
         target: the class to explain; None: the predicted class of each image.
     """
     # The maps, and the probabilities for the captions.
-    x = about.transforms()(raw.to(device))  # N x C x H x W
+    x = preprocess(raw.to(device))  # N x C x H x W
     wanted = None
     if target is not None:
         wanted = torch.full((len(x),), about.classes.index(target))

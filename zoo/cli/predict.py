@@ -1,4 +1,4 @@
-"""``zoo predict``: predict the classes of an image, a folder of images, a CSV of pixels or an ``.npz``, in batches.
+"""``zoo predict``: predict the classes of an image, a folder of images, a CSV of pixels or arrays, in batches.
 
 Writes a CSV (`zoo.cli.predict_outputs`) and, for images, a contact sheet of the wrong and the least certain ones
 (`zoo.cli.predict_sheet`).
@@ -21,11 +21,15 @@ from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_outputs as outputs
 from zoo.cli.checkpoint_task import task_class
 from zoo.cli.console import say
+from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.cli.predict_sheet import Summary
 from zoo.config import hardware
+from zoo.data import pixel_columns
+from zoo.data.preprocess import Preprocess
 from zoo.losses import probabilities
 from zoo.protocols import Net, shape_text
 
+OUTPUT_SUFFIXES = (".csv", ".txt", "")  # no suffix: such as /dev/stdout
 Compute = Callable[[Tensor], Tensor]  # raw batch -> probabilities, values or features on the CPU, N x width
 
 
@@ -50,22 +54,28 @@ def predict(cfg: DictConfig) -> int:
     _check(cfg)
     device = hardware.device(hardware.trainer_kwargs(cfg.accelerator))
     net, about = open_checkpoint(cfg.checkpoint)
-    predictor = _predictor(net.to(device), about, device, mirror_average=cfg.mirror_average)
     source = Path(cfg.input)
     output = Path(cfg.output)
     files = inputs.find(source)
+    preprocess = preprocess_for(about.transforms(), files=bool(files), scale=cfg.scale, invert=cfg.invert)
+    predictor = _predictor(net.to(device), about, preprocess, device, mirror_average=cfg.mirror_average)
     sheet = output.with_suffix(".png") if cfg.sheet and files and about.classes else None
     _check_outputs(output, sheet, files or [source], overwrite=cfg.overwrite)
 
     # Choose the columns. Labels are known if the images are in subfolders named after classes.
     labels, notice = inputs.labels(files, source, about.classes)
-    as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and source.suffix.lower() == ".csv")
+    notes = [notice] if notice else []
+    as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and inputs.is_csv(source))
+    top = cfg.top
+    if about.classes and top > len(about.classes):
+        top = len(about.classes)
+        notes.append(f"top={cfg.top}: the checkpoint has {top} classes, so {top} are listed")
     columns = outputs.choose(
         "kaggle" if as_kaggle else "table",
         classes=about.classes,
         name_column="file" if files else "row",
         value_column=predictor.column,
-        top=cfg.top,
+        top=top,
         labeled=bool(labels),
     )
 
@@ -76,29 +86,45 @@ def predict(cfg: DictConfig) -> int:
         skip = skipped.append if cfg.on_bad_image == "skip" else None
         batches = inputs.read_images(files, source, read, batch_size=cfg.batch_size, skip=skip)
     else:
-        batches = inputs.read_table(source, about.transforms().shape, batch_size=cfg.batch_size)
+        batches = inputs.read_table(
+            source,
+            preprocess,
+            batch_size=cfg.batch_size,
+            header=str(cfg.header).lower(),
+            stated=cfg.scale is not None,
+            note=notes.append,
+        )
 
     # Write both files under temporary names; they appear once both are complete.
     summary = Summary(about.classes)
+    check = InputCheck(preprocess, where=str(source), files=bool(files), stated=cfg.scale is not None)
     with ExitStack() as stack:
         temporary_sheet = stack.enter_context(replacing(sheet)) if sheet else None
         temporary = stack.enter_context(replacing(output))
-        _write_csv(temporary, batches, predictor.compute, columns, labels, summary, draw=sheet is not None)
+        checked = _checked(batches, check)
+        _write_csv(temporary, checked, predictor.compute, columns, labels, summary, draw=sheet is not None)
+        notes += check.finish()
         if temporary_sheet:
             summary.draw(temporary_sheet, labeled=bool(labels))
 
     # Report what was written and what was skipped.
     for error in skipped:
         sys.stderr.write(f"skipped: {error}\n")
-    _report(summary, output, sheet, labeled=bool(labels), skipped=len(skipped), notice=notice)
+    _report(summary, output, sheet, labeled=bool(labels), skipped=len(skipped), notes=notes)
     return summary.count
 
 
 def _check(cfg: DictConfig) -> None:
     """Raise ValueError or FileExistsError for invalid values, before anything is read."""
+    # The output is text in columns, whatever its name promises.
+    suffix = Path(cfg.output).suffix.lower()
+    if suffix not in OUTPUT_SUFFIXES:
+        raise ValueError(f"output={cfg.output} must be a .csv file; predictions are not written as {suffix}")
     refuse_existing(cfg.output, overwrite=cfg.overwrite)
     if cfg.format not in ("auto", "table", "kaggle"):
         raise ValueError(f"format={cfg.format} must be auto, table or kaggle")
+    if str(cfg.header).lower() not in pixel_columns.HEADERS:
+        raise ValueError(f"header={cfg.header} must be auto, true or false")
     if cfg.on_bad_image not in ("refuse", "skip"):
         raise ValueError(f"on_bad_image={cfg.on_bad_image} must be refuse or skip")
     for key in ("batch_size", "top"):
@@ -122,13 +148,14 @@ def _check_outputs(output: Path, sheet: Path | None, inputs_read: Sequence[Path]
 
 
 def _predictor(
-    net: nn.Module, about: CheckpointInfo, device: torch.device, *, mirror_average: bool | None
+    net: nn.Module, about: CheckpointInfo, preprocess: Preprocess, device: torch.device, *, mirror_average: bool | None
 ) -> Predictor:
     """Choose what a checkpoint predicts: class probabilities, values, or the features of a net without a head.
 
     Args:
         net: the net, on ``device``.
         about: description of its checkpoint.
+        preprocess: the preprocessing for the inputs.
         device: where to compute.
         mirror_average: average over an image and its mirror image; None: as in the config of the checkpoint.
 
@@ -136,7 +163,6 @@ def _predictor(
         ValueError: ``mirror_average`` is True, but the checkpoint has no classes or does not take images.
     """
     # Only images can be mirrored, and only probabilities are averaged.
-    preprocess = about.transforms()
     if mirror_average and not about.classes:
         raise ValueError("mirror_average=true averages class probabilities; this checkpoint has no classes")
     if mirror_average and len(preprocess.shape) != 3:
@@ -168,6 +194,13 @@ def _predictor(
     return Predictor(features, "code")
 
 
+def _checked(batches: inputs.Batches, check: InputCheck) -> inputs.Batches:
+    """The same batches; ``check`` sees each of them first."""
+    for names, raw in batches:
+        check.add(raw)
+        yield names, raw
+
+
 def _write_csv(
     path: Path,
     batches: inputs.Batches,
@@ -194,7 +227,9 @@ def _write_csv(
             writer.writerow(columns.header(1))
 
 
-def _report(summary: Summary, output: Path, sheet: Path | None, *, labeled: bool, skipped: int, notice: str) -> None:
+def _report(
+    summary: Summary, output: Path, sheet: Path | None, *, labeled: bool, skipped: int, notes: Sequence[str]
+) -> None:
     """Print what was written."""
     # One line, with the parts that apply.
     parts = [f"{summary.count:,} predictions in {output}"]
@@ -205,8 +240,8 @@ def _report(summary: Summary, output: Path, sheet: Path | None, *, labeled: bool
     if sheet:
         parts.append(f"contact sheet in {sheet}")
     say(", ".join(parts))
-    if notice:
-        say(notice)
+    for note in notes:
+        say(f"note: {note}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Read the inputs of ``zoo predict`` and ``zoo explain``: images, a CSV of pixels, or an ``.npz``, in raw batches."""
+"""Read the inputs of ``zoo predict`` and ``zoo explain``: images, a CSV of pixels, or arrays, in raw batches."""
 
 import os
 from collections import deque
@@ -13,31 +13,51 @@ from torch import Tensor
 
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.data import images, pixel_csv
+from zoo.data.preprocess import Preprocess
 from zoo.data.sources import npz
 from zoo.protocols import shape_text
 
 Batches = Iterator[tuple[list[str], Tensor]]  # the names of the rows of a raw batch, and the batch
 Reader = Callable[[Path], Tensor]  # a file -> C x H x W bytes
-TABLES = (".csv", ".npz")
+CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+ARRAY_SUFFIXES = (".npz", ".npy")
+# Suffixes of files that hold images or tables, but are read by no command.
+OTHER_SUFFIXES = {
+    *(".zip", ".gz", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z", ".rar"),
+    *(".txt", ".json", ".jsonl", ".xls", ".xlsx", ".parquet", ".feather", ".pkl", ".pickle", ".mat", ".h5", ".hdf5"),
+    *(".pt", ".pth", ".safetensors", ".onnx", ".pdf", ".mp4"),
+}
+TAKEN = "an image, a folder of images, a CSV of pixels (.csv, .csv.gz), or an .npz or .npy with the array x"
 THREADS = min(8, os.cpu_count() or 1)
 
 
+def is_csv(source: Path) -> bool:
+    """Whether a file is a CSV of pixels, by its name."""
+    return source.name.lower().endswith(CSV_SUFFIXES)
+
+
 def find(source: Path) -> list[Path]:
-    """The images of ``input=``, sorted; an empty list if it is a CSV or an ``.npz``.
+    """The images of ``input=``, sorted; an empty list if it is a CSV, an ``.npz`` or an ``.npy``.
 
     Raises:
         FileNotFoundError: no such file or folder.
-        ValueError: a folder without images.
+        ValueError: a folder without images, or a file of another kind.
     """
     # A folder is searched with its subfolders.
     if source.is_dir():
         files = images.find(source)
         if not files:
-            raise ValueError(f"{source}: no images in this folder ({', '.join(sorted(images.SUFFIXES))})")
+            tables = [path.name for path in sorted(source.iterdir()) if is_csv(path) or path.suffix in ARRAY_SUFFIXES]
+            hint = f"; for a table, give the file: input={source / tables[0]}" if tables else ""
+            raise ValueError(f"{source}: no images in this folder ({', '.join(sorted(images.SUFFIXES))}){hint}")
         return files
     if not source.is_file():
         raise FileNotFoundError(f"input={source}: no such file or folder")
-    return [] if source.suffix.lower() in TABLES else [source]
+    if is_csv(source) or source.suffix.lower() in ARRAY_SUFFIXES:
+        return []
+    if source.suffix.lower() in OTHER_SUFFIXES:
+        raise ValueError(f"input={source}: files of this kind are not read; the input is {TAKEN}")
+    return [source]
 
 
 def folder(source: Path) -> Path:
@@ -146,14 +166,33 @@ def read_images(
         raise ValueError(f"{source}: none of the {len(files):,} images can be read (the last error: {last_error})")
 
 
-def read_table(source: Path, shape: tuple[int, ...], *, batch_size: int) -> Batches:
-    """Batches of rows of a CSV of pixels, or of the array x of an ``.npz``; their names are row numbers from 1.
+def read_table(
+    source: Path,
+    preprocess: Preprocess,
+    *,
+    batch_size: int,
+    header: str = "auto",
+    stated: bool = False,
+    note: Callable[[str], None],
+) -> Batches:
+    """Batches of rows of a CSV of pixels, or of the array x of a file; their names are row numbers from 1.
+
+    Args:
+        source: the file.
+        preprocess: the preprocessing for the inputs.
+        batch_size: number of rows in a batch.
+        header: whether a CSV has a header: auto, true or false.
+        stated: whether the user has stated the scale of the values.
+        note: called with each line about what was guessed.
 
     Raises:
-        ValueError: not such a file, or its inputs have another shape than ``shape``.
+        ValueError: not such a file, or its inputs have another shape or scale than the training data.
     """
-    is_csv = source.suffix.lower() == ".csv"
-    chunks = _csv(source, shape, batch_size) if is_csv else _npz(source, shape, batch_size)
+    shape = preprocess.shape
+    if is_csv(source):
+        chunks = _csv(source, shape, batch_size, header, note)
+    else:
+        chunks = _arrays(source, preprocess, batch_size, stated, note)
     first = 1
     for chunk in chunks:
         yield [str(first + i) for i in range(len(chunk))], chunk
@@ -177,21 +216,32 @@ def _read_ahead(read: Reader, files: Sequence[Path], *, depth: int) -> Iterator[
         pool.shutdown(cancel_futures=True)
 
 
-def _csv(source: Path, shape: tuple[int, ...], batch_size: int) -> Iterator[Tensor]:
+def _csv(
+    source: Path, shape: tuple[int, ...], batch_size: int, header: str, note: Callable[[str], None]
+) -> Iterator[Tensor]:
     """Batches of N x shape bytes."""
-    for rows in pixel_csv.read(source, pixels=torch.Size(shape).numel(), chunk_size=batch_size):
+    pixels = torch.Size(shape).numel()
+    for rows in pixel_csv.read(source, pixels=pixels, header=header, chunk_size=batch_size, note=note):
         yield rows.pixels.view(-1, *shape)
 
 
-def _npz(source: Path, shape: tuple[int, ...], batch_size: int) -> Iterator[Tensor]:
+def _arrays(
+    source: Path, preprocess: Preprocess, batch_size: int, stated: bool, note: Callable[[str], None]
+) -> Iterator[Tensor]:
     """Batches of N x shape bytes or float32 values."""
     # The array x, or x_test of an archive with splits.
-    arrays = npz.read(source)
-    name = next((name for name in ("x", "x_test") if name in arrays), None)
+    archive = npz.read(source)
+    name = next((name for name in ("x", "x_test") if name in archive.arrays), None)
     if name is None:
-        found = ", ".join(sorted(arrays)) or "nothing"
+        found = ", ".join(archive.names) or "nothing"
         raise ValueError(f"{source} must hold an array x (or x_test); it holds {found}")
-    x = npz.inputs(arrays[name], where=f"{source}, {name}")
+    x, text = npz.inputs(archive.arrays[name], where=f"{source}, {name}")
+    if text:
+        note(text)
+
+    # Check all values before the first prediction.
+    shape = preprocess.shape
     if tuple(x.shape[1:]) != shape:
         raise ValueError(f"{source} has inputs of {shape_text(x.shape[1:])}, the checkpoint takes {shape_text(shape)}")
+    preprocess.check_values(x, where=f"{source}, {name}", stated=stated)
     yield from torch.split(x, batch_size)

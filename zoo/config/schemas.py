@@ -59,6 +59,8 @@ class Dataset:
     labeled_examples: int | None = None  # number of training examples that keep their labels; null: all
     shape: list[int] | None = None  # shape of one input; null: as in the data
     num_classes: int | None = None  # number of classes; null: as in the data
+    scale: float | None = None  # number that raw values are divided by, their white level; null: 255 for bytes, else 1
+    header: Any = "auto"  # whether the first line of a CSV has names: auto, true or false
     augment: dict[str, Any] = MISSING  # random changes of training images: a file of conf/augment
     workers: int = 0  # number of processes that read images
     on_bad_image: str = "refuse"  # refuse or skip image files that cannot be read
@@ -104,6 +106,7 @@ class Evaluate:
     likelihood: bool = True
     chains: int = MISSING
     temperatures: int = MISSING
+    scale: float | None = None
     output: str | None = None
     overwrite: bool = False
     debug: bool = False
@@ -131,6 +134,9 @@ class Predict:
     top: int = MISSING
     sheet: bool = True
     mirror_average: bool | None = None
+    header: Any = "auto"  # auto, true or false
+    scale: float | None = None
+    invert: bool = False
     resize: bool | None = None
     on_bad_image: str = MISSING
     batch_size: int = MISSING
@@ -146,6 +152,8 @@ class Explain:
     output: str = MISSING
     n: int = MISSING
     target: str | None = None
+    scale: float | None = None
+    invert: bool = False
     resize: bool | None = None
     accelerator: Accelerator = field(default_factory=Accelerator)
     overwrite: bool = False

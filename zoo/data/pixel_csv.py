@@ -1,14 +1,29 @@
-"""Read CSV files with one pixel per column, as in Kaggle's Digit Recognizer, in chunks, and check every line."""
+"""Read CSV files with one pixel per column, as in Kaggle's Digit Recognizer, in chunks, and check every line.
 
+The files may be compressed by gzip, and separated by commas, semicolons or tabs.
+"""
+
+import gzip
 import warnings
-from collections.abc import Iterator
-from itertools import islice
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from zoo.data.pixel_columns import Columns, find_columns
+
+# Maximum length of a line, in characters for each column and in all: a file may be one line without an end.
+PER_COLUMN = 64
+SHORTEST_LIMIT = 2**16
+LARGEST = 2.0**53  # larger integers are not exact in float64
+GZIP = b"\x1f\x8b"  # the first bytes of a compressed file
+
+Table = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Rows(NamedTuple):
@@ -18,84 +33,164 @@ class Rows(NamedTuple):
     labels: Tensor | None
 
 
-def header(path: str | Path) -> list[str]:
-    """The column names.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is empty or not text.
-    """
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            names = [name.strip().strip('"') for name in file.readline().split(",")]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file ({error.reason})") from error
-    if names == [""]:
-        raise ValueError(f"{path}: the file is empty")
-    return names
-
-
-def read(path: str | Path, *, pixels: int, labeled: bool = False, chunk_size: int = 1024) -> Iterator[Rows]:
+def read(
+    path: str | Path,
+    *,
+    pixels: int,
+    labeled: bool = False,
+    header: str = "auto",
+    chunk_size: int = 1024,
+    note: Callable[[str], None] | None = None,
+) -> Iterator[Rows]:
     """Read a file in chunks, in its own order.
 
     Args:
-        path: a CSV with a header. A column ``label`` may be anywhere; all other columns are the pixels in order.
+        path: a CSV. With a header, a column ``label`` may be anywhere, an index column is left out, and pixel columns
+            are put in the order of the numbers in their names. Without one, all columns are pixels in order.
         pixels: required number of pixel columns.
         labeled: whether the column ``label`` is required.
+        header: "true" or "false" say whether the first line has names, "auto" guesses.
         chunk_size: number of rows in memory at a time.
+        note: called with each line about what was guessed.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: ``label`` is missing, the number of columns is wrong, or a value is not an integer in [0, 255];
-            the message names the file and the line.
+        ValueError: an error of `zoo.data.pixel_columns.find_columns`, a line is too long, or a value is not an integer
+            in [0, 255]; the message names the file and the line.
     """
-    # Check the columns.
-    names = header(path)
-    has_label = "label" in names
-    if labeled and not has_label:
-        raise ValueError(f"{path}: no column 'label' (the first columns are {', '.join(names[:3])})")
-    if len(names) - has_label != pixels:
-        raise ValueError(f"{path}: {len(names) - has_label} pixel columns, expected {pixels}")
+    limit = max(SHORTEST_LIMIT, PER_COLUMN * (pixels + 16))
+    with _opened(path) as file:
+        # Check the columns.
+        first_line = _line(file, path, 1, limit)
+        if not first_line.strip():
+            raise ValueError(f"{path}: the file is empty" if not first_line else f"{path}, line 1: no values")
+        try:
+            columns = find_columns(first_line, pixels=pixels, labeled=labeled, header=header)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        if note is not None:
+            for text in columns.notes:
+                note(f"{path}: {text}")
 
-    # Read the lines below the header in chunks. Lines are counted from 1, as in an editor.
-    with Path(path).open(encoding="utf-8-sig") as file:
-        next(file)
-        first = 2
-        while lines := list(islice(file, chunk_size)):
-            table = _parse(path, lines, first, columns=len(names))
-            # Separate the labels from the pixels.
-            labels = None
-            if has_label:
-                column = names.index("label")
-                labels = torch.from_numpy(table[:, column].copy())
-                table = np.delete(table, column, axis=1)
-            # Check the range before the values become bytes, which would wrap around.
-            wrong = np.argwhere((table < 0) | (table > 255))
-            if len(wrong):
-                row, column = wrong[0]
-                value = table[row, column]
-                raise ValueError(f"{path}, line {first + row}: pixel {column} is {value}, must be in [0, 255]")
-            yield Rows(torch.from_numpy(table.astype(np.uint8)), labels)
+        # Read the lines in chunks. Lines are counted from 1, as in an editor.
+        waiting = None if columns.has_header else first_line
+        first = 2 if columns.has_header else 1
+        while lines := _chunk(file, path, waiting, first, columns, limit, chunk_size):
+            yield _rows(path, _parse(path, lines, first, columns.separator), first, columns)
             first += len(lines)
+            waiting = None
 
 
-def _parse(path: str | Path, lines: list[str], first: int, *, columns: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+@contextmanager
+def _opened(path: str | Path) -> Iterator[TextIO]:
+    """The text of a file, decompressed if it is compressed. A file that is not text is a ValueError."""
+    with Path(path).open("rb") as file:
+        compressed = file.read(2) == GZIP
+    try:
+        # "utf-8-sig" leaves out the byte order mark that some programs write.
+        if compressed:
+            with gzip.open(path, "rt", encoding="utf-8-sig") as text:
+                yield text
+        else:
+            with Path(path).open(encoding="utf-8-sig") as text:
+                yield text
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file ({error.reason})") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path}: the compressed file is damaged ({error})") from error
+
+
+def _line(file: TextIO, path: str | Path, number: int, limit: int) -> str:
+    """The next line, or "" at the end of the file; ValueError if it is longer than ``limit``."""
+    line = file.readline(limit + 1)
+    if len(line) > limit:
+        raise ValueError(f"{path}, line {number}: longer than {limit:,} characters, so not a row of pixels")
+    return line
+
+
+def _chunk(
+    file: TextIO, path: str | Path, waiting: str | None, first: int, columns: Columns, limit: int, size: int
+) -> list[str]:
+    """Up to ``size`` lines, from number ``first``; ``waiting`` was read before. Blank lines at the end are left out."""
+    lines: list[str] = []
+    while len(lines) < size:
+        number = first + len(lines)
+        line = _line(file, path, number, limit) if waiting is None else waiting
+        waiting = None
+        if not line:
+            break
+        # NumPy's messages do not name the line, so the number of values is checked here.
+        if not line.strip():
+            if _only_blank_lines(file, path, number, limit):
+                break
+            raise ValueError(f"{path}, line {number}: 0 values, but the {_first(columns)} has {columns.count}")
+        found = line.count(columns.separator) + 1
+        if found != columns.count:
+            raise ValueError(f"{path}, line {number}: {found} values, but the {_first(columns)} has {columns.count}")
+        lines.append(line)
+    return lines
+
+
+def _first(columns: Columns) -> str:
+    return "header" if columns.has_header else "first line"
+
+
+def _only_blank_lines(file: TextIO, path: str | Path, number: int, limit: int) -> bool:
+    """Whether all remaining lines are blank."""
+    while line := _line(file, path, number, limit):
+        if line.strip():
+            return False
+        number += 1
+    return True
+
+
+def _rows(path: str | Path, table: Table, first: int, columns: Columns) -> Rows:
+    """Separate the labels from the pixels, and check the range of the pixels."""
+    labels = None
+    if columns.label is not None:
+        labels = torch.from_numpy(table[:, columns.label].copy())
+    table = table[:, list(columns.pixels)]
+    # Check the range before the values become bytes, which would wrap around.
+    wrong = np.argwhere((table < 0) | (table > 255))
+    if len(wrong):
+        row, column = wrong[0]
+        value = table[row, column]
+        raise ValueError(f"{path}, line {first + row}: pixel {column} is {value}, must be in [0, 255]")
+    return Rows(torch.from_numpy(table.astype(np.uint8)), labels)
+
+
+def _parse(path: str | Path, lines: list[str], first: int, separator: str) -> Table:
     """Lines of text -> rows x columns integers; ``first`` is the number of the first line."""
-    # NumPy's messages do not name the line, so the number of values is checked here.
-    for number, line in enumerate(lines, start=first):
-        found = line.count(",") + 1 if line.strip() else 0
-        if found != columns:
-            raise ValueError(f"{path}, line {number}: {found} values, but the header has {columns}")
+    # Some programs write every value in quotes.
+    if any('"' in line for line in lines):
+        lines = [line.replace('"', "") for line in lines]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # older versions of NumPy would read 3.5 as 3
-            return np.loadtxt(lines, delimiter=",", dtype=np.int64, ndmin=2, comments=None)
+            return np.loadtxt(lines, delimiter=separator, dtype=np.int64, ndmin=2, comments=None)
     except (ValueError, DeprecationWarning) as error:
+        # Integers may be written as 7.0.
+        try:
+            table = np.loadtxt(lines, delimiter=separator, dtype=np.float64, ndmin=2, comments=None)
+            if bool((np.abs(table) < LARGEST).all() and (table == table.round()).all()):
+                return table.astype(np.int64)
+        except ValueError:
+            pass
         # Find the first value that is not an integer.
         for number, line in enumerate(lines, start=first):
-            for value in line.strip().split(","):
-                try:
-                    int(value)
-                except ValueError:
-                    raise ValueError(f"{path}, line {number}: {value!r} is not an integer") from None
+            for value in line.strip("\r\n").split(separator):
+                reason = _not_an_integer(value.strip())
+                if reason:
+                    raise ValueError(f"{path}, line {number}: {reason}") from None
         raise ValueError(f"{path}, line {first} or below: {error}") from error
+
+
+def _not_an_integer(text: str) -> str:
+    """Why a value is not an integer, or ""."""
+    try:
+        value = float(text)
+    except ValueError:
+        return f"{text!r} is not an integer"
+    if abs(value) >= LARGEST:
+        return f"{text!r} is too large"
+    return "" if value.is_integer() and "_" not in text else f"{text!r} is not an integer"

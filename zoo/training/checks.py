@@ -27,6 +27,7 @@ from zoo.config.ranges import RANGES, check_numbers
 from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
+from zoo.data.value_range import guess_scale
 from zoo.plots.latent import LATENT_MAPS
 from zoo.protocols import HasLabelUnits, RBMLayer, shape_text
 from zoo.training import stage_checks
@@ -57,7 +58,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     # 2. Load the data, and check that the augmentation and every stage can use them.
     splits = dataset(cfg.dataset)
     cfg.dataset.shape = list(splits.shape)
-    cfg.dataset.num_classes = splits.num_outputs or None
+    cfg.dataset.num_classes = splits.num_outputs or None  # None: the data have no labels
     augment = _augment(cfg.dataset, splits)
     model_and_dataset = f"model {cfg.model.name} with dataset {cfg.dataset.name}"
     for name, stage in enabled.items():
@@ -268,11 +269,16 @@ def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[s
         note = weights.note(net)
         notes += [note] if note else []
 
+    # The scale of the raw values is stated, or guessed and said. A guess needs fewer images than mean and std.
+    known = weights is not None and weights.preprocess is not None
+    raw = sample(splits, CHECKED_FILES if known else SAMPLE)
+    scale, guessed = (cfg.dataset.scale, "") if cfg.dataset.scale is not None else guess_scale(raw)
+    notes += [guessed] if guessed else []
+
     # Use the preprocessing of the pretrained weights, if it is known; otherwise mean and std of the data.
     if weights is None or weights.preprocess is None:
-        return Preprocess.from_data(sample(splits), standardize=cfg.model.input_scaling == "standardized")
-    real_values = isinstance(splits.train, InMemory) and splits.train.x.is_floating_point()
-    return pretrained.for_data(weights.preprocess, splits.shape, scale=1.0 if real_values else 255.0)
+        return Preprocess.from_data(raw, standardize=cfg.model.input_scaling == "standardized", scale=scale)
+    return pretrained.for_data(weights.preprocess, splits.shape, scale=scale).seen(raw)
 
 
 # The stages

@@ -1,5 +1,7 @@
 """A user's own arrays: every layout that is read, and what is wrong with which array."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ def write_npz(folder, **arrays):
 PARTS = {f"{kind}_{split}": None for split in ("train", "test", "val") for kind in "xy"}
 
 
+X8 = np.random.default_rng(0).integers(0, 256, (20, 6, 4), dtype=np.uint8)
 X, Y = np.arange(60, dtype=np.float64).reshape(20, 3), np.arange(20) % 2
 
 
@@ -85,8 +88,23 @@ def edited(array, value):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": X}, "no array y; it has x"),
-        ({"x_train": X, "z": Y}, "no array y_train; it has x_train, z"),
+        ({"y": Y}, "no array x; it has y"),
+        ({"X": X, "z": Y}, "no array x; it has X, z"),
+        ({"x": edited(X, 1e300), "y": Y}, "x: a value is too large for float32"),
+        (
+            {"x": X, "y": edited(Y, 10**9)},
+            "y: the largest label is 1000000000 for 20 examples; number the classes from 0",
+        ),
+        ({"x": X, "y": edited(Y, 30000)}, "y: the largest label is 30000 for 20 examples"),
+        ({"x": X + 1j, "y": Y}, "x: values of type complex128, expected numbers"),
+        ({"x": X.view([("a", "f8"), ("b", "f8"), ("c", "f8")]), "y": Y}, "x: values of type .*, expected numbers"),
+        ({"x": np.zeros((20, 6, 7, 4)), "y": Y}, "images have 1 or 3 channels"),
+        (
+            {"x_train": X8, "y_train": Y, "x_test": X8 / 255, "y_test": Y},
+            "x_test: values from .*save all splits on one",
+        ),
+        ({"x_train": X8 / 255, "y_train": Y, "x_val": X8, "y_val": Y}, "x_val: values from .*save all splits on one"),
+        ({"x_train": X8, "y_train": Y, "x_test": X8 > 99, "y_test": Y}, "x_test: values from .*save all splits on one"),
         ({}, "no array x; it has none"),
         ({"x_train": X, "y_train": Y, "x_test": X}, "no array y_test"),
         ({"x": X, "y": Y[:19]}, "20 inputs in x but 19 targets in y"),
@@ -112,8 +130,10 @@ def edited(array, value):
 def test_npz_says_what_is_wrong_with_which_array(tmp_path, arrays, message):
     num_classes = arrays.get("num_classes")
     path = write_npz(tmp_path, **{name: array for name, array in arrays.items() if name != "num_classes"})
-    with pytest.raises(ValueError, match=message) as refusal:
-        npz.load(root=path, num_classes=num_classes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a warning would be a second line
+        with pytest.raises(ValueError, match=message) as refusal:
+            npz.load(root=path, num_classes=num_classes)
     assert str(refusal.value).startswith(path)
 
 
@@ -127,3 +147,51 @@ def test_a_file_that_is_not_an_npz_is_refused(tmp_path, content):
 def test_a_missing_npz_says_what_it_should_hold(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such file; dataset\.root names an \.npz with x_train"):
         npz.load(root=str(tmp_path / "data.npz"))
+
+
+@pytest.mark.parametrize("num_classes", [0, -1, 10_001, 10**9])
+def test_a_number_of_classes_out_of_range_is_refused(tmp_path, num_classes):
+    with pytest.raises(ValueError, match=rf"dataset\.num_classes={num_classes} must be in .1, 10000."):
+        npz.load(root=write_npz(tmp_path, x=X, y=Y), num_classes=num_classes)
+
+
+@pytest.mark.parametrize("suffix", ["", "_train"])
+def test_arrays_without_labels_are_divided_like_others(tmp_path, suffix):
+    splits = npz.load(root=write_npz(tmp_path, **{f"x{suffix}": X, "names": Y.astype(str)}))
+    assert (splits.classes, splits.num_targets, splits.num_outputs) == ((), 0, 0)
+    assert split_sizes(splits) == [14, 2, 4]
+    assert splits.train.labels().dtype == torch.int64
+    assert not splits.train.labels().any()
+    assert any(f"no y{suffix} (it has names, x{suffix})" in note for note in splits.notes)
+
+
+def test_an_npy_file_is_x_alone(tmp_path):
+    np.save(tmp_path / "x.npy", X8)
+    splits = npz.load(root=str(tmp_path / "x.npy"))
+    assert splits.shape == (1, 6, 4)
+    assert splits.num_outputs == 0
+    with pytest.raises(FileNotFoundError, match=r"is a folder; name an \.npz or \.npy file"):
+        npz.load(root=str(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int16, np.uint16, ">i4"])
+def test_images_of_wider_integers_are_bytes_if_they_fit(tmp_path, dtype):
+    splits = npz.load(root=write_npz(tmp_path, x=X8.astype(dtype), y=Y), validation=0, test=0)
+    assert splits.train.x.dtype == torch.uint8
+    assert np.array_equal(splits.train.x[:, 0], X8)
+    assert "are taken as bytes" in splits.notes[0]
+    wide = npz.load(root=write_npz(tmp_path, x=X8.astype(dtype) * 100, y=Y), validation=0, test=0)
+    assert wide.train.x.dtype == torch.float32
+
+
+@pytest.mark.parametrize("array", [np.asfortranarray(X), X.astype(np.float16), X > 30, X.astype(np.int8)])
+def test_every_layout_and_type_of_numbers_is_read(tmp_path, array):
+    splits = npz.load(root=write_npz(tmp_path, x=array, y=Y), validation=0, test=0)
+    assert np.array_equal(splits.train.x, array.astype(np.float32))
+    assert splits.train.x.is_contiguous()
+
+
+def test_whole_numbers_of_a_real_type_are_values_and_it_is_said(tmp_path):
+    splits = npz.load(root=write_npz(tmp_path, x=X, y=Y.astype(float)))
+    assert splits.num_targets == 1
+    assert "for classes, save y as integers" in splits.notes[0]

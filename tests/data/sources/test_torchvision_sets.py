@@ -1,5 +1,6 @@
 """Datasets through torchvision, from files in their formats; downloads that fail."""
 
+import gzip
 import pickle
 import struct
 from pathlib import Path
@@ -143,3 +144,43 @@ def test_a_failed_download_says_why_and_where_the_files_go(tmp_path, monkeypatch
 def test_an_unknown_dataset_lists_the_choices(tmp_path):
     with pytest.raises(ValueError, match="unknown dataset 'CIFAR100'; choose one of: MNIST, FashionMNIST, KMNIST, CIF"):
         torchvision_sets.load(name="CIFAR100", root=str(tmp_path))
+
+
+@pytest.mark.parametrize("layout", ["compressed", "dots", "folders", "flat"])
+def test_files_of_mnist_are_read_by_their_usual_names(tmp_path, layout):
+    raw, arrays = make_idx_set(tmp_path, "MNIST")
+    for path in list(raw.iterdir()):
+        content = path.read_bytes()
+        path.unlink()
+        if layout == "compressed":
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content))
+        elif layout == "dots":
+            path.with_name(path.name.replace("-idx", ".idx")).write_bytes(content)
+        elif layout == "folders":
+            path.mkdir()
+            (path / path.name).write_bytes(content)
+        else:
+            (tmp_path / path.name).write_bytes(content)
+    splits = torchvision_sets.load(name="MNIST", root=str(tmp_path), download=False)
+    assert np.array_equal(splits.train.x[:, 0], arrays["train"][0])
+    assert np.array_equal(splits.test.y, arrays["t10k"][1])
+    assert splits.classes == tuple("0123456789")
+    assert "MNIST is read from" in splits.notes[0]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda c: c[:-5], lambda c: c[:3], lambda c: b"", lambda c: c[:4] + b"\xff" * 4 + c[8:]]
+)
+def test_a_damaged_file_by_another_name_is_named(tmp_path, damage):
+    raw, _ = make_idx_set(tmp_path, "MNIST")
+    for path in list(raw.iterdir()):
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    file = raw / "train-images.idx3-ubyte"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ValueError, match=r"train-images\.idx3-ubyte: "):
+        torchvision_sets.load(name="MNIST", root=str(tmp_path), download=False)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte\[\.gz\], .*t10k-labels-idx1-ubyte"):
+        torchvision_sets.load(name="MNIST", root=str(tmp_path), download=False)

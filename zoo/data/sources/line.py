@@ -4,13 +4,20 @@ import torch
 
 from zoo.data.splits import InMemory, Splits
 
+MAX_POINTS = 10**6
+
 
 def load(*, points: int = 64) -> Splits:
     """x evenly spaced over [-1, 1] with y = x. Validation and test points lie between the training points.
 
     Args:
-        points: number of training points.
+        points: number of training points, from 3 to `MAX_POINTS`.
+
+    Raises:
+        ValueError: ``points`` is out of this range.
     """
+    if not 3 <= points <= MAX_POINTS:
+        raise ValueError(f"dataset.source.points={points} must be in [3, {MAX_POINTS}]")
 
     def on_line(x: torch.Tensor) -> InMemory:
         return InMemory(x[:, None], x[:, None])

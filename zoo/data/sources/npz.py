@@ -1,112 +1,202 @@
-"""Arrays of the user in an ``.npz`` file.
+"""Arrays of the user in an ``.npz`` file, or one array of inputs in an ``.npy`` file.
 
 Either ``x_train, y_train, x_test, y_test`` (and ``x_val, y_val``), or ``x, y``, which this module divides into splits.
+Without y, the data have no labels: they train what needs none.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits, check_labels, hold_out
 
 Array = np.ndarray[Any, Any]
+# The arrays that are read. Others may be of any type.
+NAMES = tuple(f"{kind}{suffix}" for suffix in ("", "_train", "_val", "_test") for kind in "xy")
+# Limits of the number of classes: a metric counts every pair of classes, and a class without examples is a mistake.
+MAX_CLASSES = 10_000
+MAX_WITHOUT_EXAMPLES = 1000
+
+
+class Archive(NamedTuple):
+    """The arrays of a file by their names in `NAMES`, and the names of all arrays in it."""
+
+    arrays: dict[str, Array]
+    names: list[str]
 
 
 def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: int | None = None) -> Splits:
     """Load the arrays. Integers in y are class numbers, floating-point numbers are target values.
 
     Args:
-        root: the ``.npz`` file. x: N x features, N x H x W, N x C x H x W or N x H x W x C (C is 1 or 3).
+        root: the ``.npz`` file. x: N x features, N x H x W, N x C x H x W or N x H x W x C (C is 1 or 3). Or an
+            ``.npy`` file with x alone.
         validation: a fraction (< 1) or number of the examples that remain after the test split is held out; used if the
             file has no such split.
         test: a fraction (< 1) or number of all examples; used if the file has no such split.
         num_classes: number of classes; None: the largest label + 1.
 
+    Returns:
+        The splits. Without y they have neither classes nor target values, and all labels are 0.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not an archive of plain arrays, an array is missing, lengths differ, a value is not
-            finite, or a label is not in [0, num_classes).
+            finite, a label is not in [0, num_classes), there are too many classes, or the splits are on different
+            scales.
     """
     # The training arrays determine whether there are classes, and how many.
-    arrays = read(root)
+    archive = read(root)
+    arrays = archive.arrays
     suffix = "_train" if "x_train" in arrays else ""
-    train = _examples(root, arrays, suffix)
-    if train.y.is_floating_point():
-        classes: tuple[str, ...] = ()
+    is_labeled = f"y{suffix}" in arrays
+    notes: list[str] = []
+    train = _examples(root, archive, suffix, labeled=is_labeled, notes=notes)
+    classes: tuple[str, ...] = ()
+    num_targets = 0
+    if not is_labeled:
+        found = ", ".join(archive.names)
+        notes.append(f"{root} has no y{suffix} (it has {found}): only models that need no labels can be trained")
+    elif train.y.is_floating_point():
         num_targets = train.y.shape[1]
+        if bool((train.y == train.y.round()).all()):
+            notes.append(
+                f"y{suffix} has whole numbers of type {arrays[f'y{suffix}'].dtype}: they are values to predict; "
+                "for classes, save y as integers"
+            )
     else:
-        count = num_classes or int(train.y.max()) + 1
+        count = _count_classes(train.y, num_classes, where=f"{root}, y{suffix}")
         classes = tuple(map(str, range(count)))
-        num_targets = 0
         check_labels(train.y, count, where=f"{root}, y{suffix}")
 
     # The other splits must match them.
-    test_split = _examples(root, arrays, "_test") if "x_test" in arrays else None
-    validation_split = _examples(root, arrays, "_val") if "x_val" in arrays else None
-    for name, split in (("test", test_split), ("val", validation_split)):
-        if split is None:
-            continue
-        if (split.x.shape[1:], split.y.shape[1:]) != (train.x.shape[1:], train.y.shape[1:]):
-            raise ValueError(f"{root}: x_{name} and y_{name} differ in kind or shape from the training split")
-        if classes:
-            check_labels(split.y, len(classes), where=f"{root}, y_{name}")
+    test_split = _other_split(root, archive, "test", train, classes, labeled=is_labeled)
+    validation_split = _other_split(root, archive, "val", train, classes, labeled=is_labeled)
 
     # Hold out the splits that the file does not have.
     if test_split is None:
         train, test_split = hold_out(train, test, split="test", names=classes)
     if validation_split is None:
         train, validation_split = hold_out(train, validation, names=classes)
-    return Splits(train, validation_split, test_split, tuple(train.x.shape[1:]), classes, num_targets)
+    shape = tuple(train.x.shape[1:])
+    return Splits(train, validation_split, test_split, shape, classes, num_targets, notes=tuple(notes))
 
 
-def read(path: str | Path) -> dict[str, Array]:
-    """All arrays of an archive. Pickled objects are refused, so loading runs no code.
+def read(path: str | Path) -> Archive:
+    """The arrays of an archive. Pickled objects are refused, so loading runs no code.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not an archive of plain arrays.
     """
+    if Path(path).is_dir():
+        raise FileNotFoundError(f"{path} is a folder; name an .npz or .npy file")
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"{path}: no such file; dataset.root names an .npz with x_train, y_train, x_test, y_test"
         )
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with Path(path).open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                return Archive({"x": content}, ["x"])
+            with content as archive:
+                arrays = {name: archive[name] for name in archive.files if name in NAMES}
+                return Archive(arrays, sorted(archive.files))
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
-        raise ValueError(f"{path}: not a readable .npz archive of plain arrays ({error})") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{path}: not a readable .npz archive of plain arrays ({reason})") from error
 
 
-def inputs(array: Array, *, where: str) -> Tensor:
+def inputs(array: Array, *, where: str) -> tuple[Tensor, str]:
     """The array x of an archive -> N x features or N x C x H x W, uint8 or float32.
+
+    Integers of other types that are images of bytes become bytes.
+
+    Returns:
+        The tensor, and a note about what was guessed, or "".
 
     Raises:
         ValueError: another shape, values that are not numbers or not finite; the message begins with ``where``.
     """
+    # Images of integers from 0 to 255 are bytes; 0 and 1 alone could be bytes or not, and stay as they are.
+    note = ""
+    wide = array.dtype.kind in "iu" and array.dtype != np.uint8 and array.ndim in (3, 4) and array.size > 0
+    if wide and array.min() >= 0 and 1 < array.max() <= 255:
+        note = f"{where}: integers of type {array.dtype} from {array.min()} to {array.max()} are taken as bytes"
+        array = array.astype(np.uint8)
     x = torch.from_numpy(array if array.dtype == np.uint8 else _as_float32(array, where=where))
     # Add the dimension that is missing, or move the channels to the front.
     if x.dim() in (1, 3):
         x = x[:, None]  # one feature; one channel
-    elif x.dim() == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
+    elif x.dim() == 4 and x.shape[1] not in (1, 3) and x.shape[-1] <= 4 < x.shape[1]:
+        if x.shape[-1] not in (1, 3):
+            raise ValueError(f"{where}: shape {array.shape}: images have 1 or 3 channels; leave out the others")
         x = x.permute(0, 3, 1, 2).contiguous()  # channels last -> channels first
     if x.dim() not in (2, 4) or not x.numel():
         raise ValueError(f"{where}: shape {tuple(array.shape)}, expected N x features or N x channels x height x width")
-    return x
+    return x, note
 
 
-def _examples(path: str, arrays: dict[str, Array], suffix: str) -> InMemory:
-    """The examples in the arrays x and y with this suffix."""
-    for name in (f"x{suffix}", f"y{suffix}"):
-        if name not in arrays:
-            raise ValueError(f"{path}: no array {name}; it has {', '.join(sorted(arrays)) or 'none'}")
-    x = inputs(arrays[f"x{suffix}"], where=f"{path}, x{suffix}")
-    y = _targets(arrays[f"y{suffix}"], where=f"{path}, y{suffix}")
+def _examples(path: str, archive: Archive, suffix: str, *, labeled: bool, notes: list[str]) -> InMemory:
+    """The examples in the arrays x and y with this suffix; without ``labeled``, all labels are 0."""
+    # Both arrays must be there.
+    for name in (f"x{suffix}", f"y{suffix}") if labeled else (f"x{suffix}",):
+        if name not in archive.arrays:
+            raise ValueError(f"{path}: no array {name}; it has {', '.join(archive.names) or 'none'}")
+    x, note = inputs(archive.arrays[f"x{suffix}"], where=f"{path}, x{suffix}")
+    notes += [note] if note else []
+    if not labeled:
+        return InMemory(x, torch.zeros(len(x), dtype=torch.int64))
+    y = _targets(archive.arrays[f"y{suffix}"], where=f"{path}, y{suffix}")
     if len(x) != len(y):
         raise ValueError(f"{path}: {len(x)} inputs in x{suffix} but {len(y)} targets in y{suffix}")
     return InMemory(x, y)
+
+
+def _other_split(
+    path: str, archive: Archive, name: str, train: InMemory, classes: tuple[str, ...], *, labeled: bool
+) -> InMemory | None:
+    """The split "test" or "val", if the file has it, after checking that it matches the training split."""
+    if f"x_{name}" not in archive.arrays:
+        return None
+    split = _examples(path, archive, f"_{name}", labeled=labeled, notes=[])
+    same_shape = (split.x.shape[1:], split.y.shape[1:]) == (train.x.shape[1:], train.y.shape[1:])
+    if not same_shape or split.y.dtype != train.y.dtype:
+        raise ValueError(f"{path}: x_{name} and y_{name} differ in kind or shape from the training split")
+    if classes:
+        check_labels(split.y, len(classes), where=f"{path}, y_{name}")
+
+    # Pixels on another scale would be evaluated without an error. Features may have any range.
+    trained = Preprocess.from_data(train.x, standardize=False)
+    if trained.white is not None:
+        try:
+            trained.check_values(split.x, where=f"{path}, x_{name}")
+        except ValueError as error:
+            reason = str(error).partition(": another scale")[0]
+            raise ValueError(f"{reason}: save all splits on one scale") from error
+    return split
+
+
+def _count_classes(labels: Tensor, num_classes: int | None, *, where: str) -> int:
+    """The number of classes: ``num_classes``, or the largest label + 1; ValueError if it is too large."""
+    if num_classes is not None:
+        if not 1 <= num_classes <= MAX_CLASSES:
+            raise ValueError(f"dataset.num_classes={num_classes} must be in [1, {MAX_CLASSES}]")
+        return num_classes
+    # Labels are counted from 0. A much larger one is an ID, or damaged.
+    count = max(1, int(labels.max()) + 1)
+    most = min(MAX_CLASSES, max(MAX_WITHOUT_EXAMPLES, len(labels)))
+    if count > most:
+        raise ValueError(
+            f"{where}: the largest label is {count - 1} for {len(labels)} examples; number the classes from 0, "
+            f"at most {most - 1}"
+        )
+    return count
 
 
 def _targets(array: Array, *, where: str) -> Tensor:
@@ -123,7 +213,10 @@ def _targets(array: Array, *, where: str) -> Tensor:
 def _as_float32(array: Array, *, where: str) -> Array:
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{where}: values of type {array.dtype}, expected numbers")
-    array = array.astype(np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{where}: contains NaN or Inf")
-    return array
+    # A value beyond float32 becomes infinite.
+    with np.errstate(over="ignore"):
+        converted = array.astype(np.float32, order="C")
+    if not np.isfinite(converted).all():
+        too_large = np.isfinite(array).all()
+        raise ValueError(f"{where}: " + ("a value is too large for float32" if too_large else "contains NaN or Inf"))
+    return converted

@@ -4,12 +4,14 @@ The official test split is never used for training or tuning; validation is a pa
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 
-from zoo.data.splits import InMemory, Splits, hold_out
+from zoo.data import idx_files
+from zoo.data.splits import InMemory, Splits, check_labels, hold_out
 
 NAMES = ("MNIST", "FashionMNIST", "KMNIST", "CIFAR10")
 
@@ -39,7 +41,8 @@ def load(*, name: str, root: str, validation: float = 0.0, download: bool = True
     # Hold out validation examples from the training split only.
     rest, validation_split = hold_out(_examples(train), validation, names=classes)
     test_split = _examples(test)
-    return Splits(rest, validation_split, test_split, shape=tuple(rest.x.shape[1:]), classes=classes)
+    notes = tuple(split.note for split in (train, test) if isinstance(split, SimpleNamespace))
+    return Splits(rest, validation_split, test_split, tuple(rest.x.shape[1:]), classes, notes=notes)
 
 
 def _read(dataset_class: Any, root: str, *, train: bool, download: bool) -> Any:
@@ -54,13 +57,19 @@ def _read(dataset_class: Any, root: str, *, train: bool, download: bool) -> Any:
         if "Dataset not found" not in str(error):
             home = _home(dataset_class, root)
             raise ValueError(f"{home}: a file is damaged ({error}); delete it and run again") from error
+    # The files may be there by other names, or compressed.
+    found = _find_idx(dataset_class, root, train=train)
+    if found is not None:
+        return found
     return _download(dataset_class, root, train=train, download=download)
 
 
 def _download(dataset_class: Any, root: str, *, train: bool, download: bool) -> Any:
     """Download a dataset; raise FileNotFoundError with advice if downloads are off or fail."""
     name = dataset_class.__name__
-    advice = f"put its files into {_home(dataset_class, root)}, or name the folder that has them with dataset.root=…"
+    files = ", ".join(_file_names(dataset_class))
+    home = _home(dataset_class, root)
+    advice = f"put its files ({files}) into {home}, or name the folder that has them with dataset.root=…"
     if not download:
         raise FileNotFoundError(f"{name} is not in {root}: {advice}, or set dataset.download=true")
     try:
@@ -68,6 +77,31 @@ def _download(dataset_class: Any, root: str, *, train: bool, download: bool) -> 
     except (RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise FileNotFoundError(f"{name} is not in {root} and cannot be downloaded ({reason}): {advice}") from error
+
+
+def _find_idx(dataset_class: Any, root: str, *, train: bool) -> Any:
+    """MNIST or a relative from IDX files by any of their usual names; None if they are not there."""
+    if dataset_class.__name__ == "CIFAR10":
+        return None
+    # The folder of torchvision, the one above it, or ``root`` itself.
+    home = _home(dataset_class, root)
+    paths = idx_files.find([home, home.parent, Path(root)], train=train)
+    if paths is None:
+        return None
+    images = idx_files.read(paths[0], dimensions=3)
+    labels = idx_files.read(paths[1], dimensions=1)
+    if len(images) != len(labels):
+        raise ValueError(f"{paths[0]}: {len(images)} images but {len(labels)} labels")
+    check_labels(torch.from_numpy(labels), len(dataset_class.classes), where=str(paths[1]))
+    note = f"{dataset_class.__name__} is read from {paths[0]} and {paths[1].name}"
+    return SimpleNamespace(data=images, targets=labels.astype(np.int64), classes=dataset_class.classes, note=note)
+
+
+def _file_names(dataset_class: Any) -> list[str]:
+    """The names of the files that are looked for."""
+    if dataset_class.__name__ == "CIFAR10":
+        return ["data_batch_1 to data_batch_5", "test_batch"]
+    return [f"{name}[.gz]" for split in (True, False) for name in idx_files.FILES[split]]
 
 
 def _home(dataset_class: Any, root: str) -> Path:

@@ -1,0 +1,100 @@
+"""Check the raw inputs of ``zoo predict`` and ``zoo explain``: their scale, and ink on paper or light on dark."""
+
+from torch import Tensor
+
+from zoo.data.preprocess import Preprocess, is_dark
+from zoo.data.value_range import DARK, ValueRange, border
+
+WHITE_OF_FILES = 255.0  # image files are decoded to bytes
+
+
+def preprocess_for(preprocess: Preprocess, *, files: bool, scale: float | None, invert: bool) -> Preprocess:
+    """The preprocessing for the inputs of a command.
+
+    Args:
+        preprocess: that of the checkpoint.
+        files: whether the inputs are image files, whose white is 255.
+        scale: the white level that the user has stated, or None.
+        invert: exchange black and white.
+
+    Raises:
+        ValueError: an invalid ``scale``, or a checkpoint that was not trained on pixels and cannot take image files.
+    """
+    if scale is None and files:
+        if preprocess.white is None:
+            raise ValueError(
+                f"this checkpoint was trained on values from {preprocess.low:g} to {preprocess.high:g}, not on pixels "
+                "from black to white: give such values in an .npz"
+                if preprocess.low is not None and preprocess.high is not None
+                else "this checkpoint was not trained on pixels from black to white; scale=1 takes them as they are"
+            )
+        scale = WHITE_OF_FILES
+    return preprocess.for_inputs(scale=scale, invert=invert)
+
+
+class InputCheck:
+    """Collects the range of all raw inputs and the borders of images, batch by batch.
+
+    Args:
+        preprocess: the result of `preprocess_for`.
+        where: names the inputs, for messages.
+        files: whether they are image files.
+        stated: whether the user has stated their scale.
+    """
+
+    def __init__(self, preprocess: Preprocess, *, where: str, files: bool, stated: bool):
+        self.preprocess = preprocess
+        self.where = where
+        self.files = files
+        self.stated = stated
+        self.range: ValueRange | None = None
+        self.count = 0
+        self.blank = 0  # number of images whose pixels are all the same
+        self.border = 0.0  # sum over the images
+
+    def add(self, raw: Tensor) -> None:
+        """Take a batch into account, N x shape."""
+        found = ValueRange.of(raw)
+        self.range = found if self.range is None else self.range | found
+        self.count += len(raw)
+        if raw.dim() == 4:
+            pixels = raw.flatten(1)
+            self.blank += int((pixels.amin(dim=1) == pixels.amax(dim=1)).sum())
+            self.border += float(border(raw).sum())
+
+    def finish(self) -> list[str]:
+        """Check the range of all inputs, and return notes about them, one line each.
+
+        Raises:
+            ValueError: the values are on another scale than the training data.
+        """
+        if self.range is None:
+            return []
+        # The white of image files is known, so files may be dark; but masks of 0 and 1 are black to every reader.
+        both = Tensor([self.range.low, self.range.high])
+        is_mask = self.files and self.range.high == 1 and not self.stated
+        self.preprocess.check_values(both, where=self.where, stated=self.stated or (self.files and not is_mask))
+        notes = []
+        white = self.preprocess.white
+        if white is not None and self.files and not self.stated and 0 < self.range.high < white * DARK:
+            notes.append(
+                f"the images are nearly black: their pixels reach {self.range.high:g} of {white:g}; "
+                f"scale={self.range.high:g} makes that white"
+            )
+        if len(self.preprocess.shape) != 3:
+            return notes
+
+        # Compare the borders with those of the training images.
+        trained = self.preprocess.dark_border
+        if white is not None and trained is not None:
+            found = is_dark(self.border / self.count / white)
+            if found is not None and found != trained:
+                here, there = ("dark", "bright") if found else ("bright", "dark")
+                notes.append(
+                    f"the images have a {here} border, those of the training data a {there} one; "
+                    "invert=true exchanges black and white"
+                )
+        if self.blank:
+            verb = "has" if self.blank == 1 else "have"
+            notes.append(f"{self.blank:,} of {self.count:,} images {verb} the same value in all pixels")
+        return notes
