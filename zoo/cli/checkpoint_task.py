@@ -1,4 +1,4 @@
-"""The task class of a checkpoint, whose attribute ``targets`` decides which commands apply to the checkpoint."""
+"""Find the task class of a checkpoint. Its attribute ``targets`` decides which commands work with the checkpoint."""
 
 from typing import TYPE_CHECKING, cast
 

@@ -49,8 +49,9 @@ def labels(files: Sequence[Path], source: Path, classes: Sequence[str]) -> tuple
     """The labels of the images in a folder whose subfolders are all named after classes.
 
     Returns:
-        The class of each file, by its name as `read_images` gives it, and "". If only some subfolders are named after
-        classes, an empty dict and the reason; if none is, an empty dict and "".
+        The class of each file, by its name as `read_images` gives it, and "". If no subfolder is named after a class,
+        an empty dict and "". If a subfolder is not, or an image is in no subfolder, an empty dict and a message that
+        says so.
     """
     # The first part of each path is the subfolder, if there is one.
     paths = [path.relative_to(folder(source)).parts for path in files]
@@ -74,7 +75,7 @@ def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
 
     Args:
         about: description of the checkpoint.
-        resize: resize and convert every image to the net's input shape; None: if the training images were resized.
+        resize: resize and convert every image to the net's input shape; None: only if the training images were resized.
 
     Raises:
         ValueError: the net does not take images.
@@ -84,7 +85,7 @@ def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
     if len(preprocess.shape) != 3 or preprocess.shape[0] not in (1, 3):
         raise ValueError(f"this checkpoint takes inputs of shape {shape_text(preprocess.shape)}, not images")
     if resize is None:
-        # Only datasets of images of any size have a source with the argument ``shape``.
+        # If the images of a dataset can have any size, its source has the argument ``shape``.
         source = about.dataset_config.get("source") or {}
         resize = preprocess.side is not None or "shape" in source
     return partial(
@@ -114,7 +115,7 @@ def read_images(
         skip: called with the error of each image that cannot be read; None: the error is raised.
 
     Raises:
-        ValueError: an image cannot be read, or with ``skip`` none of them can.
+        ValueError, FileNotFoundError: an image cannot be read; with ``skip``, none of them can.
     """
     names: list[str] = []
     batch: list[Tensor] = []
@@ -150,7 +151,7 @@ def read_table(source: Path, shape: tuple[int, ...], *, batch_size: int) -> Batc
     """Batches of rows of a CSV of pixels, or of the array x of an ``.npz``; their names are row numbers from 1.
 
     Raises:
-        ValueError: not such a file, or its inputs have another shape than ``shape``.
+        ValueError: the file cannot be read, has no such array, or has inputs of another shape than ``shape``.
     """
     is_csv = source.suffix.lower() == ".csv"
     chunks = _csv(source, shape, batch_size) if is_csv else _npz(source, shape, batch_size)
