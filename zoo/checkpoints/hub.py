@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub, in timm's form: model.safetensors, and config.json with the preprocessing.
+"""Weights from the Hugging Face hub, in timm's format: model.safetensors, and config.json with the preprocessing.
 
 May import data. huggingface_hub is an optional package, imported when it is needed.
 """
@@ -18,9 +18,11 @@ PREFIX = "hf://"
 def fetch(weights: str) -> tuple[Path, Preprocess | None]:
     """The weight file of ``hf://OWNER/NAME@COMMIT`` in the hub's cache, and the preprocessing that its config names.
 
+    The preprocessing is None if ``config.json`` lacks mean, std or input size.
+
     Raises:
         ValueError: no full commit is given, or huggingface_hub is not installed.
-        FileNotFoundError: there is no such repository, or no network.
+        FileNotFoundError: there is no such repository, no network, or no readable ``config.json``.
     """
     # A branch or tag may be moved to other weights; a commit may not.
     repository, _, commit = weights.removeprefix(PREFIX).partition("@")

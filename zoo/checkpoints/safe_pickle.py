@@ -1,4 +1,4 @@
-"""The only module that reads pickles: only tensors and plain values, never code. Imports torch only."""
+"""Read pickles safely: only tensors and plain values, never code. No other module reads pickles. Imports torch only."""
 
 import os
 import pickle
@@ -18,7 +18,7 @@ def load(path: str | Path) -> Any:
     """Read a file written by ``torch.save``, onto the CPU.
 
     Raises:
-        ValueError: the file holds more than tensors and plain values, or it is damaged.
+        ValueError: the file holds more than tensors and plain values, is damaged, or does not exist.
     """
     try:
         # Suppress warnings, for example about the pickle protocol: the user should get one message.

@@ -13,6 +13,7 @@ _PACKAGE = Path(__file__).parents[1]  # zoo/
 
 
 def _folder(name: str, shipped: str) -> Path:
+    """The folder ``shipped`` of an installed package, or the folder ``name`` of a checkout."""
     installed = _PACKAGE / shipped  # inside the wheel
     return installed if installed.is_dir() else _PACKAGE.parent / name  # in a checkout
 
@@ -64,7 +65,10 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def index() -> dict[str, dict[str, Any]]:
-    """For each checkpoint: ``file`` (in the checkpoints folder), ``sha256``, ``size``, ``model``, ``metric``, and more.
+    """The entries of ``checkpoints/index.yaml``: name -> entry; empty if there is no index.
+
+    Every entry has ``file`` (a name in the checkpoints folder), ``sha256``, ``size`` (in bytes), ``model`` and
+    ``metric`` (metrics by name). It may have further keys, such as ``url``.
 
     Raises:
         ValueError: the index is corrupt; the message names the entry and the key.
@@ -80,7 +84,7 @@ def index() -> dict[str, dict[str, Any]]:
         for key, kind in ENTRY.items():
             if not isinstance(entry.get(key), kind):
                 raise ValueError(f"{path}: corrupt index: {name}.{key} is missing or not of type {kind.__name__}")
-        # A file name alone, so that an index cannot point at files elsewhere.
+        # Allow only a file name, so that an index cannot point to files in other folders.
         if Path(entry["file"]).name != entry["file"] or "\0" in entry["file"]:
             raise ValueError(f"{path}: corrupt index: {name}.file must be a file name in the checkpoints folder")
     return entries

@@ -19,7 +19,12 @@ from zoo.config.catalogue import CONF
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """The config with which ``zoo COMMAND OVERRIDES`` would run."""
+    """The config with which ``zoo COMMAND OVERRIDES`` would run.
+
+    Args:
+        command: name of a file in ``conf/``, such as "train".
+        overrides: arguments of the command line, such as "model=lenet5".
+    """
     import hydra
 
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
@@ -28,6 +33,11 @@ def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[str]) -> None:
     """Run ``job`` on the composed config, or on every config of a sweep (``-m``).
+
+    Args:
+        command: name of a file in ``conf/``, such as "train".
+        job: the function to run.
+        overrides: arguments of the command line, such as "model=lenet5".
 
     Raises whatever ``job`` raises, after removing a run folder in which nothing was written.
     """

@@ -28,7 +28,7 @@ FIXED = {
     "lightning.pytorch.loggers": ("TensorBoardLogger", "MLFlowLogger", "WandbLogger"),
 }
 
-# The target of each kind of class name in a checkpoint; "{}" stands for the name.
+# For each kind of class name in a checkpoint, the form of its target; "{}" stands for the name.
 Kind = Literal["model", "task", "source", "augment"]
 HOMES: dict[Kind, str] = {
     "model": "zoo.models.{}",
@@ -109,7 +109,7 @@ def target_of(name: object, kind: Kind) -> str:
     """The target of a short name, the inverse of `class_name`. Use `find` to check that it is allowed.
 
     Raises:
-        ValueError: the name is not a plain identifier, so it could lead elsewhere.
+        ValueError: the name is not a Python identifier: with dots, it could name an object elsewhere.
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"{name!r} is not the name of a {kind}")

@@ -31,7 +31,7 @@ from zoo.training.plan import Plan
 
 INPUT_SCALINGS = ("standardized", "unit")
 SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
-CHECKED = 1000  # number of images that a task checks before training; real values are all checked
+CHECKED = 1000  # number of images that a task checks before training; real-valued inputs are all checked
 CHECKED_FILES = 64  # number of images that it checks if they must be read from files first
 
 
@@ -40,10 +40,12 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
 
     Args:
         cfg: the config of ``zoo train``; it is not changed.
-        preprocess: the preprocessing of a resumed run, which loads its weights from ``last.ckpt``; None for a new run.
+        preprocess: the preprocessing of a resumed run. Such a run loads its weights from ``last.ckpt`` later, so
+            ``weights=`` is not loaded. None for a new run.
 
     Raises:
-        FileNotFoundError, ValueError: an invalid value, dataset or combination.
+        FileNotFoundError: the data or the pretrained weights do not exist.
+        ValueError: an invalid value, dataset or combination.
     """
     # 1. Check the values of all keys, one by one.
     cfg = deepcopy(cfg)
@@ -128,7 +130,7 @@ def _check_run(cfg: DictConfig) -> None:
 
 
 def dataset(node: DictConfig) -> Splits:
-    """Load the splits of a dataset config.
+    """Load the splits of a dataset config (``cfg.dataset``).
 
     Raises:
         FileNotFoundError, ValueError: the source cannot load the data, or they do not have the configured shape or
@@ -145,7 +147,12 @@ def dataset(node: DictConfig) -> Splits:
 
 
 def sample(splits: Splits, size: int = SAMPLE) -> Tensor:
-    """Raw training inputs, N x shape: all of them if they are in memory, else about ``size``, evenly spaced."""
+    """Raw training inputs, N x shape: all of them if they are in memory, otherwise an evenly spaced sample.
+
+    Args:
+        splits: the data.
+        size: minimum size of the sample, which has fewer than ``2 * size`` inputs (or all, if there are fewer).
+    """
     if isinstance(splits.train, InMemory):
         return splits.train.x
     every = max(1, len(splits.train) // size)
@@ -153,7 +160,7 @@ def sample(splits: Splits, size: int = SAMPLE) -> Tensor:
 
 
 def _first_inputs(splits: Splits) -> Tensor:
-    """Raw inputs that tasks check: some images, since all have bytes as values; or all real-valued inputs."""
+    """Raw inputs that tasks check: some images, since all are bytes; or all real-valued inputs."""
     raw = sample(splits, CHECKED_FILES)
     return raw[:CHECKED] if raw.dtype == torch.uint8 else raw
 
@@ -220,7 +227,7 @@ def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[s
         note = weights.note(net)
         notes += [note] if note else []
 
-    # Use the preprocessing of the pretrained weights, if it is known; otherwise mean and std of the data.
+    # Use the preprocessing of the pretrained weights, if it is known; otherwise that of ``model.input_scaling``.
     if weights is None or weights.preprocess is None:
         return Preprocess.from_data(sample(splits), standardize=cfg.model.input_scaling == "standardized")
     real_values = isinstance(splits.train, InMemory) and splits.train.x.is_floating_point()

@@ -1,8 +1,8 @@
 """Write the files of a run folder, except for ``metrics.csv`` and ``checkpoints/``.
 
 At the start: ``config.yaml`` and ``preprocess.json``. After each stage without labels: the plots of
-`zoo.plots.stage_plots`. At the end: ``model.safetensors``, ``curves.png``, for classifiers ``confusion.png``, and last
-``metrics.json``.
+`zoo.plots.stage_plots`. At the end: ``model.safetensors``, ``curves.png``, ``confusion.png`` (classifiers
+with a test split only), and last ``metrics.json``.
 """
 
 import json
@@ -27,7 +27,7 @@ from zoo.training.plan import Plan, StagePlan
 
 @rank_zero_only
 def begin(plan: Plan, folder: Path, command: str) -> None:
-    """Write the first files of a run folder.
+    """Write the first files of a run folder: ``config.yaml``, which begins with ``command``, and ``preprocess.json``.
 
     Raises:
         FileExistsError: the folder already contains a run.
@@ -73,7 +73,7 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
     last = plan.stages[-1]
     knows_classes = last.needs_labels or (isinstance(plan.net, HasLabelUnits) and bool(plan.net.label_units))
     classes = list(plan.splits.classes) if knows_classes else []
-    # Training may have changed arguments of the net, for example by untying the recognition weights.
+    # Training may have changed arguments of the net: wake-sleep, for example, unties the recognition weights.
     net = dict(plan.net_config)
     if isinstance(plan.net, ChangesConfig):
         net |= plan.net.config_changes()
@@ -95,7 +95,15 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
 
 @rank_zero_only
 def finish(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: CSVLogger) -> None:
-    """Write the results, and print the metrics."""
+    """Write the results, and print the metrics.
+
+    Args:
+        plan: the plan, with the trained net.
+        folder: the run folder.
+        about: the description for the checkpoint, with the metrics.
+        task: the evaluated task, which has the confusion matrix of a classifier.
+        logger: the logger with the curves of all fits.
+    """
     # Write the weights and the plots.
     checkpoints.save(plan.net, folder / "model.safetensors", about)
     curves.curves(_panels(plan, logger), folder / "curves.png")
@@ -138,7 +146,7 @@ def _print_metrics(about: CheckpointInfo, folder: Path) -> None:
         table.add_row(name, str(value) if isinstance(value, int) else f"{value:.4f}")
     console = Console()
     console.print(table)
-    # Show the folder relative to the working directory, if it is below it.
+    # Print the folder relative to the working directory, if it lies inside it.
     here = Path.cwd()
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
     console.print(f"run folder: {shown}", soft_wrap=True, highlight=False)

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 REDRAW_EVERY = 0.1  # seconds: reading the metrics more often would slow the training of a small net
-MIN_BAR = 8  # columns
-MAX_BAR = 40
+MIN_BAR = 8  # minimum width of the bar, in columns
+MAX_BAR = 40  # maximum width
 
 
 class ProgressBar(LightningProgressBar):
@@ -100,13 +100,13 @@ class ProgressBar(LightningProgressBar):
     # The live line.
 
     def _stop(self) -> None:
-        """Leave the line as it is, and the terminal as it was."""
+        """Stop the live display: the last line stays, and the terminal returns to its normal state."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def _redraw(self, trainer: Trainer, *, now: bool = False) -> None:
-        """Draw the line again, unless it was drawn a moment ago."""
+        """Draw the line again, unless it was drawn less than `REDRAW_EVERY` seconds ago; ``now``: in any case."""
         if self._live is None or not (now or time.monotonic() - self._drawn >= REDRAW_EVERY):
             return
         self._drawn = time.monotonic()
@@ -121,7 +121,7 @@ class ProgressBar(LightningProgressBar):
         description = self._description(trainer)
         description = description[: max(0, width - MIN_BAR - 2 - len(" ".join(parts)))]
 
-        # Metrics are left out from the last one on; what remains is for the bar.
+        # Add metrics while they fit; the bar gets the remaining columns.
         room = width - len(description) - MIN_BAR - 2 - len(" ".join(parts))
         for text in _texts(trainer.progress_bar_metrics):
             if len(text) + 2 > room:
@@ -161,7 +161,7 @@ class ProgressBar(LightningProgressBar):
 
 
 def _texts(metrics: Mapping[str, Any]) -> Iterable[str]:
-    """Each metric with its value, in three decimals or, if very small or large, in powers of ten."""
+    """Each metric with its value: with three decimals or, if very small or large, in scientific notation."""
     for name, value in metrics.items():
         if name == "v_num":  # the version of a logger, which Lightning adds
             continue

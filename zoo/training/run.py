@@ -31,7 +31,7 @@ from zoo.training.trainer import Fit, Session, measure
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
-    """Train as a config says, and return the metrics on the validation and the test split.
+    """Train as a config says, and return the metrics on the validation and test splits: name -> value.
 
     Raises:
         ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written.
@@ -89,8 +89,8 @@ class Run:
         """Resume a stopped run from its own config: all other keys of the new command line are ignored.
 
         Raises:
-            FileNotFoundError: the folder is not a run folder.
-            ValueError: its config or its checkpoint was changed and is now invalid.
+            FileNotFoundError: the folder is not a run folder, or its data no longer exist.
+            ValueError: its config, its checkpoint or its data were changed and are now invalid.
         """
         path = folder / "config.yaml"
         if not path.is_file():
@@ -104,7 +104,7 @@ class Run:
         last = folder / "checkpoints" / "last.ckpt"
         checkpoint = load_safely(last) if last.is_file() else None
 
-        # Use the preprocessing of the first start. Check the plan again, since files may have changed.
+        # Use the preprocessing of the original run. Check the config again, since files may have changed.
         files.remove_unfinished(folder)
         preprocess = Preprocess.from_dict(json.loads((folder / "preprocess.json").read_text()))
         plan = checks.plan(cfg, preprocess=preprocess)
@@ -127,7 +127,7 @@ class Run:
         for stage in self.plan.stages:
             was_trained = False
             for name, task in stages.fits(stage, self.plan.net):
-                # Skip the fits before that of the checkpoint: they are finished, and its weights include their results.
+                # Skip the fits before that of the checkpoint. They are finished; the checkpoint has their weights.
                 if checkpoint is not None and name != checkpoint["fit"]:
                     continue
                 yield self._fit(name, task, stage, checkpoint)
