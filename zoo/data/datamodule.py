@@ -125,7 +125,7 @@ class DataModule(LightningDataModule):
         self.device_augment = augment if self.augmented_train is None else self.augmented_train.remaining
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        # Divide the batch size between the processes. Rounded up, so the batches of all processes may exceed it.
+        # Divide the batch size between the processes. It is rounded up, so their batches together may be larger.
         process, processes = self._rank_and_world_size()
         batch_size = ceil(self.batch_size / processes)
 
@@ -172,7 +172,7 @@ class DataModule(LightningDataModule):
         return self.device_augment.mix(x, y, self.splits.num_outputs, generator)
 
     def _in_order(self, examples: Examples | None, split: str) -> DataLoader[Batch]:
-        """A loader for evaluation: all examples in the order of the dataset."""
+        """A loader for evaluation: all examples in the order of the dataset. Raises ValueError if there are none."""
         if examples is None:
             raise ValueError(f"this dataset has no {split} split")
         process, processes = self._rank_and_world_size()
@@ -205,7 +205,7 @@ class DataModule(LightningDataModule):
             drop_last=drop_last,
             num_workers=workers,
             persistent_workers=workers > 0,
-            # Without it, every epoch would draw the workers' seed from the global generator, which would advance it.
+            # Without a generator, every epoch would draw the workers' seed from the global one, which would advance it.
             generator=torch.Generator().manual_seed(seed_from(self.seed, "workers")),
         )
 

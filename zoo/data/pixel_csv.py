@@ -36,7 +36,7 @@ def header(path: str | Path) -> list[str]:
 
 
 def read(path: str | Path, *, pixels: int, labeled: bool = False, chunk_size: int = 1024) -> Iterator[Rows]:
-    """Read a file in chunks, in its own order.
+    """Read the rows of a file in their order, in chunks.
 
     Args:
         path: a CSV with a header. A column ``label`` may be anywhere; all other columns are the pixels in order.

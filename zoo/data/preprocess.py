@@ -25,9 +25,9 @@ class Preprocess:
         shape: shape of one input: (channels, height, width) or (features,).
         scale: 255 for uint8 pixels, so that they are in [0, 1]; 1 for floating-point values.
         mean: one value for each channel or feature, after scaling; or one for all.
-        std: likewise.
-        side: images are resized so that their shorter side has this many pixels, then the center of ``shape`` is cut
-            out; None: images are stretched to ``shape``.
+        std: one value for each channel or feature, after scaling; or one for all.
+        side: images are resized so that their shorter side has this many pixels, then their center is cropped to
+            ``shape``; None: images are stretched to ``shape``.
         interpolation: filter that resizes images, one of `zoo.data.images.FILTERS`.
     """
 
@@ -44,8 +44,8 @@ class Preprocess:
 
         Args:
             x: N x shape, raw.
-            standardize: give every channel (or feature) mean 0 and std 1. A constant channel is only centered.
-                Without it bytes are scaled to [0, 1] and real values stay as they are.
+            standardize: True gives every channel (or feature) mean 0 and std 1; a constant channel is only scaled and
+                centered. False only scales uint8 values to [0, 1] and leaves real values as they are.
         """
         shape = tuple(x.shape[1:])
         scale = 255.0 if x.dtype == torch.uint8 else 1.0
@@ -90,7 +90,7 @@ class Preprocess:
             x: a raw batch (N x shape), one raw input (shape), or a Pillow image of any size and mode.
 
         Returns:
-            The same shape; of an image, ``shape``. Batches of images are channels-last in memory, in which
+            The same shape as x; for a Pillow image, ``shape``. Batches of images are channels-last in memory, in which
             convolutions run fastest.
         """
         # An image of any size and mode becomes uint8 of ``shape``.

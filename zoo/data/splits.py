@@ -1,7 +1,7 @@
 """A dataset cut into training, validation and test splits.
 
-`Examples` is the protocol of the examples of one split, `InMemory` its implementation by tensors, and `Splits` combines
-up to three splits with their shape and classes. Imports torch only.
+`Examples` is the protocol for the examples of one split. `InMemory` implements it with tensors. `Splits` combines up to
+three splits with their shape and classes. Imports torch only.
 """
 
 import hashlib
@@ -38,8 +38,8 @@ class AugmentedExamples(Protocol):
 class Examples(Protocol):
     """The examples of one split, as `zoo.data.datamodule.DataModule` uses them.
 
-    A class that inherits from this one inherits the last two methods, for examples without image files: nothing to
-    decode, all augmentation on the device.
+    A class for examples without image files should inherit from this one. It inherits the last two methods: nothing is
+    decoded, and all augmentation is applied on the device.
     """
 
     def __len__(self) -> int: ...
@@ -243,7 +243,7 @@ def stratify(
     for label, members in sorted(by_class.items()):
         count = counts[label]
         if not 0 < count < len(members):
-            # The number of examples at which a class has at least one on either side.
+            # The minimum size of a class that leaves at least one example on each side.
             needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))
             name = names[label] if names else label
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Checks of shapes and widths, made before anything is built. May import torch only."""
+"""Checks of shapes and widths, made before anything is built. Imports torch and `zoo.protocols` only."""
 
 from collections.abc import Sequence
 
@@ -42,7 +42,7 @@ def per_layer(name: str, option: int | Sequence[int], layers: int, *, minimum: i
     """One value for each layer, from a single value or from a list with one value per layer.
 
     Args:
-        name: of the option, for the error message.
+        name: name of the option, for the error message.
         option: the value, or the list.
         layers: number of layers.
         minimum: the smallest value allowed.
@@ -66,7 +66,7 @@ def shape_after(layer: nn.Module, shape: Sequence[int]) -> torch.Size:
         ValueError: the layer cannot take such an input: nothing is left of the map, or its channels do not divide into
             the groups.
     """
-    # Pass an empty input through the layer; the message of torch says what does not fit.
+    # Pass an input of zeros through the layer; the message of torch says what does not fit.
     try:
         with torch.no_grad():
             y = layer(torch.zeros(1, *shape))

@@ -1,6 +1,6 @@
 """Kaggle's Digit Recognizer: ``train.csv`` with a label and 784 pixel columns, ``test.csv`` without labels.
 
-The labels of the competition's test set are secret, so the test split is a part of ``train.csv``. ``zoo predict
+The labels of the competition's test set are secret, so the test split is taken from ``train.csv``. ``zoo predict
 input=…/test.csv`` writes a submission.
 """
 
@@ -17,13 +17,14 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.1, num_classes: 
 
     Args:
         root: the folder of ``train.csv``.
-        validation: a fraction below 1, or a number of examples.
-        test: likewise.
+        validation: a fraction (< 1) or number of the examples that remain after the test split is held out.
+        test: a fraction (< 1) or number of all examples.
         num_classes: number of classes; labels must be below it.
 
     Raises:
         FileNotFoundError: there is no ``train.csv``; the message says where to get it.
-        ValueError: an error of `zoo.data.pixel_csv.read`, or a label is not in [0, num_classes).
+        ValueError: an error of `zoo.data.pixel_csv.read`, a label is not in [0, num_classes), or a split has an invalid
+            size.
     """
     path = Path(root) / "train.csv"
     if not path.is_file():

@@ -1,6 +1,7 @@
-"""Arrays of the user in an ``.npz`` file.
+"""User data: arrays in an ``.npz`` file.
 
-Either ``x_train, y_train, x_test, y_test`` (and ``x_val, y_val``), or ``x, y``, which this module divides into splits.
+Either ``x_train, y_train, x_test, y_test`` (and optionally ``x_val, y_val``), or ``x, y``, which this module divides
+into splits.
 """
 
 from pathlib import Path
@@ -19,7 +20,7 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
     """Load the arrays. Integers in y are class numbers, floating-point numbers are target values.
 
     Args:
-        root: the ``.npz`` file. x: N x features, N x H x W, N x C x H x W or N x H x W x C (C is 1 or 3).
+        root: the ``.npz`` file. x: N, N x features, N x H x W, N x C x H x W or N x H x W x C (C is 1 or 3).
         validation: a fraction (< 1) or number of the examples that remain after the test split is held out; used if the
             file has no such split.
         test: a fraction (< 1) or number of all examples; used if the file has no such split.
@@ -71,7 +72,7 @@ def read(path: str | Path) -> dict[str, Array]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; dataset.root names an .npz with x_train, y_train, x_test, y_test"
+            f"{path}: no such file; set dataset.root to an .npz file with x_train, y_train, x_test, y_test"
         )
     try:
         with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
