@@ -1,8 +1,8 @@
 """The ``_target_``s that a config may instantiate, and the class names that stand for them in checkpoints.
 
-The allowed targets are derived from what the packages export. So a new model or dataset needs one Python file and
-one YAML file; a new task also needs a line in ``__all__`` of ``zoo/tasks/__init__.py``. Only the public name of a target is allowed: ``zoo.models.MLP``, not
-``zoo.models.mlp.MLP``. Everything else is refused without being imported.
+The allowed targets are derived from what the packages export. So a new model or dataset needs one Python file and one
+YAML file; a new task also needs a line in ``__all__`` of ``zoo/tasks/__init__.py``. Only the public name of a target is
+allowed: ``zoo.models.MLP``, not ``zoo.models.mlp.MLP``. Everything else is refused without being imported.
 
 This module imports nothing of the zoo when it is loaded, because `zoo list` must not import torch. Each package is
 imported by name when one of its targets is looked up.
