@@ -1,4 +1,4 @@
-# make train      create the environment, train lenet5 on the embedded digits
+# make train      create the environment, train LeNet-5 on the digits dataset of scikit-learn
 # make test       create the environment, run the fast tests
 # make test-all   all tests, including multi-process runs, kill -9, full recipes and notebooks
 # make lint       formatter, linter, type checker

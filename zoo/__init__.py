@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-# Public name -> the module that defines it; and the public modules.
+# The public functions and classes, each with the module that defines it; and the public modules.
 _HOMES = {
     "list_models": "zoo.api",
     "list_checkpoints": "zoo.api",

@@ -82,7 +82,8 @@ def load(checkpoint: str | Path) -> NetModule:
 def info(checkpoint: str | Path) -> CheckpointInfo:
     """The description of a checkpoint: model, preprocessing, classes, metrics, command and more.
 
-    Only the header of the file is read. Arguments and errors are those of `load`.
+    Only the header of the file is read, so damaged weights are not detected. Arguments and errors are otherwise those
+    of `load`.
     """
     from zoo.checkpoints import checkpoint as checkpoints
 
@@ -97,7 +98,9 @@ def dataset(name: str, **overrides: Any) -> Splits:
         overrides: other keys of the dataset, such as ``validation=10000, root="data"``.
 
     Returns:
-        A `zoo.data.splits.Splits`: ``.train``, ``.validation``, ``.test`` with raw ``.x`` and ``.y``, and ``.classes``.
+        A `zoo.data.splits.Splits`: ``.train``, ``.validation`` and ``.test`` (None if there is no such split), and
+        ``.classes``. A split that is held in memory has the raw inputs ``.x`` and the targets ``.y``; images in files
+        are read batch by batch, with ``__getitems__(indices)``.
 
     Raises:
         ValueError: an unknown dataset or key, or a value of the wrong type.

@@ -80,7 +80,9 @@ def regression_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def probabilities(outputs: Tensor, loss: str) -> Tensor:
-    """Outputs of a net, N x K, as class probabilities, N x K, whose rows sum to 1. One logit, N x 1, becomes N x 2.
+    """Turn the outputs of a net, N x K, into class probabilities, N x K, whose rows sum to 1.
+
+    A single logit of ``binary_cross_entropy``, N x 1, becomes N x 2.
 
     Args:
         outputs: of the net.

@@ -32,7 +32,7 @@ class Net(Protocol):
 
 @runtime_checkable
 class Classifier(Protocol):
-    """A net whose classes can be replaced."""
+    """A net whose head (or label units) can be replaced, for another number of classes."""
 
     num_classes: int | None
 
@@ -166,7 +166,8 @@ class Units(Protocol):
 class RBMLayer(Protocol):
     """An RBM, by itself or as one layer of a stack: the methods that contrastive divergence needs.
 
-    v is N x ``visible_shape`` (images are flattened), h is N x ``hidden_shape``.
+    v is N x ``visible_shape`` (images are flattened), h is N x ``hidden_shape``. `zoo.models.boltzmann` describes the
+    methods.
     """
 
     visible: "Units"
@@ -214,7 +215,7 @@ class Centering(Protocol):
     """An RBM with a centered gradient."""
 
     def center_gradients(self, visible_offset: Tensor, hidden_offset: Tensor) -> None:
-        """Replace the gradients of the parameters by those of the centered RBM, in place."""
+        """Replace the gradients of the parameters by those of the centered RBM, in place. The offsets are V and H."""
 
 
 @runtime_checkable
@@ -224,7 +225,8 @@ class HasPseudoLikelihood(Protocol):
     visible: "Units"
     label_units: int
 
-    def pseudo_log_likelihood(self, v: Tensor, flips: Tensor) -> Tensor: ...
+    def pseudo_log_likelihood(self, v: Tensor, flips: Tensor) -> Tensor:
+        """An estimate for each example, N; v is N x V, and flips are N indices of visible units."""
 
 
 @runtime_checkable
@@ -250,7 +252,7 @@ class BeliefNet(StackOfRBMs, Protocol):
         """The logits of layer ``layer`` + 1, given states h of layer ``layer``."""
 
     def unused_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters that are used in neither direction."""
+        """The parameters that neither bottom-up inference nor top-down generation uses."""
 
 
 def shape_text(shape: Sequence[int]) -> str:

@@ -424,7 +424,7 @@ CASES = {
     "k=0 of wake-sleep": Case(QUIET + "model=dbn_generative model.stages.updown.task.k=0", ("k=0", "must be >= 1")),
     "momentum of Adam": Case(
         QUIET + "model=rbm optimizer@model.stages.fit.optimizer=adam",
-        ("initial_momentum is not for Adam", "null", "SGD"),
+        ("initial_momentum: Adam has no momentum", "null", "SGD"),
     ),
     "epochs=0 in all stages": Case(QUIET + "model=dbn epochs=0", ("epochs=0", "at least one stage")),
     "epochs=-1 in one stage": Case(QUIET + "model=dbn model.stages.pretrain.epochs=-1", ("epochs=-1",)),

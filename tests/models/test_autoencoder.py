@@ -131,7 +131,7 @@ def test_a_layer_gives_back_in_the_activation_of_the_layer_below():
 def test_the_machine_of_an_autoencoder_has_its_very_parameters(code, output):
     net = drawn(Autoencoder(in_shape=[6], hidden=4, activation=code, output_activation=output))
     if code == output == "identity":
-        with pytest.raises(ValueError, match="gaussian visible units go with bernoulli hidden units"):
+        with pytest.raises(ValueError, match="gaussian visible units need bernoulli hidden units"):
             net.rbm()
         return
     rbm = net.rbm()
@@ -204,7 +204,7 @@ def test_a_stack_gives_the_machine_of_each_layer():
 
 @pytest.mark.parametrize("options", [{"activation": "relu"}, {"output_activation": "tanh"}])
 def test_activations_that_no_machine_has_are_refused(options):
-    with pytest.raises(ValueError, match=r"(relu|tanh).*an RBM has sigmoid \(or identity\) units"):
+    with pytest.raises(ValueError, match=r"(relu|tanh).*for an RBM, each must be sigmoid or identity"):
         Autoencoder(in_shape=[6], hidden=4, **options).rbm()
 
 

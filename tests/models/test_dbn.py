@@ -513,7 +513,7 @@ def test_a_machine_by_itself_fits_its_own_slot():
         ({"label_units": True, "num_classes": None}, "label_units=true needs num_classes"),
         ({"visible_units": "binary"}, "visible_units=binary: choose one of"),
         ({"init": "he"}, "unknown init 'he'"),
-        ({"visible_units": "gaussian", "hidden": (3,), "label_units": True}, "without label units"),
+        ({"visible_units": "gaussian", "hidden": (3,), "label_units": True}, "label units need bernoulli"),
     ],
 )
 def test_nets_that_cannot_be_are_refused(options, message):

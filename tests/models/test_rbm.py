@@ -552,8 +552,8 @@ def test_it_can_live_on_the_meta_device():
     [
         ({"visible_units": "binary"}, "visible_units=binary: choose one of: bernoulli, gaussian"),
         ({"hidden_units": "relu"}, "hidden_units=relu: choose one of"),
-        ({"visible_units": "gaussian", "label_units": 3}, "without label units"),
-        ({"visible_units": "gaussian", "hidden_units": "gaussian"}, "gaussian visible units go with bernoulli hidden"),
+        ({"visible_units": "gaussian", "label_units": 3}, "label units need bernoulli"),
+        ({"visible_units": "gaussian", "hidden_units": "gaussian"}, "gaussian visible units need bernoulli hidden"),
         ({"learn_variance": True}, "learn_variance is for gaussian visible units"),
         ({"init": "he"}, "unknown init 'he'; choose normal or xavier"),
         ({"label_units": -1}, "label_units=-1"),

@@ -1,4 +1,4 @@
-"""Grad-CAM: the parts of an image that support a class, for any net with convolutional feature maps. Torch only.
+"""Grad-CAM: the parts of an image that support a class, for any net with convolutional feature maps.
 
 Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", eq. 1 and 2.
 """

@@ -66,10 +66,11 @@ def log_partition(
 
     Args:
         rbm: the RBM.
-        method: exact (at most 25 Bernoulli units on either side), ais (biased down) or reverse_ais (biased up).
+        method: exact (one layer has at most 25 Bernoulli units), ais (biased down) or reverse_ais (biased up).
         chains: number of independent chains, computed side by side.
         temperatures: number of steps of β from 0 to 1, evenly spaced.
-        burn_in: number of Gibbs steps before the chains of reverse_ais go to the base-rate model.
+        burn_in: for reverse_ais. Its chains start at samples of the RBM, which are the ends of chains that go up in
+            ``burn_in`` steps of β, after ``burn_in`` Gibbs steps.
         data: N x in_shape. The first base-rate model has the mean activations of the data, and some chains of
             reverse_ais start at data. None: a base-rate model with the visible biases of the RBM and uniform hidden
             units.
@@ -193,7 +194,7 @@ def _exact(rbm: RBM) -> Tensor:
     if not (by_hidden or by_visible):
         fix = "use method='ais'" if rbm.hidden.binary else "method='ais' needs Bernoulli hidden units, too"
         raise ValueError(
-            f"exact log Z sums over 2^n states, with n <= {MOST_UNITS} Bernoulli units on one side; this RBM has "
+            f"exact log Z sums over 2^n states, with n <= {MOST_UNITS} Bernoulli units in one layer; this RBM has "
             f"{pixels} {rbm.visible_units} visible and {hidden} {rbm.hidden_units} hidden ones: {fix}"
         )
     if by_hidden and by_visible:

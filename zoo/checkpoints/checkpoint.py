@@ -1,4 +1,4 @@
-"""The zoo's checkpoint: one safetensors file with weights, a description, and a SHA-256 that shows damage.
+"""The zoo's checkpoint: one safetensors file with weights, a description, and a SHA-256 to detect damage.
 
 The header of the file has one entry, ``zoo``. It is JSON:
 
@@ -136,7 +136,10 @@ def read(checkpoint: str | Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
 
 
 def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
-    """The file of a checkpoint, and its SHA-256 in the index, if it is there. Arguments and errors as `load`."""
+    """The file of a checkpoint, and the SHA-256 that the index lists for it (None for a file outside the index).
+
+    Arguments are those of `load`. Raises FileNotFoundError as `load` does; the file is not read.
+    """
     # Names in the index take precedence over files.
     entries = index()
     entry = entries.get(str(checkpoint))
@@ -193,7 +196,12 @@ def _fitting(path: Path) -> Iterator[None]:
 
 
 def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """The SHA-256 of a description and of all tensors: name, type, shape and bytes of each."""
+    """The SHA-256 of a description and of all tensors, as 64 hex digits.
+
+    Args:
+        text: the description as JSON text.
+        tensors: by name, on the CPU. The name, dtype, shape and bytes of each are hashed.
+    """
     # Sort by name, so that the digest does not depend on the order of the tensors.
     hasher = hashlib.sha256(text.encode())
     for name, value in sorted(tensors.items()):
@@ -277,5 +285,5 @@ def _described(header: _Header, tensor_names: Collection[str], path: Path, *, gi
 
 
 def _canonical(content: Any) -> str:
-    """The one JSON text of plain values: reading it and writing it again gives the same."""
+    """Plain values as JSON text with sorted keys: equal values give the same text."""
     return json.dumps(content, sort_keys=True)

@@ -2,8 +2,8 @@
 
 In memory, nets, tasks, datasets and augmentations are config nodes with a ``_target_``, as `zoo.config.build` takes
 them. The file has a ``class`` instead: {"class": "LeNet5", "num_classes": 10, …}. A class name stays valid when its
-module moves. No argument can be called ``class``, so the key never clashes with one. The name of a dataset is that of
-its module in ``zoo/data/sources``, such as "digits".
+module moves. ``class`` is a Python keyword, so no argument can have that name. The class name of a dataset's source is
+the name of its module in ``zoo/data/sources``, such as "digits".
 
 Imports config and data. Nothing is built or imported by translating names. The types and limits of all fields are in
 `zoo.checkpoints.description_schema`.
@@ -29,8 +29,8 @@ class CheckpointInfo:
         task: the config node of the task that trained it last; its ``_target_`` is a class of `zoo.tasks`.
         preprocess: the preprocessing that `transforms` returns, as plain values.
         classes: names of the classes, in the order of the outputs; empty if the net does not classify.
-        metrics: for example {"test/accuracy": 0.99}, evaluated when it was saved.
-        num_params: number of parameters.
+        metrics: metrics of the saved net, such as {"test/accuracy": 0.99}.
+        num_params: number of parameters of the net.
         command: the command line that trained it.
         dataset: name of the dataset.
         dataset_config: the config of the dataset. References such as ``${oc.env:ZOO_DATA,data}`` are kept, so that they
@@ -73,7 +73,7 @@ class CheckpointInfo:
 
 
 def to_stored(info: CheckpointInfo) -> dict[str, Any]:
-    """The description as it is stored: plain values, class names in place of targets.
+    """The description as it is stored: plain values, with a ``class`` in place of each ``_target_``.
 
     Raises:
         ValueError: a ``_target_`` that is not a model, task, dataset or augmentation of the zoo, or a value that
@@ -132,7 +132,7 @@ def _nodes_of(dataset: Mapping[str, Any]) -> dict[str, Kind]:
 
 
 def _with_class(node: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    """A config node as it is stored. The node of a missing task is empty and stays empty."""
+    """A config node as it is stored. An empty node, such as that of a missing task, stays empty."""
     if not node:
         return {}
     arguments = {key: value for key, value in node.items() if key != "_target_"}

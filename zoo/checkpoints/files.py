@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 @contextmanager
 def replacing(path: str | Path, *, sync: bool = True) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path``; if the block succeeds, it replaces ``path``.
+    """Yield a temporary path in the folder of ``path``; if the block succeeds, the temporary file replaces ``path``.
 
     Args:
         path: the file to write. Its folder is created if it does not exist.
@@ -45,6 +45,6 @@ def remove_unfinished(folder: str | Path) -> None:
 
 
 def refuse_existing(path: str | Path, *, overwrite: bool) -> None:
-    """Raise FileExistsError if an output would replace a file and ``overwrite`` is off."""
+    """Raise FileExistsError if ``path`` exists and ``overwrite`` is False."""
     if Path(path).exists() and not overwrite:
         raise FileExistsError(f"{path} exists; add overwrite=true to replace it, or name another output=")

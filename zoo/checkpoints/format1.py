@@ -40,7 +40,7 @@ def convert(description: Mapping[str, Any], tensor_names: Collection[str]) -> di
 
 def _dataset(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config of a dataset: its own keys, its source and its augmentation."""
-    from zoo.config.schemas import Dataset  # imports hydra, which loading a net does without
+    from zoo.config.schemas import Dataset  # imports Hydra; loading a net of format 2 does not need it
 
     # The keys of the dataset itself, then the two nodes in it.
     dataset = _renamed(config, {entry.name for entry in fields(Dataset)})
@@ -55,7 +55,7 @@ def _dataset(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _moved(target: Any) -> Any:
     """``zoo.data.digits.load`` is now ``zoo.data.sources.digits.load``; every other target stays."""
-    # The target of each source before the folder zoo/data/sources existed.
+    # Map the target that each source had before the folder zoo/data/sources existed to its current target.
     old_homes = {f"zoo.data.{name}.load": target_of(name, "source") for name in source_names()}
     return old_homes.get(str(target), target)
 
@@ -65,7 +65,7 @@ def _converted(node: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
     # A net that no task trained has an empty node as its task.
     if not node:
         return {}
-    # The arguments of the class, without its own name.
+    # Translate the target and the names of the arguments.
     old = {key: value for key, value in node.items() if key != "_target_"}
     stored = {"class": class_name(node.get("_target_"), kind)}
     return {**stored, **_renamed(old, _arguments(stored, kind))}

@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub, in timm's form: model.safetensors, and config.json with the preprocessing.
+"""Weights from the Hugging Face hub, in timm's format: model.safetensors, and config.json with the preprocessing.
 
 May import data. huggingface_hub is an optional package, imported when it is needed.
 """
@@ -19,6 +19,8 @@ MAX_CONFIG = 2**20  # bytes of a config.json
 
 def fetch(weights: str) -> tuple[Path, Preprocess | None]:
     """The weight file of ``hf://OWNER/NAME@COMMIT`` in the hub's cache, and the preprocessing that its config names.
+
+    The preprocessing is None if ``config.json`` lacks mean, std or input size.
 
     Raises:
         ValueError: no full commit is given, huggingface_hub is not installed, or the config is damaged.

@@ -25,16 +25,17 @@ MAX_RATIO = 20  # and how many times its own size a larger one: weights hardly c
 def load_mlp(path: str | Path, *, activation: str = "sigmoid", output_activation: str = "identity") -> MLP:
     """An MLP, in evaluation mode, with the weights ``W1, b1, W2, b2, …`` of a NumPy archive.
 
-    It computes ``activation(x @ W1 + b1) @ W2 + b2`` (and so on), as NumPy does.
+    With two matrices, it computes ``output_activation(activation(x @ W1 + b1) @ W2 + b2)``.
 
     Args:
-        path: a ``.npz`` file; each W is a matrix inputs x outputs, each b a vector of its outputs.
+        path: a ``.npz`` file; each W is a matrix, inputs x outputs, and each b a vector with one value per output.
         activation: name of the hidden activation function, one of `zoo.models.ACTIVATIONS` except maxout.
         output_activation: name of the activation function after the head; not maxout.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: the file is not such an archive, a matrix or bias is missing, the shapes do not fit each other, or
-            an activation is maxout, whose weights have no names in this format; the message names the array.
+            an activation is unknown or maxout, whose weights have no names in this format.
     """
     if "maxout" in (activation, output_activation):
         raise ValueError("weights of maxout units are not stored as W1, b1, …")

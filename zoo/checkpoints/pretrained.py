@@ -2,7 +2,7 @@
 
 The names and prefixes that other projects give to tensors are in `zoo.checkpoints.weight_files`.
 
-Sources: torchvision by the names of its enums, a local file, a run or checkpoint of the zoo, a repository on the
+Sources: a name of torchvision's weight enums, a local file, a run or checkpoint of the zoo, a repository on the
 Hugging Face hub. A file holds tensors only: safetensors, or a pickle that torch opens with ``weights_only=True``.
 
 May import config, data, protocols and the other files of this folder.
@@ -32,7 +32,7 @@ class Pretrained:
 
     Attributes:
         source: the name or file that they were loaded from, for messages.
-        tensors: the net's name of each tensor -> the tensor.
+        tensors: the tensors by the net's own names.
         preprocess: the preprocessing that they were trained with; None if unknown.
         size: height and width of the images that they were trained on; None if unknown.
         left_out: names of tensors in the file that are no part of a net, such as the weights of a loss.
@@ -82,13 +82,13 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
         The loaded weights.
 
     Raises:
-        FileNotFoundError: no such file, or no network to fetch it; the message says what to put where.
-        ValueError: an unknown name; a file that is damaged, not the official one or holds more than tensors; tensors
-            that do not match, listed by name and shape. The net is then unchanged.
+        FileNotFoundError: no such file, or a download that failed; then the message says how to use a local file.
+        ValueError: an unknown name or ``head``; a file that is damaged, is not the official one or holds more than
+            tensors; tensors that do not match, listed by name and shape. The net is then unchanged.
     """
     if head not in HEAD_CHOICES:
         raise ValueError(f"pretrained_head={head}: choose {' or '.join(HEAD_CHOICES)}")
-    # Without a head, all tensors are loaded.
+    # If the net has no head, load all tensors.
     keep_head = head == "keep" or head_of(net) is None
 
     found = _find(net, str(weights))
@@ -109,8 +109,8 @@ def for_data(preprocess: Preprocess, shape: tuple[int, ...], *, scale: float) ->
 
     Args:
         preprocess: the preprocessing of the weights.
-        shape: shape of one raw input: channels, height, width.
-        scale: 255 for bytes, 1 for floating-point values.
+        shape: shape of one raw input: (channels, height, width).
+        scale: the number that raw values are divided by: 255 for bytes, 1 for floating-point values.
     """
     # Mean and standard deviation: one for each channel.
     mean = preprocess.mean

@@ -12,7 +12,7 @@ from zoo.config import catalogue
 
 
 def provenance() -> dict[str, Any]:
-    """The fields ``commit``, ``versions`` and ``hardware`` of a `CheckpointInfo`, of this process."""
+    """The fields ``commit``, ``versions`` and ``hardware`` of a `CheckpointInfo`, for this process."""
     import lightning
     import torchvision
 
@@ -33,8 +33,8 @@ def _commit() -> str:
 
 
 def _hardware() -> str:
-    """Name of the GPU, or number of threads and name of the processor."""
-    # If there is a GPU, it determines the time of a run.
+    """Name of the GPU if this machine has one, otherwise number of threads and name of the processor."""
+    # Assume that a GPU is used if there is one.
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     threads = torch.get_num_threads()

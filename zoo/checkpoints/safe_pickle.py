@@ -1,4 +1,4 @@
-"""The only module that reads pickles: only tensors and plain values, never code. Imports torch only."""
+"""Read pickles safely: only tensors and plain values, never code. No other module reads pickles. Imports torch only."""
 
 import os
 import pickle

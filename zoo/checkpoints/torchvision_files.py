@@ -15,7 +15,7 @@ import torch
 
 from zoo.data.preprocess import Preprocess
 
-# The name of an official file contains the first eight digits of its SHA-256. These files are compared in all digits.
+# The name of an official file contains the first eight digits of its SHA-256. For these files, all digits are compared.
 SHA256 = {
     "resnet18-f37072fd.pth": "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
     "resnet34-b627a593.pth": "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
@@ -25,7 +25,7 @@ SHA256 = {
     "resnet101-cd907fc2.pth": "cd907fc2a0de2292b2ba2b27d2216bc672d84632d1cf20058d01c0c03b5e020e",
     "resnet152-394f9c45.pth": "394f9c45966e3651a89bbb78a48410a6755854ce4a5ab64927cf1c7247f85e58",
 }
-CROP_FRACTION = 0.875  # of the shorter side that the usual evaluation transform keeps: 224 of 256 pixels
+CROP_FRACTION = 0.875  # fraction of the shorter side that the usual evaluation transform keeps: 224 of 256 pixels
 
 
 @runtime_checkable
@@ -46,7 +46,7 @@ class FromTorchvision(Protocol):
 
 
 def entries(net: object) -> dict[str, Any]:
-    """torchvision's weights for the net's architecture, by name; empty if the net is not from torchvision."""
+    """torchvision's weight enum for the net's architecture: name -> entry; empty if the net is not from torchvision."""
     if not isinstance(net, FromTorchvision):
         return {}
     from torchvision import models
@@ -62,7 +62,7 @@ def file_name(entry: Any) -> str:
 def preset(entry: Any) -> Preprocess:
     """torchvision's evaluation transform as a `Preprocess`."""
     transform = entry.transforms()
-    # Both sizes are lists with one number, since the crops are square.
+    # Both are lists of one number: the side of the square crop, and the shorter side before the crop.
     (crop,) = transform.crop_size
     (side,) = transform.resize_size
     return Preprocess(
@@ -88,7 +88,7 @@ def usual_preset(net: object) -> Preprocess | None:
 
 
 def fetch(url: str) -> Path:
-    """The file of ``url`` in torch's cache; a missing file is downloaded, and its hash is checked while downloading.
+    """The file of ``url`` in the cache of torch.hub. A missing file is downloaded, and then its hash is checked.
 
     Raises:
         FileNotFoundError: the file cannot be downloaded; the message says where to put it.

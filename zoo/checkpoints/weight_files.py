@@ -126,7 +126,7 @@ def match_tensors(net: nn.Module, tensors: Mapping[str, Tensor], *, source: str,
 
     Args:
         net: the net.
-        tensors: by the net's own names.
+        tensors: the tensors of the file, by the net's own names.
         source: the file or name that they come from, for error messages.
         keep_head: load the head, too. Otherwise the head is left out; the file may lack it or have other classes.
 
@@ -157,14 +157,14 @@ def match_tensors(net: nn.Module, tensors: Mapping[str, Tensor], *, source: str,
 
 
 def _problem(given: Tensor, expected: Tensor, *, any_width: bool) -> str:
-    """Why a tensor cannot replace the net's own, or ""; with ``any_width`` the first dimension may differ."""
-    # With another number of classes, only the first dimension of the head differs.
+    """Why a tensor cannot replace the net's own; "" if it can. ``any_width``: the first dimension may differ."""
+    # The first dimension of a head's tensor is the number of classes, which a new head may change.
     first = 1 if any_width else 0
     if given.dim() != expected.dim() or given.shape[first:] != expected.shape[first:]:
         return f"has shape {shape_text(given.shape) or 1} in the file, {shape_text(expected.shape) or 1} in the net"
     if given.is_floating_point() != expected.is_floating_point():
         return f"has dtype {given.dtype} in the file, {expected.dtype} in the net"
-    # Converted first: a large float64 becomes Inf in float32.
+    # Convert first: a large float64 becomes Inf in float32.
     if given.is_floating_point() and not given.to(expected.dtype).isfinite().all():
         return "contains NaN or Inf"
     return ""
@@ -173,7 +173,8 @@ def _problem(given: Tensor, expected: Tensor, *, any_width: bool) -> str:
 def _for_gray(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Sum the first convolution over the colors if the net takes gray images and the file color images.
 
-    A gray image is three equal channels, so the sum of the three kernels computes the same from one.
+    A gray image that is converted to color has three equal channels. So the sum of the kernels over the colors gives
+    the same output for the single gray channel.
     """
     fitting = dict(tensors)
     kernel = next((name for name, value in expected.items() if value.dim() == 4), "")  # out x in x height x width

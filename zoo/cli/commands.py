@@ -17,7 +17,7 @@ class Command:
         function: the function of that module that does the work. With ``composed`` it takes the composed config,
             otherwise the list of arguments.
         composed: whether its arguments are Hydra overrides (KEY=VALUE) of ``conf/COMMAND.yaml``.
-        examples: arguments of example calls, one string per call.
+        examples: examples in its help, one string of arguments per example.
         notes: paragraphs at the end of its help.
     """
 
@@ -62,7 +62,7 @@ COMMANDS = {
         ),
     ),
     "predict": Command(
-        summary="predict the classes of images, a CSV of pixels or an .npz file",
+        summary="apply a checkpoint to images, a CSV of pixels or an .npz file",
         usage="checkpoint=NAME|PATH input=FILE|FOLDER|CSV|NPZ [KEY=VALUE ...]",
         module="predict",
         function="predict",
@@ -112,7 +112,7 @@ COMMANDS = {
         function="main",
         composed=False,
         examples=("lenet5", "lenet5-digits", "runs/my_run"),
-        notes=("NAME is a model or a checkpoint of zoo list; PATH is a .safetensors file or a run folder.",),
+        notes=("NAME is a model or a checkpoint from zoo list; PATH is a .safetensors file or a run folder.",),
     ),
     "reproduce": Command(
         summary="compare shipped checkpoints with their stored metrics",

@@ -25,7 +25,7 @@ from zoo.training import checks
 from zoo.training.trainer import measure
 
 CHUNK = 1000  # number of examples whose log-likelihood is computed at a time
-# Minimum values of keys: a standard error needs two chains.
+# Minimum values of keys. A standard error needs two chains.
 MINIMUM = {"chains": 2, "temperatures": 1}
 
 
@@ -39,7 +39,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         FileNotFoundError, ValueError: an invalid value, no such checkpoint or dataset, or they do not match.
         FileExistsError: the output exists already.
     """
-    # Refuse invalid values before anything is read, also those that only some nets use.
+    # Refuse invalid values before anything is read, even of keys that only some nets use.
     for key, minimum in MINIMUM.items():
         if cfg[key] < minimum:
             raise ValueError(f"{key}={cfg[key]} must be >= {minimum}")
@@ -92,7 +92,10 @@ def _dataset_config(cfg: DictConfig, about: CheckpointInfo) -> Any:
 
 
 def _check_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> None:
-    """Raise ValueError if the checkpoint has classes or its task needs targets, and the dataset has other classes."""
+    """Raise ValueError unless dataset and checkpoint have the same classes.
+
+    A checkpoint without classes whose task needs no targets fits every dataset.
+    """
     needs_targets = task_class(about).targets != "none"
     if (needs_targets or about.classes) and list(splits.classes) != about.classes:
         raise ValueError(
@@ -114,9 +117,8 @@ def _print_metrics(metrics: dict[str, float], about: CheckpointInfo, *, dataset:
 def _likelihood(net: nn.Module, x: Tensor, device: torch.device, *, chains: int, temperatures: int) -> dict[str, float]:
     """The mean log p(x) of the inputs in nats; a lower bound for a DBN. Inputs of binary units are binarized.
 
-    If log Z cannot be computed exactly, it is estimated by annealed importance sampling (AIS) and by reverse AIS: the
-    result tends to be too high with ``_ais``, too low with ``_reverse_ais``. The log p of binary data is never above 0:
-    a result above 0 shows that the chains missed most of Z. Then no metrics are returned.
+    If log Z cannot be computed exactly, it is estimated by annealed importance sampling (AIS) and by reverse AIS. The
+    log-likelihood tends to be too high by AIS and too low by reverse AIS.
 
     Args:
         net: a generative net whose layers are RBMs.
@@ -124,6 +126,11 @@ def _likelihood(net: nn.Module, x: Tensor, device: torch.device, *, chains: int,
         device: where to compute.
         chains: number of annealing chains, >= 2.
         temperatures: number of temperatures of each chain, >= 1.
+
+    Returns:
+        ``test/log_likelihood`` if log Z is exact. Otherwise ``test/log_likelihood_METHOD`` and the standard error of
+        log Z, ``test/log_partition_METHOD_error``, for the methods ``ais`` and ``reverse_ais``. Empty if neither
+        works for the net, or if an estimate for binary data is above 0, which shows that the chains missed most of Z.
     """
     net = net.to(device)
     x = x.to(device)
@@ -133,7 +140,8 @@ def _likelihood(net: nn.Module, x: Tensor, device: torch.device, *, chains: int,
     assert isinstance(bottom, RBMLayer)
     assert isinstance(top, RBMLayer)
 
-    # With Gaussian hidden units, log Z is a sum over the visible states. Annealing does not work for them.
+    # Annealing does not work for Gaussian hidden units. The exact log Z is then a sum over all visible states, which
+    # may be too many.
     if not top.hidden.binary and prod(top.visible_shape) > likelihood.MOST_UNITS:
         return {}
 
@@ -143,14 +151,14 @@ def _likelihood(net: nn.Module, x: Tensor, device: torch.device, *, chains: int,
     inputs = likelihood.binarize(x) if bottom.visible.binary else x
     generator = torch.Generator(device).manual_seed(0)
     with torch.inference_mode():
-        # First log p(x) + log Z, which needs no annealing.
+        # First compute log p(x) + log Z, which needs no annealing.
         unnormalized = [
             likelihood.log_likelihood(model, chunk, log_z=0.0, generator=generator)
             for chunk in torch.split(inputs, CHUNK)
         ]
         mean = float(torch.cat(unnormalized).mean())
 
-        # Compute log Z exactly if there are few enough states.
+        # Compute log Z exactly if the top RBM is small enough.
         try:
             exact = likelihood.log_partition(top_rbm, "exact")
             return {"test/log_likelihood": mean - float(exact.value)}
@@ -170,8 +178,8 @@ def _likelihood(net: nn.Module, x: Tensor, device: torch.device, *, chains: int,
     highest = max(value for name, value in metrics.items() if name.startswith("test/log_likelihood"))
     if bottom.visible.binary and highest > 0:
         sys.stderr.write(
-            f"note: the log-likelihood is left out: with temperatures={temperatures} its estimate is {highest:.1f} "
-            "nats, which is impossible for binary data (> 0): the chains missed most of Z; raise temperatures=\n"
+            f"note: the log-likelihood is left out: its estimate with temperatures={temperatures} is {highest:.1f} "
+            "nats, but that of binary data cannot be above 0; increase temperatures=\n"
         )
         return {}
     return metrics

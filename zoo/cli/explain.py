@@ -1,7 +1,7 @@
 """``zoo explain``: draw which regions of an image support the predicted class (or another), by Grad-CAM, as one PNG.
 
-Each image is drawn twice: unchanged, and in gray with its map on top. Red regions are the strongest evidence for the
-class, blue regions are none.
+Each image is drawn twice: unchanged, and in gray with its map on top. Red marks the strongest evidence for the
+class, blue marks no evidence.
 """
 
 from collections.abc import Sequence
@@ -32,19 +32,19 @@ class Explained(NamedTuple):
     """Some images with their maps."""
 
     tiles: list[Tensor]  # each 3 x H x (2 W + gap), values from 0 to 1
-    captions: list[list[str]]
+    captions: list[list[str]]  # the lines of text below each image
     maps: Tensor  # N x H x W, values from 0 to 1
 
 
 def explain(cfg: DictConfig) -> Tensor:
-    """Draw the sheet.
+    """Draw the images with their maps on one sheet.
 
     Returns:
         The maps, n x H x W, with values from 0 to 1.
 
     Raises:
-        FileNotFoundError, ValueError: no such checkpoint, class or input, a net without classes or convolutions, or an
-            image that the net cannot take.
+        FileNotFoundError, ValueError: an invalid value, no such checkpoint, class or input, a net without classes or
+            convolutions, or an image that the net cannot take.
         FileExistsError: the output exists already.
     """
     # Refuse invalid values before anything is computed.

@@ -21,13 +21,14 @@ from zoo.protocols import shape_text
 
 
 def export(cfg: DictConfig) -> Path:
-    """Write the file.
+    """Write the file and print its inputs, outputs and size.
 
     Returns:
         Its path.
 
     Raises:
-        FileNotFoundError, ValueError: no such checkpoint or format, or outputs that differ by more than ``tolerance``.
+        FileNotFoundError, ValueError: no such checkpoint or format, outputs that differ by more than ``tolerance``, or
+            the extra ``onnx`` is not installed.
         FileExistsError: the output exists already.
     """
     # Refuse invalid values before anything is exported.
@@ -57,7 +58,7 @@ def export(cfg: DictConfig) -> Path:
 
 
 def _description(about: CheckpointInfo, *, has_preprocess: bool) -> dict[str, Any]:
-    """The metadata of the file. ``loss`` is the argument of `zoo.losses.probabilities`, which reads the outputs."""
+    """The metadata of the file. `zoo.losses.probabilities` needs ``loss`` to turn the outputs into probabilities."""
     return {
         "model": about.name,
         "classes": about.classes,

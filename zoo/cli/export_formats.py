@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zoo.checkpoints.files import replacing
 from zoo.data.preprocess import Preprocess
 
-DESCRIPTION_FILE = "zoo.json"  # the extra file of a program
+DESCRIPTION_FILE = "zoo.json"  # the extra file of a torch.export program
 TEST_BATCHES = (1, 5)  # batch sizes with which a file is checked
 
 
@@ -70,7 +70,7 @@ def export_net(
         net: in eval mode.
         in_shape: shape of one input.
         output: path of the file, which appears only after the check.
-        format: one of `FORMATS`.
+        format: a key of `FORMATS`.
         tolerance: maximum absolute difference between the outputs.
         preprocess: included in the file, which then takes raw inputs; None: the file takes preprocessed inputs.
         description: metadata of the file, plain values by name.

@@ -30,7 +30,7 @@ FLAGS = (
     ("--config-dir FOLDER", "also search FOLDER for configs, such as FOLDER/model/NAME.yaml"),
     ("--hydra-help", "print all flags of Hydra"),
 )
-# Offered only by the command that has models: a sweep of the other commands is of no use.
+# Shown only for commands with models (zoo train), because a sweep of any other command is of no use.
 SWEEP_FLAG = ("-m", "sweep: run every combination of comma-separated values")
 # A key of a config with its default, or a group of the defaults list with its choice; either may have a comment.
 _LINE = re.compile(r"(?P<indent>\s*(?:- )?)(?P<name>[a-z_]\w*):\s*(?P<value>.*?)(?:\s+#\s*(?P<comment>.*))?$")

@@ -56,7 +56,7 @@ def _models_table(names: Sequence[str]) -> Table:
 def _checkpoints_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
     """A table with one row per checkpoint."""
     table = _table("checkpoints (zoo evaluate checkpoint=NAME)")
-    # No column for the model: its name is part of almost every name, and would take the room of the size.
+    # No column for the model: almost every checkpoint name contains it, and the sizes would no longer fit.
     table.add_column("checkpoint", no_wrap=True)
     table.add_column("metric", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)

@@ -26,6 +26,9 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
     Args:
         command: name of the command; None: the first of the arguments.
         arguments: arguments of the command; None: those of this process.
+
+    Raises:
+        SystemExit: with status 1 after an error, 130 after Ctrl-C, or the status of the signal that stopped training.
     """
     # Without a command, print the overview.
     given = list(sys.argv[1:] if arguments is None else arguments)

@@ -47,7 +47,8 @@ def predict(cfg: DictConfig) -> int:
         The number of predictions.
 
     Raises:
-        FileNotFoundError, ValueError: no such checkpoint or input, or an input that the net cannot take.
+        FileNotFoundError, ValueError: an invalid value, no such checkpoint or input, or an input that the net cannot
+            take.
         FileExistsError: an output exists already.
     """
     # Refuse invalid values before anything is computed.
@@ -79,7 +80,7 @@ def predict(cfg: DictConfig) -> int:
         labeled=bool(labels),
     )
 
-    # Open the input. It is read ahead while the net computes.
+    # Prepare to read the input batch by batch. Images are prefetched while the net computes.
     skipped: list[Exception] = []
     if files:
         read = inputs.reader(about, resize=cfg.resize)
@@ -133,7 +134,7 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _check_outputs(output: Path, sheet: Path | None, inputs_read: Sequence[Path], *, overwrite: bool) -> None:
-    """Raise ValueError if two files would have one path, FileExistsError if the sheet exists."""
+    """Raise ValueError if an output would replace an input or the other output, FileExistsError if the sheet exists."""
     # The two outputs must differ from each other and from every input.
     if sheet == output:
         raise ValueError(
@@ -211,7 +212,10 @@ def _write_csv(
     *,
     draw: bool,
 ) -> None:
-    """Predict batch by batch and write the rows; ``summary`` counts them and, with ``draw``, keeps some images."""
+    """Predict batch by batch and write the rows.
+
+    ``summary`` counts the predictions and, with ``draw``, keeps images for the contact sheet.
+    """
     # File names may contain bytes that are not valid text; they are written unchanged.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file, torch.inference_mode():
         writer = csv.writer(file, lineterminator="\n")

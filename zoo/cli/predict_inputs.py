@@ -69,8 +69,9 @@ def labels(files: Sequence[Path], source: Path, classes: Sequence[str]) -> tuple
     """The labels of the images in a folder whose subfolders are all named after classes.
 
     Returns:
-        The class of each file, by its name as `read_images` gives it, and "". If only some subfolders are named after
-        classes, an empty dict and the reason; if none is, an empty dict and "".
+        The class of each file, by its name as `read_images` gives it, and "". If no subfolder is named after a class,
+        an empty dict and "". If a subfolder is not, or an image is in no subfolder, an empty dict and a message that
+        says so.
     """
     # The first part of each path is the subfolder, if there is one.
     paths = [path.relative_to(folder(source)).parts for path in files]
@@ -94,7 +95,7 @@ def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
 
     Args:
         about: description of the checkpoint.
-        resize: resize and convert every image to the net's input shape; None: if the training images were resized.
+        resize: resize and convert every image to the net's input shape; None: only if the training images were resized.
 
     Raises:
         ValueError: the net does not take images.
@@ -104,7 +105,7 @@ def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
     if len(preprocess.shape) != 3 or preprocess.shape[0] not in (1, 3):
         raise ValueError(f"this checkpoint takes inputs of shape {shape_text(preprocess.shape)}, not images")
     if resize is None:
-        # Only datasets of images of any size have a source with the argument ``shape``.
+        # If the images of a dataset can have any size, its source has the argument ``shape``.
         source = about.dataset_config.get("source") or {}
         resize = preprocess.side is not None or "shape" in source
     return partial(
@@ -134,7 +135,7 @@ def read_images(
         skip: called with the error of each image that cannot be read; None: the error is raised.
 
     Raises:
-        ValueError: an image cannot be read, or with ``skip`` none of them can.
+        ValueError, FileNotFoundError: an image cannot be read; with ``skip``, none of them can.
     """
     names: list[str] = []
     batch: list[Tensor] = []

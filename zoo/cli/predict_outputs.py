@@ -62,7 +62,7 @@ class Classes:
 
     def rows(self, names: Sequence[str], outputs: Tensor, labels: Sequence[str]) -> Iterator[list[Any]]:
         # A stable sort, so that the first of equal probabilities comes first, as with argmax.
-        p, order = outputs.sort(dim=1, descending=True, stable=True)  # N x classes, twice
+        p, order = outputs.sort(dim=1, descending=True, stable=True)  # both N x classes
         top_p = p[:, : self.top].tolist()
         top_classes = order[:, : self.top].tolist()
         # One row per input: class and probability in turn, then the label.
@@ -75,7 +75,10 @@ class Classes:
 
 @dataclass(frozen=True)
 class Values:
-    """All outputs as numbers: ``value0``, ``value1``, ... or ``code0``, ``code1``, ...; no number if only one."""
+    """All outputs, in columns ``value0``, ``value1``, ... or ``code0``, ``code1``, ...
+
+    If the net has one output, the column has no number: ``value`` or ``code``.
+    """
 
     name_column: str  # "file" or "row"
     value_column: str  # "value" or "code"

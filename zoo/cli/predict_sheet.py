@@ -25,6 +25,9 @@ class Summary:
     """Counts the predictions and the right ones, and keeps the `SHOWN` images for the sheet.
 
     Wrong predictions come first, then the least certain ones.
+
+    Args:
+        classes: the classes of the checkpoint. If empty, predictions are only counted.
     """
 
     def __init__(self, classes: Sequence[str]):
@@ -72,7 +75,7 @@ class Summary:
             self.shown = sorted(candidates, key=lambda shown: shown[:3])[:SHOWN]
 
     def draw(self, path: Path, *, labeled: bool) -> None:
-        """Write the sheet as a PNG."""
+        """Write the sheet as a PNG; ``labeled``: whether the true classes are known."""
         plots.sheet(
             [shown.tile / 255 for shown in self.shown],
             [shown.caption for shown in self.shown],

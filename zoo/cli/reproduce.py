@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 from zoo.cli.console import print_table
 from zoo.config.catalogue import index, suggest
 
-TOLERANCE = 5e-4  # relative, for the same weights on another machine: a few of 10,000 images are borderline
-SPREAD = 4  # for newly trained weights: number of standard deviations over seeds
+# Tolerance for the same weights on another machine, where rounding may change the class of a few of 10,000 images.
+# It is relative for stored values above 1, else absolute.
+TOLERANCE = 5e-4
+SPREAD = 4  # tolerance for newly trained weights, in standard deviations over seeds
 
 
 class Comparison(NamedTuple):
@@ -26,7 +28,7 @@ class Comparison(NamedTuple):
     metric: str
     stored: float
     now: float
-    tolerance: float
+    tolerance: float  # maximum absolute difference
 
     @property
     def agrees(self) -> bool:
@@ -37,7 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     """Print a table of the stored and the new metrics.
 
     Raises:
-        ValueError: an unknown name, or a metric that is not reproduced.
+        ValueError: an unknown name, a metric that is not reproduced, a command that fails, or ``--train`` for a
+            checkpoint without a recipe.
     """
     # The arguments: a name and optionally --train, in any order.
     train = "--train" in arguments
@@ -71,17 +74,17 @@ def _compare(name: str, entry: Mapping[str, Any], *, train: bool) -> list[Compar
         checkpoint = name
         if train:
             if "experiment" not in entry:
-                raise ValueError(f"{name}: the index names no experiment to train it with")
+                raise ValueError(f"{name}: --train needs a recipe, but this checkpoint has none; leave out --train")
             run = Path(folder) / "run"
             _zoo("train", f"experiment={entry['experiment']}", "progress=false", f"hydra.run.dir={run}")
             checkpoint = str(run)
-        # Evaluate the shipped or the new weights, with the options of the claim.
+        # Evaluate the shipped or the new weights, with the arguments that the claim gives for `zoo evaluate`.
         output = Path(folder) / "metrics.json"
         options = entry.get("claim", {}).get("evaluate", ())
         _zoo("evaluate", f"checkpoint={checkpoint}", f"output={output}", *options)
         metrics = json.loads(output.read_text())
 
-    # The same weights differ by rounding only; new weights vary like other seeds.
+    # Metrics of the same weights differ only by rounding; those of new weights vary as between seeds.
     comparisons: list[Comparison] = []
     for metric, stored in entry["metric"].items():
         tolerance = TOLERANCE * max(1.0, abs(stored))

@@ -29,7 +29,8 @@ def sample(cfg: DictConfig) -> Tensor:
         The samples, n x in_shape.
 
     Raises:
-        FileNotFoundError, ValueError: no such checkpoint, one that is not generative, or no such class.
+        FileNotFoundError, ValueError: an invalid value, no such checkpoint, one that is not generative, or no such
+            class.
         FileExistsError: the output exists already.
     """
     # Refuse invalid values before anything is computed.
@@ -40,7 +41,7 @@ def sample(cfg: DictConfig) -> Tensor:
     generative = _as_generative(net, about, cfg.checkpoint)
     class_numbers = _class_numbers(cfg.labels, cfg.n, about)
 
-    # The chains draw from the global generator.
+    # The Gibbs chains use torch's global random number generator.
     net.to(device)
     torch.manual_seed(cfg.seed)
     samples = generative.sample(cfg.n, cfg.steps, labels=class_numbers).cpu()  # n x in_shape
@@ -86,12 +87,12 @@ def _as_generative(net: nn.Module, about: CheckpointInfo, checkpoint: str) -> Ge
 
 
 def _generative_checkpoints(*, label_units: bool = False) -> list[str]:
-    """The names of the shipped checkpoints that generate, with ``label_units`` only those that sample by class."""
+    """The names of the shipped generative checkpoints; with ``label_units``, only of those that sample by class."""
     names: list[str] = []
     for name in list_checkpoints():
         about = info(name)
         net_class, _ = build.check(about.net, where="net")
-        # Only the class is needed: a protocol of methods can check it.
+        # `Generative` has only methods, so `issubclass` can check the class without an instance.
         generates = inspect.isclass(net_class) and issubclass(net_class, Generative)
         if generates and task_class(about).targets == "none" and (about.classes or not label_units):
             names.append(name)

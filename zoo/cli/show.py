@@ -11,7 +11,7 @@ from zoo.config.catalogue import list_checkpoints, list_models, model_config, su
 if TYPE_CHECKING:  # torch takes long to import, and an unknown name needs no torch
     from torch import nn
 
-HIDDEN_LAYERS = ("Identity", "Dropout", "Flatten")  # not shown: they have no parameters
+HIDDEN_LAYERS = ("Identity", "Dropout", "Flatten")  # not shown: in eval mode they do not change any value
 MAX_LAYERS = 4  # a module with more layers is described by its class
 
 
@@ -123,7 +123,7 @@ def _rows(net: "nn.Module") -> list[tuple[str, "nn.Module"]]:
 
 def _describe(module: "nn.Module") -> str:
     """The classes of the layers inside a module, or its own class if there are more than `MAX_LAYERS`."""
-    # The innermost modules, without those that have no parameters.
+    # The innermost modules, without `HIDDEN_LAYERS`.
     layers = [type(part).__name__ for part in module.modules() if not list(part.children())]
     layers = [name for name in layers if name not in HIDDEN_LAYERS]
     if not layers or len(layers) > MAX_LAYERS:

@@ -40,7 +40,7 @@ WRONG_TYPES = (
 
 
 def build(node: Mapping[str, Any] | DictConfig, *args: Any, where: str = "config", **extra: Any) -> Any:
-    """Call the node's ``_target_`` with its other keys, ``args`` and ``extra``. Raises ValueError as `check` does."""
+    """Call the node's ``_target_`` with ``args``, its other keys and ``extra``. Raises ValueError as `check` does."""
     # The config gives keyword arguments; the caller may add further ones.
     target, arguments = check(node, where=where)
     return target(*args, **arguments, **extra)
@@ -57,7 +57,7 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
         ValueError: a target that is not allowed or of another kind than the node, an unknown argument, or a value of
             the wrong type or out of its range (`zoo.config.ranges`); the message starts with ``where`` and the key.
     """
-    # The target must be an allowed one, and each key an argument of it.
+    # The target must be allowed, and each other key must be one of its arguments.
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
     assert isinstance(plain, Mapping)
     values = {str(key): value for key, value in plain.items()}
@@ -91,11 +91,11 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
 
 
 def wrong_type(key: str, text: str) -> str:
-    """OmegaConf's message about a value of the wrong type, such as ``epochs=two must be an integer``.
+    """Reword OmegaConf's message about a value of the wrong type, such as ``epochs=two must be an integer``.
 
     Args:
         key: the full key.
-        text: the message of OmegaConf. A message of another kind is kept, after the key.
+        text: the message of OmegaConf. If it is about something else, its first line is kept, after the key.
     """
     first_line = text.partition("\n")[0]
     for pattern, kind in WRONG_TYPES:
@@ -109,13 +109,13 @@ def wrong_type(key: str, text: str) -> str:
 
 
 def check_seed(seed: int) -> None:
-    """Raise ValueError if the seed is outside [0, 2**32), which is what every generator accepts."""
+    """Raise ValueError if the seed is outside [0, 2**32), the range that all random number generators accept."""
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed={seed} must be in [0, {2**32 - 1}]")
 
 
 def _plain_type(hint: Any) -> Any:
-    """Turn an annotation into one that OmegaConf can check: a plain type, a list of one, or either of them optional.
+    """Turn an annotation into one that OmegaConf can check: a plain type or a list of one, each possibly optional.
 
     All other annotations become Any.
     """
@@ -124,8 +124,8 @@ def _plain_type(hint: Any) -> Any:
     origin = typing.get_origin(hint)
     arguments = typing.get_args(hint)
 
-    # X | None is optional. A union of several types is checked only if all of them are numbers or become Any, such as
-    # an optimizer's "float | Tensor".
+    # X | None is optional. A union of several types is checked, as a float, only if float is one of them and the others
+    # are int or become Any, such as an optimizer's "float | Tensor"; otherwise it becomes Any.
     if origin in (Union, UnionType):
         kinds = [_plain_type(kind) for kind in arguments if kind is not NoneType]
         if float in kinds and all(kind in (int, float, Any) for kind in kinds):

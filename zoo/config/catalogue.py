@@ -14,6 +14,7 @@ _PACKAGE = Path(__file__).parents[1]  # zoo/
 
 
 def _folder(name: str, shipped: str) -> Path:
+    """The folder ``shipped`` of an installed package, or the folder ``name`` of a checkout."""
     installed = _PACKAGE / shipped  # inside the wheel
     return installed if installed.is_dir() else _PACKAGE.parent / name  # in a checkout
 
@@ -76,7 +77,10 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def index() -> dict[str, dict[str, Any]]:
-    """For each checkpoint: ``file`` (in the checkpoints folder), ``sha256``, ``size``, ``model``, ``metric``, and more.
+    """The entries of ``checkpoints/index.yaml``: name -> entry; empty if there is no index.
+
+    Every entry has ``file`` (a name in the checkpoints folder), ``sha256``, ``size`` (in bytes), ``model`` and
+    ``metric`` (metrics by name). It may have further keys, such as ``url``.
 
     Raises:
         ValueError: the index is corrupt; the message names the entry and the key.

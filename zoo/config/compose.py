@@ -48,6 +48,11 @@ def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
 def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[str]) -> None:
     """Run ``job`` on the composed config, or on every config of a sweep (``-m``).
 
+    Args:
+        command: name of a file in ``conf/``, such as "train".
+        job: the function to run.
+        overrides: arguments of the command line, such as "model=lenet5".
+
     Raises whatever ``job`` raises, after removing a run folder in which nothing was written.
     """
     import hydra

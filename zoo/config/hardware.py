@@ -19,7 +19,7 @@ def trainer_kwargs(node: DictConfig) -> dict[str, Any]:
     """Keyword arguments of a Trainer for an accelerator config.
 
     Raises:
-        ValueError: an unknown value, or no such accelerator on this machine.
+        ValueError: an unknown value, or an accelerator that this machine does not have.
     """
     # The accelerator must be a known one, and this machine must have it.
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

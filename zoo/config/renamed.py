@@ -20,8 +20,8 @@ def message(key: str, siblings: Collection[object]) -> str | None:
 
     Args:
         key: the unknown key with its path, such as ``model.inputs``.
-        siblings: the keys that exist in its place. The new name must be one of them: ``inputs`` is an old key of a
-            model, but merely a misspelling of ``input`` elsewhere.
+        siblings: the valid keys at the same level. The new name must be one of them: ``inputs`` is an old key of a
+            model, but elsewhere only a misspelling of ``input``.
     """
     # Look up the last part of the key, which is the unknown one.
     path, dot, name = key.rpartition(".")

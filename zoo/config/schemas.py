@@ -22,9 +22,7 @@ class Stage:
     epochs: int = MISSING  # number of epochs of each fit; 0 switches the stage off
     batch_size: int = MISSING  # global batch size: number of examples per step, summed over processes
     min_steps: int | None = None  # minimum number of steps: raises the number of epochs if there are few examples
-    encode_once: bool = (
-        True  # compute the features of frozen layers once, if they fit in memory and without augmentation
-    )
+    encode_once: bool = True  # compute features of frozen layers once per fit; not if too large or with augmentation
     gradient_clip: float | None = None  # maximum norm of the gradient; null: no clipping
     ema: float | None = None  # decay of the moving average of the weights, which is evaluated and saved; null: none
     patience: int | None = None  # stop after this many epochs without a better validation metric; keep the best epoch
@@ -80,6 +78,8 @@ class Accelerator:
 
 @dataclass
 class Train:
+    """The config of ``zoo train``. The comments in ``conf/train.yaml`` describe the keys."""
+
     model: Model = field(default_factory=Model)
     dataset: Dataset = field(default_factory=Dataset)
     accelerator: Accelerator = field(default_factory=Accelerator)
@@ -100,6 +100,8 @@ class Train:
 
 @dataclass
 class Evaluate:
+    """The config of ``zoo evaluate``. The comments in ``conf/evaluate.yaml`` describe the keys."""
+
     checkpoint: str = MISSING
     dataset: Dataset | None = None
     accelerator: Accelerator = field(default_factory=Accelerator)
@@ -114,6 +116,8 @@ class Evaluate:
 
 @dataclass
 class Sample:
+    """The config of ``zoo sample``. The comments in ``conf/sample.yaml`` describe the keys."""
+
     checkpoint: str = MISSING
     n: int = MISSING
     steps: int = MISSING
@@ -127,6 +131,8 @@ class Sample:
 
 @dataclass
 class Predict:
+    """The config of ``zoo predict``. The comments in ``conf/predict.yaml`` describe the keys."""
+
     checkpoint: str = MISSING
     input: str = MISSING
     output: str = MISSING
@@ -147,6 +153,8 @@ class Predict:
 
 @dataclass
 class Explain:
+    """The config of ``zoo explain``. The comments in ``conf/explain.yaml`` describe the keys."""
+
     checkpoint: str = MISSING
     input: str = MISSING
     output: str = MISSING
@@ -162,6 +170,8 @@ class Explain:
 
 @dataclass
 class Export:
+    """The config of ``zoo export``. The comments in ``conf/export.yaml`` describe the keys."""
+
     checkpoint: str = MISSING
     format: str = MISSING
     preprocess: bool = False

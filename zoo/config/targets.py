@@ -1,8 +1,8 @@
 """The ``_target_``s that a config may instantiate, and the class names that stand for them in checkpoints.
 
-The allowed targets are derived from what the packages export. So a new model, task or dataset needs one Python file
-(and one line of ``__all__``) and one YAML file. Only the public name of a target is allowed: ``zoo.models.MLP``, not
-``zoo.models.mlp.MLP``. Everything else is refused without being imported.
+The allowed targets are derived from what the packages export. So a new model or dataset needs one Python file and one
+YAML file; a new task also needs a line in ``__all__`` of ``zoo/tasks/__init__.py``. Only the public name of a target is
+allowed: ``zoo.models.MLP``, not ``zoo.models.mlp.MLP``. Everything else is refused without being imported.
 
 This module imports nothing of the zoo when it is loaded, because `zoo list` must not import torch. Each package is
 imported by name when one of its targets is looked up.
@@ -28,7 +28,7 @@ FIXED = {
     "lightning.pytorch.loggers": ("TensorBoardLogger", "MLFlowLogger", "WandbLogger"),
 }
 
-# The target of each kind of class name in a checkpoint; "{}" stands for the name.
+# For each kind of class name in a checkpoint, the form of its target; "{}" stands for the name.
 Kind = Literal["model", "task", "source", "augment"]
 HOMES: dict[Kind, str] = {
     "model": "zoo.models.{}",
@@ -109,7 +109,7 @@ def target_of(name: object, kind: Kind) -> str:
     """The target of a short name, the inverse of `class_name`. Use `find` to check that it is allowed.
 
     Raises:
-        ValueError: the name is not a plain identifier, so it could lead elsewhere.
+        ValueError: the name is not a Python identifier: with dots, it could name an object elsewhere.
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"{name!r} is not the name of a {kind}")

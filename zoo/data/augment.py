@@ -38,13 +38,13 @@ class Augment:
     """The options of augmentation. By default all are switched off.
 
     Attributes:
-        shift: maximum shift in whole pixels, horizontally and vertically; smaller than the image.
+        shift: maximum shift in whole pixels, horizontally and vertically; must be smaller than the image.
         rotation: maximum rotation in degrees, in both directions.
-        scale: relative size, within 1 ± this.
+        scale: maximum relative change of size: images are scaled by a factor in [1 - scale, 1 + scale].
         shear: maximum horizontal shear in pixels per row, in both directions.
         flip: mirror left and right, with probability 1/2.
         erase: probability of blanking a rectangle of up to half the height and width (Zhong et al. 2020).
-        crop: minimum share of the image's area that a random crop keeps, see `zoo.data.crop`; 1: the whole image.
+        crop: minimum fraction of the image's area that a random crop keeps, see `zoo.data.crop`; 1: the whole image.
         randaugment: number of operations of RandAugment for each image; uint8 images only.
         magnitude: magnitude of the RandAugment operations, 0 to 30.
         mixup: alpha of the Beta distribution from which mixup draws its weights, see `mix`; 0: no mixup.
@@ -119,7 +119,7 @@ class Augment:
         return x
 
     def mix(self, x: Tensor, y: Tensor, num_classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Blend each example with another of its batch, by mixup or CutMix.
+        """Blend each example with its neighbor in the batch, by mixup or CutMix.
 
         Args:
             x: N x C x H x W, preprocessed.
@@ -166,7 +166,7 @@ class Augment:
         aspect = height / width
         zero = torch.zeros_like(cos)
         rows = [cos, (slant * cos - sin) * aspect, zero, sin / aspect, slant * sin + cos, zero]
-        theta = torch.stack(rows, dim=1).view(-1, 2, 3)  # output coordinates -> input coordinates
+        theta = torch.stack(rows, dim=1).view(-1, 2, 3)  # N x 2 x 3
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)  # N x H x W x 2
         return F.grid_sample(x, grid, padding_mode="zeros", align_corners=False)
 

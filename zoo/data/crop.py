@@ -16,8 +16,9 @@ ATTEMPTS = 10  # number of random boxes, of which the first that fits into the i
 def crop_boxes(count: int, height: int, width: int, *, min_area: float, generator: torch.Generator) -> Tensor:
     """Random boxes inside a frame.
 
-    The fraction of the area is uniform in [min_area, 1], and the logarithm of the aspect ratio is uniform, too. A box
-    that does not fit is drawn again; after `ATTEMPTS` the largest box in the center is used.
+    The fraction of the area is uniform in [min_area, 1]. The aspect ratio is in [3/4, 4/3], with a uniform logarithm. A
+    box that does not fit is drawn again. If none of `ATTEMPTS` boxes fits, the largest box with an aspect ratio in this
+    range is used, in the center.
 
     Args:
         count: number of boxes.

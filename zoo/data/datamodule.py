@@ -124,7 +124,7 @@ class DataModule(LightningDataModule):
         self.device_augment = augment if self.augmented_train is None else self.augmented_train.remaining
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        # Divide the batch size between the processes. Rounded up, so the batches of all processes may exceed it.
+        # Divide the batch size between the processes. It is rounded up, so their batches together may be larger.
         process, processes = self._rank_and_world_size()
         batch_size = ceil(self.batch_size / processes)
 
@@ -171,7 +171,7 @@ class DataModule(LightningDataModule):
         return self.device_augment.mix(x, y, self.splits.num_outputs, generator)
 
     def _in_order(self, examples: Examples | None, split: str) -> DataLoader[Batch]:
-        """A loader for evaluation: all examples in the order of the dataset."""
+        """A loader for evaluation: all examples in the order of the dataset. Raises ValueError if there are none."""
         if examples is None:
             raise ValueError(f"this dataset has no {split} split")
         process, processes = self._rank_and_world_size()

@@ -83,7 +83,10 @@ class ImageFiles(Examples):
         return replace(self, side=preprocess.side, interpolation=preprocess.interpolation)
 
     def augmented(self, augment: Augment, seed: int) -> "AugmentedImages | None":
-        """Random crops and RandAugment are applied here: crops at full resolution, RandAugment by the workers."""
+        """Random crops and RandAugment are applied when files are read: crops need the full resolution.
+
+        None if both are switched off.
+        """
         # Other augmentation is faster on a whole batch on the device.
         if augment.crop == 1 and not augment.randaugment:
             return None
@@ -95,6 +98,11 @@ class AugmentedImages(AugmentedExamples):
     """Image files, each read as a random crop and changed by RandAugment, if these are switched on.
 
     The random numbers are functions of (seed, epoch, index), whichever process reads the image.
+
+    Attributes:
+        source: the files.
+        augment: all options of augmentation; only ``crop`` and RandAugment are applied here.
+        seed: seeds the random numbers.
     """
 
     source: ImageFiles

@@ -42,11 +42,12 @@ MIN_SIDE = 2  # pixels
 MAX_16_BITS = 65535
 MAX_ASPECT = 100
 
-# The EXIF tag for the orientation of a photograph has values from 1 (upright) to 8. Turned upright, ...
+# The EXIF tag for the orientation of a photograph has values from 1 (upright) to 8. Each tuple lists the values for
+# which turning the stored image upright has a certain effect.
 ORIENTATION = 0x0112
-TRANSPOSED = (5, 6, 7, 8)  # ... rows of the stored image become columns,
-LAST_COLUMN_TO_LEFT = (2, 3, 6, 7)  # ... its last column (or row, if transposed) is on the left,
-LAST_ROW_TO_TOP = (3, 4, 7, 8)  # ... its last row (or column, if transposed) is at the top.
+TRANSPOSED = (5, 6, 7, 8)  # its rows become columns
+LAST_COLUMN_TO_LEFT = (2, 3, 6, 7)  # its last column (or row, if transposed) is then on the left
+LAST_ROW_TO_TOP = (3, 4, 7, 8)  # its last row (or column, if transposed) is then at the top
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
@@ -123,19 +124,19 @@ def to_tensor(
     """Convert a Pillow image: upright, transparency on white, gray for one channel and RGB for three.
 
     Args:
-        image: of any mode and size.
+        image: of any size, and of any mode except floating-point pixels.
         shape: channels (1 or 3), height, width.
         resize: whether to convert size and channels; without it, they must be those of ``shape``.
-        side: the shorter side is resized to this, then the center of ``shape`` is cut out, padded in black where the
-            image is too small; None: the image is stretched to ``shape``.
+        side: number of pixels to which the shorter side is resized; then the center of the image is cropped to
+            ``shape``, padded with black where the image is too small. None: the image is stretched to ``shape``.
         interpolation: one of `FILTERS`.
 
     Returns:
         uint8, channels x height x width.
 
     Raises:
-        ValueError: ``shape`` is not that of an image, the image has another and ``resize`` is off, it is too narrow,
-            or its pixels are floating-point numbers.
+        ValueError: ``shape`` is not the shape of an image, the image has another shape and ``resize`` is off, the image
+            is too narrow, its pixels are floating-point numbers, or ``interpolation`` is unknown.
     """
     return _convert(image, upright_size(image), 1.0, shape, resize, side, interpolation)
 
@@ -211,7 +212,7 @@ def _convert(
 ) -> Tensor:
     """`to_tensor` of an image of upright size ``full_size``, which may have been drafted at 1 / ``scale`` of it."""
     if len(shape) != 3 or shape[0] not in (1, 3):
-        raise ValueError(f"this checkpoint expects inputs of shape {shape_text(shape)}, not images")
+        raise ValueError(f"the net expects inputs of shape {shape_text(shape)}, not images")
     channels, height, width = shape
     upright = ImageOps.exif_transpose(image)
 
@@ -228,7 +229,7 @@ def _convert(
     if not resize:
         return _to_bytes(pixels)
 
-    # Resize to the shape itself, or so that the shorter side is ``side``, and then cut the center out.
+    # Resize to the shape itself, or so that the shorter side is ``side``; then crop the center.
     refuse_narrow(full_size)
     size = (width, height) if side is None else _resized(full_size, side)
     if pixels.size != size:
@@ -275,7 +276,7 @@ def _resized(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def _center_crop(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Cut the center out, its corner rounded as torchvision does. Pillow fills what lies outside with black."""
+    """Crop the center; its corner is rounded as in torchvision. Pillow fills what lies outside the image with black."""
     # If the image is smaller than the crop, compute how much is missing.
     missing_width = max(width - image.width, 0)
     missing_height = max(height - image.height, 0)

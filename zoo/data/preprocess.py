@@ -30,9 +30,9 @@ class Preprocess:
         shape: shape of one input: (channels, height, width) or (features,).
         scale: 255 for uint8 pixels, so that they are in [0, 1]; 1 for floating-point values.
         mean: one value for each channel or feature, after scaling; or one for all.
-        std: likewise.
-        side: images are resized so that their shorter side has this many pixels, then the center of ``shape`` is cut
-            out; None: images are stretched to ``shape``.
+        std: one value for each channel or feature, after scaling; or one for all.
+        side: images are resized so that their shorter side has this many pixels, then their center is cropped to
+            ``shape``; None: images are stretched to ``shape``.
         interpolation: filter that resizes images, one of `zoo.data.images.FILTERS`.
         low: minimum of the raw training data; None if it is not known.
         high: their maximum.
@@ -110,7 +110,7 @@ class Preprocess:
             x: a raw batch (N x shape), one raw input (shape), or a Pillow image of any size and mode.
 
         Returns:
-            The same shape; of an image, ``shape``. Batches of images are channels-last in memory, in which
+            The same shape as x; for a Pillow image, ``shape``. Batches of images are channels-last in memory, in which
             convolutions run fastest.
         """
         # An image of any size and mode becomes uint8 of ``shape``.

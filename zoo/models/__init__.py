@@ -1,9 +1,12 @@
-"""Model architectures: pure ``nn.Module``s, one model a file. May import torch, `zoo.protocols` and nothing else.
+"""Model architectures: pure ``nn.Module``s, one model a file.
 
-Every classifier offers the same methods: ``forward(x)`` gives logits (or the regression output), ``encode(x,
-depth=None)`` the features below the head, ``forward_head(features)`` what is above them, ``reset_head(num_classes)`` a
-new head. Nets that generate or reconstruct have ``reconstruct(x)``, and ``sample(n)`` where they are a distribution;
-without classes ``forward`` gives the latent code. `zoo.protocols` says which net offers what.
+They may import torch, `zoo.protocols` and each other; `torchvision_net` also imports torchvision.
+
+Every classifier has ``forward(x)``, which returns the logits (or the regression output), and
+``reset_head(num_classes)``, which makes a new head. ``encode(x, depth=None)`` returns the features below the head; nets
+with a head compute the logits from them by ``forward_head(features)``. Autoencoders, RBMs and DBNs have
+``reconstruct(x)``; RBMs and DBNs also have ``sample(n)``. Without classes, their ``forward`` returns the latent code.
+`zoo.protocols` lists the methods of each kind of net.
 
 **Adding a model** takes two files: ``zoo/models/NAME.py`` with its class, and ``conf/model/NAME.yaml``, which names the
 class (``_target_: zoo.models.CLASS``), the arguments and the stages that train it. Nothing has to be registered: every

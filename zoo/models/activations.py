@@ -1,7 +1,8 @@
 """Activation functions by name, so that a config can say ``activation: tanh``. May import torch only.
 
 Most are torch's own. ``Step`` and ``Maxout`` are written here because torch has neither, ``ScaledTanh`` because LeNet-5
-(LeCun 1998, appendix A) needs it. All act on dimension 1, the units or channels.
+(LeCun 1998, appendix A) needs it. ``softmax`` and ``maxout`` act along dimension 1 (units or channels), the others on
+each element separately.
 """
 
 from collections.abc import Callable
@@ -32,8 +33,8 @@ class Step(nn.Module):
     """Heaviside step, 1 where x > 0 and 0 elsewhere: the unit of McCulloch & Pitts and of the perceptron.
 
     Its derivative is zero wherever it exists, so gradient descent trains nothing below it. With ``straight_through``
-    the backward pass treats the step as the identity (Hinton 2012; Bengio, Léonard & Courville 2013). Under quadratic
-    cost on a single layer that is exactly Rosenblatt's rule: Δw = lr · (target - output) · x.
+    the backward pass treats the step as the identity (Hinton 2012; Bengio, Léonard & Courville 2013). With the
+    quadratic loss and a single layer, that is exactly Rosenblatt's rule: Δw = lr · (target - output) · x.
 
     Any shape -> the same shape and dtype. Infinite inputs give 0 or 1; NaN gives 0.
     """
@@ -96,7 +97,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "maxout": Maxout,
 }
 
-# By what factor the layer below must be wider, if not by 1.
+# How many times wider the layer below must be; 1 for activations that are not listed.
 PIECES = {"maxout": 2}
 
 

@@ -64,7 +64,9 @@ class Autoencoder(nn.Module):
         super().__init__()
         check_widths(in_shape=in_shape, hidden=hidden)
         if pieces(activation) > 1 or pieces(output_activation) > 1:
-            raise ValueError("maxout has several pieces per unit, which a decoder cannot invert; choose another")
+            raise ValueError(
+                "maxout has several pieces per unit, which a decoder cannot invert; use another activation"
+            )
         # Public attributes that describe the net.
         self.in_shape = tuple(in_shape)
         self.num_classes: int | None = None
@@ -162,7 +164,9 @@ class AutoencoderRBM(BoltzmannEquations):
         kinds = {kind.activation: name for name, kind in KINDS.items()}
         names = (layer.output_activation_name, layer.activation_name)
         if any(name not in kinds for name in names):
-            raise ValueError(f"activations {' and '.join(names)}: an RBM has sigmoid (or identity) units")
+            raise ValueError(
+                f"output_activation={names[0]} and activation={names[1]}: for an RBM, each must be sigmoid or identity"
+            )
         # The parameters are those of the autoencoder, not copies.
         self.in_shape = layer.in_shape
         self.weight = layer.weight
@@ -177,7 +181,8 @@ class AutoencoderRBM(BoltzmannEquations):
 def _initial(rows: int, columns: int, activation: str) -> Tensor:
     """Initial weights, rows x columns: the uniform distribution of Glorot & Bengio 2010, times a gain.
 
-    The gain makes up for the slope of the activation at 0: a sigmoid has the slope 1/4 and so the gain 4.
+    The gain compensates for the slope of the activation at 0: a sigmoid has the slope 1/4 and so the gain 4. A ReLU has
+    the gain √2, since it sets about half of its inputs to 0.
     """
     gain = {"sigmoid": 4.0, "tanh": 1.0, "relu": 2**0.5}.get(activation, 1.0)
     return nn.init.xavier_uniform_(torch.empty(rows, columns), gain=gain)

@@ -2,7 +2,7 @@
 
 `BoltzmannEquations` needs a weight matrix, two biases and two layers of units, which its subclasses provide.
 `zoo.models.rbm.RBM` is a module with its own parameters; `AutoencoderRBM` uses the parameters of an autoencoder
-(`Autoencoder.rbm`). Imports torch and `units.py` only.
+(`Autoencoder.rbm`). Imports torch and `zoo.protocols` only.
 
     E(v, h) = visible.energy(v, b) + hidden.energy(h, c) - h·W signal(v)
 
@@ -61,12 +61,12 @@ class BoltzmannEquations:
         return F.linear(self.visible.signal(v), self.weight, self.hidden_bias)
 
     def hidden_mean(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
-        """E[h | v], N x H; for Bernoulli units p(h = 1 | v). ``hidden_input`` saves computing it again."""
+        """E[h | v], N x H; for Bernoulli units p(h = 1 | v). ``hidden_input``: `hidden_input` of v, if known."""
         a = self.hidden_input(v) if hidden_input is None else hidden_input
         return self.hidden.mean(a)
 
     def sample_hidden(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
-        """h ~ p(h | v), N x H. ``hidden_input`` saves computing it again."""
+        """h ~ p(h | v), N x H. ``hidden_input``: `hidden_input` of v, if known."""
         a = self.hidden_input(v) if hidden_input is None else hidden_input
         return self.hidden.sample(a)
 
@@ -106,7 +106,7 @@ class BoltzmannEquations:
         return self.visible.energy(v, self.visible_bias) + self.hidden.energy(h, self.hidden_bias) - joint
 
     def free_energy(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
-        """F(v) = -log Σ_h exp(-E(v, h)), N. ``hidden_input`` saves computing it again."""
+        """F(v) = -log Σ_h exp(-E(v, h)), N. ``hidden_input``: `hidden_input` of v, if known."""
         # Given v, the hidden units are independent, so the sum over their states is a product over units.
         a = self.hidden_input(v) if hidden_input is None else hidden_input
         return self.visible.energy(v, self.visible_bias) - self.hidden.log_sum(a, self.hidden_bias).sum(dim=1)

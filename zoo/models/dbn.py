@@ -5,10 +5,12 @@ of the next. In the trained net, the top two layers form an undirected RBM; the 
 generates images from the top down:
 
     h_L <-> h_{L-1}      an RBM, which models p(h_{L-1}); with label units, p(h_{L-1}, label)
-    h_{L-1} -> … -> h_1 -> v      each p(h_{k-1} | h_k) is the visible conditional of RBM k
+    h_{L-1} -> … -> h_1 -> v      each p(h_k | h_{k+1}) is the visible conditional of RBM k
 
-Inference goes from the bottom up with the hidden conditionals, h_k ~ p(h_k | h_{k-1}). With a classifier head the net
-is an MLP with sigmoid units that shares the weights of the RBMs. Imports torch and the zoo's models only.
+RBMs are counted from 0: RBM k connects h_k and h_{k+1}, where h_0 = v is the input.
+
+Inference goes from the bottom up with the hidden conditionals, h_{k+1} ~ p(h_{k+1} | h_k). With a classifier head the
+net is an MLP with sigmoid units that shares the weights of the RBMs. Imports torch and the zoo's models only.
 
 Deviations from the paper:
 
@@ -55,8 +57,8 @@ class DBN(nn.Module):
         head: the linear classifier, or None.
 
     Raises:
-        ValueError: no hidden layer, a width below 1, label units without classes, a negative noise, or untied
-            layers with Gaussian units.
+        ValueError: no hidden layer, a width below 1, an unknown kind of unit or init, label units without classes, a
+            negative noise, or untied layers with Gaussian units.
     """
 
     def __init__(
@@ -117,7 +119,7 @@ class DBN(nn.Module):
         return self.rbm(-1)
 
     def rbm(self, layer: int) -> RBM:
-        """RBM number ``layer``, counted from the input."""
+        """RBM number ``layer``, counted from 0 at the input; -1 is the top RBM."""
         rbm = self.layers[layer]
         assert isinstance(rbm, RBM)
         return rbm
@@ -131,7 +133,7 @@ class DBN(nn.Module):
         h = self.input_noise(self.input_dropout(x.flatten(1)))  # N x pixels
         for k in range(depth):
             a = self.noise(self.recognition_input(h, k))
-            h = self.dropout(torch.sigmoid(a))  # N x H_k
+            h = self.dropout(torch.sigmoid(a))  # N x H_{k+1}
         # The classes: by free energy, or by the head.
         return self.top.class_logits(h) if self.label_units else self.forward_head(h)
 
@@ -147,14 +149,14 @@ class DBN(nn.Module):
         return h
 
     def up(self, h: Tensor, layer: int) -> Tensor:
-        """E[h_{k+1} | h_k] by the recognition weights, N x H. Label units are treated as zero."""
+        """E[h_{k+1} | h_k] for k = ``layer``, by the recognition weights, N x H_{k+1}. Label units count as zero."""
         # An untied directed layer has separate recognition weights; any other layer uses the weights of its RBM.
         if layer < len(self.recognition):
             return torch.sigmoid(self.recognition_input(h, layer))
         return self.rbm(layer).encode(h)
 
     def recognition_input(self, h: Tensor, layer: int) -> Tensor:
-        """The pre-activations of the units above a directed ``layer``, N x H: the logits of `up`."""
+        """The pre-activations of h_{k+1} given h_k, for k = ``layer``, N x H_{k+1}: the logits of `up`."""
         if layer < len(self.recognition):
             a: Tensor = self.recognition[layer](h)
             return a
@@ -163,7 +165,7 @@ class DBN(nn.Module):
     # Top-down generation
 
     def down(self, h: Tensor, layer: int) -> Tensor:
-        """E[h_{k-1} | h_k] by the generative weights, N x units below ``layer`` without labels."""
+        """E[h_k | h_{k+1}] for k = ``layer``, by the generative weights, N x H_k, without label units."""
         below, _ = self.rbm(layer).split_labels(self.rbm(layer).visible_mean(h))
         return below
 
@@ -252,6 +254,6 @@ class DBN(nn.Module):
                 yield self.rbm(k).visible_bias
 
     def unused_parameters(self) -> Iterator[nn.Parameter]:
-        """The parameters used in neither direction: hidden biases that recognition biases have replaced."""
+        """The hidden biases of untied RBMs. Inference uses the biases of ``recognition`` instead, generation none."""
         for k in range(len(self.recognition)):
             yield self.rbm(k).hidden_bias

@@ -25,8 +25,9 @@ class FixedConv(nn.Module):
     Args:
         kernel: a name of `KERNELS`, or the kernel itself, kh x kw.
         stride: step of the kernel, in pixels.
-        padding: rows and columns of zeros on each side of the image.
-        dilation: distance between the kernel's taps; 1 is dense.
+        padding: rows and columns of zeros added on each side of the image; if ``transposed``, rows and columns removed
+            from each side of the result.
+        dilation: distance between the elements of the kernel, in pixels; 1: no gaps.
         transposed: whether to compute the transposed operation, which spreads each pixel over the kernel and so
             enlarges the image.
 

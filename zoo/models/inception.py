@@ -1,6 +1,6 @@
 """Inception: GoogLeNet, and a small net of the same blocks (Szegedy et al. 2015, "Going deeper with convolutions").
 
-May import torch only.
+Imports torch and the zoo's models only.
 
 The figure in words (2b): four branches read the same input: a 1x1 convolution; 1x1 then 3x3; 1x1 then 5x5; and 3x3 max
 pooling then 1x1. Their outputs are concatenated along the channels. The 1x1 convolutions before the large kernels
@@ -11,7 +11,7 @@ Deviations from the paper:
 
 1. GoogLeNet: where the paper leaves open how pooling treats the border, the size of the maps is rounded up, as in the
    authors' Caffe release.
-2. GoogLeNet: the training is the configured optimizer's, not asynchronous SGD with a falling learning rate and averaged
+2. GoogLeNet is trained by the configured optimizer, not by asynchronous SGD with a falling learning rate and averaged
    weights.
 3. InceptionSmall is a net of the paper's blocks, not one of the paper's nets. It has batch normalization after every
    convolution (Ioffe & Szegedy 2015), no auxiliary heads and no local response normalization.
@@ -41,7 +41,7 @@ def _conv(
 
 
 class InceptionBlock(nn.Module):
-    """Four branches over the same input, their outputs stacked. All keep height and width.
+    """Four branches over the same input; their outputs are concatenated as channels. All keep height and width.
 
     Args:
         in_channels: channels of the input.
@@ -88,7 +88,7 @@ class InceptionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_channels x H x W -> N x out_channels x H x W."""
-        # Stack the maps of the four branches as channels.
+        # Concatenate the maps of the four branches as channels.
         return torch.cat([self.branch_1x1(x), self.branch_3x3(x), self.branch_5x5(x), self.branch_pool(x)], dim=1)
 
 
@@ -118,7 +118,7 @@ TABLE_1 = {  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
 
 
 class AuxiliaryHead(nn.Module):
-    """A classifier on maps half-way up: 5x5 average pooling at stride 3, 1x1 convolution, two linear layers.
+    """A classifier on the maps of a middle layer: 5x5 average pooling at stride 3, 1x1 convolution, two linear layers.
 
     Args:
         in_channels: channels of the maps.
@@ -202,7 +202,8 @@ class GoogLeNet(LayeredClassifier):
         self.layers = nn.Sequential(layers)
         self.head = nn.Linear(channels, num_classes)  # N x 1000
 
-        # The auxiliary heads, on the maps of 4a and 4d: four halvings that round up leave 14 x 14.
+        # The auxiliary heads, on the maps of 4a and 4d. Up to there, the size is halved four times: conv1 rounds the
+        # half up, the three poolings (3x3 at stride 2, in ceil mode) round it down. 224 pixels become 14.
         self.auxiliaries = nn.ModuleDict()
         if auxiliary:
             height, width = (height + 1) // 16, (width + 1) // 16

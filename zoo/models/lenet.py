@@ -1,4 +1,6 @@
-"""LeNet with every option configurable (LeCun, Bottou, Bengio & Haffner 1998). May import torch only.
+"""LeNet with every option configurable (LeCun, Bottou, Bengio & Haffner 1998).
+
+Imports torch and the zoo's models only.
 
 The figure in words: each round of convolution, activation and pooling computes smaller maps of larger patterns. Fully
 connected layers then classify the flattened maps.
@@ -41,7 +43,7 @@ class LeNet(LayeredClassifier):
         kernel_size: side of the kernels, in pixels.
         stride: step of the kernels, in pixels.
         padding: rows and columns of zeros on each side of the maps.
-        dilation: distance between a kernel's taps; 1 is dense.
+        dilation: distance between the elements of a kernel, in pixels; 1: no gaps.
         groups: number of independent groups that the input and output channels are divided into.
         pool: "max" or "average".
         pool_size: side and step of the pooling window, in pixels; 1 means no pooling.

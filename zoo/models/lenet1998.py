@@ -1,6 +1,6 @@
 """LeNet-5 as published (LeCun, Bottou, Bengio & Haffner 1998, section II.B, figure 2 and table I).
 
-May import torch only.
+Imports torch and the zoo's models only.
 
 The figure in words: a 28x28 digit in a 32x32 frame; C1, six maps of 5x5 kernels; S2 sums each 2x2 window, multiplies it
 by a coefficient and adds a bias, both trained; C3, sixteen maps, each connected only to the maps of S2 that table I
@@ -11,11 +11,11 @@ parameters.
 Deviations from the paper:
 
 1. The class codes. The paper draws each class as a 7x12 bitmap of ±1; here they are rows of a Hadamard matrix, cut to
-   84 entries: also ±1, and far apart (any two of ten classes differ in 40 to 42 of the 84 entries).
+   84 entries: also ±1, and far apart (any two of ten classes differ in 40 or 42 of the 84 entries).
 2. The loss is left to the task. Cross-entropy on the negative distances is the paper's equation 9 without the extra
    "rubbish" class (its constant j at infinity).
-3. The initial weights are torch's default, not uniform within ±2.4 / fan-in; the training is the configured
-   optimizer's, not the paper's stochastic diagonal Levenberg-Marquardt method.
+3. The initial weights are torch's default, not uniform within ±2.4 / fan-in. The net is trained by the configured
+   optimizer, not by the paper's stochastic diagonal Levenberg-Marquardt method.
 """
 
 from collections import OrderedDict
@@ -116,7 +116,8 @@ class LeNet1998(LayeredClassifier):
     """LeNet-5 with table I, trainable subsampling, scaled tanh and distance outputs: 60,000 parameters.
 
     Args:
-        in_shape: channels, height and width of one image, at least 12 x 12 pixels; C1 frames it by two rows of zeros.
+        in_shape: channels, height and width of one image, at least 12 x 12 pixels; C1 pads it with two zeros
+            on each side.
         num_classes: number of classes, each with a fixed code.
 
     Raises:

@@ -1,4 +1,6 @@
-"""LeNet-5 in its modern form (LeCun, Bottou, Bengio & Haffner 1998, section II.B and figure 2). May import torch only.
+"""LeNet-5 in its modern form (LeCun, Bottou, Bengio & Haffner 1998, section II.B and figure 2).
+
+Imports torch and the zoo's models only.
 
 The figure in words: a convolution computes a map for each kernel, which shows where in the image the pattern of the
 kernel is. Pooling halves the maps, so that the exact position matters less. After two rounds of convolution and

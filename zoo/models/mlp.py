@@ -1,22 +1,22 @@
 """Multi-layer perceptron (Rumelhart, Hinton & Williams 1986, "Learning representations by back-propagating errors").
 
-May import torch only.
+Imports torch and the zoo's models only.
 
 The figure in words: every pixel is an input unit. Each hidden layer is a matrix product, a bias and an activation. The
 head is one more matrix product and bias, with one unit per class.
 
     x -> [Linear -> activation -> dropout] per hidden width -> Linear -> output activation
 
-With no hidden layer it is a linear classifier: logistic regression under cross-entropy, the perceptron under a step
+With no hidden layer it is a linear model: logistic regression under cross-entropy, the perceptron under a step
 output, linear regression under squared error.
 
 Deviations from the paper:
 
 1. By default the hidden activation is ReLU and the output is linear. The paper uses sigmoids in all layers:
    ``activation="sigmoid", output_activation="sigmoid"`` (`conf/model/mlp_16_16.yaml`).
-2. Three later additions, all off by default: dropout (Srivastava et al. 2014); batch normalization between a matrix and
-   its activation (Ioffe & Szegedy 2015); Gaussian noise on the input and before each activation (the supervised
-   baseline of Rasmus et al. 2015).
+2. Three later additions, all off by default: dropout (Srivastava et al. 2014); batch normalization between a linear
+   layer and its activation (Ioffe & Szegedy 2015); Gaussian noise on the input and before each activation (the
+   supervised baseline of Rasmus et al. 2015).
 3. The initial weights are torch's default, or Glorot & Bengio's (2010); the paper's are small and random.
 """
 
@@ -47,8 +47,8 @@ class MLP(LayeredClassifier):
         batch_norm: whether hidden units are normalized over the batch before their activation.
         noise: standard deviation of the Gaussian noise that training adds to the inputs and to the pre-activations of
             all hidden units, >= 0.
-        init: "torch" for torch's own; "xavier" (Glorot & Bengio 2010) for saturating units; a number such as "0.1" to
-            start with this value in every weight, and with biases of 0.
+        init: "torch" for torch's default; "xavier" (Glorot & Bengio 2010) for saturating units; or a number such as
+            "0.1", the initial value of every weight, with biases of 0.
 
     Raises:
         ValueError: an unknown activation or init, a width below 1, or negative noise.

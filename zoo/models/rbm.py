@@ -23,7 +23,8 @@ Deviations from the paper:
 
 1. Bernoulli visible units accept values in [0, 1] and use them as probabilities, as is usual for gray pixels; the
    papers' units are binary. `ContrastiveDivergence(sample_data=True)` draws zeros and ones instead.
-2. The biases start at zero. Hinton 2010, section 8, suggests log(p / (1 - p)) of the mean pixel for the visible ones.
+2. The biases start at zero. Hinton 2010, section 8, suggests log(p / (1 - p)) for the visible ones, where p is
+   the mean of the pixel over the training images.
 
 Shapes: N examples, V visible units (pixels, then labels), H hidden units, K label units.
 """

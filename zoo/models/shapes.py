@@ -1,4 +1,4 @@
-"""Checks of shapes and widths, made before anything is built. May import torch only."""
+"""Checks of shapes and widths, made before anything is built. Imports torch and `zoo.protocols` only."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,7 @@ def per_layer(name: str, option: int | Sequence[int], layers: int, *, minimum: i
     """One value for each layer, from a single value or from a list with one value per layer.
 
     Args:
-        name: of the option, for the error message.
+        name: name of the option, for the error message.
         option: the value, or the list.
         layers: number of layers.
         minimum: the smallest value allowed.

@@ -12,11 +12,11 @@ Imports torch and the zoo's models only.
 Deviations from the paper:
 
 1. There are three layers of 1000 units by default; Vincent et al. select number and width of the layers by validation.
-2. Weights start from the uniform distribution of Glorot & Bengio 2010, which is later than two of the three papers.
+2. Initial weights are drawn from the uniform distribution of Glorot & Bengio 2010; two of the three papers are older.
 
 The optimizers of the recipes also differ from the papers': see ``deviations`` in conf/model.
 
-Shapes: N examples, V inputs of a layer, H_k hidden units of layer k.
+Shapes: N examples, V inputs of a layer, H_k hidden units of layer k, counted from 1.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class StackedAutoencoder(nn.Module):
 
     Args:
         in_shape: shape of one input without the batch; it is flattened.
-        num_classes: outputs of a classifier head; None for a net that reconstructs.
+        num_classes: number of outputs of a classifier head; None for a net that reconstructs.
         hidden: number of hidden units of each layer, from the input up.
         activation: activation of the hidden units.
         code_activation: activation of the last layer; None for the same as in the other layers. "identity" gives the
@@ -100,7 +100,7 @@ class StackedAutoencoder(nn.Module):
         for k in range(len(self.layers)):
             layer = self.autoencoder(k)
             a = self.noise(layer.hidden_input(h))
-            h = self.dropout(layer.activation(a))  # N x H_k
+            h = self.dropout(layer.activation(a))  # N x H_{k+1}
         return self.forward_head(h)
 
     def forward_head(self, features: Tensor) -> Tensor:
@@ -130,13 +130,13 @@ class StackedAutoencoder(nn.Module):
         return flat.reshape(flat.shape[0], *self.in_shape)
 
     def autoencoder(self, layer: int) -> Autoencoder:
-        """Autoencoder number ``layer``, counted from the input."""
+        """Autoencoder number ``layer``, counted from 0 at the input; -1 is the last one."""
         found = self.layers[layer]
         assert isinstance(found, Autoencoder)
         return found
 
     def rbm(self, layer: int) -> AutoencoderRBM:
-        """The RBM that shares the parameters of layer number ``layer``. See `Autoencoder.rbm`."""
+        """The RBM that shares the parameters of autoencoder number ``layer``, counted from 0. See `Autoencoder.rbm`."""
         return self.autoencoder(layer).rbm()
 
     def reset_head(self, num_classes: int) -> None:

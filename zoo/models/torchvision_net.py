@@ -30,7 +30,8 @@ from zoo.models.classifier import LayeredClassifier
 from zoo.models.shapes import check_widths, image
 from zoo.protocols import eval_mode, shape_text
 
-# Auxiliary heads would be left over: `zoo.models.GoogLeNet` is the zoo's own. SqueezeNet's head is a convolution.
+# Nets that this class cannot divide: the first two have auxiliary heads (for GoogLeNet, use `zoo.models.GoogLeNet`);
+# the head of SqueezeNet is a convolution.
 WITHOUT_KNOWN_HEAD = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
 MAX_PIXELS = 2**24  # of the image that the first layer sees: 4096x4096
 TRIED_PIXELS = 2**20  # a larger image is passed through without values, only to check the shapes
@@ -42,12 +43,12 @@ class TorchvisionNet(LayeredClassifier):
     The layers of a ResNet are stem, layer1 to layer4 and pool; any other net is one layer, ``body``.
 
     Args:
-        architecture: its name in torchvision, such as resnet18 or efficientnet_b0.
+        architecture: name of the net in torchvision, such as resnet18 or efficientnet_b0.
         in_shape: channels (1 or 3), height and width of one image.
         num_classes: number of outputs of the head.
         gray: how gray images enter a net for color images: "repeat" gives each of the three channels the same image;
-            "sum" adds up the first kernels over their channels, which computes the same in a third of the first layer's
-            time.
+            "sum" adds up the kernels of the first convolution over their channels, which gives the same output in a
+            third of the time for that layer.
         enlarge: smaller images are enlarged, on the device, until their shorter side has this many pixels; None: never.
 
     Attributes:

@@ -234,13 +234,13 @@ def make_units(visible: str, hidden: str, *, owner: HasVariance, label_units: in
 
     # Units with a variance need its owner. Label units follow Bernoulli units only.
     if label_units and visible_class is not Bernoulli:
-        raise ValueError(f"{visible} visible units must be without label units: set visible_units=bernoulli")
+        raise ValueError(f"label units need bernoulli visible units, not {visible} ones: set visible_units=bernoulli")
     if label_units:
         return WithLabels(label_units), hidden_units
     visible_units = visible_class(owner) if issubclass(visible_class, ScaledGaussian) else visible_class()
     # With real-valued units in both layers Z may be infinite.
     if not visible_units.binary and not hidden_units.binary:
-        raise ValueError(f"{visible} visible units go with bernoulli hidden units, not with {hidden} ones")
+        raise ValueError(f"{visible} visible units need bernoulli hidden units, not {hidden} ones")
     return visible_units, hidden_units
 
 

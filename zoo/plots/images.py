@@ -26,7 +26,7 @@ def grid(
     names: Sequence[str] | None = None,
     signed: bool = False,
 ) -> "Figure":
-    """Draw images side by side, row by row, pixel by pixel.
+    """Draw images side by side, row by row, without interpolation.
 
     Args:
         tiles: N x C x H x W with C 1 or 3, values in [0, 1]; other shapes are drawn as one row of pixels each.
@@ -118,7 +118,7 @@ def sheet(
         axes.imshow(image[..., 0] if image.shape[2] == 1 else image, cmap="gray", vmin=0, vmax=1)
         axes.set(xticks=[], yticks=[])
 
-        # Mark wrong ones by their frame and the color of their caption.
+        # Mark wrong predictions by a red frame and a red caption.
         is_wrong = wrong is not None and wrong[i]
         for spine in axes.spines.values():
             spine.set(color=RED if is_wrong else GRAY, linewidth=2 if is_wrong else 0.6)

@@ -23,7 +23,9 @@ def latent_map(
     *,
     method: str = "pca",
 ) -> "Figure":
-    """Draw latent codes in the plane. Codes of one or two units are drawn without projection.
+    """Draw latent codes in the plane. Without projection, the first two units are the coordinates.
+
+    There is no projection if there are one or two units, fewer than five examples, or only identical examples.
 
     Args:
         features: N x H.
@@ -59,7 +61,7 @@ def latent_map(
 
 
 def _to_plane(x: Any, method: str) -> Any:
-    """N x H features -> N x 2 coordinates, as NumPy arrays."""
+    """N x H features -> coordinates in the first two columns, as NumPy arrays."""
     import numpy as np
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE

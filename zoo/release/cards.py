@@ -118,7 +118,7 @@ def _data(about: CheckpointInfo) -> str:
         for key, value in settings.items()
         if not isinstance(value, str) and value != NO_AUGMENTATION[key]
     ]
-    augmented = f"Augmented in training: {', '.join(used)}." if used else "Not augmented in training."
+    augmented = f"Augmentation (`dataset.augment`): {', '.join(used)}." if used else "No augmentation."
     shape = shape_text(preprocess.shape)
     return f"**Data.** {about.dataset}, {about.license}. Inputs are {shape}, {scaling}. {augmented}"
 
@@ -147,10 +147,10 @@ def _is_half_precision(entry: Mapping[str, Any]) -> bool:
 
 
 def _limits(about: CheckpointInfo) -> str:
-    """For which inputs the net was not tested."""
+    """A warning about the inputs for which the net was not tested."""
     if not about.classes:
         return f"**Limits.** Trained on {about.dataset} only; not tested on other data."
     return (
-        f"**Limits.** Always predicts one of the {len(about.classes)} classes of {about.dataset}, also for other "
-        "images; not tested on other data or against adversarial inputs."
+        f"**Limits.** Always predicts one of the {len(about.classes)} classes of {about.dataset}, even for an "
+        "image that belongs to none of them; not tested on other data or against adversarial inputs."
     )

@@ -1,4 +1,4 @@
-"""The claim of a recipe: its goal and the published number that it is compared with. Plain values in, plain values out.
+"""The claim of a recipe: its goal and the published number that it is compared with.
 
 A published recipe of ``conf/experiment`` has a ``claim``:
 
@@ -30,7 +30,7 @@ NOTHING = "-"  # printed in tables if no comparable published number was found
 
 @dataclass(frozen=True)
 class Metric:
-    """A kind of published number, and how it is computed from the metrics of a run.
+    """A metric of claims, and how it is computed from the metrics of a run.
 
     Attributes:
         title: name in tables.
@@ -155,7 +155,7 @@ class Claim:
         return f"{self.text(mean(values))} ± {self.text(stdev(values))}"
 
     def reaches(self, values: Sequence[float], bound: float) -> bool:
-        """Whether the mean, rounded as in the tables, is at least as good as ``bound``."""
+        """Whether the mean of the values, rounded as in the tables, is as good as ``bound`` or better."""
         # Compare the printed value: 0.603 is printed as 0.60 and reaches a goal of 0.60.
         ours = float(self.text(mean(values)))
         return ours <= bound if METRICS[self.metric].less_is_better else ours >= bound

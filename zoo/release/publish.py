@@ -33,7 +33,8 @@ from zoo.release.claims import Claim
 
 LARGE = 4 * 2**20  # bytes; a larger file is stored in half precision
 VARIES = ("seed", "resume", "progress", "claim")  # keys in which the runs of one recipe may differ
-HEADLINES = ("test/accuracy", "test/mse")  # metrics in the index for a checkpoint without a claim
+# Metrics in the index for a checkpoint without a claim, and in the table of a paired comparison.
+HEADLINES = ("test/accuracy", "test/mse")
 
 
 def publish(name: str, sweep: Path) -> dict[str, Any]:
@@ -44,7 +45,9 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the sweep has no finished runs.
-        ValueError: the runs differ in more than the seed, or their recipe has no claim.
+        ValueError: the runs differ in more than the seed, their recipe has no claim, or a metric of the claim is
+            missing.
+        SystemExit: ``zoo evaluate`` failed.
     """
     runs, config = _runs(sweep)
     seeds = sorted(runs)
@@ -120,7 +123,7 @@ def write_index(entries: Mapping[str, Any]) -> None:
 
 def compare(name: str, sweep: Path) -> Path:
     """Write the headline metrics of a sweep's ``paired.csv`` to ``checkpoints/NAME.csv``; return its path."""
-    # The sweep has a row for every metric; the table shows only the headlines.
+    # The file has a row for every metric; the table shows only `HEADLINES`.
     with (sweep / "paired.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] in HEADLINES]
     target = catalogue.CHECKPOINTS / f"{name}.csv"
@@ -153,8 +156,8 @@ def _runs(sweep: Path) -> tuple[dict[int, Path], dict[str, Any]]:
 
 
 def _claim(name: str, run: Path, config: Mapping[str, Any]) -> tuple[dict[str, Any], Claim]:
-    """The claim in the recipe's present YAML, else that in the run's config: as plain values, and parsed."""
-    # Sources and wording may have been corrected since the runs.
+    """The claim in the recipe's current YAML, or else in the run's config: as plain values, and parsed."""
+    # Prefer the YAML: sources and wording may have been corrected since the runs.
     recipe = catalogue.CONF / "experiment" / f"{name}.yaml"
     if recipe.is_file():
         config = yaml.safe_load(recipe.read_text())

@@ -32,7 +32,7 @@ deviation over the seeds. The shipped checkpoint is that of the first seed, whet
 that we set for the recipe. The squared reconstruction error of an image is summed over its pixels.
 
 `zoo reproduce NAME` re-evaluates a checkpoint and compares its metrics with those stored in `checkpoints/index.yaml`;
-`zoo reproduce NAME --train` retrains it first. This file is generated from that index by
+`zoo reproduce NAME --train` first trains the recipe again. This file is generated from that index by
 `python -m zoo.release.results`.
 
 """
@@ -40,7 +40,7 @@ SOURCES = """\
 ## Sources
 
 Published numbers, hardware and commands. Some recipes were timed while another run shared the core, as their headers
-say. How we know the published number:
+say. The status of a published number says how we know it:
 
 """
 START = "<!-- results: written by python -m zoo.release.results -->\n"

@@ -36,12 +36,12 @@ class Classification(SupervisedTask):
         label_smoothing: fraction of the target that is spread over all classes, in [0, 1].
         class_weights: whether to weight the classes in the training loss. The weight of a class is the mean number of
             examples per class, divided by its number of examples. Needs a `zoo.data.datamodule.DataModule`.
-        auxiliary_weight: weight of the loss of each auxiliary head, if the net has any (GoogLeNet: 0.3).
+        auxiliary_weight: weight of the loss of each auxiliary head, if the net has any (GoogLeNet: 0.3); 0: not used.
         policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
-        unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen, from the top down. The
-            last epoch applies to all remaining layers.
-        head_lr_factor: learning rate of the head, relative to the optimizer's.
-        layer_decay: learning-rate factor from one layer to the next one below.
+        unfreeze_at: with "gradual", the epoch (counted from 0) at which each layer below the head is unfrozen, from the
+            top down. The last epoch applies to all remaining layers.
+        head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
+        layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
         mirror_average: whether evaluation averages the probabilities of an image and of its mirror image.
         optimization: optimizer and learning-rate schedule; None for evaluation only.
 
@@ -87,7 +87,7 @@ class Classification(SupervisedTask):
             raise ValueError(f"Classification needs outputs; set num_classes of this {type(net).__name__}")
         self.num_classes = num_classes
 
-        # The loss that is evaluated, and the loss that is trained, which may have class weights (`setup`).
+        # The loss for evaluation, and the loss for training, which may have class weights (`setup`).
         self.loss_name = loss
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
@@ -96,7 +96,7 @@ class Classification(SupervisedTask):
         if class_weights:
             classification_loss(loss, class_weights=torch.ones(1))  # raises if the loss has no class weights
 
-        # Auxiliary heads bring gradients to the layers below them, so they are used unless only the head is trained.
+        # Auxiliary heads add gradients to the layers below them, so they are not needed if only the head is trained.
         self.auxiliary_weight = auxiliary_weight
         self.has_auxiliaries = isinstance(net, HasAuxiliaryHeads) and bool(auxiliary_weight) and policy != "head"
 
@@ -110,7 +110,7 @@ class Classification(SupervisedTask):
         self.confusion: list[list[int]] = []
 
     def check_targets(self, num_outputs: int) -> None:
-        """Raise ValueError if the loss does not work for that number of classes."""
+        """Raise ValueError if the loss does not work for data with ``num_outputs`` classes."""
         needed = CLASSIFICATION[self.loss_name].num_classes
         if needed is not None and num_outputs != needed:
             raise ValueError(f"loss={self.loss_name} needs {needed} classes, the data have {num_outputs}")
@@ -120,7 +120,7 @@ class Classification(SupervisedTask):
         super().setup(stage)
         if stage != "fit" or not self.class_weights:
             return
-        data = cast(Any, self.trainer).datamodule  # which Lightning sets, but does not declare
+        data = cast(Any, self.trainer).datamodule  # an attribute that Lightning sets without declaring it
         if not isinstance(data, DataModule):
             raise ValueError("class_weights=true requires training with a zoo.data.datamodule.DataModule")
 

@@ -46,7 +46,7 @@ class ContrastiveDivergence(GenerativeTask):
 
     Raises:
         ValueError: k or chains below 1, a restart or sparsity target out of range, a restart of chains that are not
-            persistent, or a net without an RBM, or whose RBM does not support the options.
+            persistent, a net that is neither an RBM nor a stack of RBMs, or an RBM that does not support the options.
     """
 
     layer_input: LayerInput
@@ -123,7 +123,7 @@ class ContrastiveDivergence(GenerativeTask):
     def check_inputs(self, x: Tensor) -> None:
         """Raise ValueError if the RBM does not accept the inputs, N x in_shape."""
         if self.has_rbm and self.rbm.visible.binary:
-            # A stack of autoencoders names its units by their activation.
+            # A stack of autoencoders has output_activation in place of visible_units.
             gaussian = "output_activation=identity" if isinstance(self.net, Decoding) else "visible_units=gaussian"
             what = "inputs of Bernoulli visible units must be"
             check_unit_interval(self.layer_input(x), what=what, fix=f"model.net.{gaussian}")
@@ -135,7 +135,7 @@ class ContrastiveDivergence(GenerativeTask):
 
     def parameter_groups(self) -> list[Any]:
         """Weights with weight decay, biases without; the learning rate is smaller for Gaussian units."""
-        # Biases are vectors; Gaussian units have no bound, so that a large step could diverge.
+        # Biases are vectors. States of Gaussian units have no bound, so training with a large step could diverge.
         weights = [p for p in self.trainable_parameters() if p.dim() > 1]
         biases = [p for p in self.trainable_parameters() if p.dim() == 1]
         bounded = self.rbm.visible.binary and self.rbm.hidden.binary
@@ -152,7 +152,7 @@ class ContrastiveDivergence(GenerativeTask):
         configured: Any = super().configure_optimizers()
         optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
         if self.initial_momentum is not None and "momentum" not in optimizer.defaults:
-            raise ValueError(f"initial_momentum is not for {type(optimizer).__name__}: set it to null, or use SGD")
+            raise ValueError(f"initial_momentum: {type(optimizer).__name__} has no momentum; set it to null or use SGD")
         return cast(OptimizerLRScheduler, configured)
 
     def on_train_epoch_start(self) -> None:

@@ -52,14 +52,15 @@ def layer_groups(
     """The groups of a net, from the head down to the input.
 
     Args:
-        net: with ``layers`` and a ``head``. Auxiliary heads are a group; other parameters join the lowest layer.
+        net: the net. Its submodule ``head``, its auxiliary heads and each layer of its submodule ``layers`` become a
+            group. All other parameters join the lowest layer, or form a group in a net without layers.
         policy: "full": everything is trained from the start. "head": the head alone, always (a linear probe).
             "gradual": the head first, then one layer after the other (Howard & Ruder 2018).
-        unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen, from the top down. The
-            last epoch applies to all remaining layers.
+        unfreeze_at: with "gradual", the epoch (counted from 0) at which each layer below the head is unfrozen, from the
+            top down. The last epoch applies to all remaining layers.
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
-        layer_decay: learning-rate factor from one layer to the next one below, in (0, 1]; the topmost layer has the
-            optimizer's learning rate times this.
+        layer_decay: learning-rate factor from one layer to the next one below, in (0, 1]. The layer directly below
+            the head has the optimizer's learning rate times this.
         leave_out: parameters to exclude, since another task trains them.
 
     Raises:

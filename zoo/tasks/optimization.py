@@ -1,8 +1,8 @@
 """Optimizers and learning-rate schedules of tasks.
 
-A schedule depends on the step and on the total number of steps, both counted over the whole fit, so a resumed run
-continues on the same curve. To add a schedule, write a class with the methods of `LRSchedule` and add its name to
-``__all__``. May import torch and Lightning.
+`OneCycle` and `Cosine` depend only on the step and on the total number of steps, both counted over the whole fit, so a
+resumed run continues on the same curve. To add a schedule, write a class with the methods of `LRSchedule` and add its
+name to ``__all__``. May import torch and Lightning.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,7 +26,12 @@ class LRSchedule(Protocol):
     needs_validation: ClassVar[bool]  # whether the schedule reads "val/loss"
 
     def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
-        """Lightning's scheduler entry for ``optimizer``; empty for a constant learning rate."""
+        """Lightning's scheduler entry for ``optimizer``; empty for a constant learning rate.
+
+        Args:
+            optimizer: the optimizer whose learning rate is scheduled.
+            total_steps: number of steps of the whole fit.
+        """
         ...
 
 
@@ -37,7 +42,7 @@ class Optimization:
     Attributes:
         optimizer: function that makes an optimizer from parameters or groups of parameters.
         lr_schedule: a schedule of this module, or a function with the same arguments.
-        total_steps: number of batches of the whole fit.
+        total_steps: number of steps of the whole fit, one per batch.
     """
 
     optimizer: Callable[[Iterable[Parameter] | list[dict[str, Any]]], Optimizer]
@@ -63,9 +68,12 @@ class Optimization:
 
 
 def is_logging_step(task: LightningModule) -> bool:
-    """Whether the trainer logs this step. Calling `log` in every step would take a tenth of a small net's time."""
+    """Whether the trainer logs this step.
+
+    Calling `log` in every step would take a tenth of the training time of a small net.
+    """
     # With ``log_every_n_steps=50``, steps 50, 100, 150 and so on are logged.
-    every: int = cast(Any, task.trainer).log_every_n_steps  # which Lightning sets, but does not declare
+    every: int = cast(Any, task.trainer).log_every_n_steps  # an attribute that Lightning sets without declaring it
     return bool(every) and (task.global_step + 1) % every == 0
 
 
@@ -131,11 +139,12 @@ class Cosine:
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """Multiplies the learning rate whenever the validation loss has stopped falling.
+    """Multiplies the learning rate by ``factor`` whenever the validation loss has stopped falling.
 
     Args:
         factor: factor that the learning rate is multiplied by, in (0, 1).
-        patience: number of epochs without a lower validation loss before the learning rate is reduced.
+        patience: number of consecutive epochs without a lower validation loss that are tolerated. The learning rate is
+            reduced after one more such epoch.
     """
 
     factor: float = 0.1

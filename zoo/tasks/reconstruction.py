@@ -26,10 +26,11 @@ class Reconstruction(Task):
             V values of an example, and averaged over the batch.
         corruption: corruption of the encoder's inputs: none, masking (set to 0), gaussian (add noise) or
             salt_and_pepper (set to 0 or 1 with equal probability).
-        level: corruption level: the fraction of inputs that are set, in [0, 1], or the std of the noise, >= 0. One
-            value for all layers, or a list with one value per layer.
-        sparsity_target: target of the mean of each sigmoid hidden unit, in (0, 1).
-        sparsity_cost: weight of the divergence KL(target || mean over the batch); 0 for none.
+        level: corruption level: the fraction of inputs that are replaced, in [0, 1], or the std of the Gaussian noise,
+            >= 0. One value for all layers, or a list with one value per layer.
+        sparsity_target: target of the mean activation of each hidden unit, in (0, 1).
+        sparsity_cost: weight of KL(target || mean over the batch), summed over the hidden units, which must be in
+            [0, 1]; 0 for none.
         contractive: weight of the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011); for training
             one layer at a time. 0 for none.
         optimization: optimizer and learning-rate schedule; None for evaluation only.
@@ -89,7 +90,7 @@ class Reconstruction(Task):
 
     @property
     def autoencoder(self) -> Decoding:
-        """`trained_module` with its type for the type checker; the constructor has checked it."""
+        """`trained_module`, typed as `Decoding` for the type checker; the constructor has checked it."""
         module: Any = self.trained_module
         found: Decoding = module
         return found
@@ -199,7 +200,7 @@ class Reconstruction(Task):
 
 
 def _level_of_layer(level: float | list[float], layer: int | None, corruption: str) -> float:
-    """The corruption level of a layer. Raises ValueError if the layer has none, or if it is out of range."""
+    """The corruption level of a layer. Raises ValueError if a list has none for the layer, or it is out of range."""
     # A list has one value for each layer.
     if isinstance(level, list):
         if (layer or 0) >= len(level):

@@ -24,10 +24,10 @@ class Regression(SupervisedTask):
         layer: must be None, since a single layer has no targets.
         loss: name of the loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`).
         policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
-        unfreeze_at: with "gradual", the epoch at which each layer below the head is unfrozen, from the top down. The
-            last epoch applies to all remaining layers.
-        head_lr_factor: learning rate of the head, relative to the optimizer's.
-        layer_decay: learning-rate factor from one layer to the next one below.
+        unfreeze_at: with "gradual", the epoch (counted from 0) at which each layer below the head is unfrozen, from the
+            top down. The last epoch applies to all remaining layers.
+        head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
+        layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
         optimization: optimizer and learning-rate schedule; None for evaluation only.
 
     Raises:
@@ -62,7 +62,7 @@ class Regression(SupervisedTask):
         # The loss, for training and for evaluation.
         self.loss_name = loss
         self.loss = regression_loss(loss)
-        # Two errors that can be compared between losses. Each split has its own metrics.
+        # The same two metrics for every loss, so that runs can be compared. Each split has its own metrics.
         metrics = MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()})
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")

@@ -33,7 +33,7 @@ class SupervisedTask(Task):
         frozen: the groups that are currently frozen.
 
     Raises:
-        ValueError: ``layer`` is not None, or as `layer_groups`.
+        ValueError: ``layer`` is not None, or an argument that `layer_groups` refuses.
     """
 
     layer_input: LayerInput
@@ -67,12 +67,12 @@ class SupervisedTask(Task):
         )
         self.frozen: list[LayerGroup] = []
 
-        # If only the head is trained, its features are constant and can be computed once for the whole fit.
+        # If only the head is trained, the features below it are constant and can be computed once for the whole fit.
         constant = policy == "head" and isinstance(net, HasHead)
         self.layer_input = LayerInput(net, len(layers_of(net)) if constant else 0)
 
     def outputs(self, x: Tensor) -> Tensor:
-        """N x in_shape, or N x features if the features were precomputed -> N x outputs."""
+        """The outputs of the net: N x in_shape, or N x features if the features were precomputed -> N x outputs."""
         # If the batches hold features, only the head is left to compute.
         if self.layer_input.ready:
             return cast(HasHead, self.net).forward_head(x)
@@ -126,8 +126,8 @@ class SupervisedTask(Task):
         if not rates:
             return
 
-        # Log the learning rate of each group, 0 while it is frozen. The row is written immediately, since `log` would
-        # keep the values until the end of the epoch and lose them if the run is stopped before.
+        # Log the learning rate of each group, 0 while it is frozen. The loggers get the row immediately: `log`
+        # would keep the values until the end of the epoch, and lose them if the run stops within the epoch.
         rates |= {group.name: 0.0 for group in self.frozen}
         row = {f"lr/{name}": rate for name, rate in rates.items()}
         row["epoch"] = self.current_epoch

@@ -70,7 +70,7 @@ class Task(LightningModule):
         """Raise ValueError if the task does not work for the inputs. ``x``: preprocessed examples, N x in_shape."""
 
     def check_targets(self, num_outputs: int) -> None:
-        """Raise ValueError if the task does not work for that number of classes or target values."""
+        """Raise ValueError if the task does not work for data with ``num_outputs`` classes or target values."""
 
     def begin_epoch(self) -> None:
         """Called at the start of each epoch, and when a run is resumed within an epoch."""

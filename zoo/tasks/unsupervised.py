@@ -45,10 +45,10 @@ class GenerativeTask(Task):
         self.k = k
         self.persistent = persistent
         self.restart = restart
-        self.chains: Tensor | None = None  # N x V, the states of the persistent chains; None before the first update
+        self.chains: Tensor | None = None  # one row of V units per persistent chain; None before the first update
 
     def continued_chains(self, rbm: RBMLayer, *, like: Tensor) -> Tensor:
-        """The states from which the persistent chains continue, N x V, after random restarts.
+        """The states from which the persistent chains continue, after random restarts; one row of V units per chain.
 
         Args:
             rbm: the RBM that the chains sample.
@@ -59,7 +59,7 @@ class GenerativeTask(Task):
         if self.restart:
             # Restart each chain from noise with the probability ``restart`` (as in Du & Mordatch 2019).
             noise = rbm.noise(len(chains)).to(chains)
-            again = torch.rand(len(chains), 1, device=chains.device) < self.restart  # N x 1
+            again = torch.rand(len(chains), 1, device=chains.device) < self.restart  # chains x 1
             chains = torch.where(again, noise, chains)
         return chains
 
@@ -75,7 +75,13 @@ class GenerativeTask(Task):
 
 
 def check_unit_interval(v: Tensor, *, what: str, fix: str) -> None:
-    """Raise ValueError if values are not in [0, 1]. ``what`` and ``fix`` are parts of the message."""
+    """Raise ValueError if values are not in [0, 1].
+
+    Args:
+        v: the values, of any shape.
+        what: start of the message, such as "inputs must be".
+        fix: what to set for real values, such as "loss=squared_error".
+    """
     low = v.min().item()
     high = v.max().item()
     if low < 0 or high > 1:
@@ -86,21 +92,22 @@ def check_unit_interval(v: Tensor, *, what: str, fix: str) -> None:
 
 
 def squared_error(x: Tensor, reconstruction: Tensor) -> Tensor:
-    """The squared error (x - x')², summed over all pixels of an example, N."""
+    """The squared error (x - x')², summed over the values of each example: two tensors of N examples -> N."""
     return (x.flatten(1) - reconstruction.flatten(1)).square().sum(dim=1)
 
 
 def log_generative(task: Task, net: nn.Module | RBMLayer, x: Tensor, y: Tensor, *, split: str) -> None:
-    """Log the metrics of a net without a validation loss, or of one RBM of a stack.
+    """Log the metrics of a generative net, or of one RBM of a stack. They replace a validation loss.
 
-    - ``reconstruction_error``: squared error of `net.reconstruct`, summed over pixels.
+    - ``reconstruction_error``: squared error of `net.reconstruct`, summed over the inputs.
     - ``pseudo_log_likelihood``: for an RBM with Bernoulli units, in nats; inputs are rounded to zeros and ones.
     - ``accuracy``: for a net with label units.
 
     Args:
         task: the task that logs.
         net: the net to evaluate.
-        x, y: its inputs and their class numbers.
+        x: inputs of the net, N x in_shape (N x V for one RBM).
+        y: class numbers, N; read only if the net has label units.
         split: "val" or "test", the first part of the metrics' names.
     """
     # The reconstruction error.

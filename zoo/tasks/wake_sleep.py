@@ -31,9 +31,9 @@ class WakeSleep(GenerativeTask):
         net: a deep belief network (`zoo.protocols.BeliefNet`); the constructor unties its recognition weights.
         layer: must be None, since the algorithm trains all layers.
         k: Gibbs steps in the top RBM, >= 1.
-        persistent: whether the chains of the top RBM, one per example of a batch, continue from batch to batch instead
-            of starting at the data (Tieleman 2008). Without it, chains that start from noise may reach states that
-            training never visited.
+        persistent: whether the chains of the top RBM, one per example of the first batch, continue from batch to batch
+            instead of starting at the data (Tieleman 2008). Without it, the chains of `net.sample`, which start from
+            noise, may reach states that training never visited.
         restart: probability, per update, with which a persistent chain is restarted from noise, in [0, 1).
         label_weight: weight of log p(label | image), >= 0; 0 is the algorithm as published.
         optimization: optimizer and learning-rate schedule; None for evaluation only.
@@ -78,7 +78,7 @@ class WakeSleep(GenerativeTask):
 
     @property
     def belief_net(self) -> BeliefNet:
-        """The net with its type for the type checker; the constructor has checked it."""
+        """The net, typed as `BeliefNet` for the type checker; the constructor has checked it."""
         module: Any = self.net
         net: BeliefNet = module
         return net

@@ -213,11 +213,12 @@ class StopBelow(EarlyStopping):
 
 
 def _average_with(decay: float) -> Callable[[Any, Any, Any], None]:
-    """averages <- decay * averages + (1 - decay) * values, in place, for lists of tensors of one type."""
+    """Return a function that computes, in place, averages <- decay * averages + (1 - decay) * values."""
 
     @torch.no_grad()
     def average(averages: Any, values: Any, count: Any) -> None:
-        # Copy integer buffers, such as the batch counter of batch normalization, instead of averaging them.
+        # All tensors of a call have the same dtype. Copy integer buffers, such as the batch counter of batch
+        # normalization, instead of averaging them.
         if averages[0].is_floating_point():
             torch._foreach_lerp_(averages, values, 1 - decay)
         else:

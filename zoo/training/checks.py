@@ -46,10 +46,12 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
 
     Args:
         cfg: the config of ``zoo train``; it is not changed.
-        preprocess: the preprocessing of a resumed run, which loads its weights from ``last.ckpt``; None for a new run.
+        preprocess: the preprocessing of a resumed run. Such a run loads its weights from ``last.ckpt`` later, so
+            ``weights=`` is not loaded. None for a new run.
 
     Raises:
-        FileNotFoundError, ValueError: an invalid value, dataset or combination.
+        FileNotFoundError: the data or the pretrained weights do not exist.
+        ValueError: an invalid value, dataset or combination.
     """
     # 1. Check the values of all keys, one by one.
     cfg = deepcopy(cfg)
@@ -172,7 +174,7 @@ def _check_dataset(node: DictConfig) -> None:
 
 
 def dataset(node: DictConfig) -> Splits:
-    """Load the splits of a dataset config.
+    """Load the splits of a dataset config (``cfg.dataset``).
 
     Raises:
         FileNotFoundError, ValueError: the source cannot load the data, or they do not have the configured shape or
@@ -189,7 +191,12 @@ def dataset(node: DictConfig) -> Splits:
 
 
 def sample(splits: Splits, size: int = SAMPLE) -> Tensor:
-    """Raw training inputs, N x shape: all of them if they are in memory, else about ``size``, evenly spaced."""
+    """Raw training inputs, N x shape: all of them if they are in memory, otherwise an evenly spaced sample.
+
+    Args:
+        splits: the data.
+        size: minimum size of the sample, which has fewer than ``2 * size`` inputs (or all, if there are fewer).
+    """
     if isinstance(splits.train, InMemory):
         return splits.train.x
     # Of large images, take fewer, so that they fit in memory.
@@ -199,7 +206,7 @@ def sample(splits: Splits, size: int = SAMPLE) -> Tensor:
 
 
 def _first_inputs(splits: Splits) -> Tensor:
-    """Raw inputs that tasks check: some images, since all have bytes as values; or all real-valued inputs."""
+    """Raw inputs that tasks check: some images, since all are bytes; or all real-valued inputs."""
     raw = sample(splits, CHECKED_FILES)
     return raw[:CHECKED] if raw.dtype == torch.uint8 else raw
 

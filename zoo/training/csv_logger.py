@@ -42,7 +42,7 @@ class CSVLogger(Logger):
         return ""
 
     def start(self, fit: str, *, step: int = 0) -> None:
-        """Start logging ``fit``. Its rows from ``step`` on are dropped, since a resumed fit logs them again."""
+        """Start logging ``fit`` at ``step``. Drop its rows from ``step`` on, since a resumed fit logs them again."""
         self.fit = fit
         self.rows = [row for row in self.rows if row["fit"] != fit or row["step"] < step]
 
@@ -85,7 +85,7 @@ class CSVLogger(Logger):
         writer = csv.DictWriter(text, [*KEYS, *sorted(metrics)], restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        # Not synced to disk: last.ckpt is, and a resumed run drops rows after it.
+        # Do not wait until the rows are on disk, since this is called often; only last.ckpt is synced.
         with replacing(self.path, sync=False) as temporary:
             temporary.write_text(text.getvalue())
 

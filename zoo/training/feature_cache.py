@@ -24,12 +24,12 @@ def cache_features(
     workers: int = 0,
     progress: str | None = None,
 ) -> tuple[Splits, Preprocess] | None:
-    """The training and validation split with features in place of inputs, and an identity preprocessing.
+    """The training and validation splits with features in place of inputs, and an identity preprocessing.
 
     The features are those of layer ``depth`` in evaluation mode: N x H, float32, in the order of the examples.
 
     Args:
-        net: the net whose `encode` computes the features.
+        net: the net whose `encode` computes the features; it is moved to ``device``.
         splits: the data.
         preprocess: the preprocessing from raw values to the net's input.
         depth: number of layers to apply.
@@ -38,7 +38,7 @@ def cache_features(
         progress: if this takes longer than a moment, report the progress under this name; None: do not.
 
     Returns:
-        The splits and the preprocessing, or None if the features need more than `LIMIT` bytes.
+        The splits, without a test split, and the preprocessing; or None if the features need more than `LIMIT` bytes.
     """
     net = net.to(device)
     assert isinstance(net, Net)
@@ -47,7 +47,7 @@ def cache_features(
         return net.encode(preprocess(raw.to(device)), depth).flatten(1)  # N x H
 
     def encode(examples: Examples, width: int) -> InMemory:
-        # Read the examples in order, as the test split of a DataModule.
+        # A DataModule reads its test split in order, so pass the examples as a test split.
         as_test_split = Splits(examples, None, examples, splits.shape)
         loader = DataModule(as_test_split, preprocess=preprocess, workers=workers).test_dataloader()
         x = torch.empty(len(examples), width)

@@ -107,7 +107,7 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
     last = plan.stages[-1]
     knows_classes = last.needs_labels or (isinstance(plan.net, HasLabelUnits) and bool(plan.net.label_units))
     classes = list(plan.splits.classes) if knows_classes else []
-    # Training may have changed arguments of the net, for example by untying the recognition weights.
+    # Training may have changed arguments of the net: wake-sleep, for example, unties the recognition weights.
     net = dict(plan.net_config)
     if isinstance(plan.net, ChangesConfig):
         net |= plan.net.config_changes()
@@ -177,7 +177,7 @@ def _print_metrics(about: CheckpointInfo, folder: Path) -> None:
         table.add_row(name, str(value) if isinstance(value, int) else f"{value:.4f}")
     console = Console()
     console.print(table)
-    # Show the folder relative to the working directory, if it is below it.
+    # Print the folder relative to the working directory, if it lies inside it.
     here = Path.cwd()
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
     console.print(f"run folder: {shown}", soft_wrap=True, highlight=False)

@@ -24,7 +24,7 @@ class StagePlan:
         order: joint or layerwise, see `zoo.training.stages`.
         task, optimizer: a ``_target_`` and its arguments, for `zoo.config.build.build`.
         lr_schedule: the learning-rate schedule.
-        epochs: number of epochs of each fit, including those that ``min_steps`` adds.
+        epochs: number of epochs of each fit, including those that the key ``min_steps`` adds.
         splits: the data of the stage. With ``dataset.labeled_examples``, stages that need labels have fewer examples.
         total_steps: number of steps of each fit.
         needs_labels: whether its task needs targets.
@@ -64,7 +64,8 @@ class Plan:
         license: license of the data.
         seed: seed of the run.
         stages: the enabled stages, in order.
-        trainer_kwargs: accelerator, devices and precision, as arguments of a Trainer.
+        trainer_kwargs: the accelerator config (accelerator, devices, strategy, precision, num_nodes), as arguments of a
+            Trainer.
         net_config, dataset_config: the configs that checkpoints store; that of the dataset may have references such as
             ``${oc.env:ZOO_DATA,data}``.
         logger: a ``_target_`` and its arguments, or None.
@@ -74,7 +75,7 @@ class Plan:
         latent_map: method of the latent-code plot: pca or tsne.
         progress: whether to show a progress bar.
         config_yaml: the whole config, resolved.
-        splits: the data, resized as ``preprocess`` requires.
+        splits: the data; images in files are decoded and resized for ``preprocess``.
         net: the net with its initial or pretrained weights.
         preprocess: the preprocessing from raw values to the net's input.
         notes: notes for the user, printed before training starts.

@@ -105,13 +105,13 @@ class ProgressBar(LightningProgressBar):
     # The live line.
 
     def _stop(self) -> None:
-        """Leave the line as it is, and the terminal as it was."""
+        """Stop the live display: the last line stays, and the terminal returns to its normal state."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def _redraw(self, trainer: Trainer, *, now: bool = False) -> None:
-        """Draw the line again, unless it was drawn a moment ago."""
+        """Draw the line again, unless it was drawn less than `REDRAW_EVERY` seconds ago; ``now``: in any case."""
         if self._live is None or not (now or time.monotonic() - self._drawn >= REDRAW_EVERY):
             return
         self._drawn = time.monotonic()
@@ -126,7 +126,7 @@ class ProgressBar(LightningProgressBar):
         description = self._description(trainer)
         description = description[: max(0, width - MIN_BAR - 2 - len(" ".join(parts)))]
 
-        # Metrics are left out from the last one on; what remains is for the bar.
+        # Add metrics while they fit; the bar gets the remaining columns.
         room = width - len(description) - MIN_BAR - 2 - len(" ".join(parts))
         for text in _texts(trainer.progress_bar_metrics):
             if len(text) + 2 > room:
@@ -198,7 +198,7 @@ def reported(items: Iterable[Item], total: int, text: str) -> Iterator[Item]:
 
 
 def _texts(metrics: Mapping[str, Any]) -> Iterable[str]:
-    """Each metric with its value, in three decimals or, if very small or large, in powers of ten."""
+    """Each metric with its value: with three decimals or, if very small or large, in scientific notation."""
     for name, value in metrics.items():
         if name == "v_num":  # the version of a logger, which Lightning adds
             continue

@@ -30,7 +30,7 @@ from zoo.training.trainer import Fit, Session, measure
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
-    """Train as a config says, and return the metrics on the validation and the test split.
+    """Train as a config says, and return the metrics on the validation and test splits: name -> value.
 
     Raises:
         ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written.
@@ -151,7 +151,7 @@ class Run:
         for stage in self.plan.stages:
             was_trained = False
             for name, task in stages.fits(stage, self.plan.net):
-                # Skip the fits before that of the checkpoint: they are finished, and its weights include their results.
+                # Skip the fits before that of the checkpoint. They are finished; the checkpoint has their weights.
                 if checkpoint is not None and name != checkpoint["fit"]:
                     continue
                 yield self._fit(name, task, stage, checkpoint)

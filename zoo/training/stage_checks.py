@@ -35,6 +35,9 @@ def enabled_stages(cfg: DictConfig) -> dict[str, DictConfig]:
     """The stages with epochs >= 1, by name.
 
     Side effect: ``epochs``, ``batch_size`` and ``lr`` at the root of ``cfg`` replace those of every stage in it.
+
+    Raises:
+        ValueError: no stage, a negative ``epochs``, or no stage with epochs >= 1.
     """
     if not cfg.model.stages:
         raise ValueError("model.stages must have at least one stage")
@@ -56,7 +59,16 @@ def enabled_stages(cfg: DictConfig) -> dict[str, DictConfig]:
 
 
 def check_values(stage: DictConfig, *, where: str, precision: str) -> None:
-    """Check the values and the ``_target_`` classes of a stage, and that its task supports the precision."""
+    """Check the values and the ``_target_`` classes of a stage, and that its task supports the precision.
+
+    Args:
+        stage: the stage, as `zoo.config.schemas.Stage` defines it.
+        where: its key in the config, for messages.
+        precision: the precision of the accelerator config.
+
+    Raises:
+        ValueError: a value out of range, a target that is not allowed, or an unsupported precision.
+    """
     if stage.order not in stages.ORDERS:
         raise ValueError(f"{where}.order={stage.order}: choose {' or '.join(stages.ORDERS)}")
 
@@ -81,7 +93,7 @@ def refuse_precision(task: type[Task], precision: str) -> None:
 
 
 def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_dataset: str) -> None:
-    """Check that the data have the targets and the validation split that a stage needs."""
+    """Raise ValueError unless the data have the targets, the validation split and the images that a stage needs."""
     task = task_class(stage)
     schedule: LRSchedule = build(stage.lr_schedule)
     schedule_name = type(schedule).__name__
@@ -127,7 +139,7 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
 
 
 def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: bool) -> StagePlan:
-    """A checked stage as plain values. Side effect: sets ``stage.epochs``, if ``min_steps`` needs more epochs."""
+    """The `StagePlan` of a checked stage. Side effect: raises ``stage.epochs`` if ``min_steps`` needs more epochs."""
     task = task_class(stage)
     steps_per_epoch = batches(len(splits.train), stage.batch_size, drop_single=drop_single)
     if stage.min_steps is not None:
@@ -168,7 +180,7 @@ def check_tasks(
         model_and_dataset: names of both, for messages.
 
     Returns:
-        One note for each fit with frozen layers: the first epoch in which each group of layers trains.
+        One note for each fit with frozen layers: the first epoch in which each group of layers is trained.
 
     Raises:
         ValueError: a task does not support the net, its optimizer, the targets or the inputs.

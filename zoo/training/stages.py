@@ -36,7 +36,7 @@ def layerwise(stage: StagePlan, net: nn.Module) -> Iterator[tuple[str, Task]]:
     Raises:
         ValueError: the net has no layers.
     """
-    # A stack, such as a deep belief network, keeps its layers in the submodule `layers`.
+    # The layers of a stack, such as a deep belief network, are in its submodule ``layers``.
     layers = dict(net.named_children()).get("layers")
     if layers is None:
         raise ValueError(

@@ -24,7 +24,7 @@ MAX_CURVES = 8  # jobs; the curves of more would be hard to tell apart
 class SweepTable(Callback):
     """Hydra callback that writes ``sweep.csv`` into the sweep's folder and prints it; for few jobs also ``curves.png``.
 
-    A sweep over seeds and over a key with two values is a paired comparison: then there is ``paired.csv`` too.
+    A sweep over seeds and over a key with two values is a paired comparison: then it also writes ``paired.csv``.
     """
 
     @rank_zero_only  # with several processes, each one runs the whole sweep
@@ -63,14 +63,14 @@ def paired(settings: Sequence[dict[str, str]], metrics: Sequence[Metrics], *, co
     """Differences between jobs that differ in one setting only, paired by seed.
 
     Args:
-        settings: for each job, key -> value.
-        metrics: for each job, name -> value.
+        settings: the overrides of each job, key -> value.
+        metrics: the metrics of each job, name -> value.
         compare: the key whose two values are compared; None: the only key with two values, except for ``seed``.
 
     Returns:
-        For each combination of the other settings and each test metric: the mean of each value, the mean difference
-        (first value minus second), and its 95 % confidence interval by Student's t. Empty if the jobs do not form
-        such a comparison.
+        One row for each combination of the other settings and each test metric: the mean for each of the two values,
+        the mean difference (first value minus second), its 95 % confidence interval by Student's t (``from``, ``to``),
+        and the number of pairs. Empty if the jobs do not form such a comparison.
     """
     # Find the one key with two values.
     values = {key: list(dict.fromkeys(job.get(key) for job in settings)) for job in settings for key in job}
@@ -104,7 +104,7 @@ def paired(settings: Sequence[dict[str, str]], metrics: Sequence[Metrics], *, co
 
 
 def _difference(firsts: Sequence[float], seconds: Sequence[float]) -> Row:
-    """The mean of first - second over n >= 2 pairs, and the interval mean ± t(0.975, n - 1) · standard error."""
+    """The mean of first - second over n >= 2 pairs, and its interval: mean ± t(0.975, n - 1) · standard error."""
     from scipy.stats import t
 
     differences = [a - b for a, b in zip(firsts, seconds, strict=True)]
@@ -149,14 +149,15 @@ def _print(path: Path, rows: list[Row], is_shown: Callable[[str], bool] = lambda
     shown = [key for key in _columns(rows) if is_shown(key)]
     table = Table()
     for key in shown:
-        # "model.net.dropout=0.5" is a column too: the mean for that value.
+        # A column may also be named "model.net.dropout=0.5": the mean for that value.
         name, equals, value = key.partition("=")
         table.add_column(_short(name) + equals + value, justify="right")
     for row in rows:
         cells = [row.get(key, "") for key in shown]
         table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in cells))
     console = Console()
-    console.print(str(path), soft_wrap=True, highlight=False, markup=False)  # a title could be broken into lines
+    # Not the title of the table, where a long path would wrap.
+    console.print(str(path), soft_wrap=True, highlight=False, markup=False)
     console.print(table)
 
 

@@ -29,7 +29,7 @@ EXPECTED_WARNINGS = (
     "LeafSpec",
     "Checkpoint directory",
     "smaller than the logging interval",
-    "your dataloader is not resumable",  # the sampler of the zoo skips examples that were seen
+    "your dataloader is not resumable",  # the zoo's sampler skips the examples that were seen before the stop
 )
 
 
@@ -52,7 +52,7 @@ class Session:
     Attributes:
         folder: the folder of the checkpoints; ``last.ckpt`` is written there.
         loggers: the loggers of the metrics.
-        trainer_kwargs: accelerator, devices and precision, as arguments of a Trainer.
+        trainer_kwargs: the accelerator config, as arguments of a Trainer.
         progress: whether to show a progress bar.
     """
 
@@ -83,7 +83,12 @@ class Fit:
     resume: Path | None = None
 
     def train(self, stop: StopRequest | None = None) -> None:
-        """Train for the stage's epochs. The task then has the last weights, their average (ema) or the best (patience).
+        """Train for at most the stage's epochs, resuming from ``resume`` if it is set.
+
+        Afterwards the task has the last weights, their moving average (ema) or those of the best epoch (patience).
+
+        Args:
+            stop: the request that signals set; None: signals are not handled.
 
         Raises:
             Stopped: a signal asked the run to stop; ``last.ckpt`` was written.
@@ -104,12 +109,12 @@ class Fit:
             callbacks.append(StopBelow(stage.stop_below, epochs=stage.epochs))
         if stage.ema is not None:
             callbacks.append(EMA(stage.ema))
-        # SaveForResume comes after the others, which have updated their state when it saves. The bar has no state.
+        # SaveForResume comes after the other callbacks, so that it saves their updated state. The bar has no state.
         callbacks.append(self._save_for_resume(stop or StopRequest()))
         if self.session.progress:
             callbacks.append(ProgressBar(self.name))
 
-        # Without a validation split there is no validation, and a short epoch still has one row of metrics.csv.
+        # Log at least once per epoch, also if the epoch has fewer than LOG_EVERY steps.
         trainer = _trainer(
             self.session.trainer_kwargs,
             callbacks=callbacks,
@@ -142,7 +147,13 @@ class Fit:
 
 
 def measure(task: Task, data: DataModule, *, trainer_kwargs: dict[str, Any]) -> dict[str, float]:
-    """Evaluate a task: its metrics on the validation and the test split, as far as the data have them."""
+    """The metrics of a task on the validation and test splits, by name; a split that the data lack is left out.
+
+    Args:
+        task: the task, with the net to evaluate.
+        data: the data.
+        trainer_kwargs: the accelerator config, as arguments of a Trainer.
+    """
     # Lightning returns one dictionary per loader; each split has one loader.
     metrics: dict[str, float] = {}
     trainer = _trainer(
@@ -157,7 +168,7 @@ def measure(task: Task, data: DataModule, *, trainer_kwargs: dict[str, Any]) -> 
 
 
 def _trainer(trainer_kwargs: dict[str, Any], *, callbacks: list[Callback], **options: Any) -> Trainer:
-    """A Trainer with atomic checkpoints, without model summary, sanity steps and expected warnings."""
+    """A Trainer with atomic checkpoints, without model summary, validation before training, and expected warnings."""
     # Silence Lightning's info messages and its warnings about deliberate choices.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for text in EXPECTED_WARNINGS:

@@ -82,7 +82,7 @@ def test_an_unusable_folder_says_why(tmp_path, files, message):
 
 
 def test_a_missing_folder_says_what_it_should_hold(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no such folder; dataset\.root names one that holds a subfolder"):
+    with pytest.raises(FileNotFoundError, match=r"no such folder; set dataset\.root to a folder with one subfolder"):
         image_folder.load(root=str(tmp_path / "none"), shape=(1, 4, 4))
 
 

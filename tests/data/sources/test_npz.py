@@ -145,7 +145,7 @@ def test_a_file_that_is_not_an_npz_is_refused(tmp_path, content):
 
 
 def test_a_missing_npz_says_what_it_should_hold(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no such file; dataset\.root names an \.npz with x_train"):
+    with pytest.raises(FileNotFoundError, match=r"no such file; set dataset\.root to an \.npz file with x_train"):
         npz.load(root=str(tmp_path / "data.npz"))
 
 

@@ -1,6 +1,6 @@
 """Kaggle's Digit Recognizer: ``train.csv`` with a label and 784 pixel columns, ``test.csv`` without labels.
 
-The labels of the competition's test set are secret, so the test split is a part of ``train.csv``. ``zoo predict
+The labels of the competition's test set are secret, so the test split is taken from ``train.csv``. ``zoo predict
 input=…/test.csv`` writes a submission.
 """
 
@@ -29,7 +29,8 @@ def load(
 
     Raises:
         FileNotFoundError: there is no ``train.csv``; the message says where to get it.
-        ValueError: an error of `zoo.data.pixel_csv.read`, or a label is not in [0, num_classes).
+        ValueError: an error of `zoo.data.pixel_csv.read`, a label is not in [0, num_classes), or a split has an invalid
+            size.
     """
     if not 1 <= num_classes <= MAX_CLASSES:
         raise ValueError(f"dataset.num_classes={num_classes} must be in [1, {MAX_CLASSES}]")

@@ -15,8 +15,11 @@ def load(*, validation: float = 0.1, test: float = 360) -> Splits:
     """1 x 28 x 28 uint8 images of ten classes.
 
     Args:
-        validation: a fraction below 1, or a number of examples.
-        test: likewise. The test split is held out first, so it does not depend on ``validation``.
+        validation: a fraction (< 1) or number of the examples that remain after the test split is held out.
+        test: a fraction (< 1) or number of all examples.
+
+    Raises:
+        ValueError: a split has an invalid size.
     """
     from sklearn.datasets import load_digits
 

@@ -1,4 +1,4 @@
-"""Faces and other image patches: 200 gray photographs of 25x25 pixels, a part of scikit-image.
+"""Faces and other image patches: 200 gray images of 25x25 pixels that ship with scikit-image.
 
 100 faces of Labeled Faces in the Wild (G. Huang et al., "Learning to align from scratch", NIPS 2012), and 100 patches
 of the backgrounds of the same photographs. They are written as PNG files once and read as an image folder.

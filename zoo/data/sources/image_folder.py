@@ -50,8 +50,8 @@ def load(
         root: the folder.
         shape: channels (1 or 3), height and width to which every image is resized.
         validation: a fraction (< 1) or number of the images that remain after the test split is held out; used if there
-            is no such folder.
-        test: a fraction (< 1) or number of all training images; used if there is no such folder.
+            is no validation folder.
+        test: a fraction (< 1) or number of all training images; used if there is no test folder.
         on_bad_image: "refuse" raises ValueError if a file cannot be read; "skip" leaves it out and adds a note.
         check: read every file once before training, and add notes about duplicate images. Without the check, an
             unreadable file raises ValueError during training.
@@ -74,7 +74,7 @@ def load(
     folder = Path(root)
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"{folder}: no such folder; dataset.root names one that holds a subfolder of images for each class"
+            f"{folder}: no such folder; set dataset.root to a folder with one subfolder of images for each class"
         )
 
     # Find all files, and decode each of them once.

@@ -97,7 +97,7 @@ def read(path: str | Path) -> Archive:
         raise FileNotFoundError(f"{path} is a folder; name an .npz or .npy file")
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; dataset.root names an .npz with x_train, y_train, x_test, y_test"
+            f"{path}: no such file; set dataset.root to an .npz file with x_train, y_train, x_test, y_test"
         )
     try:
         with Path(path).open("rb") as file:
