@@ -99,7 +99,7 @@ def test_batches_are_read_whole_and_never_example_by_example(monkeypatch):
 
 @pytest.mark.parametrize("indices", [[5, 0, 5], torch.tensor([5, 0, 5]), range(3)])
 def test_a_batch_is_one_gather(indices):
-    x, y = numbered(9).__getitems__(indices)
+    x, y = numbered(9).batch(indices)
     assert y.tolist() == list(indices)
     assert x.flatten().tolist() == list(indices)
 
@@ -156,8 +156,8 @@ def test_crops_depend_on_seed_epoch_and_index_whoever_reads_them(pictures):
         assert other_order != order
         assert not (other == first).flatten(1).all(dim=1).any()
     # as another process of two would have it, and as a run that is resumed at epoch 1 would
-    assert torch.equal(AugmentedImages(splits.train, Augment(crop=0.3), 3).__getitems__([(5, 0)])[0][0], first[5])
-    assert torch.equal(AugmentedImages(splits.train, Augment(crop=0.3), 3).__getitems__([(5, 1)])[0][0], views(1)[0][5])
+    assert torch.equal(AugmentedImages(splits.train, Augment(crop=0.3), 3).batch([(5, 0)])[0][0], first[5])
+    assert torch.equal(AugmentedImages(splits.train, Augment(crop=0.3), 3).batch([(5, 1)])[0][0], views(1)[0][5])
 
 
 def test_a_fit_reads_other_crops_in_each_epoch_and_none_on_validation(pictures):
@@ -173,11 +173,11 @@ def test_a_fit_reads_other_crops_in_each_epoch_and_none_on_validation(pictures):
         {tuple(x.flatten().tolist()) for epoch, xs, _ in recorder.trained if epoch == e for x in xs} for e in (0, 1)
     ]
     for epoch in (0, 1):  # exactly those: not cropped a second time on the device
-        x, _ = views.__getitems__([(index, epoch) for index in range(14)])
+        x, _ = views.batch([(index, epoch) for index in range(14)])
         assert seen[epoch] == {tuple(view.flatten().tolist()) for view in x.float()}
     assert not seen[0] & seen[1]
     for _, x, _ in recorder.validated:
-        assert torch.equal(x, splits.validation.__getitems__(range(2))[0].float())
+        assert torch.equal(x, splits.validation.batch(range(2))[0].float())
 
 
 def test_other_distortions_of_image_files_follow_on_the_device(pictures):

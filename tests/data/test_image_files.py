@@ -22,7 +22,7 @@ def test_gray_images_among_color_images_get_the_requested_shape(tmp_path):
     write_noise(tmp_path / "cat" / "gray.png", 50, color=False)
     for shape in ((3, 8, 8), (1, 8, 8)):
         split = load_images(tmp_path, validation=0, test=0, shape=shape).train
-        assert split.__getitems__(range(7))[0].shape == (7, *shape)
+        assert split.batch(range(7))[0].shape == (7, *shape)
 
 
 def test_keep_labels_keeps_some_of_the_files(tmp_path):
@@ -31,7 +31,7 @@ def test_keep_labels_keeps_some_of_the_files(tmp_path):
     assert kept.train.labels().tolist() == [0, 0, 1, 1]
     assert set(kept.train.files) < set(splits.train.files)
     assert set(splits.keep_labels(4, seed=2).train.files) != set(kept.train.files)
-    x, y = kept.train.__getitems__([3])
+    x, y = kept.train.batch([3])
     assert y.tolist() == [1]
     assert torch.equal(x[0], images.read(kept.train.files[3], (3, 8, 8), resize=True))
 
@@ -53,7 +53,7 @@ def test_with_preprocess_reads_images_as_the_net_wants_them(tmp_path, photograph
         assert (split.side, split.interpolation) == (80, "bicubic")
     everything = load_images(tmp_path, shape=(3, 64, 64), validation=0, test=0).with_preprocess(preprocess).train
     (k,) = [i for i, file in enumerate(everything.files) if file.endswith("photo.png")]
-    assert torch.equal(preprocess(everything.__getitems__([k])[0][0]), preprocess(photograph))
+    assert torch.equal(preprocess(everything.batch([k])[0][0]), preprocess(photograph))
     with pytest.raises(ValueError, match="interpolation=best: choose one of"):
         splits.with_preprocess(replace(preprocess, interpolation="best"))
 
@@ -67,7 +67,7 @@ def test_with_preprocess_leaves_examples_in_memory_alone():
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork")
 def test_image_files_are_read_by_workers(tmp_path):
     split = load_images(image_folder_at(tmp_path), check=False, validation=0, test=0).train
-    loader = DataLoader(split, batch_size=7, num_workers=1, collate_fn=lambda batch: batch)
+    loader = DataLoader(split, batch_size=7, num_workers=1)
     assert isinstance(split, ImageFiles)
     assert torch.cat([x for x, _ in loader]).shape == (20, 3, 8, 8)
 
@@ -77,7 +77,7 @@ def test_a_truncated_image_is_named_when_it_is_read(pictures):
     broken.write_bytes(broken.read_bytes()[:200])
     everything = image_folder.load(root=str(pictures), shape=(1, 4, 4), validation=0, test=0, check=False).train
     with pytest.raises(ValueError, match="not a readable image") as refusal:
-        everything.__getitems__(range(len(everything)))
+        everything.batch(range(len(everything)))
     assert str(refusal.value).startswith(str(broken))
 
 
@@ -88,13 +88,13 @@ def augmented(root: Path, seed=1, **options) -> AugmentedImages:
 
 def test_augmentation_depends_on_seed_epoch_and_index_alone(tmp_path):
     some = augmented(image_folder_at(tmp_path, count=4))
-    x, y = some.__getitems__([(5, 0), (2, 0), (5, 1), (5, 0)])
+    x, y = some.batch([(5, 0), (2, 0), (5, 1), (5, 0)])
     assert y.tolist() == [1, 0, 1, 1]
     assert torch.equal(x[0], x[3])
     assert not torch.equal(x[0], x[2])
-    assert not torch.equal(augmented(tmp_path, seed=2).__getitems__([(5, 0)])[0], x[:1])
+    assert not torch.equal(augmented(tmp_path, seed=2).batch([(5, 0)])[0], x[:1])
     torch.manual_seed(3)
-    assert torch.equal(some.__getitems__([(2, 0)])[0], x[1:2])
+    assert torch.equal(some.batch([(2, 0)])[0], x[1:2])
 
 
 def test_crops_are_cut_at_full_resolution(tmp_path):
@@ -105,17 +105,17 @@ def test_crops_are_cut_at_full_resolution(tmp_path):
         Image.fromarray(stripes).save(tmp_path / name / "1.png")
     split = load_images(tmp_path, validation=0, test=0, shape=(1, 16, 16)).train
     crops = AugmentedImages(split, augment=Augment(crop=0.001), seed=1)
-    small, _ = crops.__getitems__([(0, epoch) for epoch in range(40)])
+    small, _ = crops.batch([(0, epoch) for epoch in range(40)])
     contrast = small.float().flatten(1).std(dim=1)
     assert contrast.max() > 50
-    assert split.__getitems__([0])[0].float().std() < 5
+    assert split.batch([0])[0].float().std() < 5
 
 
 def test_randaugment_of_files_leaves_the_global_generator_alone(tmp_path):
     some = augmented(image_folder_at(tmp_path, count=4), crop=1.0, randaugment=2)
     before = torch.get_rng_state()
-    x, _ = some.__getitems__([(0, epoch) for epoch in range(8)])
+    x, _ = some.batch([(0, epoch) for epoch in range(8)])
     assert torch.equal(torch.get_rng_state(), before)
     assert x.dtype == torch.uint8
     assert len(x.unique(dim=0)) > 3
-    assert torch.equal(some.__getitems__([(0, 3)])[0], x[3:4])
+    assert torch.equal(some.batch([(0, 3)])[0], x[3:4])

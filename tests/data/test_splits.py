@@ -1,11 +1,14 @@
 """Cutting a dataset into splits: proportions, totals, and that the cut is always the same."""
 
 import re
+import shutil
 from collections import Counter
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
+from support import load_images
+from torch.utils.data import DataLoader, Subset
 
 from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
@@ -175,7 +178,7 @@ def test_examples_of_ones_own_need_four_methods_only():
         def __len__(self):
             return 5
 
-        def __getitems__(self, indices):
+        def batch(self, indices):
             numbers = torch.as_tensor(indices)
             return (numbers.float() ** 2)[:, None], numbers
 
@@ -188,3 +191,37 @@ def test_examples_of_ones_own_need_four_methods_only():
     splits = Splits(Squares(), None, None, (1,), classes=tuple("abcde"))
     assert splits.with_preprocess(Preprocess((1,), side=3)).train is splits.train
     assert splits.train.augmented(Augment(crop=0.5), seed=1) is None
+
+
+@pytest.mark.parametrize("source", ["memory", "files"])
+def test_a_split_is_a_dataset_that_a_plain_loader_batches(pictures, source):
+    train = load_images(pictures).train if source == "files" else InMemory(torch.rand(14, 3, 8, 8), torch.arange(14))
+    x, y = train.batch(range(14))
+    loader = DataLoader(train, batch_size=4)
+    assert torch.equal(torch.cat([batch for batch, _ in loader]), x)
+    assert torch.equal(torch.cat([batch for _, batch in loader]), y)
+    (some, labels), *_ = DataLoader(Subset(train, [3, 1]), batch_size=2)
+    assert torch.equal(some, x[[3, 1]])
+    assert torch.equal(labels, y[[3, 1]])
+    assert torch.equal(train[13][0], x[13])
+    assert [label.item() for _, label in train] == y.tolist()  # ends with an IndexError, as a list does
+
+
+def test_fingerprints_count_and_identify_the_examples():
+    x, y = torch.rand(1500, 2), torch.arange(1500)
+    splits = Splits(InMemory(x, y), None, InMemory(x[:10], y[:10]), (2,), classes=("a",))
+    prints = splits.fingerprints()
+    assert {name: entry["count"] for name, entry in prints.items()} == {"train": 1500, "test": 10}
+    assert splits.fingerprints() == prints
+    changed = x.clone()
+    changed[1499, 1] += 1
+    for other in (InMemory(changed, y), InMemory(x, y.flip(0)), InMemory(x[:1499], y[:1499])):
+        assert replace(splits, train=other).fingerprints()["train"]["digest"] != prints["train"]["digest"]
+
+
+def test_fingerprints_of_image_files_do_not_depend_on_where_the_folder_is(tmp_path, pictures):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(pictures, moved)
+    assert load_images(moved).fingerprints() == load_images(pictures).fingerprints()
+    next(moved.rglob("*.png")).rename(moved / "above" / "renamed.png")
+    assert load_images(moved).fingerprints() != load_images(pictures).fingerprints()

@@ -89,7 +89,7 @@ class OnDisk(Examples):
     def __len__(self) -> int:
         return len(self.kept)
 
-    def __getitems__(self, indices):
+    def batch(self, indices):
         self.asked.append(len(indices))
         return self.kept.x[indices], self.kept.y[indices]
 

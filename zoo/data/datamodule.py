@@ -196,9 +196,8 @@ class DataModule(LightningDataModule):
             workers = 0
             if self.trainer is not None:
                 examples = examples.to(self.trainer.strategy.root_device)
-        # `__getitems__` of the examples returns a collated batch.
         return DataLoader(
-            cast(Any, examples),
+            cast(Any, _Batches(examples)),
             batch_size=batch_size,
             sampler=sampler,
             collate_fn=_already_collated,
@@ -230,6 +229,19 @@ def batches(count: int, batch_size: int, *, drop_single: bool) -> int:
     return ceil(count / batch_size) - dropped
 
 
+class _Batches:
+    """Examples that a DataLoader reads in whole batches, already collated, instead of one by one."""
+
+    def __init__(self, examples: Examples | AugmentedExamples):
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitems__(self, indices: Any) -> Batch:
+        return self.examples.batch(indices)
+
+
 def _already_collated(batch: Any) -> Any:
-    """Return the batch unchanged: `__getitems__` has collated it."""
+    """Return the batch unchanged: `_Batches` has collated it."""
     return batch

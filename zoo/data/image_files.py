@@ -1,7 +1,10 @@
 """Examples stored as image files: decoded when a batch is read, so a dataset may be larger than memory."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,15 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import AugmentedExamples, Examples, seed_from
 
 
+def path_key(file: str | Path, root: str | Path) -> bytes:
+    """The path of a file below ``root``, the same on every machine: parts joined by /, in UTF-8 and NFC.
+
+    macOS may store the name of a file in decomposed form, so it is composed. Bytes that are no UTF-8 stay as they are.
+    """
+    below = Path(file).relative_to(root).as_posix()
+    return unicodedata.normalize("NFC", below).encode(errors="surrogateescape")
+
+
 @dataclass(frozen=True, eq=False)
 class ImageFiles(Examples):
     """Image files and their class numbers; decoded and resized to ``shape`` batch by batch.
@@ -26,6 +38,7 @@ class ImageFiles(Examples):
         shape: channels, height, width.
         side: as in `zoo.data.preprocess.Preprocess`.
         interpolation: likewise.
+        root: the folder of the dataset, which contains all files.
     """
 
     files: np.ndarray[Any, np.dtype[np.str_]]
@@ -33,11 +46,12 @@ class ImageFiles(Examples):
     shape: tuple[int, ...]
     side: int | None = None
     interpolation: str = "bilinear"
+    root: str = ""
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         return torch.stack([self.read(index) for index in indices]), self.targets[torch.as_tensor(indices)]
 
     def read(self, index: int) -> Tensor:
@@ -46,6 +60,13 @@ class ImageFiles(Examples):
 
     def labels(self) -> Tensor:
         return self.targets
+
+    def digest(self) -> str:
+        """A hash of the paths below ``root`` and of the class numbers. No file is read."""
+        digest = blake2b(digest_size=16)
+        for file, target in zip(self.files.tolist(), self.targets.tolist(), strict=True):
+            digest.update(path_key(file, self.root) + f"\0{target}\0".encode())
+        return digest.hexdigest()
 
     def take(self, indices: Sequence[int]) -> "ImageFiles":
         # The same indices select from the NumPy array and from the tensor.
@@ -84,7 +105,7 @@ class AugmentedImages(AugmentedExamples):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitems__(self, indices: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """A batch for (index, epoch) pairs."""
         # Read the images one by one, and stack them to a batch.
         x = torch.stack([self._read(index, epoch) for index, epoch in indices])

@@ -5,9 +5,9 @@ up to three splits with their shape and classes. Imports torch only.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 AnyExamples = TypeVar("AnyExamples", bound="Examples")
 
+DIGEST_BATCH = 1000  # number of examples that are hashed at a time
+
 
 class AugmentedExamples(Protocol):
     """Examples that are augmented when they are read, not as a batch on the device.
@@ -27,7 +29,7 @@ class AugmentedExamples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitems__(self, indices: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]: ...
+    def batch(self, indices: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]: ...
 
     @property
     def remaining(self) -> "Augment":
@@ -36,21 +38,41 @@ class AugmentedExamples(Protocol):
 
 
 class Examples(Protocol):
-    """The examples of one split, as `zoo.data.datamodule.DataModule` uses them.
+    """The examples of one split: a map-style dataset, which a plain `torch.utils.data.DataLoader` batches as well.
 
-    A class that inherits from this one inherits the last two methods, for examples without image files: nothing to
-    decode, all augmentation on the device.
+    `zoo.data.datamodule.DataModule` reads whole batches with `batch`. A class that inherits from this one must have
+    `__len__`, `batch`, `labels` and `take`. It inherits the rest, for examples without image files: nothing to decode,
+    all augmentation on the device.
     """
 
     def __len__(self) -> int: ...
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """A collated batch: raw inputs, N x shape, and their N class numbers or N x num_targets values."""
         ...
 
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """One example: its raw input, and its class number or num_targets values. Raises IndexError if out of range."""
+        x, y = self.batch([index])
+        return x[0], y[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """A list of examples, as PyTorch's own DataLoader reads a batch before it collates it."""
+        x, y = self.batch(indices)
+        return list(zip(x, y, strict=True))
+
     def labels(self) -> Tensor:
-        """The class numbers (or target values) of all examples."""
+        """The class numbers (or target values) of all examples; zeros (int64) if they have no labels."""
         ...
+
+    def digest(self) -> str:
+        """A hash of all examples in their order, as 32 hexadecimal digits."""
+        digest = hashlib.blake2b(digest_size=16)
+        for first in range(0, len(self), DIGEST_BATCH):
+            for values in self.batch(range(first, min(first + DIGEST_BATCH, len(self)))):
+                digest.update(f"{values.dtype} {tuple(values.shape)}".encode())
+                digest.update(values.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def take(self: AnyExamples, indices: Sequence[int]) -> AnyExamples:
         """Only these examples, in this order."""
@@ -83,7 +105,7 @@ class InMemory(Examples):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.x[index], self.y[index]
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         chosen = torch.as_tensor(indices, device=self.x.device)
         return self.x[chosen], self.y[chosen]
 
@@ -91,7 +113,7 @@ class InMemory(Examples):
         return self.y
 
     def take(self, indices: Sequence[int]) -> "InMemory":
-        return InMemory(*self.__getitems__(indices))
+        return InMemory(*self.batch(indices))
 
     def to(self, device: torch.device) -> "InMemory":
         return replace(self, x=self.x.to(device), y=self.y.to(device))
@@ -106,9 +128,10 @@ class Splits:
         validation: the validation split, or None.
         test: the test split, or None.
         shape: shape of one input.
-        classes: names of the classes, in the order of their numbers; empty for real-valued targets.
-        num_targets: number of real target values for each input; 0 for classes.
+        classes: names of the classes, in the order of their numbers; empty for real-valued targets or without labels.
+        num_targets: number of real target values for each input; 0 for classes or without labels.
         notes: notes about the data for the user, one line each.
+        origins: name of a split (train, validation, test) -> where it comes from, in words; empty if not known.
     """
 
     train: Examples
@@ -118,11 +141,32 @@ class Splits:
     classes: tuple[str, ...] = ()
     num_targets: int = 0
     notes: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def labeled(self) -> bool:
+        """Whether the examples have labels: classes or target values."""
+        return bool(self.classes or self.num_targets)
 
     @property
     def num_outputs(self) -> int:
-        """Number of outputs that a net for these data needs: number of classes or of target values."""
+        """Number of outputs that a net for these data needs: classes or target values; 0 without labels."""
         return len(self.classes) or self.num_targets
+
+    def existing(self) -> dict[str, Examples]:
+        """The splits that exist, by name: train, validation, test."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: examples for name, examples in splits.items() if examples is not None}
+
+    def fingerprints(self) -> dict[str, dict[str, Any]]:
+        """Number of examples and digest of each split that exists: name -> {"count": n, "digest": hexadecimal digits}.
+
+        Two datasets with equal digests have the same examples in the same order. The digest of image files is that of
+        their paths below the folder of the dataset and of their class numbers, see `zoo.data.image_files.ImageFiles`.
+        """
+        return {
+            name: {"count": len(examples), "digest": examples.digest()} for name, examples in self.existing().items()
+        }
 
     def with_preprocess(self, preprocess: "Preprocess") -> "Splits":
         """The same splits, decoded and resized for ``preprocess``.

@@ -42,7 +42,7 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
     # Take the first examples, and preprocess them.
     device = next(net.parameters()).device
     examples = splits.train if splits.validation is None else splits.validation
-    raw, y = examples.__getitems__(range(min(MAX_POINTS, len(examples))))
+    raw, y = examples.batch(range(min(MAX_POINTS, len(examples))))
     x = preprocess(raw.to(device))  # N x in_shape
     classes = splits.classes
 

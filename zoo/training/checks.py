@@ -149,7 +149,7 @@ def sample(splits: Splits, size: int = SAMPLE) -> Tensor:
     if isinstance(splits.train, InMemory):
         return splits.train.x
     every = max(1, len(splits.train) // size)
-    return splits.train.__getitems__(range(0, len(splits.train), every))[0]
+    return splits.train.batch(range(0, len(splits.train), every))[0]
 
 
 def _first_inputs(splits: Splits) -> Tensor:

@@ -49,7 +49,7 @@ def cache_features(
 
     with eval_mode(net):
         # Encode one example to get the number of features, and so the size of all of them.
-        width = features(splits.train.__getitems__([0])[0]).shape[1]
+        width = features(splits.train.batch([0])[0]).shape[1]
         count = sum(len(split) for split in (splits.train, splits.validation) if split is not None)
         size = 4 * width * count  # bytes of float32
         if size > LIMIT:

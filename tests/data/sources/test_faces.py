@@ -17,7 +17,7 @@ def test_faces_are_written_once_and_read_back(tmp_path):
     splits = faces.load(root=str(root), shape=(1, 25, 25), validation=0, test=0)
     assert splits.classes == ("face", "other")
     assert splits.notes == ()  # no picture is there twice
-    x, y = splits.train.__getitems__(range(200))
+    x, y = splits.train.batch(range(200))
     assert y.tolist() == [0] * 100 + [1] * 100
     np.testing.assert_allclose(x[:, 0].numpy(), 255 * skimage_data.lfw_subset(), atol=0.5001)
     written = {path: path.stat().st_mtime_ns for path in root.rglob("*.png")}

@@ -19,7 +19,7 @@ def test_one_folder_is_cut_into_splits(pictures):
     files = [Path(file) for split in (splits.train, splits.validation, splits.test) for file in split.files]
     assert sorted(files) == sorted(pictures.rglob("*.png"))
     for split in (splits.train, splits.validation, splits.test):
-        x, y = split.__getitems__(range(len(split)))
+        x, y = split.batch(range(len(split)))
         assert torch.equal(y, split.labels())
         assert x.dtype == torch.uint8
         brighter_below = x[:, 0, 14:].float().mean((1, 2)) > x[:, 0, :14].float().mean((1, 2))
@@ -147,9 +147,9 @@ def test_a_class_that_loses_all_its_images_is_refused(tmp_path):
 def test_without_the_check_a_bad_image_raises_when_read(tmp_path):
     bad = truncate(image_folder_at(tmp_path) / "cat" / "3.png")
     split = load_images(tmp_path, check=False, validation=0, test=0).train
-    assert split.__getitems__([0, 1])[0].shape == (2, 3, 8, 8)
+    assert split.batch([0, 1])[0].shape == (2, 3, 8, 8)
     with pytest.raises(ValueError, match="not a readable image") as refusal:
-        split.__getitems__([2, 3])
+        split.batch([2, 3])
     assert str(refusal.value).startswith(str(bad))
 
 

@@ -64,7 +64,8 @@ def load(
     if check:
         checks, notes = _check(folder, found, on_bad_image)
     splits = {
-        split: _image_files(folders[split], classes, files, checks, tuple(shape)) for split, files in found.items()
+        split: _image_files(folders[split], classes, files, checks, tuple(shape), folder)
+        for split, files in found.items()
     }
 
     # Hold out the splits that have no folder from the training images.
@@ -153,6 +154,7 @@ def _image_files(
     found: LabeledFiles,
     checks: dict[Path, ImageCheck],
     shape: tuple[int, ...],
+    root: Path,
 ) -> ImageFiles:
     """The files of a split that can be read; without a check, all of them."""
     # Leave out unreadable files; every class must still have images.
@@ -162,7 +164,7 @@ def _image_files(
         raise ValueError(f"{home / classes[empty[0]]}: none of the images in the folder of this class is readable")
     files = np.array([str(path) for path, _ in good])
     targets = torch.tensor([label for _, label in good])
-    return ImageFiles(files, targets, shape)
+    return ImageFiles(files, targets, shape, root=str(root))
 
 
 def _labeled_files(examples: ImageFiles) -> LabeledFiles:
