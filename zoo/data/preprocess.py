@@ -3,18 +3,23 @@
 Every checkpoint stores its `Preprocess`. Imports torch, and Pillow when it is called with an image.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cache
+from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from zoo.data import stored_preprocess
+from zoo.data.value_range import ValueRange, border, guess_scale, mismatch, white_level
 from zoo.protocols import shape_text
 
 # Number of examples in a chunk when mean and std are computed.
 CHUNK = 8192
+# A standard deviation below this is rounding: 1 / std would overflow in float32.
+MIN_STD = 1e-30
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,10 @@ class Preprocess:
         side: images are resized so that their shorter side has this many pixels, then the center of ``shape`` is cut
             out; None: images are stretched to ``shape``.
         interpolation: filter that resizes images, one of `zoo.data.images.FILTERS`.
+        low: minimum of the raw training data; None if it is not known.
+        high: their maximum.
+        border: mean of the outermost pixels of the training images, from 0 (black) to 1 (white); None if it is not
+            known.
     """
 
     shape: tuple[int, ...]
@@ -37,20 +46,30 @@ class Preprocess:
     std: tuple[float, ...] = (1.0,)
     side: int | None = None
     interpolation: str = "bilinear"
+    low: float | None = None
+    high: float | None = None
+    border: float | None = None
 
     @classmethod
-    def from_data(cls, x: Tensor, *, standardize: bool) -> "Preprocess":
+    def from_data(cls, x: Tensor, *, standardize: bool, scale: float | None = None) -> "Preprocess":
         """The preprocessing for these raw training inputs.
 
         Args:
             x: N x shape, raw.
             standardize: give every channel (or feature) mean 0 and std 1. A constant channel is only centered.
                 Without it bytes are scaled to [0, 1] and real values stay as they are.
+            scale: the number that raw values are divided by; None: as `zoo.data.value_range.guess_scale` says.
+
+        Raises:
+            ValueError: ``scale`` is not a finite number > 0.
         """
         shape = tuple(x.shape[1:])
-        scale = 255.0 if x.dtype == torch.uint8 else 1.0
+        if scale is None:
+            scale, _ = guess_scale(x)
+        if not (isfinite(scale) and scale > 0):
+            raise ValueError(f"dataset.scale={scale:g} must be finite and > 0")
         if not standardize:
-            return cls(shape, scale)
+            return cls(shape, scale).seen(x)
 
         # Mean and variance over everything but the channels, in float64. Chunk by chunk, since a float64 copy of a
         # large dataset may not fit in memory.
@@ -68,16 +87,17 @@ class Preprocess:
         variance /= count
 
         # A constant channel would be divided by 0: divide by ``scale`` only.
-        std = torch.where(variance > 0, variance.sqrt(), scale)
-        return cls(shape, scale, tuple((mean / scale).tolist()), tuple((std / scale).tolist()))
+        std = torch.where(variance.sqrt() > MIN_STD, variance.sqrt(), scale)
+        return cls(shape, scale, tuple((mean / scale).tolist()), tuple((std / scale).tolist())).seen(x)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Preprocess":
-        """The inverse of `to_dict`. Old checkpoints have no ``side`` and ``interpolation``: they get the defaults."""
-        known: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        return cls(**known)
+    def from_dict(cls, values: Mapping[str, Any]) -> "Preprocess":
+        """The inverse of `to_dict`. Keys that older checkpoints do not have get the defaults.
+
+        Raises:
+            ValueError: a key is missing, unknown, of the wrong type or out of its range.
+        """
+        return cls(**stored_preprocess.checked(values, keys=cls.__dataclass_fields__))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -103,6 +123,75 @@ class Preprocess:
         x = (x - offset).mul_(factor)  # bytes become float32 in the same pass
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
+    def seen(self, x: Tensor) -> "Preprocess":
+        """The same preprocessing, with the range and the border of the raw training inputs ``x``, N x shape."""
+        if not x.numel():
+            return self
+        found = ValueRange.of(x)
+        known = replace(self, shape=tuple(x.shape[1:]), low=found.low, high=found.high, border=None)
+        white = known.white
+        if white is None or x.dim() != 4:
+            return known
+        return replace(known, border=float(torch.cat([border(chunk) for chunk in torch.split(x, CHUNK)]).mean()) / white)
+
+    @property
+    def white(self) -> float | None:
+        """The raw value of white in the training data, such as 255 or 1; None for values without black and white."""
+        return white_level(self.shape, self.scale, self.mean, self._range)
+
+    @property
+    def dark_border(self) -> bool | None:
+        """Whether the borders of the training images were dark; None if they were neither dark nor bright.
+
+        Without a stored border, the mean of all pixels stands in for it.
+        """
+        level = self.border
+        if level is None and self.mean != (0.0,):
+            level = sum(self.mean) / len(self.mean)
+        return None if level is None else is_dark(level)
+
+    def for_inputs(self, *, scale: float | None = None, invert: bool = False) -> "Preprocess":
+        """The preprocessing of inputs with another white level, or with black and white exchanged.
+
+        Args:
+            scale: white level of the inputs, such as 255 or 1; None: that of the training data.
+            invert: exchange black and white.
+
+        Raises:
+            ValueError: ``scale`` is not finite and > 0, or the training data have no white level.
+        """
+        if scale is not None and not (isfinite(scale) and scale > 0):
+            raise ValueError(f"scale={scale:g} must be finite and > 0")
+        white = self.white
+        if white is None:
+            # Without a white level, values can only be taken as they are.
+            if invert:
+                raise ValueError("invert=true needs a white level; the training data of this checkpoint have none")
+            if scale in (None, self.scale):
+                return self
+            raise ValueError(
+                f"scale={scale:g}: the training data of this checkpoint have no white level to convert to; "
+                f"scale={self.scale:g} takes values as they are"
+            )
+
+        # A factor between the two white levels goes into the scale, and into what is known about the raw values.
+        factor = 1.0 if scale is None else scale / white
+        converted = replace(
+            self,
+            scale=self.scale * factor,
+            low=None if self.low is None else self.low * factor,
+            high=None if self.high is None else self.high * factor,
+        )
+        if not invert:
+            return converted
+        # ((white - x) / scale - mean) / std = (x / scale - (white / scale - mean)) / -std
+        return replace(
+            converted,
+            mean=tuple(white / self.scale - value for value in self.mean),
+            std=tuple(-value for value in self.std),
+            border=None if self.border is None else 1 - self.border,
+        )
+
     def check(self, shape: Sequence[int], *, where: str) -> None:
         """Raise ValueError if ``shape`` of a raw input is not that of the net; ``where`` names the input."""
         if tuple(shape) != self.shape:
@@ -110,6 +199,39 @@ class Preprocess:
                 f"{where}: input of shape {shape_text(shape)}, "
                 f"but the checkpoint expects shape {shape_text(self.shape)}"
             )
+
+    def check_values(self, x: Tensor, *, where: str, stated: bool = False) -> None:
+        """Raise ValueError if raw values cannot be on the scale of the training data.
+
+        Args:
+            x: raw values of any shape: all inputs, or the minimum and maximum of all.
+            where: names the inputs, for the message.
+            stated: whether the user has stated the scale of the inputs, so that only a contradiction is an error.
+        """
+        if not x.numel():
+            return
+        found = ValueRange.of(x)
+        is_image = len(self.shape) == 3
+        reason = mismatch(found, is_image=is_image, white=self.white, seen=self._range, stated=stated)
+        if not reason:
+            return
+        if stated:
+            raise ValueError(f"{where}: {reason} on the stated scale; state the value of white with scale=")
+        if self.white is None:
+            raise ValueError(f"{where}: {reason}: another scale; scale={self.scale:g} takes them as they are")
+        raise ValueError(f"{where}: {reason}: another scale; state the value of white with scale=, such as 1 or 255")
+
+    @property
+    def _range(self) -> ValueRange | None:
+        """The range of the raw training data, if it is known."""
+        return None if self.low is None or self.high is None else ValueRange(self.low, self.high)
+
+
+def is_dark(level: float) -> bool | None:
+    """True for a mean brightness (0 to 1) below 0.3, False above 0.7, None between them."""
+    if level < 0.3:
+        return True
+    return False if level > 0.7 else None
 
 
 @cache

@@ -1,0 +1,79 @@
+"""Check the values of a preprocessing that a checkpoint or a run folder stores: types, ranges and limits.
+
+A damaged or hostile file must not make its reader allocate memory. Imports the standard library only.
+"""
+
+from collections.abc import Collection, Mapping
+from math import prod
+from typing import Any
+
+# Limits of the shape of an input, and of the size that images are resized to.
+MAX_DIMENSION = 2**20
+MAX_VALUES = 2**26  # in one input
+MAX_SIDE = 16  # times the longer side of the shape
+# Numbers are finite in float32.
+MAX_NUMBER = 3.4e38
+
+
+def checked(values: Any, *, keys: Collection[str]) -> dict[str, Any]:
+    """Check the types and ranges of stored values.
+
+    Args:
+        values: what was stored, of any type.
+        keys: the names of all attributes of `zoo.data.preprocess.Preprocess`.
+
+    Returns:
+        Its arguments.
+
+    Raises:
+        ValueError: a key is missing, unknown, of the wrong type or out of its range; the message names it.
+    """
+    # All keys are known, and the shape is there.
+    if not isinstance(values, Mapping):
+        raise ValueError("preprocess must be a mapping")
+    unknown = [key for key in values if key not in keys]
+    if unknown:
+        raise ValueError(f"preprocess: unknown key {unknown[0]!r}")
+    shape = values.get("shape")
+    is_shape = isinstance(shape, list | tuple) and 1 <= len(shape) <= 4
+    if not is_shape or not all(type(size) is int and 1 <= size <= MAX_DIMENSION for size in shape):
+        raise ValueError(f"preprocess.shape must be 1 to 4 integers in [1, {MAX_DIMENSION}]")
+    if prod(shape) > MAX_VALUES:
+        raise ValueError(f"preprocess.shape={list(shape)}: an input has more than {MAX_VALUES:,} values")
+    known: dict[str, Any] = {"shape": tuple(shape)}
+
+    # Numbers: one for all channels, or one for each.
+    for key in ("mean", "std"):
+        if key in values:
+            numbers = values[key]
+            if not isinstance(numbers, list | tuple) or len(numbers) not in (1, shape[0]):
+                raise ValueError(f"preprocess.{key} must be a list of 1 or {shape[0]} numbers")
+            known[key] = tuple(_number(number, f"preprocess.{key}") for number in numbers)
+    if "scale" in values:
+        known["scale"] = _number(values["scale"], "preprocess.scale")
+    for key in ("low", "high", "border"):
+        if values.get(key) is not None:
+            known[key] = _number(values[key], f"preprocess.{key}")
+    if known.get("scale", 1) <= 0 or min(known.get("std", (1,))) <= 0:
+        raise ValueError("preprocess.scale and preprocess.std must be > 0")
+
+    # The size of resized images is limited by that of the net's input.
+    side = values.get("side")
+    if side is not None:
+        most = MAX_SIDE * max(shape[1:], default=1)
+        if type(side) is not int or not 1 <= side <= most:
+            raise ValueError(f"preprocess.side must be an integer in [1, {most}]")
+        known["side"] = side
+    if "interpolation" in values:
+        if not isinstance(values["interpolation"], str):
+            raise ValueError("preprocess.interpolation must be a string")
+        known["interpolation"] = values["interpolation"]
+    return known
+
+
+def _number(value: Any, key: str) -> float:
+    """A finite number, or ValueError that names its key."""
+    # An integer may be too large for any float.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MAX_NUMBER:
+        raise ValueError(f"{key} must be a finite number")
+    return float(value)
