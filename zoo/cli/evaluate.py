@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from zoo.analysis import likelihood
 from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
-from zoo.checkpoints.files import refuse_existing, replacing
+from zoo.checkpoints.files import check_output, replacing
 from zoo.cli.checkpoint_task import task_class
 from zoo.cli.console import print_table
 from zoo.config import hardware, schemas

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from zoo.analysis.gradcam import gradcam
 from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
-from zoo.checkpoints.files import refuse_existing, replacing
+from zoo.checkpoints.files import check_output, replacing
 from zoo.cli import predict_inputs as inputs
 from zoo.cli.console import say
 from zoo.config import hardware

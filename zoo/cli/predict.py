@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
-from zoo.checkpoints.files import refuse_existing, replacing
+from zoo.checkpoints.files import check_output, replacing
 from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_outputs as outputs
 from zoo.cli.checkpoint_task import task_class

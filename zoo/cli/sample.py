@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig
 from torch import Tensor, nn
 
 from zoo.checkpoints.checkpoint import CheckpointInfo, info, open_checkpoint
-from zoo.checkpoints.files import refuse_existing, replacing
+from zoo.checkpoints.files import check_output, replacing
 from zoo.cli.checkpoint_task import task_class
 from zoo.cli.console import say
 from zoo.config import build, hardware
