@@ -15,8 +15,8 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
-from zoo.checkpoints.files import check_output, replacing
+from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
+from zoo.checkpoints.files import check_output, is_stream, replacing
 from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_outputs as outputs
 from zoo.cli.checkpoint_task import task_class
@@ -55,8 +55,10 @@ def predict(cfg: DictConfig) -> int:
     source = Path(cfg.input)
     output = Path(cfg.output)
     files = inputs.find(source)
-    sheet = output.with_suffix(".png") if cfg.sheet and files and about.classes else None
-    _check_outputs(output, sheet, files or [source], overwrite=cfg.overwrite)
+    # A device has no file beside it.
+    has_sheet = cfg.sheet and files and about.classes and not is_stream(output)
+    sheet = output.with_suffix(".png") if has_sheet else None
+    _check_outputs(output, sheet, [*(files or [source]), locate(cfg.checkpoint)[0]], overwrite=cfg.overwrite)
 
     # Choose the columns. Labels are known if the images are in subfolders named after classes.
     labels, notice = inputs.labels(files, source, about.classes)
@@ -97,7 +99,7 @@ def predict(cfg: DictConfig) -> int:
 
 def _check(cfg: DictConfig) -> None:
     """Raise ValueError or FileExistsError for invalid values, before anything is read."""
-    refuse_existing(cfg.output, overwrite=cfg.overwrite)
+    check_output(cfg.output, overwrite=cfg.overwrite, suffixes=[".csv"])
     if cfg.format not in ("auto", "table", "kaggle"):
         raise ValueError(f"format={cfg.format} must be auto, table or kaggle")
     if cfg.on_bad_image not in ("refuse", "skip"):
@@ -108,18 +110,10 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _check_outputs(output: Path, sheet: Path | None, inputs_read: Sequence[Path], *, overwrite: bool) -> None:
-    """Raise ValueError if an output would replace an input or the other output, FileExistsError if the sheet exists."""
-    # The two outputs must differ from each other and from every input.
-    if sheet == output:
-        raise ValueError(
-            f"output={output} and the contact sheet would be the same file; use a .csv file, or sheet=false"
-        )
-    taken = {path.resolve() for path in inputs_read}
-    for path in (output, sheet):
-        if path and path.resolve() in taken:
-            raise ValueError(f"{path} is part of the input and would be replaced; use another output=")
+    """Raise ValueError if an output would replace an input, FileExistsError if the sheet exists."""
+    check_output(output, overwrite=overwrite, suffixes=[".csv"], inputs=inputs_read)
     if sheet:
-        refuse_existing(sheet, overwrite=overwrite)
+        check_output(sheet, overwrite=overwrite, inputs=inputs_read)
 
 
 def _predictor(

@@ -155,9 +155,10 @@ class Explain:
 @dataclass
 class Export:
     checkpoint: str = MISSING
-    format: str = MISSING
+    format: str | None = None
     preprocess: bool = False
     output: str | None = None
+    opset: int | None = None
     tolerance: float = MISSING
     overwrite: bool = False
     debug: bool = False
