@@ -108,7 +108,7 @@ def test_a_redirected_standard_output_is_appended_to(tmp_path):
 
 def test_a_folder_is_not_replaced(tmp_path):
     (tmp_path / "a").mkdir()
-    with pytest.raises(OSError, match="a could not be written .*it is a folder"):
+    with pytest.raises(OSError, match=r"a could not be written .*it is a folder"):
         write(tmp_path / "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
@@ -146,16 +146,20 @@ def test_an_error_of_computing_stays_what_it_is(tmp_path):
 
 
 def test_what_a_writer_raises_on_a_full_disk_is_an_error_of_writing(tmp_path):
-    with pytest.raises(OSError, match=r"a could not be written \(unexpected pos\)"):
-        with replacing(tmp_path / "a", errors=[RuntimeError]):
-            raise RuntimeError("unexpected\npos")
+    full = replacing(tmp_path / "a", errors=[RuntimeError])
+    with pytest.raises(OSError, match=r"a could not be written \(unexpected pos\)"), full:
+        raise RuntimeError("unexpected\npos")
     for error in (OSError(errno.ENOSPC, "No space left on device"), OSError("encoder error")):
         with pytest.raises(OSError, match="a could not be written"), replacing(tmp_path / "a"):
             raise error
 
 
 def test_of_two_outputs_only_the_one_that_failed_is_named(tmp_path):
-    with pytest.raises(OSError, match="written") as caught, replacing(tmp_path / "sheet"), replacing(tmp_path / "table"):
+    with (
+        pytest.raises(OSError, match="written") as caught,
+        replacing(tmp_path / "sheet"),
+        replacing(tmp_path / "table"),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert str(caught.value).startswith(f"{tmp_path / 'table'} could not be written")
     assert "sheet" not in str(caught.value)

@@ -140,7 +140,7 @@ def test_a_net_that_an_exporter_refuses_is_one_line(format, cli, folder, trained
         ("x" * 1000, "x" * 100 + ".pt2"),
     ],
 )
-def test_the_default_output_stays_in_this_folder_whatever_the_checkpoint_is_called(name, file, cli, folder, monkeypatch):
+def test_the_default_output_stays_in_this_folder_whatever_the_name_of_the_model(name, file, cli, folder, monkeypatch):
     monkeypatch.setattr("zoo.cli.export.export_net", lambda net, shape, output, **_: output.write_bytes(b"net") * 0.0)
     about = dataclasses.replace(checkpoints.info("lenet5-digits"), name=name)
     inner = folder / "inner"

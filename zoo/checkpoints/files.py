@@ -1,7 +1,7 @@
 """Write files atomically: completely or not at all. Imports nothing from the zoo.
 
-A link is written through: the file that it leads to is replaced, the link stays. A device or a pipe is never replaced: the
-finished content is written to it.
+A link is written through: the file that it leads to is replaced, the link stays. A device or a pipe is never replaced:
+the finished content is written to it.
 """
 
 import errno
@@ -40,12 +40,12 @@ class NotWrittenError(OSError):
 def replacing(path: str | Path, *, sync: bool = True, errors: Sequence[type[Exception]] = ()) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``; if the block succeeds, it replaces ``path``.
 
-    A new file gets the permissions that the umask leaves, a replaced file keeps its own. Temporary files of the same path
-    that killed processes left are deleted.
+    A new file gets the permissions that the umask leaves, a replaced file keeps its own. Temporary files of the same
+    path that killed processes left are deleted.
 
     Args:
-        path: the file to write. Its folder is created if it does not exist. If it is a link, the file that it leads to is
-            replaced. A device or a pipe gets the content once it is complete.
+        path: the file to write. Its folder is created if it does not exist. If it is a link, the file that it leads to
+            is replaced. A device or a pipe gets the content once it is complete.
         sync: wait until the content is on disk before the file is renamed.
         errors: the exceptions, besides OSError, by which what writes in the block says that it cannot write.
 
@@ -97,8 +97,8 @@ def check_output(
     Args:
         path: the file to write.
         overwrite: whether an existing file may be replaced.
-        suffixes: the suffixes that the file may have, such as ``.csv``, in lower case; empty for any. A device or a pipe
-            needs none if there is only one.
+        suffixes: the suffixes that the file may have, such as ``.csv``, in lower case; empty for any. A device or a
+            pipe needs none if there is only one.
         inputs: the files that the command reads.
 
     Raises:
@@ -119,7 +119,7 @@ def check_output(
     if not output.exists():
         return
     for other in inputs:
-        if os.path.exists(other) and output.samefile(other):
+        if Path(other).exists() and output.samefile(other):
             raise ValueError(f"{output} is part of the input and would be replaced; use another output=")
     folder = output.resolve().parent
     if output.resolve().name in RUN_FILES and (folder / "config.yaml").is_file():
@@ -133,16 +133,16 @@ def check_output(
 def is_stream(path: str | Path) -> bool:
     """Whether a path leads to a character device or a pipe: content is written to it, and it is never replaced."""
     try:
-        mode = os.stat(path).st_mode
+        mode = Path(path).stat().st_mode
     except (OSError, ValueError):
         return False
     # The standard output of a process may be redirected to a file.
-    inherited = os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/"))
+    inherited = str(Path(path).absolute()).startswith(("/dev/std", "/dev/fd/", "/proc/"))
     return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or (stat.S_ISREG(mode) and inherited)
 
 
 def remove_unfinished(folder: str | Path) -> None:
-    """Delete the temporary files of `replacing` that killed processes left under ``folder``, also those of other hosts."""
+    """Delete the temporary files of `replacing` that killed processes left under ``folder``, on any host."""
     for temporary in Path(folder).rglob(".*.tmp*"):
         match = TEMPORARY.fullmatch(temporary.name)
         is_local = match and match["host"] in (None, HOST)
@@ -154,7 +154,7 @@ def _check_place(output: Path) -> None:
     """Raise OSError unless a file of this path can be written."""
     # The path itself. A folder, a disk or a socket is not replaced by a file.
     try:
-        mode = os.stat(output).st_mode
+        mode = output.stat().st_mode
     except FileNotFoundError:
         mode = 0
     except NotADirectoryError as error:
@@ -185,7 +185,8 @@ def _streaming(path: Path) -> Iterator[Path]:
         yield temporary
         try:
             # Append, since the standard output may be a file that has content.
-            with temporary.open("rb") as source, open(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as stream:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+            with os.fdopen(descriptor, "wb") as stream, temporary.open("rb") as source:
                 shutil.copyfileobj(source, stream)
         except BrokenPipeError:
             raise
@@ -240,7 +241,10 @@ def _is_of_writing(error: Exception, target: Path, temporary: Path) -> bool:
     # The errors of opening and renaming name a file. Those of writing name none.
     if error.filename is not None:
         own = {os.fspath(target), os.fspath(temporary), *map(os.fspath, target.parents)}
-        return os.fsdecode(error.filename) in own or TEMPORARY.fullmatch(Path(os.fsdecode(error.filename)).name) is not None
+        return (
+            os.fsdecode(error.filename) in own
+            or TEMPORARY.fullmatch(Path(os.fsdecode(error.filename)).name) is not None
+        )
     return type(error) in (OSError, IsADirectoryError) and error.errno not in NOT_OF_WRITING
 
 

@@ -79,6 +79,14 @@ def command_line(command: str) -> str:
     return shlex.join(["zoo", command, *overrides])
 
 
+def given_keys() -> set[str]:
+    """The keys that the command line of this run sets, such as ``dataset.root``."""
+    from hydra.core.hydra_config import HydraConfig
+
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return {override.partition("=")[0].lstrip("+") for override in overrides}
+
+
 def _remove_unused(folder: Path) -> None:
     """Remove a run folder that holds nothing but Hydra's subfolder, and parent folders that become empty."""
     here = Path.cwd()

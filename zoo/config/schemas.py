@@ -4,7 +4,7 @@ Nodes of type ``dict[str, Any]`` hold a ``_target_``; `zoo.config.build.check` c
 The files in ``conf/`` give only the values that differ from the defaults here.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -96,10 +96,17 @@ class Train:
     debug: bool = False
 
 
+# The keys of a dataset, none of which has a default: `zoo evaluate` takes the others from the checkpoint.
+GivenDataset = make_dataclass("GivenDataset", [(key.name, key.type, field(default=MISSING)) for key in fields(Dataset)])
+
+
 @dataclass
 class Evaluate:
     checkpoint: str = MISSING
-    dataset: Dataset | None = None
+    dataset: Any = field(default_factory=GivenDataset)  # a `Dataset`, as far as the command line gives it
+    split: str | None = None
+    scale: float | None = None
+    invert: bool = False
     accelerator: Accelerator = field(default_factory=Accelerator)
     likelihood: bool = True
     chains: int = MISSING
