@@ -150,7 +150,7 @@ def _given(node: Any) -> dict[str, Any]:
 def _config(given: Mapping[str, Any], about: CheckpointInfo) -> DictConfig:
     """The config of the dataset: that of ``dataset=``, or else the one of the checkpoint with the given keys."""
     node = OmegaConf.structured(schemas.Dataset)
-    if "name" not in given:
+    if "source" not in given:
         node = OmegaConf.merge(node, about.dataset_config)
     node = OmegaConf.merge(node, dict(given))
     assert isinstance(node, DictConfig)
@@ -158,7 +158,7 @@ def _config(given: Mapping[str, Any], about: CheckpointInfo) -> DictConfig:
     keys = given_keys()
 
     # A folder replaces that of the checkpoint's dataset, which must have one. It is the user's: nothing is put there.
-    if "root" in given and "name" not in given:
+    if "root" in given and "source" not in given:
         if "root" not in source:
             raise ValueError(
                 f"dataset.root={given['root']}: the checkpoint was trained on {node.name}, which has no root; add "
