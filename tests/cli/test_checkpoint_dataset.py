@@ -1,4 +1,4 @@
-"""Of the dataset that a checkpoint names, only the zoo's own name and the sizes of the splits are used."""
+"""Of the dataset that a checkpoint names, only its name, split sizes and an existing folder of the user's are used."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -55,11 +55,24 @@ def test_the_size_of_a_split_must_be_a_number(test, monkeypatch):
 )
 def test_another_folder_is_the_users_to_name(stored, keys, monkeypatch, folder):
     monkeypatch.setenv("SECRET", "hunter2")
-    with pytest.raises(ValueError, match=r"^m\.safetensors: trained on .* in another folder") as caught:
+    with pytest.raises(ValueError, match=r"^m\.safetensors: trained on .* in a folder that is not here") as caught:
         config_of(**stored)
     assert keys in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert not list(folder.iterdir())
+
+
+def test_an_existing_folder_of_ones_own_is_read_where_it_was(folder):
+    (folder / "photos").mkdir()
+    node = config_of(name="image_folder", root="photos")
+    assert (node.root, node.download) == ("photos", False)
+    assert config_of(name="image_folder", root="photos", source={"stratified": False}).source.stratified is False
+    assert node.source.stratified is True  # a checkpoint from before splits by hash
+
+
+def test_the_folder_of_the_user_replaces_the_stored_one(folder):
+    stored = {"name": "image_folder", "root": "${oc.env:SECRET}"}
+    assert dataset_config(replace(INFO, dataset_config=stored), root="mine").root == "mine"
 
 
 def test_nothing_is_fetched_for_a_file_that_is_not_in_the_index(folder, monkeypatch):

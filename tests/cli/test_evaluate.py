@@ -1,23 +1,32 @@
 """Evaluating a checkpoint measures what training measured, on the same or on other data."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from support import no_plots
 
 from zoo.analysis import likelihood
 from zoo.checkpoints import checkpoint as checkpoints
+from zoo.cli.evaluate import per_class
+from zoo.cli.evaluate_data import Combined, _combined
 from zoo.config import catalogue
 from zoo.data.sources import digits
+from zoo.data.splits import InMemory
 
 
 def test_the_metrics_are_those_of_training(cli, folder, trained):
     outcome = cli("evaluate", f"checkpoint={trained}", "output=metrics.json")
     assert (outcome.status, outcome.err) == (0, "")
     metrics, saved = json.loads((folder / "metrics.json").read_text()), checkpoints.info(trained).metrics
+    classes = metrics.pop("classes")
     assert metrics == pytest.approx({name: value for name, value in saved.items() if name.startswith("test/")})
+    assert sum(counts["support"] for counts in classes.values()) == len(digits.load().test)
+    assert "lenet5 on the test split of digits, 360 examples" in outcome.out
     assert f"{metrics['test/accuracy']:.4f}" in outcome.out
     assert [path.name for path in folder.iterdir()] == ["metrics.json"]
 
@@ -43,13 +52,182 @@ def test_another_dataset_of_the_same_classes_is_measured_without_the_saved_colum
     assert f"{checkpoints.info(trained).metrics['test/accuracy']:.4f}" not in outcome.out
 
 
-def test_other_classes_are_refused(cli, folder, trained):
+def test_classes_without_examples_are_named(cli, folder, trained):
     test = digits.load().test
-    np.savez("own.npz", x=test.x.numpy(), y=(test.y % 3).numpy())
+    np.savez("own.npz", x=test.x.numpy()[test.y < 3], y=test.y[test.y < 3].numpy())
     outcome = cli("evaluate", f"checkpoint={trained}", "dataset=npz", "dataset.root=own.npz", "output=metrics.json")
-    assert outcome.status == 1
-    assert "classes 0, 1, 2; the checkpoint has 0, 1, 2, 3" in outcome.err
-    assert not (folder / "metrics.json").exists()
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "note: no examples of 3, 4, 5, 6, 7, 8, 9" in outcome.out
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["all/accuracy"] > 0.8
+    assert metrics["classes"]["9"]["recall"] is None
+
+
+# Splits, and images of one's own
+
+
+@pytest.mark.parametrize(("split", "prefix"), [("validation", "val"), ("test", "test")])
+def test_a_split_of_training_is_measured_as_in_training(split, prefix, cli, folder, trained):
+    outcome = cli("evaluate", f"checkpoint={trained}", f"split={split}", "output=metrics.json")
+    assert (outcome.status, outcome.err) == (0, "")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    saved = {name: value for name, value in checkpoints.info(trained).metrics.items() if name.startswith(f"{prefix}/")}
+    assert {name: metrics[name] for name in saved} == pytest.approx(saved)
+    assert "when saved" in outcome.out
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", "1,293"), ("all", "1,797")])
+def test_the_training_split_and_all_have_no_stored_metrics(split, count, cli, folder, trained):
+    outcome = cli("evaluate", f"checkpoint={trained}", f"split={split}", "output=metrics.json")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert f"{split}/accuracy" in json.loads((folder / "metrics.json").read_text())
+    assert f"digits, {count} examples" in outcome.out
+    assert "when saved" not in outcome.out
+
+
+def write_digits(root: Path, *, count: int = 6, classes: str = "017", names: dict[str, str] | None = None) -> Path:
+    """The first digits of the test split as images, one folder for each class."""
+    test = digits.load().test
+    for label in classes:
+        home = root / (names or {}).get(label, label)
+        home.mkdir(parents=True)
+        for i, x in enumerate(test.x[test.y == int(label)][:count]):
+            Image.fromarray(x[0].numpy()).save(home / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def photos_run(tmp_path_factory):
+    """A run on a folder of images, with classes whose order is not that of the digits: eight, one, zero."""
+    from zoo.cli.main import main
+
+    folder = tmp_path_factory.mktemp("photos")
+    names = {"0": "zero", "1": "one", "8": "eight"}
+    write_digits(folder / "photos", count=30, classes="018", names=names)
+    words = ["model=logistic", "epochs=15", "batch_size=8", "dataset.shape=[1,28,28]", "dataset.workers=0"]
+    words += ["dataset=image_folder", f"dataset.root={folder / 'photos'}", "progress=false"]
+    with pytest.MonkeyPatch.context() as patch:
+        no_plots(patch)
+        main("train", [*words, f"hydra.run.dir={folder / 'run'}"])
+    return folder / "run"
+
+
+def test_a_folder_of_ones_own_is_measured_as_a_whole(cli, folder, photos_run):
+    write_digits(folder / "own", names={"0": "zero", "1": "one"}, classes="01")
+    for words in (["dataset.root=own"], ["dataset=image_folder", "dataset.root=own", "dataset.workers=0"]):
+        outcome = cli("evaluate", f"checkpoint={photos_run}", *words, "output=metrics.json", "overwrite=true")
+        assert (outcome.status, outcome.err) == (0, "")
+        assert "logistic on all of image_folder (own), 12 examples" in outcome.out
+        assert "note: no examples of eight" in outcome.out
+        assert "when saved" not in outcome.out
+        metrics = json.loads((folder / "metrics.json").read_text())
+        # The class numbers of the folder (one 0, zero 1) are not those of the checkpoint (one 1, zero 2).
+        assert metrics["all/accuracy"] > 0.8
+        assert [counts["support"] for counts in metrics["classes"].values()] == [0, 6, 6]
+
+
+def test_the_test_folder_of_ones_own_is_measured_where_there_is_one(cli, folder, photos_run):
+    names = {"0": "zero", "1": "one", "8": "eight"}
+    for split, count in (("train", 6), ("val", 5), ("test", 4)):
+        write_digits(folder / "own" / split, count=count, classes="018", names=names)
+    for words, says in (
+        ([], "the test split of image_folder (own), 12 examples"),
+        (["split=validation"], "the validation split of image_folder (own), 15 examples"),
+        (["split=train"], "the train split of image_folder (own), 18 examples"),
+        (["split=all"], "all of image_folder (own), 45 examples"),
+    ):
+        outcome = cli("evaluate", f"checkpoint={photos_run}", "dataset.root=own", *words)
+        assert (outcome.status, outcome.err) == (0, "")
+        assert says in outcome.out
+
+
+def test_the_folder_of_training_is_not_measured_as_a_whole(cli, folder, photos_run):
+    root = checkpoints.info(photos_run).dataset_config["root"]
+    outcome = cli("evaluate", f"checkpoint={photos_run}", f"dataset.root={root}")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "the test split of image_folder, 18 examples" in outcome.out
+
+
+def test_stored_metrics_are_shown_for_the_same_examples_only(cli, folder, trained):
+    splits = digits.load()
+    stored = dataclasses.replace(checkpoints.info(trained), splits=splits.fingerprints())
+    checkpoints.save(checkpoints.load(trained), "a.safetensors", stored)
+    assert "when saved" in cli("evaluate", "checkpoint=a.safetensors").out
+    assert "when saved" in cli("evaluate", "checkpoint=a.safetensors", "dataset=digits").out
+    assert "when saved" not in cli("evaluate", "checkpoint=a.safetensors", "dataset.test=300").out
+    other = dataclasses.replace(stored, splits={"test": {"count": 360, "digest": "0" * 32}})
+    checkpoints.save(checkpoints.load(trained), "b.safetensors", other)
+    assert "when saved" not in cli("evaluate", "checkpoint=b.safetensors").out
+
+
+EVALUATE_ERRORS = {
+    "unknown split": (["split=holdout"], "split=holdout must be train, validation, test or all"),
+    "root of a dataset without one": (
+        ["dataset.root=own"],
+        "was trained on digits, which has no root; add dataset=image",
+    ),
+    "split that is not there": (
+        ["dataset=digits", "dataset.test=0"],
+        "no test split; set split=train or validation or",
+    ),
+    "other classes": (["dataset=npz", "dataset.root=twelve.npz", "dataset.num_classes=12"], "the checkpoint has 0, 1"),
+    "labels beyond the classes": (["dataset=npz", "dataset.root=twelve.npz"], "labels must be in [0, 9]"),
+    "another scale": (["dataset=npz", "dataset.root=unit.npz"], "state the value of white with scale="),
+    "output that is no JSON": (["output=metrics.csv"], "output=metrics.csv must be a .json file"),
+    "output that is a folder": (["output=folder.json"], "output=folder.json is a folder"),
+    "output that is the checkpoint": (["output=link.json", "overwrite=true"], "link.json is part of the input"),
+    "output that belongs to a run": (["output={run}/metrics.json", "overwrite=true"], "belongs to the run in"),
+}
+
+
+@pytest.mark.parametrize("case", EVALUATE_ERRORS.values(), ids=EVALUATE_ERRORS.keys())
+def test_what_cannot_be_evaluated_is_one_line_and_changes_no_file(case, cli, folder, trained):
+    words, says = case
+    test = digits.load().test
+    np.savez("twelve.npz", x=test.x.numpy(), y=torch.arange(len(test)).numpy() % 12)
+    np.savez("unit.npz", x=test.x.numpy() / 255, y=test.y.numpy())
+    (folder / "folder.json").mkdir()
+    (folder / "link.json").symlink_to(trained / "model.safetensors")
+    files = [trained / "model.safetensors", trained / "metrics.json"]
+    before = [path.read_bytes() for path in files]
+    outcome = cli("evaluate", f"checkpoint={trained}", *[word.format(run=trained) for word in words])
+    assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
+    assert says in outcome.err
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_a_stated_scale_is_converted(cli, folder, trained):
+    test = digits.load().test
+    np.savez("unit.npz", x=(test.x.numpy() / 255).astype(np.float32), y=test.y.numpy())
+    words = ["dataset=npz", "dataset.root=unit.npz", "scale=1", "output=metrics.json"]
+    outcome = cli("evaluate", f"checkpoint={trained}", *words)
+    assert (outcome.status, outcome.err) == (0, "")
+    accuracy = checkpoints.info(trained).metrics["test/accuracy"]
+    assert json.loads((folder / "metrics.json").read_text())["all/accuracy"] == pytest.approx(accuracy)
+
+
+def test_precision_recall_and_support_are_those_of_the_confusion_matrix():
+    assert per_class([[3, 1, 0], [1, 5, 0], [0, 0, 0]], ["a", "b", "c"]) == {
+        "a": {"precision": 3 / 4, "recall": 3 / 4, "support": 4},
+        "b": {"precision": 5 / 6, "recall": 5 / 6, "support": 6},
+        "c": {"precision": None, "recall": None, "support": 0},
+    }
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_splits_are_joined_in_order_with_the_class_numbers_of_the_checkpoint(in_memory):
+    parts = [
+        InMemory(torch.arange(3.0)[:, None], torch.tensor([0, 1, 0])),
+        InMemory(torch.ones(1, 1), torch.ones(1).long()),
+    ]
+    if not in_memory:
+        parts[1] = Combined((parts[1],))
+    joined = _combined(parts, torch.tensor([5, 7]))
+    assert isinstance(joined, InMemory) is in_memory
+    assert joined.labels().tolist() == [5, 7, 5, 7]
+    x, y = joined.batch([3, 1])
+    assert (x.tolist(), y.tolist()) == ([[1.0], [1.0]], [7, 7])
+    assert joined.take([2, 3]).batch([0])[0].tolist() == [[2.0]]
 
 
 def test_a_dataset_without_a_test_split_is_refused(cli, folder, trained):
@@ -256,4 +434,4 @@ def test_a_net_without_classes_is_measured_on_data_of_any_classes(evaluated, fol
     test = digits.load().test
     np.savez("own.npz", x=test.x.numpy(), y=(test.y % 3).numpy())
     metrics, _ = evaluated("rbm", "dataset=npz", "dataset.root=own.npz")
-    assert metrics["test/log_likelihood"] < 0
+    assert metrics["all/log_likelihood"] < 0

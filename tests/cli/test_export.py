@@ -1,5 +1,6 @@
 """An exported file gives the model's own outputs at any batch size, or there is no file."""
 
+import dataclasses
 import json
 import logging
 
@@ -61,7 +62,7 @@ def test_outputs_that_differ_leave_no_file(format, answer, cli, folder, trained,
 def test_a_writer_that_fails_leaves_the_file_of_before(cli, folder, trained, monkeypatch):
     (folder / "lenet5.pt2").write_text("of before")
 
-    def fail(net, x, file, description):
+    def fail(net, x, file, description, opset):
         file.write_text("half")
         raise OSError("disk full")
 
@@ -82,9 +83,84 @@ def test_an_existing_output_is_replaced_only_when_asked(cli, folder, trained):
     assert outputs("net.pt2", torch.zeros(3, 1, 28, 28)).shape == (3, 10)
 
 
-def test_an_output_of_any_name_is_taken(cli, folder, trained):
-    assert cli("export", f"checkpoint={trained}", "format=torch_export", "output=deep/net").status == 0
-    assert [path.name for path in (folder / "deep").iterdir()] == ["net"]
+def test_the_suffix_of_the_output_chooses_the_format(cli, folder, trained):
+    assert cli("export", f"checkpoint={trained}", "output=deep/net.PT2").status == 0
+    assert [path.name for path in (folder / "deep").iterdir()] == ["net.PT2"]
+    (folder / "deep" / "net.PT2").rename("net.pt2")
+    assert outputs("net.pt2", torch.zeros(1, 1, 28, 28)).shape == (1, 10)
+
+
+REFUSED = {
+    "suffix of neither format": (["output=net.bin"], "output=net.bin must be a .onnx or .pt2 file"),
+    "no suffix": (["output=net"], "output=net must be a .onnx or .pt2 file"),
+    "suffix of the other format": (["output=net.pt2", "format=onnx"], "output=net.pt2 must be a .onnx file"),
+    "the checkpoint": (["output={run}/model.safetensors", "overwrite=true"], "must be a .onnx or .pt2 file"),
+    "a link to the checkpoint": (["output=link.onnx", "overwrite=true"], "link.onnx is part of the input"),
+    "opset too low": (["opset=17"], "opset=17 must be in [18, 23]"),
+    "opset too high": (["opset=24"], "opset=24 must be in [18, 23]"),
+    "opset of a program": (["opset=18", "format=torch_export"], "opset=18 is for format=onnx"),
+    "tolerance": (["tolerance=nan"], "tolerance=nan must be finite"),
+    "negative tolerance": (["tolerance=-1"], "tolerance=-1.0 must be finite and >= 0"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_exported_is_one_line_and_leaves_no_file(case, cli, folder, trained):
+    words, says = case
+    (folder / "link.onnx").symlink_to(trained / "model.safetensors")
+    before = (trained / "model.safetensors").read_bytes()
+    outcome = cli("export", f"checkpoint={trained}", *[word.format(run=trained) for word in words])
+    assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
+    assert says in outcome.err
+    assert [path.name for path in folder.iterdir()] == ["link.onnx"]
+    assert (trained / "model.safetensors").read_bytes() == before
+
+
+@FORMATS
+def test_a_net_that_an_exporter_refuses_is_one_line(format, cli, folder, trained, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("Unsupported: data-dependent branch\n\nmany lines")
+
+    failing = export_formats.FORMATS[format]._replace(write=fail)
+    monkeypatch.setitem(export_formats.FORMATS, format, failing)
+    outcome = cli("export", f"checkpoint={trained}", f"format={format}")
+    assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
+    assert f"this net cannot be exported as {format} (RuntimeError: Unsupported: data-dependent branch" in outcome.err
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("../ESCAPED", "_ESCAPED.pt2"),
+        ("/tmp/x", "_tmp_x.pt2"),
+        ("..", "model.pt2"),
+        ("", "model.pt2"),
+        ("\x1b[31m\n", "__31m_.pt2"),
+        ("x" * 1000, "x" * 100 + ".pt2"),
+    ],
+)
+def test_the_default_output_stays_in_this_folder_whatever_the_name_of_the_model(name, file, cli, folder, monkeypatch):
+    monkeypatch.setattr("zoo.cli.export.export_net", lambda net, shape, output, **_: output.write_bytes(b"net") * 0.0)
+    about = dataclasses.replace(checkpoints.info("lenet5-digits"), name=name)
+    inner = folder / "inner"
+    inner.mkdir()
+    monkeypatch.chdir(inner)
+    checkpoints.save(checkpoints.load("lenet5-digits"), "own.safetensors", about)
+    outcome = cli("export", "checkpoint=own.safetensors", "format=torch_export")
+    if outcome.status == 0:
+        assert {path.name for path in inner.iterdir()} == {"own.safetensors", file}
+    else:
+        assert len(outcome.err.splitlines()) == 1, "a checkpoint of such a name may also be refused"
+    assert [path.name for path in folder.iterdir()] == ["inner"]
+
+
+@pytest.mark.parametrize("opset", [pytest.param(None, marks=pytest.mark.slow), 21])
+def test_the_operator_set_is_the_one_asked_for(opset, cli, folder, trained):
+    onnx = pytest.importorskip("onnx")
+    words = [] if opset is None else [f"opset={opset}"]
+    assert cli("export", f"checkpoint={trained}", *words).status == 0
+    assert [item.version for item in onnx.load("lenet5.onnx").opset_import if not item.domain] == [opset or 18]
 
 
 # Preprocessing inside, and what a file says of itself
@@ -106,11 +182,11 @@ def card(path: str) -> dict:
 @FORMATS
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_file_takes_raw_bytes_where_asked_and_says_what_it_is(format, inside, cli, folder, trained):
-    outcome = cli("export", f"checkpoint={trained}", f"format={format}", "output=net", f"preprocess={inside}")
+    path = f"net{export_formats.FORMATS[format].suffix}"
+    outcome = cli("export", f"checkpoint={trained}", f"output={path}", f"preprocess={inside}")
     assert (outcome.status, outcome.err) == (0, "")
     takes = "raw bytes, 0 to 255 (uint8)" if inside else "preprocessed (float32)"
     assert f"N x 1x28x28 {takes} -> N x 10" in outcome.out
-    path = str((folder / "net").rename(folder / f"net{export_formats.FORMATS[format].suffix}"))
     raw, preprocess = digits.load().test.x[:7], checkpoints.info(trained).transforms()
     own = checkpoints.load(trained)(preprocess(raw)).detach()
     x = raw if inside else preprocess(raw).contiguous()
@@ -120,6 +196,9 @@ def test_a_file_takes_raw_bytes_where_asked_and_says_what_it_is(format, inside, 
     assert said["preprocess"] == preprocess.to_dict()
     assert said["preprocess"].keys() >= {"mean", "std", "scale", "shape", "side", "interpolation"}
     assert said["preprocess_inside"] is inside
+    assert any("softmax" in step for step in said["instructions"])
+    assert any(step.startswith("input: (raw / 255 - mean) / std") for step in said["instructions"]) is not inside
+    assert all(step in outcome.out for step in said["instructions"])
     assert said["loss"] == checkpoints.info(trained).task["loss"]
 
 

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import resource
+import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -368,10 +369,13 @@ def test_image_files_of_every_depth_are_predicted_alike(mode, cli, folder, train
         (["top=0"], "top=0 must be >= 1"),
         (["top=2", "format=kaggle"], "top=2 must be 1 with format=kaggle; use format=table"),
         (["on_bad_image=ignore"], "on_bad_image=ignore must be refuse or skip"),
-        (["output=photos.png"], "output=photos.png must be a .csv file"),
+        (["output=photos.png"], "output=photos.png must be a .csv"),
         (["output=photos/0/000.csv", "overwrite=true"], "photos/0/000.png is part of the input"),
-        (["output=photos/0/000.png", "sheet=false", "overwrite=true"], "000.png must be a .csv file"),
-        (["output=x.npz"], "output=x.npz must be a .csv file; predictions are not written as .npz"),
+        (["output=photos/0/000.png", "sheet=false", "overwrite=true"], "000.png must be a .csv"),
+        (["output=x.npz"], "output=x.npz must be a .csv"),
+        (["output={run}/model.safetensors", "overwrite=true"], "model.safetensors must be a .csv"),
+        (["output={run}/metrics.csv", "overwrite=true"], "metrics.csv belongs to the run in"),
+        (["output=link.csv", "overwrite=true"], "link.csv belongs to the run in"),
         (["header=maybe"], "header=maybe must be auto, true or false"),
         (["scale=0"], "scale=0 must be finite and > 0"),
         (["output=there.csv"], "there.png exists; add overwrite=true"),
@@ -382,9 +386,10 @@ def test_what_cannot_be_asked_for_is_one_line_and_nothing_is_computed(
 ):
     write_labelled(folder / "photos", pixels[:3], ["0", "0", "1"])
     (folder / "there.png").write_text("of before")
+    (folder / "link.csv").symlink_to(trained / "model.safetensors")
     before = contents(folder)
     monkeypatch.setattr(images, "read", None)
-    outcome = cli("predict", f"checkpoint={trained}", "input=photos", *words)
+    outcome = cli("predict", f"checkpoint={trained}", "input=photos", *[word.format(run=trained) for word in words])
     assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
     assert says in outcome.err
     assert contents(folder) == before
@@ -397,6 +402,14 @@ def test_an_input_is_never_replaced(cli, folder, trained, pixels):
     assert outcome.status == 1
     assert "test.csv is part of the input" in outcome.err
     assert contents(folder) == before
+
+
+def test_predictions_can_be_piped(folder, trained, pixels):
+    write_labelled(folder / "photos", pixels[:2], ["0", "1"])
+    words = [f"checkpoint={trained}", "input=photos", "output=/dev/stdout"]
+    done = subprocess.run([sys.executable, "-m", "zoo.cli", "predict", *words], stdout=subprocess.PIPE, check=True)
+    assert done.stdout.decode().startswith("file,class,probability,label\n0/000.png,")
+    assert [path.name for path in folder.iterdir()] == ["photos"]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -178,10 +178,13 @@ ERRORS = {
     "an unknown one of two": ("dbn_generative", ["labels=[3,x]"], ("labels=x: no such class",)),
     "no class": ("dbn_generative", ["labels=[]"], ("labels=[]",)),
     "n=0": ("rbm", ["n=0"], ("n=0 must be >= 1",)),
+    "n beyond memory": ("rbm", ["n=1000000000000", "output=x.npz"], ("n=1000000000000 must be <= ", "of 1x28x28")),
+    "n beyond a grid": ("rbm", ["n=100000"], ("n=100000 must be <= 1000 for a grid", ".npz")),
+    "output that is the checkpoint": ("rbm", ["output={run}/model.safetensors", "overwrite=true"], (".png or .npz",)),
     "steps=0": ("rbm", ["steps=0"], ("steps=0 must be >= 1",)),
     "n=x": ("rbm", ["n=x"], ("n=x must be an integer",)),
     "seed": ("rbm", ["seed=99999999999999999999"], ("seed=99999999999999999999",)),
-    "unknown ending": ("rbm", ["output=x.txt"], ("output=x.txt must be a .png or an .npz file",)),
+    "unknown ending": ("rbm", ["output=x.txt"], ("output=x.txt must be a .png or .npz file",)),
     "output that exists": ("rbm", ["output=there.png"], ("there.png exists", "overwrite=true")),
     "unknown key": ("rbm", ["lables=3"], ("lables: no such key", "did you mean labels")),
 }
@@ -193,7 +196,7 @@ def test_an_error_is_one_line_and_leaves_no_file(case, cli, folder, trained, run
     (folder / "there.png").write_text("of before")
     before = contents(folder)
     run = trained if kind == "lenet5" else run_of(kind)
-    outcome = cli("sample", f"checkpoint={run}", "steps=5", *words)
+    outcome = cli("sample", f"checkpoint={run}", "steps=5", *[word.format(run=run) for word in words])
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err.startswith("zoo sample: ")
     assert len(outcome.err.splitlines()) == 1

@@ -317,6 +317,42 @@ def test_a_number_that_differs_is_an_error(cli, monkeypatch):
     assert "lenet5-digits test/accuracy: 0.9800, expected 0.9900" in outcome.err
 
 
+def test_one_that_fails_does_not_hide_the_others(cli, monkeypatch):
+    entry = catalogue.index()["lenet5-digits"]
+    monkeypatch.setattr("zoo.cli.reproduce.index", lambda: {"broken": entry, "lenet5-digits": entry})
+
+    def run(command, *words):
+        if "checkpoint=broken" in words:
+            raise ValueError("zoo evaluate: MNIST is not under data")
+        _write(words, entry["metric"])
+
+    monkeypatch.setattr("zoo.cli.reproduce._zoo", run)
+    outcome = cli("reproduce", "all")
+    assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
+    assert "broken: zoo evaluate: MNIST is not under data" in outcome.err
+    assert "failed" in outcome.out
+    assert "reproduced" in outcome.out
+
+
+def test_training_all_leaves_out_what_has_no_recipe(cli, monkeypatch):
+    entry = {key: value for key, value in catalogue.index()["lenet5-digits"].items() if key != "experiment"}
+    entries = {"plain": entry, "recipe": {**entry, "experiment": "own"}}
+    monkeypatch.setattr("zoo.cli.reproduce.index", lambda: entries)
+    commands = []
+
+    def run(command, *words):
+        commands.append(command)
+        if command == "evaluate":
+            _write(words, entry["metric"])
+
+    monkeypatch.setattr("zoo.cli.reproduce._zoo", run)
+    outcome = cli("reproduce", "all", "--train")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "skipped: no recipe" in outcome.out
+    assert "reproduced" in outcome.out
+    assert commands == ["train", "evaluate"]
+
+
 @pytest.mark.parametrize("words", [[], ["lenet5-digit"], ["a", "b"], ["lenet5-digits", "--train"]])
 def test_what_cannot_be_reproduced_is_one_line(cli, words):
     outcome = cli("reproduce", *words)

@@ -68,7 +68,7 @@ def write(tensors: Mapping[str, Tensor], path: str | Path, info: CheckpointInfo)
     # JSON turns tuples into lists, so compute the digest from what a reader will find.
     description = json.loads(json.dumps(to_stored(info)))
     header = {"format": FORMAT, "description": description, "sha256": digest(_canonical(description), tensors)}
-    with replacing(path) as temporary:
+    with replacing(path, errors=[SafetensorError]) as temporary:
         save_file(dict(tensors), temporary, {"zoo": _canonical(header)})
 
 

@@ -35,6 +35,8 @@ class CheckpointInfo:
         dataset: name of the dataset.
         dataset_config: the config of the dataset. References such as ``${oc.env:ZOO_DATA,data}`` are kept, so that they
             are resolved where the checkpoint is used.
+        splits: number of examples and digest of each split that it was trained on, see
+            `zoo.data.splits.Splits.fingerprints`; empty if unknown.
         license: license of the data that it was trained on.
         commit: commit of the source tree; empty if unknown.
         versions: versions of the libraries.
@@ -54,6 +56,7 @@ class CheckpointInfo:
     command: str = ""
     dataset: str = ""
     dataset_config: dict[str, Any] = field(default_factory=dict)
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
     license: str = ""
     commit: str = ""
     versions: dict[str, str] = field(default_factory=dict)

@@ -1,14 +1,15 @@
 """The config of the dataset that a checkpoint was trained on, as far as an untrusted file may say it.
 
-A file may come from anywhere. So only the name of a dataset of the zoo and the sizes of its splits are taken from it;
-the source, the folder and everything else are those of ``conf/dataset``. What a file says about folders is shown to the
-user, who may name them with ``dataset=``. Nothing is downloaded or created for a file that is not in the index.
+A file may come from anywhere. So only three things are taken from it: the name of a dataset of the zoo, the sizes of its
+splits, and the folder or file of a dataset of the user's own, which is only read. Everything else is that of
+``conf/dataset``. No reference such as ``${oc.env:HOME}`` in the file is resolved. Nothing is downloaded or created for a
+file that is not in the index.
 """
 
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -21,11 +22,12 @@ YOUR_OWN = ("image_folder", "npz")  # datasets of the user's own files
 PLAIN = re.compile(r"[\w./~+-]+")  # a path that a message shows as the value of a key
 
 
-def dataset_config(about: CheckpointInfo) -> DictConfig:
-    """The config of the dataset that a checkpoint was trained on, with the folder that the zoo has for it.
+def dataset_config(about: CheckpointInfo, *, root: str | None = None) -> DictConfig:
+    """The config of the dataset that a checkpoint was trained on.
 
     Args:
         about: the description of a checkpoint.
+        root: the folder or file that the user names in place of the stored one.
 
     Raises:
         ValueError: the file names no dataset of the zoo, or one whose files the user must name; the message asks for
@@ -46,14 +48,25 @@ def dataset_config(about: CheckpointInfo) -> DictConfig:
             node[key] = _split_size(stored[key], f"{about.file}: dataset_config.{key}", name)
     if "shape" in node.source:
         node.shape = list(about.transforms().shape)
+    # Older checkpoints have no such key: their splits were stratified.
+    if "stratified" in node.source:
+        source = stored.get("source")
+        node.source.stratified = not isinstance(source, dict) or source.get("stratified") is not False
 
-    # The files are in the zoo's own folder, or in one that the user names.
+    # The files are where the user says, in the zoo's own folder, or a folder or file of the user's own.
     if "root" not in values:
         return node
-    if name in YOUR_OWN or stored.get("root") != values["root"]:
+    if root is not None:
+        node.root = root
+        return node
+    stored_root = stored.get("root")
+    if name in YOUR_OWN and is_plain(stored_root) and Path(stored_root).exists():
+        node.root = stored_root
+        return node
+    if name in YOUR_OWN or stored_root != values["root"]:
         raise ValueError(
-            f"{about.file}: trained on {name} in another folder, and a checkpoint does not choose what is read; "
-            f"add {_keys(node, stored.get('root'))}"
+            f"{about.file}: trained on {name} in a folder that is not here or not the zoo's; add "
+            f"{_keys(node, stored_root)}"
         )
     if about.file not in catalogue.list_checkpoints():
         # The commands that download or write files are the user's.
@@ -62,6 +75,11 @@ def dataset_config(about: CheckpointInfo) -> DictConfig:
         if not root.is_dir() or not any(root.iterdir()):
             raise ValueError(f"{about.file}: trained on {name}, which is not in {root}; add dataset={name} to fetch it")
     return node
+
+
+def is_plain(root: Any) -> TypeGuard[str]:
+    """Whether a stored folder is a path and nothing else: text without references and control characters."""
+    return isinstance(root, str) and bool(root) and root.isprintable() and "${" not in root
 
 
 def _split_size(value: Any, where: str, name: str) -> float:

@@ -51,14 +51,15 @@ COMMANDS = {
         ),
     ),
     "evaluate": Command(
-        summary="evaluate a checkpoint on the test split of a dataset",
+        summary="evaluate a checkpoint on a split of a dataset",
         usage="checkpoint=NAME|PATH [dataset=NAME] [KEY=VALUE ...]",
         module="evaluate",
         function="evaluate",
         composed=True,
         examples=(
             "checkpoint=lenet5-digits",
-            "checkpoint=runs/my_run output=metrics.json",
+            "checkpoint=runs/my_run split=validation output=metrics.json",
+            "checkpoint=runs/my_run dataset.root=other_photos",
         ),
     ),
     "predict": Command(
@@ -123,7 +124,8 @@ COMMANDS = {
         examples=("lenet5-digits", "lenet5-mnist --train"),
         notes=(
             "Evaluates the checkpoint and compares the metrics with those in checkpoints/index.yaml. With --train, the "
-            "recipe of the checkpoint is trained first, and the new weights are evaluated.",
+            "recipe of the checkpoint is trained first, and the new weights are evaluated; all leaves out checkpoints "
+            "without a recipe. If one of them fails, the others are still compared, and the exit status is 1.",
         ),
     ),
 }

@@ -1,7 +1,8 @@
-"""``zoo evaluate``: evaluate a checkpoint on the test split of a dataset, by default the one it was trained on."""
+"""``zoo evaluate``: evaluate a checkpoint on a split of a dataset, by default the test split of the one of training."""
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any, cast
@@ -11,20 +12,21 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from zoo.analysis import likelihood
-from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
-from zoo.checkpoints.files import refuse_existing, replacing
-from zoo.cli.checkpoint_dataset import dataset_config
+from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
+from zoo.checkpoints.files import check_output, replacing
+from zoo.cli import evaluate_data
 from zoo.cli.checkpoint_task import build_task, task_class
-from zoo.cli.console import print_table
+from zoo.cli.console import print_table, say
 from zoo.config import hardware
 from zoo.data.datamodule import DataModule
-from zoo.data.splits import Splits
 from zoo.models import DBN, RBM
 from zoo.protocols import Generative, RBMLayer, layers_of
+from zoo.tasks import Classification
 from zoo.training import checks
 from zoo.training.trainer import measure
 
 CHUNK = 1000  # number of examples whose log-likelihood is computed at a time
+CHECKED = 256  # number of examples that must be read to check the scale of their values
 # Minimum values of keys. A standard error needs two chains.
 MINIMUM = {"chains": 2, "temperatures": 1}
 
@@ -33,85 +35,88 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Print the metrics next to those stored in the checkpoint.
 
     Returns:
-        The metrics on the test split by name, such as ``test/accuracy``.
+        The metrics by name, such as ``test/accuracy``; the name begins with the split: train, val, test or all.
 
     Raises:
-        FileNotFoundError, ValueError: an invalid value, no such checkpoint or dataset, or they do not match.
+        FileNotFoundError, ValueError: an invalid value, no such checkpoint, dataset or split, or they do not match.
         FileExistsError: the output exists already.
+        OSError: the output cannot be written.
     """
     # Refuse invalid values before anything is read, even of keys that only some nets use.
     for key, minimum in MINIMUM.items():
         if cfg[key] < minimum:
             raise ValueError(f"{key}={cfg[key]} must be >= {minimum}")
     if cfg.output is not None:
-        refuse_existing(cfg.output, overwrite=cfg.overwrite)
+        inputs = [locate(cfg.checkpoint)[0]]
+        check_output(cfg.output, overwrite=cfg.overwrite, suffixes=[".json"], inputs=inputs)
     trainer_kwargs = hardware.trainer_kwargs(cfg.accelerator)
     net, about = open_checkpoint(cfg.checkpoint)
-    preprocess = about.transforms().for_inputs(scale=cfg.scale)
 
-    # Read the dataset, with the preprocessing of the checkpoint.
-    node = _dataset_config(cfg, about)
-    splits = checks.dataset(node)
-    preprocess.check(splits.shape, where=f"dataset {node.name}")
-    splits = splits.with_preprocess(preprocess)
-    # Classes of the checkpoint may be missing from the data.
-    if splits.classes and set(splits.classes) < set(about.classes):
-        missing = [name for name in about.classes if name not in splits.classes]
-        sys.stderr.write(f"note: dataset {node.name} has no examples of the classes {', '.join(missing)}\n")
-        splits = splits.with_classes(about.classes)
-    _check_classes(splits, about, dataset=node.name)
-    if splits.test is None:
-        raise ValueError(f"dataset {node.name} has no test split")
-    test_inputs = checks.sample(replace(splits, train=splits.test))  # N x shape, raw
-    preprocess.check_values(test_inputs, where=f"dataset {node.name}", stated=cfg.scale is not None)
+    # Read the examples, and check that they are on the scale of the training data.
+    data = evaluate_data.load(cfg, about)
+    assert data.splits.test is not None
+    preprocess = about.transforms().for_inputs(scale=cfg.scale, invert=cfg.invert)
+    raw = checks.sample(replace(data.splits, train=data.splits.test), CHECKED)
+    preprocess.check_values(raw, where=f"dataset {data.name}", stated=cfg.scale is not None)
 
-    # Evaluate on the test split only: Lightning would also evaluate a validation split.
+    # Lightning evaluates them as a test split, whichever split they are.
     task = build_task(about, net)
-    test_only = replace(splits, validation=None)
-    data = DataModule(test_only, preprocess=preprocess, workers=node.workers)
-    metrics = measure(task, data, trainer_kwargs=trainer_kwargs)
+    module = DataModule(data.splits, preprocess=preprocess, workers=data.workers)
+    metrics = measure(task, module, trainer_kwargs=trainer_kwargs)
 
     # A generative net has a likelihood, unless it was fine-tuned with supervision afterwards.
     is_generative = isinstance(net, Generative) and task_class(about).targets == "none"
     if cfg.likelihood and is_generative:
-        x = preprocess(test_inputs)  # N x in_shape
+        x = preprocess(checks.sample(replace(data.splits, train=data.splits.test)))  # N x in_shape
         device = hardware.device(trainer_kwargs)
         metrics |= _likelihood(net, x, device, chains=cfg.chains, temperatures=cfg.temperatures)
+    prefix = evaluate_data.PREFIXES.get(data.split, data.split)
+    metrics = {name.replace("test/", f"{prefix}/", 1): value for name, value in metrics.items()}
 
     # Write the metrics, and print them next to those stored in the checkpoint.
     if cfg.output is not None:
+        content: dict[str, Any] = dict(metrics)
+        if isinstance(task, Classification):
+            content["classes"] = per_class(task.confusion, about.classes)
         with replacing(cfg.output) as temporary:
-            temporary.write_text(json.dumps(metrics, indent=2) + "\n")
-    _print_metrics(metrics, about, dataset=node.name)
+            temporary.write_text(json.dumps(content, indent=2) + "\n")
+    for note in data.notes:
+        say(f"note: {note}")
+    _print_metrics(metrics, about, title=f"{about.name} on {data.title}", is_stored=data.is_stored)
     return metrics
 
 
-def _dataset_config(cfg: DictConfig, about: CheckpointInfo) -> Any:
-    """The config of ``dataset=``, or else of the dataset that the checkpoint was trained on."""
-    return dataset_config(about) if cfg.dataset is None else cfg.dataset
+def per_class(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Precision, recall and support of each class; None where a quotient has no examples.
 
-
-def _check_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> None:
-    """Raise ValueError unless dataset and checkpoint have the same classes.
-
-    A checkpoint without classes whose task needs no targets fits every dataset.
+    Args:
+        confusion: number of examples of each true class (row) that were predicted as each class (column).
+        classes: their names.
     """
-    needs_targets = task_class(about).targets != "none"
-    if (needs_targets or about.classes) and list(splits.classes) != about.classes:
-        raise ValueError(
-            f"dataset {dataset} has the classes {', '.join(splits.classes) or 'none'}; "
-            f"the checkpoint has {', '.join(about.classes) or 'none'}"
-        )
+    table: dict[str, dict[str, float | None]] = {}
+    for k, name in enumerate(classes):
+        support = sum(confusion[k])
+        predicted = sum(row[k] for row in confusion)
+        table[name] = {
+            "precision": confusion[k][k] / predicted if predicted else None,
+            "recall": confusion[k][k] / support if support else None,
+            "support": support,
+        }
+    return table
 
 
-def _print_metrics(metrics: dict[str, float], about: CheckpointInfo, *, dataset: str) -> None:
-    """Print the table of metrics, with the stored ones if the dataset is the one of the checkpoint."""
-    rows: list[tuple[str, str, str]] = []
+def _print_metrics(metrics: dict[str, float], about: CheckpointInfo, *, title: str, is_stored: bool) -> None:
+    """Print the table of metrics, with the stored ones if they are of the same examples."""
+    say(title)  # a title of the table would be wrapped to its width
+    if not is_stored:
+        rows = [(name, f"{value:.4f}") for name, value in sorted(metrics.items())]
+        print_table("", ("metric", "value"), rows, right=("value",))
+        return
+    compared: list[tuple[str, str, str]] = []
     for name, value in sorted(metrics.items()):
-        saved = about.metrics.get(name) if dataset == about.dataset else None
-        rows.append((name, f"{value:.4f}", "" if saved is None else f"{saved:.4f}"))
-    title = f"{about.name} on the test split of {dataset}"
-    print_table(title, ("metric", "now", "when saved"), rows, right=("now", "when saved"))
+        saved = about.metrics.get(name)
+        compared.append((name, f"{value:.4f}", "" if saved is None else f"{saved:.4f}"))
+    print_table("", ("metric", "now", "when saved"), compared, right=("now", "when saved"))
 
 
 def _likelihood(net: nn.Module, x: Tensor, device: torch.device, *, chains: int, temperatures: int) -> dict[str, float]:

@@ -13,8 +13,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from zoo.analysis.gradcam import gradcam
-from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
-from zoo.checkpoints.files import refuse_existing, replacing
+from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
+from zoo.checkpoints.files import check_output, replacing
 from zoo.cli import predict_inputs as inputs
 from zoo.cli.console import say
 from zoo.cli.predict_checks import InputCheck, preprocess_for
@@ -57,8 +57,7 @@ def explain(cfg: DictConfig) -> Tensor:
     files = inputs.find(source)
     if not files:
         raise ValueError(f"input={source} must be an image or a folder of images")
-    if output.resolve() in {path.resolve() for path in files}:
-        raise ValueError(f"{output} is part of the input and would be replaced; use another output=")
+    check_output(output, overwrite=cfg.overwrite, inputs=[*files, locate(cfg.checkpoint)[0]])
 
     # Explain the images batch by batch.
     net = net.to(device)
@@ -88,11 +87,9 @@ def explain(cfg: DictConfig) -> Tensor:
 
 def _check(cfg: DictConfig, output: Path) -> None:
     """Raise ValueError or FileExistsError for invalid values, before the checkpoint is read."""
-    refuse_existing(output, overwrite=cfg.overwrite)
+    check_output(output, overwrite=cfg.overwrite, suffixes=[".png"])
     if not 1 <= cfg.n <= MAX_IMAGES:
         raise ValueError(f"n={cfg.n} must be in [1, {MAX_IMAGES}]")
-    if output.suffix.lower() != ".png":
-        raise ValueError(f"output={output} must be a .png file")
 
 
 def _check_target(target: str | None, about: CheckpointInfo, checkpoint: str) -> None:

@@ -4,6 +4,8 @@ The file takes a batch of any size, preprocessed as `zoo.info(...).transforms()`
 The file is kept only if its outputs match those of the net (see `zoo.cli.export_formats`).
 """
 
+import re
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,22 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
-from zoo.checkpoints.files import refuse_existing
+from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
+from zoo.checkpoints.files import check_output, is_stream
 from zoo.cli.console import say
-from zoo.cli.export_formats import FORMATS, takes_bytes
+from zoo.cli.export_formats import FORMATS, MAX_OPSET, MIN_OPSET, OPSET, takes_bytes
 from zoo.cli.export_formats import export_net as export_net
 from zoo.data.preprocess import Preprocess
+from zoo.losses import CLASSIFICATION
 from zoo.protocols import shape_text
+
+# How the outputs of a net that was trained with a loss become class probabilities. Other losses have logits.
+PROBABILITIES = {
+    "quadratic": "set negative outputs to 0 and divide by their sum for class probabilities",
+    "binary_cross_entropy": (
+        "one logit, or two whose difference is the logit: its sigmoid is the probability of the second class"
+    ),
+}
 
 
 def export(cfg: DictConfig) -> Path:
@@ -27,16 +38,20 @@ def export(cfg: DictConfig) -> Path:
         Its path.
 
     Raises:
-        FileNotFoundError, ValueError: no such checkpoint or format, outputs that differ by more than ``tolerance``, or
-            the extra ``onnx`` is not installed.
+        FileNotFoundError, ValueError: no such checkpoint or format, a net that cannot be exported, outputs that differ
+            by more than ``tolerance``, or the extra ``onnx`` is not installed.
         FileExistsError: the output exists already.
+        OSError: the output cannot be written.
     """
     # Refuse invalid values before anything is exported.
-    if cfg.format not in FORMATS:
-        raise ValueError(f"format={cfg.format} must be {' or '.join(FORMATS)}")
+    format = _format(cfg.format, cfg.output)
+    opset = _opset(cfg.opset, format)
+    if not (isfinite(cfg.tolerance) and cfg.tolerance >= 0):
+        raise ValueError(f"tolerance={cfg.tolerance} must be finite and >= 0")
     net, about = open_checkpoint(cfg.checkpoint)
-    output = Path(cfg.output or about.name + FORMATS[cfg.format].suffix)
-    refuse_existing(output, overwrite=cfg.overwrite)
+    suffix = FORMATS[format].suffix
+    output = Path(cfg.output or _file_name(about.name) + suffix)
+    check_output(output, overwrite=cfg.overwrite, suffixes=[suffix], inputs=[locate(cfg.checkpoint)[0]])
 
     # Write the file and check it.
     preprocess = about.transforms()
@@ -44,17 +59,52 @@ def export(cfg: DictConfig) -> Path:
         net,
         preprocess.shape,
         output,
-        format=cfg.format,
+        format=format,
         tolerance=cfg.tolerance,
         preprocess=preprocess if cfg.preprocess else None,
         description=_description(about, has_preprocess=cfg.preprocess),
+        opset=opset,
     )
 
-    # Print the inputs and outputs of the file.
-    size = output.stat().st_size / 1024
+    # Print the inputs and outputs of the file, and what must be done outside it.
+    size = "" if is_stream(output) else f" {output.stat().st_size / 1024:,.0f} KiB,"
     signature = _signature(net, preprocess, has_preprocess=cfg.preprocess)
-    say(f"{output}: {signature}, {size:,.0f} KiB, outputs within {difference:.1e} of the net's")
+    say(f"{output}: {signature},{size} outputs within {difference:.1e} of the net's")
+    for step in instructions(about, has_preprocess=cfg.preprocess):
+        say(f"  {step}")
     return output
+
+
+def _format(format: str | None, output: str | None) -> str:
+    """The format: as asked for, or else that of the output's suffix; ONNX without an output."""
+    if format is None:
+        if output is None or is_stream(output):
+            return "onnx"
+        by_suffix = {known.suffix: name for name, known in FORMATS.items()}
+        suffix = Path(output).suffix.lower()
+        if suffix not in by_suffix:
+            raise ValueError(f"output={output} must be a {' or '.join(by_suffix)} file")
+        return by_suffix[suffix]
+    if format not in FORMATS:
+        raise ValueError(f"format={format} must be {' or '.join(FORMATS)}")
+    return format
+
+
+def _opset(opset: int | None, format: str) -> int:
+    """The ONNX operator set, or ValueError if it is out of range or the format has none."""
+    if opset is None:
+        return OPSET
+    if format != "onnx":
+        raise ValueError(f"opset={opset} is for format=onnx; leave it out with format={format}")
+    if not MIN_OPSET <= opset <= MAX_OPSET:
+        raise ValueError(f"opset={opset} must be in [{MIN_OPSET}, {MAX_OPSET}]")
+    return opset
+
+
+def _file_name(name: str) -> str:
+    """A file name in this folder for a model's name, which an untrusted checkpoint may have chosen."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:100].lstrip(".-")
+    return plain or "model"
 
 
 def _description(about: CheckpointInfo, *, has_preprocess: bool) -> dict[str, Any]:
@@ -64,9 +114,43 @@ def _description(about: CheckpointInfo, *, has_preprocess: bool) -> dict[str, An
         "classes": about.classes,
         "preprocess": about.transforms().to_dict(),
         "preprocess_inside": has_preprocess,
+        "instructions": instructions(about, has_preprocess=has_preprocess),
         "loss": about.task.get("loss", ""),
         "license": about.license,
     }
+
+
+def instructions(about: CheckpointInfo, *, has_preprocess: bool) -> list[str]:
+    """What must be done before and after the file is run, one sentence a step."""
+    preprocess = about.transforms()
+    steps: list[str] = []
+
+    # Images are resized outside the file, as `zoo.data.images.to_tensor` does it.
+    if len(preprocess.shape) == 3 and preprocess.shape[0] in (1, 3):
+        channels, height, width = preprocess.shape
+        mode = "gray" if channels == 1 else "RGB"
+        if preprocess.side is None:
+            resized = f"resize it to {height}x{width} (height x width)"
+        else:
+            resized = f"resize its shorter side to {preprocess.side}, cut the center of {height}x{width} out"
+        steps.append(
+            f"image: turn it upright (EXIF), convert it to {mode}, {resized} ({preprocess.interpolation}); "
+            f"axes are N x channels x height x width"
+        )
+
+    # The arithmetic is inside the file or not.
+    if not has_preprocess:
+        mean = ", ".join(f"{value:.6g}" for value in preprocess.mean[:3])
+        std = ", ".join(f"{value:.6g}" for value in preprocess.std[:3])
+        more = ", …" if len(preprocess.mean) > 3 else ""
+        steps.append(f"input: (raw / {preprocess.scale:g} - mean) / std with mean {mean}{more} and std {std}{more}")
+
+    # The outputs of a classifier.
+    if about.classes:
+        loss = about.task.get("loss", "")
+        known = loss if loss in CLASSIFICATION else ""
+        steps.append(f"outputs: {PROBABILITIES.get(known, 'logits; their softmax gives class probabilities')}")
+    return steps
 
 
 def _signature(net: nn.Module, preprocess: Preprocess, *, has_preprocess: bool) -> str:

@@ -6,7 +6,8 @@ is text), a ``torch.export`` program in the extra file ``zoo.json``.
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +19,17 @@ from zoo.data.preprocess import Preprocess
 
 DESCRIPTION_FILE = "zoo.json"  # the extra file of a torch.export program
 TEST_BATCHES = (1, 5)  # batch sizes with which a file is checked
+# ONNX operator sets: the default, and the range that the exporter of torch writes.
+OPSET = 18
+MIN_OPSET = 18
+MAX_OPSET = 23
 
 
 class Format(NamedTuple):
     """A file format."""
 
     suffix: str
-    write: Callable[[nn.Module, Tensor, Path, Mapping[str, Any]], None]  # net, example batch, file, description
+    write: Callable[[nn.Module, Tensor, Path, Mapping[str, Any], int], None]  # net, batch, file, description, opset
     run: Callable[[Path, Tensor], Tensor]  # file, batch -> outputs
 
 
@@ -63,6 +68,7 @@ def export_net(
     tolerance: float,
     preprocess: Preprocess | None = None,
     description: Mapping[str, Any] | None = None,
+    opset: int = OPSET,
 ) -> float:
     """Write ``net`` to ``output``, read it back, and compare its outputs with the net's.
 
@@ -74,32 +80,36 @@ def export_net(
         tolerance: maximum absolute difference between the outputs.
         preprocess: included in the file, which then takes raw inputs; None: the file takes preprocessed inputs.
         description: metadata of the file, plain values by name.
+        opset: ONNX operator set; other formats have none.
 
     Returns:
         The maximum absolute difference found.
 
     Raises:
-        ValueError: the difference exceeds ``tolerance``, or the extra ``onnx`` is not installed.
+        ValueError: the difference exceeds ``tolerance``, the net cannot be exported, or the extra ``onnx`` is not
+            installed.
+        OSError: the file cannot be written.
     """
     # The module to export: the net, or the net with its preprocessing.
     chosen = FORMATS[format]
     generator = torch.Generator().manual_seed(0)
     exported = net if preprocess is None else Preprocessed(net, preprocess).eval()
     with replacing(output) as temporary, torch.inference_mode(False), torch.no_grad():
-        # Write to a name with the suffix of the format, because readers rely on it. ``output`` may have another suffix.
-        file = temporary.with_name(temporary.stem + chosen.suffix)
+        # Write to a name with the suffix of the format, because readers rely on it.
+        file = temporary.with_name(temporary.name + chosen.suffix)
         try:
-            with warnings.catch_warnings():
+            with _in_one_line(format), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # hide deprecation warnings of the exporters
                 example = _random_inputs(2, in_shape, preprocess, generator)
-                chosen.write(exported, example, file, description or {})
+                chosen.write(exported, example, file, description or {}, opset)
 
             # Compare with the net on several batch sizes.
             differences: list[Tensor] = []
             for size in TEST_BATCHES:
                 x = _random_inputs(size, in_shape, preprocess, generator)
                 expected = net(x if preprocess is None else preprocess(x))
-                differences.append((chosen.run(file, x) - expected).abs().max())
+                with _in_one_line(format):
+                    differences.append((chosen.run(file, x) - expected).abs().max())
             difference = float(torch.stack(differences).max())
 
             # "not <=" rather than ">", so that NaN is refused as well.
@@ -112,6 +122,18 @@ def export_net(
         finally:
             file.unlink(missing_ok=True)
     return difference
+
+
+@contextmanager
+def _in_one_line(format: str) -> Iterator[None]:
+    """Turn the errors of an exporter or a runtime, which have many lines and types, into a ValueError of one line."""
+    try:
+        yield
+    except (OSError, ValueError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"this net cannot be exported as {format} ({type(error).__name__}: {reason})") from error
 
 
 def _random_inputs(
@@ -128,7 +150,7 @@ def _random_inputs(
     return x / layer.factor + layer.offset
 
 
-def _write_onnx(net: nn.Module, x: Tensor, file: Path, description: Mapping[str, Any]) -> None:
+def _write_onnx(net: nn.Module, x: Tensor, file: Path, description: Mapping[str, Any], opset: int) -> None:
     # Check for the extra here rather than at import, because the other format does not need it.
     try:
         import onnxruntime  # noqa: F401
@@ -142,10 +164,15 @@ def _write_onnx(net: nn.Module, x: Tensor, file: Path, description: Mapping[str,
         input_names=["input"],
         output_names=["output"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
+        opset_version=opset,
         dynamo=True,
         verbose=False,
     )
     assert program is not None
+    # torch keeps another operator set if it cannot convert the net to the given one.
+    written = program.model.opset_imports[""]
+    if written != opset:
+        raise ValueError(f"opset={opset}: this net needs opset={written}")
     # Metadata of ONNX are strings.
     for key, value in description.items():
         program.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
@@ -159,10 +186,13 @@ def _run_onnx(file: Path, x: Tensor) -> Tensor:
     return torch.from_numpy(session.run(None, {"input": x.numpy()})[0])
 
 
-def _write_program(net: nn.Module, x: Tensor, file: Path, description: Mapping[str, Any]) -> None:
+def _write_program(net: nn.Module, x: Tensor, file: Path, description: Mapping[str, Any], opset: int) -> None:
     # Trace the net with a dynamic batch size, and add the description as an extra file.
     program = torch.export.export(net, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch.export.save(program, str(file), extra_files={DESCRIPTION_FILE: json.dumps(description)})
+    try:
+        torch.export.save(program, str(file), extra_files={DESCRIPTION_FILE: json.dumps(description)})
+    except RuntimeError as error:  # what torch raises on a full disk
+        raise OSError(str(error)) from error
 
 
 def _run_program(file: Path, x: Tensor) -> Tensor:

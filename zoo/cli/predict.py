@@ -15,8 +15,8 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
-from zoo.checkpoints.files import refuse_existing, replacing
+from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
+from zoo.checkpoints.files import check_output, is_stream, replacing
 from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_outputs as outputs
 from zoo.cli.checkpoint_task import task_class
@@ -29,7 +29,6 @@ from zoo.data.preprocess import Preprocess
 from zoo.losses import probabilities
 from zoo.protocols import Net, shape_text
 
-OUTPUT_SUFFIXES = (".csv", ".txt", "")  # no suffix: such as /dev/stdout
 Compute = Callable[[Tensor], Tensor]  # raw batch -> probabilities, values or features on the CPU, N x width
 
 
@@ -60,8 +59,10 @@ def predict(cfg: DictConfig) -> int:
     files = inputs.find(source)
     preprocess = preprocess_for(about.transforms(), files=bool(files), scale=cfg.scale, invert=cfg.invert)
     predictor = _predictor(net.to(device), about, preprocess, device, mirror_average=cfg.mirror_average)
-    sheet = output.with_suffix(".png") if cfg.sheet and files and about.classes else None
-    _check_outputs(output, sheet, files or [source], overwrite=cfg.overwrite)
+    # A device has no file beside it.
+    has_sheet = cfg.sheet and files and about.classes and not is_stream(output)
+    sheet = output.with_suffix(".png") if has_sheet else None
+    _check_outputs(output, sheet, [*(files or [source]), locate(cfg.checkpoint)[0]], overwrite=cfg.overwrite)
 
     # Choose the columns. Labels are known if the images are in subfolders named after classes.
     labels, notice = inputs.labels(files, source, about.classes)
@@ -118,10 +119,7 @@ def predict(cfg: DictConfig) -> int:
 def _check(cfg: DictConfig) -> None:
     """Raise ValueError or FileExistsError for invalid values, before anything is read."""
     # The output is text in columns, whatever its name promises.
-    suffix = Path(cfg.output).suffix.lower()
-    if suffix not in OUTPUT_SUFFIXES:
-        raise ValueError(f"output={cfg.output} must be a .csv file; predictions are not written as {suffix}")
-    refuse_existing(cfg.output, overwrite=cfg.overwrite)
+    check_output(cfg.output, overwrite=cfg.overwrite, suffixes=[".csv"])
     if cfg.format not in ("auto", "table", "kaggle"):
         raise ValueError(f"format={cfg.format} must be auto, table or kaggle")
     if str(cfg.header).lower() not in pixel_columns.HEADERS:
@@ -134,18 +132,10 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _check_outputs(output: Path, sheet: Path | None, inputs_read: Sequence[Path], *, overwrite: bool) -> None:
-    """Raise ValueError if an output would replace an input or the other output, FileExistsError if the sheet exists."""
-    # The two outputs must differ from each other and from every input.
-    if sheet == output:
-        raise ValueError(
-            f"output={output} and the contact sheet would be the same file; use a .csv file, or sheet=false"
-        )
-    taken = {path.resolve() for path in inputs_read}
-    for path in (output, sheet):
-        if path and path.resolve() in taken:
-            raise ValueError(f"{path} is part of the input and would be replaced; use another output=")
+    """Raise ValueError if an output would replace an input, FileExistsError if the sheet exists."""
+    check_output(output, overwrite=overwrite, suffixes=[".csv"], inputs=inputs_read)
     if sheet:
-        refuse_existing(sheet, overwrite=overwrite)
+        check_output(sheet, overwrite=overwrite, inputs=inputs_read)
 
 
 def _predictor(

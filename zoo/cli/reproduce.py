@@ -51,18 +51,33 @@ def main(arguments: Sequence[str]) -> None:
     if names[0] not in (*entries, "all"):
         raise ValueError(f"no shipped checkpoint {names[0]!r}; {suggest(names[0], sorted(entries))}")
 
-    # Evaluate all of them before reporting, so that a failure does not hide the others.
+    # "all" leaves out what has no recipe to train. Run all of them before reporting, so that none hides the others.
+    chosen = list(entries) if names[0] == "all" else names
+    skipped = [name for name in chosen if train and "experiment" not in entries[name]]
+    if names[0] != "all" and skipped:
+        raise ValueError(f"{skipped[0]}: --train needs a recipe, but this checkpoint has none; leave out --train")
     rows: list[tuple[str, str, str, str, str]] = []
     failures: list[str] = []
-    for name in entries if names[0] == "all" else names:
-        for found in _compare(name, entries[name], train=train):
+    for name in chosen:
+        if name in skipped:
+            rows.append((name, "", "", "", "skipped: no recipe"))
+            continue
+        try:
+            comparisons = _compare(name, entries[name], train=train)
+        except (ValueError, OSError) as error:
+            rows.append((name, "", "", "", "failed"))
+            failures.append(f"{name}: {error}")
+            continue
+        for found in comparisons:
             verdict = "reproduced" if found.agrees else "differs"
             rows.append((name, found.metric, f"{found.stored:.4f}", f"{found.now:.4f}", verdict))
             if not found.agrees:
                 failures.append(f"{name} {found.metric}: {found.now:.4f}, expected {found.stored:.4f}")
-    # Print all results, then fail if any differs.
-    columns = ("checkpoint", "metric", "stored", "now", "result")
-    print_table("stored and new metrics", columns, rows, right=("stored", "now"))
+
+    # Print all results, then fail if one differs or has failed. A single error needs no table.
+    if len(chosen) > 1 or not failures or rows[0][-1] != "failed":
+        columns = ("checkpoint", "metric", "stored", "now", "result")
+        print_table("stored and new metrics", columns, rows, right=("stored", "now"))
     if failures:
         raise ValueError("; ".join(failures))
 
@@ -73,8 +88,6 @@ def _compare(name: str, entry: Mapping[str, Any], *, train: bool) -> list[Compar
         # Train the recipe that the index names, in a temporary folder.
         checkpoint = name
         if train:
-            if "experiment" not in entry:
-                raise ValueError(f"{name}: --train needs a recipe, but this checkpoint has none; leave out --train")
             run = Path(folder) / "run"
             _zoo("train", f"experiment={entry['experiment']}", "progress=false", f"hydra.run.dir={run}")
             checkpoint = str(run)
@@ -82,11 +95,13 @@ def _compare(name: str, entry: Mapping[str, Any], *, train: bool) -> list[Compar
         output = Path(folder) / "metrics.json"
         options = entry.get("claim", {}).get("evaluate", ())
         _zoo("evaluate", f"checkpoint={checkpoint}", f"output={output}", *options)
-        metrics = json.loads(output.read_text())
+        metrics: dict[str, float] = json.loads(output.read_text())
 
     # Metrics of the same weights differ only by rounding; those of new weights vary as between seeds.
     comparisons: list[Comparison] = []
     for metric, stored in entry["metric"].items():
+        if metric not in metrics:
+            raise ValueError(f"zoo evaluate gives no {metric}")
         tolerance = TOLERANCE * max(1.0, abs(stored))
         if train and len(entry.get("values", ())) > 1:
             scale = 100.0 if metric == "test/accuracy" else 1.0  # the values of a claim are in percent
@@ -105,7 +120,9 @@ def _zoo(command: str, *arguments: str) -> None:
     process = [sys.executable, "-m", f"zoo.cli.{command}", *arguments]
     done = subprocess.run(process, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ValueError(done.stderr.strip() or f"zoo {command} ended with exit status {done.returncode}")
+        # The last line is the error message; notes and warnings may come before it.
+        lines = done.stderr.strip().splitlines()
+        raise ValueError(lines[-1] if lines else f"zoo {command} ended with exit status {done.returncode}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import torch
 from omegaconf import DictConfig, ListConfig
 from torch import Tensor, nn
 
-from zoo.checkpoints.checkpoint import CheckpointInfo, info, open_checkpoint
-from zoo.checkpoints.files import refuse_existing, replacing
+from zoo.checkpoints.checkpoint import CheckpointInfo, info, locate, open_checkpoint
+from zoo.checkpoints.files import check_output, replacing
 from zoo.cli.checkpoint_task import task_class
 from zoo.cli.console import say
 from zoo.config import build, hardware
@@ -20,6 +21,10 @@ from zoo.plots import images as plots
 from zoo.protocols import Generative, shape_text
 
 COLUMNS = 10  # number of images in a row of the grid
+SUFFIXES = (".png", ".npz")
+MAX_VALUES = 2**27  # values of all samples; the chains need several times that memory
+MAX_IMAGES = 1000  # number of images in the grid
+MAX_PIXELS = 2**22  # values of all images in the grid
 
 
 def sample(cfg: DictConfig) -> Tensor:
@@ -39,6 +44,7 @@ def sample(cfg: DictConfig) -> Tensor:
     device = hardware.device(hardware.trainer_kwargs(cfg.accelerator))
     net, about = open_checkpoint(cfg.checkpoint)
     generative = _as_generative(net, about, cfg.checkpoint)
+    _check_size(cfg.n, about.transforms().shape, output)
     class_numbers = _class_numbers(cfg.labels, cfg.n, about)
 
     # The Gibbs chains use torch's global random number generator.
@@ -48,7 +54,7 @@ def sample(cfg: DictConfig) -> Tensor:
 
     # Write the samples in the format of the suffix.
     with replacing(output) as temporary:
-        if output.suffix == ".png":
+        if output.suffix.lower() == ".png":
             names = None if class_numbers is None else _row_names(class_numbers, about.classes)
             plots.grid(samples, temporary, columns=COLUMNS, names=names)
         else:
@@ -59,13 +65,21 @@ def sample(cfg: DictConfig) -> Tensor:
 
 def _check(cfg: DictConfig, output: Path) -> None:
     """Raise ValueError or FileExistsError for invalid values, before the checkpoint is read."""
-    refuse_existing(output, overwrite=cfg.overwrite)
     for key in ("n", "steps"):
         if cfg[key] < 1:
             raise ValueError(f"{key}={cfg[key]} must be >= 1")
     build.check_seed(cfg.seed)
-    if output.suffix not in (".png", ".npz"):
-        raise ValueError(f"output={output} must be a .png or an .npz file")
+    check_output(output, overwrite=cfg.overwrite, suffixes=SUFFIXES, inputs=[locate(cfg.checkpoint)[0]])
+
+
+def _check_size(n: int, shape: tuple[int, ...], output: Path) -> None:
+    """Raise ValueError if so many samples of this shape do not fit in memory, or not on one grid."""
+    most = MAX_VALUES // prod(shape)
+    if n > most:
+        raise ValueError(f"n={n} must be <= {most} for samples of {shape_text(shape)}")
+    most_drawn = max(1, min(MAX_IMAGES, MAX_PIXELS // prod(shape)))
+    if output.suffix.lower() == ".png" and n > most_drawn:
+        raise ValueError(f"n={n} must be <= {most_drawn} for a grid of images; write more of them to an .npz file")
 
 
 def _as_generative(net: nn.Module, about: CheckpointInfo, checkpoint: str) -> Generative:

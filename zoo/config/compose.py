@@ -146,6 +146,14 @@ def command_line(command: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
+def given_keys() -> set[str]:
+    """The keys that the command line of this run sets, such as ``dataset.root``."""
+    from hydra.core.hydra_config import HydraConfig
+
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return {override.partition("=")[0].lstrip("+") for override in overrides}
+
+
 def composition() -> dict[str, str]:
     """The files of the subfolder ``.hydra``, by name: how this run's config was composed. Empty without Hydra."""
     from hydra.core.hydra_config import HydraConfig

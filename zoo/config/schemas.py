@@ -4,7 +4,7 @@ Nodes of type ``dict[str, Any]`` hold a ``_target_``; `zoo.config.build.check` c
 The files in ``conf/`` give only the values that differ from the defaults here.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -98,12 +98,19 @@ class Train:
     debug: bool = False
 
 
+# The keys of a dataset, none of which has a default: `zoo evaluate` takes the others from the checkpoint.
+GivenDataset = make_dataclass("GivenDataset", [(key.name, key.type, field(default=MISSING)) for key in fields(Dataset)])
+
+
 @dataclass
 class Evaluate:
     """The config of ``zoo evaluate``. The comments in ``conf/evaluate.yaml`` describe the keys."""
 
     checkpoint: str = MISSING
-    dataset: Dataset | None = None
+    dataset: Any = field(default_factory=GivenDataset)  # a `Dataset`, as far as the command line gives it
+    split: str | None = None
+    scale: float | None = None
+    invert: bool = False
     accelerator: Accelerator = field(default_factory=Accelerator)
     likelihood: bool = True
     chains: int = MISSING
@@ -173,9 +180,10 @@ class Export:
     """The config of ``zoo export``. The comments in ``conf/export.yaml`` describe the keys."""
 
     checkpoint: str = MISSING
-    format: str = MISSING
+    format: str | None = None
     preprocess: bool = False
     output: str | None = None
+    opset: int | None = None
     tolerance: float = MISSING
     overwrite: bool = False
     debug: bool = False

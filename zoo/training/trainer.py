@@ -37,7 +37,8 @@ class AtomicIO(TorchCheckpointIO):
     """Checkpoint I/O that writes a temporary file and renames it, and that loads without running pickled code."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        with replacing(Path(path)) as temporary:
+        # On a full disk, torch raises RuntimeError.
+        with replacing(Path(path), errors=[RuntimeError]) as temporary:
             torch.save(checkpoint, temporary)
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:

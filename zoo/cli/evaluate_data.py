@@ -1,0 +1,249 @@
+"""Choose the examples that ``zoo evaluate`` measures: the dataset, the split, and the classes of the checkpoint."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from zoo.checkpoints.checkpoint import CheckpointInfo
+from zoo.cli.checkpoint_dataset import dataset_config, is_plain
+from zoo.cli.checkpoint_task import task_class
+from zoo.config import catalogue, schemas
+from zoo.config.compose import given_keys
+from zoo.data.preprocess import Preprocess
+from zoo.data.splits import Examples, InMemory, Splits
+from zoo.training import checks
+
+SPLITS = ("train", "validation", "test", "all")
+PREFIXES = {"validation": "val"}  # of the names of metrics, if it is not the name of the split
+# Keys of a dataset that do not change its examples.
+NEUTRAL = {"workers", "download", "check"}
+MISSING = "???"  # a key that neither the command line nor a config gives
+
+
+class Evaluated(NamedTuple):
+    """The examples that are measured.
+
+    Attributes:
+        splits: their splits; ``splits.test`` has the examples to measure, whichever split they are.
+        split: the name of the split, one of `SPLITS`.
+        title: the examples in words, with their number.
+        name: name of the dataset, for messages.
+        workers: number of processes that read images.
+        is_stored: whether they are the examples of which the checkpoint stores metrics.
+        notes: notes for the user, one line each.
+    """
+
+    splits: Splits
+    split: str
+    title: str
+    name: str
+    workers: int
+    is_stored: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Combined(Examples):
+    """The examples of several splits, one after another, with the class numbers of the checkpoint.
+
+    Attributes:
+        parts: the splits.
+        numbers: class number in the data -> class number of the checkpoint; None: they are the same, or targets are
+            real values.
+    """
+
+    parts: tuple[Examples, ...]
+    numbers: Tensor | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        # Neighbors may be in different splits, so read them one by one: decoding files takes most of the time.
+        batches = [part.batch([at]) for part, at in map(self._locate, indices)]
+        return torch.cat([x for x, _ in batches]), self._numbered(torch.cat([y for _, y in batches]))
+
+    def labels(self) -> Tensor:
+        return self._numbered(torch.cat([part.labels() for part in self.parts]))
+
+    def take(self, indices: Sequence[int]) -> "Combined":
+        return Combined(tuple(part.take([at]) for part, at in map(self._locate, indices)), self.numbers)
+
+    def with_preprocess(self, preprocess: Preprocess) -> "Combined":
+        return Combined(tuple(part.with_preprocess(preprocess) for part in self.parts), self.numbers)
+
+    def _locate(self, index: int) -> tuple[Examples, int]:
+        """The split of an example, and the index there."""
+        at = int(index)
+        for part in self.parts:
+            if at < len(part):
+                return part, at
+            at -= len(part)
+        raise IndexError(index)
+
+    def _numbered(self, y: Tensor) -> Tensor:
+        return y if self.numbers is None else self.numbers[y]
+
+
+def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
+    """The examples of a composed config of ``zoo evaluate``.
+
+    Raises:
+        FileNotFoundError, ValueError: no such dataset or split, or other classes or another shape than those of the
+            checkpoint.
+    """
+    if cfg.split not in (None, *SPLITS):
+        raise ValueError(f"split={cfg.split} must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
+    given = _given(cfg.dataset)
+    node = _config(given, about)
+
+    # Read the data. A folder or file of the user has no test split unless it says so: it is measured as a whole.
+    keys = given_keys()
+    is_own = "dataset.root" in keys and not _is_same_root(node, about)
+    is_cut = bool(keys & {"dataset.test", "dataset.validation"})
+    whole = cfg.split == "all" or (cfg.split is None and is_own and not is_cut)
+    if whole:
+        # Hold nothing out. Splits that the data have of their own stay.
+        node.test = 0.0
+        node.validation = 0.0
+    splits = checks.dataset(node)
+    split = cfg.split or ("all" if whole and splits.test is None and splits.validation is None else "test")
+    existing = splits.existing()
+    if split != "all" and split not in existing:
+        raise ValueError(f"dataset {node.name} has no {split} split; set split={' or '.join((*existing, 'all'))}")
+    examples = list(existing.values()) if split == "all" else [existing[split]]
+
+    # Compare them with those of training before they are changed.
+    is_stored = split in ("validation", "test") and _is_stored(existing[split], split, given, about, is_own=is_own)
+    about.transforms().check(splits.shape, where=f"dataset {node.name}")
+    numbers = _class_numbers(splits, about, dataset=node.name)
+    measured = _combined(examples, numbers).with_preprocess(about.transforms())
+
+    # Tell what is measured, and what is not.
+    where = f"{node.name} ({node.root})" if is_own else node.name
+    count = f"{len(measured):,} example{'s' if len(measured) != 1 else ''}"
+    title = f"all of {where}, {count}" if split == "all" else f"the {split} split of {where}, {count}"
+    return Evaluated(
+        splits=replace(splits, train=splits.train.with_preprocess(about.transforms()), validation=None, test=measured),
+        split=split,
+        title=title,
+        name=node.name,
+        workers=node.workers,
+        is_stored=is_stored,
+        notes=(*splits.notes, *_absent(measured, about)),
+    )
+
+
+def _given(node: Any) -> dict[str, Any]:
+    """The keys of ``dataset=`` and ``dataset.KEY=`` of the command line, with unresolved values."""
+    if node is None:
+        return {}
+    values = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items() if value != MISSING}
+
+
+def _config(given: Mapping[str, Any], about: CheckpointInfo) -> DictConfig:
+    """The config of the dataset: that of ``dataset=``, or else the one of the checkpoint with the given keys."""
+    node = OmegaConf.structured(schemas.Dataset)
+    if "source" not in given:
+        node = OmegaConf.merge(node, dataset_config(about, root=given.get("root")))
+    node = OmegaConf.merge(node, dict(given))
+    assert isinstance(node, DictConfig)
+    source = node.source
+    keys = given_keys()
+
+    # A folder replaces that of the checkpoint's dataset, which must have one. It is the user's: nothing is put there.
+    if "root" in given and "source" not in given:
+        if "root" not in source:
+            raise ValueError(
+                f"dataset.root={given['root']}: the checkpoint was trained on {node.name}, which has no root; add "
+                "dataset=image_folder or dataset=npz"
+            )
+        node.download = "download" in given and node.download
+
+    # The shape is that of the checkpoint, if the source takes one.
+    shape = list(about.transforms().shape)
+    if "shape" in source and "dataset.shape" not in keys:
+        node.shape = shape
+    # The number of classes, too. Sources that find the classes by name may have fewer.
+    if given and "dataset.num_classes" not in keys:
+        if "num_classes" not in source:
+            node.num_classes = None
+        elif node.num_classes is None and about.classes:
+            node.num_classes = len(about.classes)
+    return node
+
+
+def _is_same_root(node: DictConfig, about: CheckpointInfo) -> bool:
+    """Whether the data are those of training: the same source and the same folder or file."""
+    stored_root = about.dataset_config.get("root")
+    if node.name != about.dataset_config.get("name") or not stored_root:
+        return False
+    # A reference in a file is not resolved: it can only be that of the zoo's own config.
+    if not is_plain(stored_root):
+        return bool(catalogue.dataset_config(node.name).get("root") == stored_root)
+    return Path(node.root).resolve() == Path(stored_root).resolve()
+
+
+def _is_stored(
+    examples: Examples, split: str, given: Mapping[str, Any], about: CheckpointInfo, *, is_own: bool
+) -> bool:
+    """Whether these are the examples of the split of which the checkpoint stores metrics."""
+    # Without a fingerprint, only the dataset of the checkpoint, with its own config.
+    if not about.splits:
+        return not set(given) - NEUTRAL
+    # The fingerprint of image files has their names only: files in another folder may have the same names.
+    if is_own and not isinstance(examples, InMemory):
+        return False
+    fingerprint = {"count": len(examples), "digest": examples.digest()}
+    return about.splits.get(split) == fingerprint
+
+
+def _class_numbers(splits: Splits, about: CheckpointInfo, *, dataset: str) -> Tensor | None:
+    """The class number of the checkpoint for each class of the data; None if they are the same.
+
+    A checkpoint without classes whose task needs no targets fits every dataset.
+
+    Raises:
+        ValueError: a class of the data that the checkpoint does not have.
+    """
+    needs_targets = task_class(about).targets != "none"
+    if list(splits.classes) == about.classes or not (needs_targets or about.classes):
+        return None
+    if not splits.classes or not set(splits.classes) <= set(about.classes):
+        raise ValueError(
+            f"dataset {dataset} has the classes {', '.join(splits.classes) or 'none'}; "
+            f"the checkpoint has {', '.join(about.classes) or 'none'}"
+        )
+    return torch.tensor([about.classes.index(name) for name in splits.classes])
+
+
+def _combined(parts: Sequence[Examples], numbers: Tensor | None) -> Examples:
+    """The examples of several splits as one, with the class numbers of the checkpoint."""
+    if len(parts) == 1 and numbers is None:
+        return parts[0]
+    # Examples in memory stay there.
+    combined = Combined(tuple(parts), numbers)
+    in_memory = [part for part in parts if isinstance(part, InMemory)]
+    if len(in_memory) == len(parts):
+        return InMemory(torch.cat([part.x for part in in_memory]), combined.labels())
+    return combined
+
+
+def _absent(examples: Examples, about: CheckpointInfo) -> list[str]:
+    """A note about the classes of the checkpoint that have no examples."""
+    labels = examples.labels()
+    if not about.classes or labels.is_floating_point():
+        return []
+    present = set(labels.tolist())
+    absent = [name for number, name in enumerate(about.classes) if number not in present]
+    if not absent:
+        return []
+    shown = ", ".join(absent[:10]) + (", …" if len(absent) > 10 else "")
+    return [f"no examples of {shown}"]
