@@ -56,7 +56,6 @@ class CheckpointInfo:
     command: str = ""
     dataset: str = ""
     dataset_config: dict[str, Any] = field(default_factory=dict)
-    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
     license: str = ""
     commit: str = ""
     versions: dict[str, str] = field(default_factory=dict)

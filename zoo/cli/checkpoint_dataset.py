@@ -1,9 +1,9 @@
 """The config of the dataset that a checkpoint was trained on, as far as an untrusted file may say it.
 
-A file may come from anywhere. So only three things are taken from it: the name of a dataset of the zoo, the sizes of its
-splits, and the folder or file of a dataset of the user's own, which is only read. Everything else is that of
-``conf/dataset``. No reference such as ``${oc.env:HOME}`` in the file is resolved. Nothing is downloaded or created for a
-file that is not in the index.
+A file may come from anywhere. So only three things are taken from it: the name of a dataset of the zoo, the sizes of
+its splits, and the folder or file of a dataset of the user's own, which is only read. Everything else is that of
+``conf/dataset``. No reference such as ``${oc.env:HOME}`` in the file is resolved. Nothing is downloaded or created for
+a file that is not in the index.
 """
 
 import math
@@ -71,9 +71,11 @@ def dataset_config(about: CheckpointInfo, *, root: str | None = None) -> DictCon
     if about.file not in catalogue.list_checkpoints():
         # The commands that download or write files are the user's.
         node.download = False
-        root = Path(node.root)
-        if not root.is_dir() or not any(root.iterdir()):
-            raise ValueError(f"{about.file}: trained on {name}, which is not in {root}; add dataset={name} to fetch it")
+        place = Path(node.root)
+        if not place.is_dir() or not any(place.iterdir()):
+            raise ValueError(
+                f"{about.file}: trained on {name}, which is not in {place}; add dataset={name} to fetch it"
+            )
     return node
 
 

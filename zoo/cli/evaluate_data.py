@@ -49,16 +49,9 @@ class Evaluated(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Combined(Examples):
-    """The examples of several splits, one after another, with the class numbers of the checkpoint.
-
-    Attributes:
-        parts: the splits.
-        numbers: class number in the data -> class number of the checkpoint; None: they are the same, or targets are
-            real values.
-    """
+    """The examples of several splits, one after another."""
 
     parts: tuple[Examples, ...]
-    numbers: Tensor | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -66,16 +59,19 @@ class Combined(Examples):
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         # Neighbors may be in different splits, so read them one by one: decoding files takes most of the time.
         batches = [part.batch([at]) for part, at in map(self._locate, indices)]
-        return torch.cat([x for x, _ in batches]), self._numbered(torch.cat([y for _, y in batches]))
+        return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
 
     def labels(self) -> Tensor:
-        return self._numbered(torch.cat([part.labels() for part in self.parts]))
+        return torch.cat([part.labels() for part in self.parts])
 
     def take(self, indices: Sequence[int]) -> "Combined":
-        return Combined(tuple(part.take([at]) for part, at in map(self._locate, indices)), self.numbers)
+        return Combined(tuple(part.take([at]) for part, at in map(self._locate, indices)))
+
+    def renumbered(self, numbers: Tensor) -> "Combined":
+        return Combined(tuple(part.renumbered(numbers) for part in self.parts))
 
     def with_preprocess(self, preprocess: Preprocess) -> "Combined":
-        return Combined(tuple(part.with_preprocess(preprocess) for part in self.parts), self.numbers)
+        return Combined(tuple(part.with_preprocess(preprocess) for part in self.parts))
 
     def _locate(self, index: int) -> tuple[Examples, int]:
         """The split of an example, and the index there."""
@@ -85,9 +81,6 @@ class Combined(Examples):
                 return part, at
             at -= len(part)
         raise IndexError(index)
-
-    def _numbered(self, y: Tensor) -> Tensor:
-        return y if self.numbers is None else self.numbers[y]
 
 
 def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
@@ -116,13 +109,13 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
     existing = splits.existing()
     if split != "all" and split not in existing:
         raise ValueError(f"dataset {node.name} has no {split} split; set split={' or '.join((*existing, 'all'))}")
-    examples = list(existing.values()) if split == "all" else [existing[split]]
 
-    # Compare them with those of training before they are changed.
+    # Compare them with those of training before their classes are renumbered.
     is_stored = split in ("validation", "test") and _is_stored(existing[split], split, given, about, is_own=is_own)
     about.transforms().check(splits.shape, where=f"dataset {node.name}")
-    numbers = _class_numbers(splits, about, dataset=node.name)
-    measured = _combined(examples, numbers).with_preprocess(about.transforms())
+    existing = _with_classes(splits, about, dataset=node.name).existing()
+    examples = list(existing.values()) if split == "all" else [existing[split]]
+    measured = _combined(examples).with_preprocess(about.transforms())
 
     # Tell what is measured, and what is not.
     where = f"{node.name} ({node.root})" if is_own else node.name
@@ -205,8 +198,8 @@ def _is_stored(
     return about.splits.get(split) == fingerprint
 
 
-def _class_numbers(splits: Splits, about: CheckpointInfo, *, dataset: str) -> Tensor | None:
-    """The class number of the checkpoint for each class of the data; None if they are the same.
+def _with_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> Splits:
+    """The splits with the class numbers of the checkpoint, which may have more classes.
 
     A checkpoint without classes whose task needs no targets fits every dataset.
 
@@ -215,25 +208,24 @@ def _class_numbers(splits: Splits, about: CheckpointInfo, *, dataset: str) -> Te
     """
     needs_targets = task_class(about).targets != "none"
     if list(splits.classes) == about.classes or not (needs_targets or about.classes):
-        return None
+        return splits
     if not splits.classes or not set(splits.classes) <= set(about.classes):
         raise ValueError(
             f"dataset {dataset} has the classes {', '.join(splits.classes) or 'none'}; "
             f"the checkpoint has {', '.join(about.classes) or 'none'}"
         )
-    return torch.tensor([about.classes.index(name) for name in splits.classes])
+    return splits.with_classes(about.classes)
 
 
-def _combined(parts: Sequence[Examples], numbers: Tensor | None) -> Examples:
-    """The examples of several splits as one, with the class numbers of the checkpoint."""
-    if len(parts) == 1 and numbers is None:
+def _combined(parts: Sequence[Examples]) -> Examples:
+    """The examples of several splits as one."""
+    if len(parts) == 1:
         return parts[0]
     # Examples in memory stay there.
-    combined = Combined(tuple(parts), numbers)
     in_memory = [part for part in parts if isinstance(part, InMemory)]
     if len(in_memory) == len(parts):
-        return InMemory(torch.cat([part.x for part in in_memory]), combined.labels())
-    return combined
+        return InMemory(torch.cat([part.x for part in in_memory]), torch.cat([part.y for part in in_memory]))
+    return Combined(tuple(parts))
 
 
 def _absent(examples: Examples, about: CheckpointInfo) -> list[str]:

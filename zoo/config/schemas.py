@@ -115,7 +115,6 @@ class Evaluate:
     likelihood: bool = True
     chains: int = MISSING
     temperatures: int = MISSING
-    scale: float | None = None
     output: str | None = None
     overwrite: bool = False
     debug: bool = False
