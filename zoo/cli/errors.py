@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from zoo.config import renamed
 from zoo.config.catalogue import suggest
+from zoo.config.console import printable
 from zoo.training.signals import Stopped
 
 if TYPE_CHECKING:
@@ -23,12 +24,19 @@ def exit_status(error: BaseException) -> int:
 
 
 def message(error: BaseException, command: str = "COMMAND") -> str:
-    """The message of an error: the key or file, what is wrong with it, and the fix.
+    """The message of an error in one line: the key or file, what is wrong with it, and the fix.
+
+    Control characters, which the names of files and the texts in checkpoints may contain, are shown as escapes.
 
     Args:
         error: what was raised.
         command: the command that raised it, for a reference to its help page.
     """
+    return printable(_text(error, command).strip())
+
+
+def _text(error: BaseException, command: str) -> str:
+    """The message as it was raised."""
     # Hydra and OmegaConf are slow to import. If Hydra was not imported yet, the error cannot come from it.
     if "hydra" in sys.modules:
         text = _config_message(error, command)
@@ -38,7 +46,7 @@ def message(error: BaseException, command: str = "COMMAND") -> str:
     # Errors of the zoo have a readable message. Everything else is unexpected.
     if isinstance(error, (ValueError, OSError, Stopped)):
         return str(error)
-    first_line = str(error).partition("\n")[0]
+    first_line = str(error).strip().partition("\n")[0]
     return f"internal error: {type(error).__name__}: {first_line} (rerun with debug=true for the traceback)"
 
 

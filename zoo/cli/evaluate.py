@@ -14,9 +14,9 @@ from zoo.analysis import likelihood
 from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
 from zoo.checkpoints.files import refuse_existing, replacing
 from zoo.cli.checkpoint_task import task_class
-from zoo.cli.console import print_table
 from zoo.config import hardware, schemas
 from zoo.config.build import build
+from zoo.config.console import print_table
 from zoo.data.datamodule import DataModule
 from zoo.data.splits import Splits
 from zoo.models import DBN, RBM

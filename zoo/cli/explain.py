@@ -16,9 +16,9 @@ from zoo.analysis.gradcam import gradcam
 from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
 from zoo.checkpoints.files import refuse_existing, replacing
 from zoo.cli import predict_inputs as inputs
-from zoo.cli.console import say
 from zoo.config import hardware
 from zoo.config.catalogue import suggest
+from zoo.config.console import say
 from zoo.losses import probabilities
 from zoo.plots import images as plots
 

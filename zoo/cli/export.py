@@ -13,9 +13,9 @@ from torch import nn
 
 from zoo.checkpoints.checkpoint import CheckpointInfo, open_checkpoint
 from zoo.checkpoints.files import refuse_existing
-from zoo.cli.console import say
 from zoo.cli.export_formats import FORMATS, takes_bytes
 from zoo.cli.export_formats import export_net as export_net
+from zoo.config.console import say
 from zoo.data.preprocess import Preprocess
 from zoo.protocols import shape_text
 

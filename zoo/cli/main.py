@@ -14,6 +14,7 @@ from zoo.cli import arguments as grammar
 from zoo.cli import help as pages
 from zoo.cli.commands import COMMANDS
 from zoo.cli.errors import exit_status, message
+from zoo.config.console import warn
 
 __all__ = ["main", "message", "run"]
 
@@ -63,11 +64,11 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if grammar.asks_for_debug(given):
-            traceback.print_exc()
+            _print_traceback(error)
         else:
             # The prefix of the message: an unknown command is not part of it.
             name = f"zoo {command}" if command in COMMANDS else "zoo"
-            sys.stderr.write(f"{name}: {message(error, command)}\n")
+            warn(f"{name}: {message(error, command)}")
         sys.exit(exit_status(error))
 
 
@@ -85,6 +86,12 @@ def run(command: str, arguments: Sequence[str]) -> None:
         _launcher()(command, _implementation(command), arguments)
     else:
         _implementation(command)(list(arguments))
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Print a traceback on standard error, for ``debug=true``; its lines may quote names from outside."""
+    for line in "".join(traceback.format_exception(error)).rstrip().split("\n"):
+        warn(line)
 
 
 def _implementation(command: str) -> Callable[..., Any]:

@@ -5,7 +5,6 @@ Writes a CSV (`zoo.cli.predict_outputs`) and, for images, a contact sheet of the
 """
 
 import csv
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,9 +19,9 @@ from zoo.checkpoints.files import refuse_existing, replacing
 from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_outputs as outputs
 from zoo.cli.checkpoint_task import task_class
-from zoo.cli.console import say
 from zoo.cli.predict_sheet import Summary
 from zoo.config import hardware
+from zoo.config.console import say, warn
 from zoo.losses import probabilities
 from zoo.protocols import Net, shape_text
 
@@ -90,7 +89,7 @@ def predict(cfg: DictConfig) -> int:
 
     # Report what was written and what was skipped.
     for error in skipped:
-        sys.stderr.write(f"skipped: {error}\n")
+        warn(f"skipped: {error}")
     _report(summary, output, sheet, labeled=bool(labels), skipped=len(skipped), notice=notice)
     return summary.count
 

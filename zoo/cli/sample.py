@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from zoo.checkpoints.checkpoint import CheckpointInfo, info, open_checkpoint
 from zoo.checkpoints.files import refuse_existing, replacing
 from zoo.cli.checkpoint_task import task_class
-from zoo.cli.console import say
 from zoo.config import build, hardware
 from zoo.config.catalogue import list_checkpoints
+from zoo.config.console import say
 from zoo.plots import images as plots
 from zoo.protocols import Generative, shape_text
 

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from zoo.config import schemas as schemas  # importing it registers the schemas with Hydra
 from zoo.config.catalogue import CONF
+from zoo.config.console import say
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -51,7 +52,7 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
         # In a sweep, print a line for each job.
         in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         if in_sweep:
-            sys.stdout.write(f"job {HydraConfig.get().job.num}: {HydraConfig.get().job.override_dirname}\n")
+            say(f"job {HydraConfig.get().job.num}: {HydraConfig.get().job.override_dirname}")
         # Hydra would print the error itself. So a single run stores it, and `launch` raises it after Hydra returns.
         try:
             return job(cfg)
