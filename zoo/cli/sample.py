@@ -17,6 +17,7 @@ from zoo.config import build, hardware
 from zoo.config.catalogue import list_checkpoints
 from zoo.config.console import say
 from zoo.plots import images as plots
+from zoo.plots.tiling import max_count
 from zoo.protocols import Generative, shape_text
 
 COLUMNS = 10  # number of images in a row of the grid
@@ -40,6 +41,9 @@ def sample(cfg: DictConfig) -> Tensor:
     net, about = open_checkpoint(cfg.checkpoint)
     generative = _as_generative(net, about, cfg.checkpoint)
     class_numbers = _class_numbers(cfg.labels, cfg.n, about)
+    maximum = max_count(about.transforms().shape, COLUMNS)
+    if output.suffix == ".png" and cfg.n > maximum:
+        raise ValueError(f"n={cfg.n} must be <= {maximum:,} for a .png file; use output=NAME.npz for more samples")
 
     # The Gibbs chains use torch's global random number generator.
     net.to(device)
