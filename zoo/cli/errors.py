@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from zoo.config import renamed
 from zoo.config.catalogue import suggest
 from zoo.config.console import printable
+from zoo.config.failed_jobs import FailedJobs
 from zoo.training.signals import Stopped
 
 if TYPE_CHECKING:
     from hydra.errors import MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
+
+MAX_JOBS = 3  # number of jobs of a sweep that are named with the reason why they failed
 
 
 def exit_status(error: BaseException) -> int:
@@ -37,6 +40,13 @@ def message(error: BaseException, command: str = "COMMAND") -> str:
 
 def _text(error: BaseException, command: str) -> str:
     """The message as it was raised."""
+    # A sweep: jobs often fail for the same reason, so name the jobs of each reason together.
+    if isinstance(error, FailedJobs):
+        jobs: dict[str, list[str]] = {}
+        for job, cause in error.errors.items():
+            jobs.setdefault(_text(cause, command).strip(), []).append(job)
+        return "; ".join(f"{_listed(names)} failed: {reason}" for reason, names in jobs.items())
+
     # Hydra and OmegaConf are slow to import. If Hydra was not imported yet, the error cannot come from it.
     if "hydra" in sys.modules:
         text = _config_message(error, command)
@@ -48,6 +58,12 @@ def _text(error: BaseException, command: str) -> str:
         return str(error)
     first_line = str(error).strip().partition("\n")[0]
     return f"internal error: {type(error).__name__}: {first_line} (rerun with debug=true for the traceback)"
+
+
+def _listed(jobs: list[str]) -> str:
+    """The names of the first jobs, and the number of the others."""
+    more = f" and {len(jobs) - MAX_JOBS} more jobs" if len(jobs) > MAX_JOBS else ""
+    return ", ".join(jobs[:MAX_JOBS]) + more
 
 
 def _config_message(error: BaseException, command: str) -> str | None:

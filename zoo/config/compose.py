@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from zoo.config import schemas as schemas  # importing it registers the schemas with Hydra
 from zoo.config.catalogue import CONF
 from zoo.config.console import say
+from zoo.config.failed_jobs import FailedJobs, jobs_run_here
 
 
 def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
@@ -40,13 +41,16 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
         job: the function to run.
         overrides: arguments of the command line, such as "model=lenet5".
 
-    Raises whatever ``job`` raises, after removing a run folder in which nothing was written.
+    In a sweep, a job that fails does not keep the others from running.
+
+    Raises whatever ``job`` raises, after removing a run folder in which nothing was written; in a sweep, `FailedJobs`.
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     failures: list[Exception] = []
+    failed_jobs = FailedJobs()
 
     def run_job(cfg: DictConfig) -> Any:
         # In a sweep, print a line for each job.
@@ -59,8 +63,13 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
         except Exception as error:
             _remove_unused(run_folder())
             if in_sweep:
-                raise
-            failures.append(error)
+                # Hydra ends a sweep with an error before its table is printed, so do not tell it; but it must know if
+                # the job runs in another process, as with the launchers of joblib and submitit.
+                if not jobs_run_here(HydraConfig.get()):
+                    raise
+                failed_jobs.add(HydraConfig.get().job, error)
+            else:
+                failures.append(error)
             return None
 
     # Hydra reads sys.argv. Its first entry must be the file of the command.
@@ -73,6 +82,8 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
         sys.argv = argv
     if failures:
         raise failures[0]
+    if failed_jobs.errors:
+        raise failed_jobs
 
 
 def run_folder() -> Path:

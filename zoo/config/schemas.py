@@ -92,6 +92,7 @@ class Train:
     progress: bool = True
     latent_map: str = "pca"
     compare: str | None = None
+    show_test: bool = False
     claim: dict[str, Any] | None = None
     debug: bool = False
 
