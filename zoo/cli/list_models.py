@@ -7,6 +7,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from zoo.config.catalogue import index, list_models, model_config
 
@@ -49,7 +50,7 @@ def _models_table(names: Sequence[str]) -> Table:
     for name in names:
         # Read from the YAML: building the net would need torch.
         about = model_config(name)["about"]
-        table.add_row(name, str(about["layers"]), f"{about['parameters']:,}", about["title"])
+        _add_row(table, name, str(about["layers"]), f"{about['parameters']:,}", about["title"])
     return table
 
 
@@ -63,13 +64,18 @@ def _checkpoints_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, entry in entries.items():
         # One line for each metric in the same cell.
         metrics = "\n".join(f"{metric} {value:.4f}" for metric, value in entry["metric"].items())
-        table.add_row(name, metrics, _size(entry["size"]))
+        _add_row(table, name, metrics, _size(entry["size"]))
     return table
 
 
 def _table(title: str) -> Table:
     """An empty table without borders, so that names and sizes fit into a terminal of 80 columns."""
     return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    """Add a row of plain text: rich would read markup in strings, such as a title with brackets."""
+    table.add_row(*map(Text, cells))
 
 
 def _size(num_bytes: int) -> str:

@@ -4,7 +4,6 @@ Writes a CSV (`zoo.cli.predict_outputs`) and, for images, a contact sheet of the
 (`zoo.cli.predict_sheet`).
 """
 
-import csv
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,7 +31,7 @@ class Predictor(NamedTuple):
     """The function that computes the predictions of a checkpoint, and the column that they are written to."""
 
     compute: Compute
-    column: str  # "code" for features, else "value"; not used for classes
+    column: str  # "feature" for features, else "value"; not used for classes
 
 
 def predict(cfg: DictConfig) -> int:
@@ -67,6 +66,7 @@ def predict(cfg: DictConfig) -> int:
         value_column=predictor.column,
         top=cfg.top,
         labeled=bool(labels),
+        spreadsheet=cfg.spreadsheet,
     )
 
     # Prepare to read the input batch by batch. Images are prefetched while the net computes.
@@ -91,6 +91,8 @@ def predict(cfg: DictConfig) -> int:
     for error in skipped:
         warn(f"skipped: {error}")
     _report(summary, output, sheet, labeled=bool(labels), skipped=len(skipped), notice=notice)
+    if summary.formulas and not cfg.spreadsheet:
+        say(f"{summary.formulas:,} rows have a name or class like a formula; spreadsheet=true makes it text")
     return summary.count
 
 
@@ -165,7 +167,7 @@ def _predictor(
     # Without classes, a regression predicts values. Other nets have no trained outputs, only features.
     if task_class(about).targets == "values":
         return Predictor(values, "value")
-    return Predictor(features, "code")
+    return Predictor(features, "feature")
 
 
 def _write_csv(
@@ -184,17 +186,16 @@ def _write_csv(
     """
     # File names may contain bytes that are not valid text; they are written unchanged.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file, torch.inference_mode():
-        writer = csv.writer(file, lineterminator="\n")
         for names, raw in batches:
             predictions = compute(raw)  # N x width
             batch_labels = [labels[name] for name in names] if labels else []
             # The number of columns is known once there are predictions.
             if not summary.count:
-                writer.writerow(columns.header(predictions.shape[1]))
-            writer.writerows(columns.rows(names, predictions, batch_labels))
+                outputs.write_rows(file, [columns.header(predictions.shape[1])])
+            outputs.write_rows(file, columns.rows(names, predictions, batch_labels))
             summary.add(names, raw if draw else None, predictions, batch_labels)
         if not summary.count:
-            writer.writerow(columns.header(1))
+            outputs.write_rows(file, [columns.header(1)])
 
 
 def _report(summary: Summary, output: Path, sheet: Path | None, *, labeled: bool, skipped: int, notice: str) -> None:

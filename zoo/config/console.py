@@ -4,6 +4,7 @@ All text is printed as it is, except for characters that a terminal would obey o
 """
 
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -27,6 +28,22 @@ def say(text: str) -> None:
     """Print one line: no line breaks in long lines, no markup in names with brackets, no colors."""
     console = Console()
     console.print(_text(text, console), soft_wrap=True, highlight=False)
+
+
+def say_wrapped(text: str, *, indent: str = "    ") -> None:
+    """Print text in lines of the terminal's width, which continue indented."""
+    console = Console()
+    # No hyphenation: names and sizes such as 1x28x28 stay whole.
+    lines = textwrap.wrap(
+        printable(text),
+        console.width,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+    for line in lines:
+        say(line)
 
 
 def warn(text: str) -> None:

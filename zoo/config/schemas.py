@@ -137,6 +137,7 @@ class Predict:
     format: str = MISSING
     top: int = MISSING
     sheet: bool = True
+    spreadsheet: bool = False
     mirror_average: bool | None = None
     resize: bool | None = None
     on_bad_image: str = MISSING
