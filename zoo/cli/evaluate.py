@@ -137,7 +137,7 @@ def _likelihood(net: nn.Module, x: Tensor, device: torch.device, *, chains: int,
 
     # Annealing does not work for Gaussian hidden units. The exact log Z is then a sum over all visible states, which
     # may be too many.
-    if not top.hidden.binary and prod(top.visible_shape) > likelihood.MOST_UNITS:
+    if not top.hidden.binary and prod(top.visible_shape) > likelihood.MAX_UNITS:
         return {}
 
     # The likelihood functions are typed for the zoo's own nets.

@@ -11,6 +11,8 @@ from rich.text import Text
 
 from zoo.config.catalogue import index, list_models, model_config
 
+MIN_WIDTH = 80  # of the tables, in characters
+
 
 def main(arguments: Sequence[str]) -> None:
     """Print a table of models and a table of checkpoints; a pattern (``lenet*``, or part of a name) selects rows.
@@ -33,7 +35,8 @@ def main(arguments: Sequence[str]) -> None:
     tables = [_models_table(models)] if models else []
     if checkpoints:
         tables.append(_checkpoints_table(checkpoints))
-    console = Console(highlight=False)
+    # A narrow terminal wraps the lines, but does not cut names off.
+    console = Console(highlight=False, width=max(Console().width, MIN_WIDTH))
     for number, table in enumerate(tables):
         if number:
             console.print()
