@@ -100,7 +100,7 @@ def dataset(name: str, **overrides: Any) -> Splits:
     Returns:
         A `zoo.data.splits.Splits`: ``.train``, ``.validation`` and ``.test`` (None if there is no such split), and
         ``.classes``. A split that is held in memory has the raw inputs ``.x`` and the targets ``.y``; images in files
-        are read batch by batch, with ``__getitems__(indices)``.
+        are read batch by batch, with ``batch(indices)``. A plain `torch.utils.data.DataLoader` takes every split.
 
     Raises:
         ValueError: an unknown dataset or key, or a value of the wrong type.

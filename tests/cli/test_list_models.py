@@ -25,8 +25,9 @@ def test_every_model_is_listed_with_its_layers_and_parameters(cli):
         assert cells == [[name, str(about["layers"]), f"{about['parameters']:,}", about["title"]]]
 
 
-def test_names_and_sizes_are_whole_at_80_columns(cli, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+@pytest.mark.parametrize("columns", ["80", "40"])
+def test_names_and_sizes_are_whole_in_narrow_terminals(columns, cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
     out = cli("list").out
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import resource
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from support import record_sheet
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli import predict
 from zoo.cli import predict_inputs as inputs
+from zoo.cli import predict_outputs as outputs
 from zoo.cli.predict_sheet import Summary
 from zoo.data import images
 from zoo.data.sources import digits
@@ -224,9 +226,9 @@ def test_a_net_without_classes_gives_its_codes(name, units, cli, folder, coders,
     outcome = cli("predict", f"checkpoint={coders[name]}", "input=inputs.npz", "batch_size=7")
     assert (outcome.status, outcome.err) == (0, "")
     found = rows()
-    assert list(found[0]) == ["row", *(f"code{k}" for k in range(units))]
+    assert list(found[0]) == ["row", *(f"feature{k}" for k in range(units))]
     assert [row["row"] for row in found] == [str(i + 1) for i in range(50)]
-    codes = torch.tensor([[float(row[f"code{k}"]) for k in range(units)] for row in found])
+    codes = torch.tensor([[float(row[f"feature{k}"]) for k in range(units)] for row in found])
     x = checkpoints.info(coders[name]).transforms()(pixels[:50])
     torch.testing.assert_close(codes, checkpoints.load(coders[name]).encode(x).detach(), atol=1e-5, rtol=1e-5)
 
@@ -657,3 +659,47 @@ def test_a_file_name_of_any_bytes_is_written_as_it_is(cli, folder, trained, pixe
     assert (outcome.status, outcome.err) == (0, "")
     with Path("predictions.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         assert {row["file"] for row in csv.DictReader(file)} == {path.name for path in (folder / "photos").iterdir()}
+
+
+FORMULAS = ["=1+1.png", "@SUM(A1).png", "+a.png", "-a.png", "＝a.png"]
+
+
+@pytest.mark.parametrize("spreadsheet", [False, True])
+def test_names_like_formulas_are_written_as_they_are_unless_for_a_spreadsheet(spreadsheet, cli, folder, trained):
+    Path("images").mkdir()
+    for name in (*FORMULAS, "plain.png"):
+        Image.new("L", (28, 28)).save(Path("images", name))
+    words = ["spreadsheet=true"] if spreadsheet else []
+    outcome = cli("predict", f"checkpoint={trained}", "input=images", "sheet=false", *words)
+    assert (outcome.status, outcome.err) == (0, "")
+    written = [f"'{name}" for name in FORMULAS] if spreadsheet else FORMULAS
+    assert {row["file"] for row in rows()} == {*written, "plain.png"}
+    assert ("5 rows have a name or class like a formula; spreadsheet=true" in outcome.out) == (not spreadsheet)
+
+
+@pytest.mark.parametrize("cell", ["-1", "+1", "-0.5e3", "+inf", "a=b", "", "plain"])
+def test_numbers_and_plain_names_are_no_formulas(cell):
+    assert not outputs.is_formula(cell)
+
+
+def test_classes_like_formulas_are_counted_and_escaped():
+    columns = outputs.choose(
+        "table", classes=["=a", "-1"], name_column="file", value_column="value", top=2, labeled=True, spreadsheet=True
+    )
+    p = torch.tensor([[0.75, 0.25], [0.25, 0.75]])
+    found = list(columns.rows(["a", "b"], p, ["=a", "-1"]))
+    assert found == [
+        ["a", "'=a", "0.750000", "-1", "0.250000", "'=a"],
+        ["b", "-1", "0.750000", "'=a", "0.250000", "-1"],
+    ]
+    summary = Summary(["=a", "-1"])
+    summary.add(["a", "b"], None, p, [])
+    assert summary.formulas == 1
+
+
+def test_every_name_is_one_cell_of_one_row(tmp_path):
+    names = ["a,b", 'a"b', "a\nb", "a\rb", "a\r\nb", " a", "日本"]
+    with (tmp_path / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+        outputs.write_rows(file, [["name", "value"], *([name, 1] for name in names)])
+    text = (tmp_path / "rows.csv").read_bytes().decode()
+    assert [row["name"] for row in csv.DictReader(io.StringIO(text, newline=""))] == names

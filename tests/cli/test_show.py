@@ -1,6 +1,8 @@
 """``zoo show`` prints a card for every model and checkpoint, and its sums are right."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +47,35 @@ def test_a_checkpoint_says_what_it_is(ending, cli, trained):
     for part in ("lenet5 on digits", "61,706 parameters", about.command, about.license, "input: 1x28x28"):
         assert part in outcome.out
     assert f"test/accuracy {about.metrics['test/accuracy']:.4f}" in outcome.out
+
+
+def test_long_lines_continue_indented(cli, trained, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    for name in ("lenet5", str(trained)):
+        lines = cli("show", name).out.splitlines()
+        starts = ("deviation", "paper", "made with", "data license", name)
+        first = [k for k, line in enumerate(lines) if line.strip().startswith(starts)]
+        continued = [line for k, line in enumerate(lines) if line.startswith("    ")]
+        assert first
+        assert continued
+        assert all(len(line) <= 50 for line in continued)
+        known = ("layers", "head", "input", "command", "Python", "class", "trained by", "61,706", "  test/", "  val/")
+        assert all(line.startswith((*starts, *known, "  ", "│", "┃", "┏", "┡", "└")) for line in lines)
+
+
+HOSTILE = "[/b]\x1b[2J[bold]\nall is well"
+
+
+@pytest.mark.parametrize("command", ["show", "evaluate"])
+def test_texts_of_a_checkpoint_are_shown_as_they_are(command, cli, folder, trained, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    about = checkpoints.info(trained)
+    metrics = {**about.metrics, f"test/{HOSTILE}": 0.5}
+    changed = replace(about, name=HOSTILE, metrics=metrics, classes=[*about.classes[:-1], HOSTILE])
+    Path("d[/x]").mkdir(parents=True)
+    path = "d[/x]/m.safetensors"
+    checkpoints.save(checkpoints.load(trained), Path(path), changed)
+    outcome = cli(command, path) if command == "show" else cli(command, f"checkpoint='{path}'", "accelerator=cpu")
+    assert "\x1b" not in outcome.out + outcome.err
+    assert r"[/b]\x1b[2J[bold]\nall is well" in outcome.out + outcome.err
+    assert outcome.status == 0 or outcome.err.count("\n") == 1

@@ -39,9 +39,9 @@ def test_every_choice_composes_and_resolves(override):
 
 @pytest.mark.parametrize("group", ["stage", "optimizer", "lr_schedule"])
 def test_every_part_of_a_stage_composes(group):
-    place = {"stage": "stage@model.stages.fit"}.get(group, f"{group}@model.stages.fit.{group}")
+    key = {"stage": "stage@model.stages.fit"}.get(group, f"{group}@model.stages.fit.{group}")
     for name in choices(group):
-        stage = compose.compose("train", [f"{place}={name}"]).model.stages.fit
+        stage = compose.compose("train", [f"{key}={name}"]).model.stages.fit
         for part in STAGE_PARTS:
             config.check(stage[part])
 
@@ -88,13 +88,13 @@ def test_every_key_of_the_train_command_has_a_comment():
     """They are its help page."""
     lines = (CONF / "train.yaml").read_text().splitlines()
     keys = [line for line in lines if re.match(r"[a-z_]+:", line) and not line.startswith(("defaults:", "hydra:"))]
-    assert len(keys) == 12
+    assert len(keys) == 13
     assert all(re.search(r"\S   *# \S", line) for line in keys)
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "predict", "sample", "export"])
-def test_every_verb_composes(verb):
-    assert compose.compose(verb, ["checkpoint=x"]).checkpoint == "x"
+@pytest.mark.parametrize("command", ["evaluate", "predict", "sample", "export"])
+def test_every_command_composes(command):
+    assert compose.compose(command, ["checkpoint=x"]).checkpoint == "x"
 
 
 def test_every_target_in_conf_is_allowed_and_every_allowed_one_exists():

@@ -2,10 +2,13 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 from scipy import stats
@@ -20,7 +23,7 @@ KEY = "model.net.dropout"
 def jobs(*rows: tuple[dict, float], metric: str = "test/accuracy") -> tuple[list[dict], list[dict]]:
     """Settings and metrics of jobs, from (settings, value) each."""
     settings = [{key: str(value) for key, value in row.items()} for row, _ in rows]
-    return settings, [{metric: value, "val/accuracy": 0.5} for _, value in rows]
+    return settings, [{metric: value, "epochs": 3} for _, value in rows]
 
 
 def crossed(values: dict[str, list[float]], key: str = KEY) -> list[tuple[dict, float]]:
@@ -68,9 +71,21 @@ def test_a_single_pair_has_no_interval():
     assert paired(*jobs(*crossed({"0": FIVE["0"], "0.5": FIVE["0.5"][:1]}))) == []
 
 
-def test_pairs_that_agree_have_an_interval_of_no_width():
-    (row,) = paired(*jobs(*crossed({"0": [0.5, 0.75], "0.5": [0.25, 0.5]})))
-    assert (row["difference"], row["from"], row["to"]) == (0.25, 0.25, 0.25)
+@pytest.mark.parametrize(
+    "values",
+    [{"0": [0.5, 0.75], "0.5": [0.25, 0.3]}, {"0": [0.5, 0.6, 0.7], "0.5": [0.25, 0.35, 0.45]}],
+    ids=["two pairs", "equal differences"],
+)
+def test_too_little_evidence_gives_a_difference_without_an_interval(values):
+    (row,) = paired(*jobs(*crossed(values)))
+    assert row["difference"] == pytest.approx(np.mean(values["0"]) - np.mean(values["0.5"]))
+    assert (row["from"], row["to"]) == (None, None)
+    assert row["pairs"] == len(values["0"])
+
+
+def test_metrics_that_are_nan_have_no_interval():
+    (row,) = paired(*jobs(*crossed({"0": [0.5, math.nan, 0.7], "0.5": [0.1, 0.2, 0.4]})))
+    assert (row["from"], row["to"]) == (None, None)
 
 
 def test_every_combination_of_the_other_settings_is_a_row_of_its_own():
@@ -90,12 +105,13 @@ def test_every_combination_of_the_other_settings_is_a_row_of_its_own():
     assert found[0]["to"] - found[0]["from"] == pytest.approx(2 * stats.t.ppf(0.975, 2) * 10 / 3**0.5)
 
 
-def test_every_test_metric_is_a_row_and_no_validation_metric():
+def test_every_metric_is_a_row_those_of_the_validation_split_first():
     settings, metrics = jobs(*crossed(FIVE))
     for entry in metrics:
-        entry["test/loss"] = 1 - entry["test/accuracy"]
+        entry |= {"test/loss": 1 - entry["test/accuracy"], "val/loss": 2 * entry["test/accuracy"]}
     found = {row["metric"]: row["difference"] for row in paired(settings, metrics)}
-    assert found == {"test/accuracy": pytest.approx(-0.024), "test/loss": pytest.approx(0.024)}
+    assert list(found) == ["val/loss", "test/accuracy", "test/loss"]
+    assert list(found.values()) == pytest.approx([-0.048, -0.024, 0.024])
 
 
 TWO_KEYS = [
@@ -130,9 +146,28 @@ def test_what_is_no_comparison_gives_none(rows, compare):
     assert paired(*jobs(*rows), compare=compare) == []
 
 
-def test_a_small_sweep_prints_and_writes_its_paired_differences(cli, folder, monkeypatch):
+def sweep_in(folder: Path, *jobs: tuple[str, dict[str, float]]) -> Path:
+    """The folder of a sweep, from (overrides, metrics) of each job."""
+    for k, (overrides, metrics) in enumerate(jobs):
+        (folder / str(k) / ".hydra").mkdir(parents=True)
+        (folder / str(k) / ".hydra" / "overrides.yaml").write_text(f"[{overrides}]")
+        (folder / str(k) / "metrics.json").write_text(json.dumps(metrics))
+        (folder / str(k) / "metrics.csv").write_text("fit,epoch,step,val/loss\n")
+    return folder
+
+
+def end(folder: Path, compare: str | None = None, *, show_test: bool = False) -> None:
+    """What happens at the end of the sweep in ``folder``."""
+    hydra = {"sweep": {"dir": str(folder)}, "launcher": {}}
+    SweepTable().on_multirun_end(OmegaConf.create({"hydra": hydra, "compare": compare, "show_test": show_test}))
+
+
+@pytest.mark.parametrize("show_test", [False, True])
+def test_a_small_sweep_prints_and_writes_its_paired_differences(show_test, cli, folder, monkeypatch):
+    no_plots(monkeypatch)
     monkeypatch.setenv("COLUMNS", "200")
     words = ["model=mlp", "model.net.hidden=[10]", "epochs=1", "progress=false", "hydra.sweep.dir=sweep"]
+    words += ["show_test=true"] if show_test else []
     outcome = cli("train", "-m", "seed=1,2", f"{KEY}=0,0.5", *words)
     assert (outcome.status, outcome.err) == (0, "")
     assert len(rows_of(folder / "sweep" / "sweep.csv")) == 4
@@ -141,30 +176,118 @@ def test_a_small_sweep_prints_and_writes_its_paired_differences(cli, folder, mon
         for row in rows_of(folder / "sweep" / "sweep.csv")
     }
     found = {row["metric"]: row for row in rows_of(folder / "sweep" / "paired.csv")}
-    assert found.keys() == {f"test/{name}" for name in ("loss", "accuracy", "f1", "calibration_error")}
+    names = ("accuracy", "calibration_error", "f1", "loss")
+    assert {"val/accuracy", "val/loss", *(f"test/{name}" for name in names)} <= found.keys()
     for metric, row in found.items():
         first, second = ([measured[seed, value][metric] for seed in "12"] for value in ("0", "0.5"))
         assert float(row[f"{KEY}=0"]) == pytest.approx(np.mean(first))
         assert float(row["difference"]) == pytest.approx(np.mean(first) - np.mean(second))
-        low, high = stats.ttest_rel(first, second).confidence_interval(0.95)
-        assert (float(row["from"]), float(row["to"])) == pytest.approx((low, high), rel=1e-6)
-        assert row["pairs"] == "2"
-    assert "paired.csv" in outcome.out
-    printed = outcome.out[outcome.out.index("paired.csv") :]
-    assert "test/accuracy" in printed
-    assert "test/loss" not in printed, "the headline alone"
+        assert (row["from"], row["to"], row["pairs"]) == ("", "", "2")
+    table, differences = outcome.out.split("sweep/sweep.csv")[-1].split("paired.csv")
+    assert "val/accuracy" in table
+    assert "val/accuracy" in differences
+    assert "val/loss" not in differences, "the headline alone"
+    for text in (table, differences):
+        assert ("test/" in text) == show_test
+        assert not show_test or text.index("val/") < text.index("test/")
+    assert "from" not in differences, "two pairs have no interval"
+
+
+def test_a_job_that_fails_leaves_the_table_of_the_others_and_ends_with_status_1(cli, folder, monkeypatch):
+    no_plots(monkeypatch)
+    words = ["model=logistic", "epochs=1", "progress=false", "hydra.sweep.dir=sweep"]
+    outcome = cli("train", "-m", "batch_size=64,0,32,-1", *words)
+    assert outcome.status == 1
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("zoo train: job 1 (batch_size=0,")
+    assert "failed: model.stages.fit.batch_size=0 must be >= 1; job 3 (batch_size=-1," in line
+    assert [row["job"] for row in rows_of(folder / "sweep" / "sweep.csv")] == ["0", "2"]
+    assert "job 1 failed: model.stages.fit.batch_size=0 must be >= 1\njob 2: " in outcome.out
+
+
+def test_jobs_that_fail_for_the_same_reason_are_named_together(cli, folder):
+    words = ["model=logistic", "dataset=npz", "dataset.root=none.npz", "hydra.sweep.dir=sweep"]
+    outcome = cli("train", "-m", "seed=1,2,3,4,5", *words)
+    assert outcome.status == 1
+    (line,) = outcome.err.splitlines()
+    assert "and 2 more jobs failed: " in line
+    assert line.count("none.npz") == 4, "in the names of three jobs, and in the reason"
+    assert not (folder / "sweep" / "sweep.csv").exists()
+
+
+def test_the_table_is_written_after_every_job(tmp_path):
+    sweep_in(tmp_path, ("lr=1", {"val/loss": 1.0}), ("lr=2", {"val/loss": 2.0}))
+    table = SweepTable()
+    for job, returned in (("0", {"val/loss": 1.0}), ("1", None)):
+        hydra = {"sweep": {"dir": str(tmp_path)}, "runtime": {"output_dir": str(tmp_path / job)}}
+        hydra |= {"mode": "MULTIRUN", "launcher": {"_target_": "hydra.BasicLauncher"}}
+        cfg = OmegaConf.create({"hydra": hydra})
+        cfg.hydra.mode = RunMode.MULTIRUN
+        job_return = JobReturn(status=JobStatus.COMPLETED)
+        job_return.return_value = returned
+        table.on_job_end(cfg, job_return)
+        assert [row["job"] for row in rows_of(tmp_path / "sweep.csv")] == ["0"], "a job that failed returns nothing"
+
+
+@pytest.mark.parametrize(
+    ("compare", "reason"),
+    [
+        ("lr", r"the key has 3 values in the finished jobs of this sweep (1, 2, 3), but a comparison needs 2"),
+        ("epochs", "the key has 1 values in the finished jobs of this sweep (5), but a comparison needs 2"),
+        ("typo", "the key has 0 values in the finished jobs of this sweep, but a comparison needs 2"),
+        ("seed", "seeds are what pairs the jobs; name the other key"),
+        ("batch_size", "fewer than two seeds have a finished job with each of the two values"),
+    ],
+)
+def test_a_key_that_cannot_be_compared_is_named(compare, reason, tmp_path, capsys):
+    settings = [f"lr={lr},batch_size={8 * seed},epochs=5,seed={seed}" for lr in (1, 2, 3) for seed in (1, 2)]
+    sweep_in(tmp_path, *((text, {"val/loss": 1.0}) for text in settings))
+    end(tmp_path, compare)
+    assert f"compare={compare}: {reason}\n" in capsys.readouterr().err
+    assert not (tmp_path / "paired.csv").exists()
+
+
+def test_a_comparison_without_seeds_is_refused_in_words(tmp_path, capsys):
+    end(sweep_in(tmp_path, ("lr=1", {"val/loss": 1.0}), ("lr=2", {"val/loss": 2.0})), "lr")
+    assert "compare=lr: a comparison needs at least two seeds" in capsys.readouterr().err
+
+
+def test_values_of_keys_are_printed_as_they_are(tmp_path, capsys):
+    end(sweep_in(tmp_path, ("'dataset.root=[/x]'", {"val/loss": 1.0}), ("lr=2", {"val/loss": 2.0})))
+    out = capsys.readouterr().out
+    assert "[/x]" in out
+
+
+def test_without_a_validation_split_the_key_for_test_metrics_is_named(tmp_path, capsys):
+    end(sweep_in(tmp_path / "a", ("lr=1", {"test/loss": 1.5}), ("lr=2", {"test/loss": 2.5})))
+    out = capsys.readouterr().out
+    assert "show_test=true prints the test metrics" in out
+    assert "1.5000" not in out
+    end(sweep_in(tmp_path / "b", ("lr=1", {"test/loss": 1.5}), ("lr=2", {"test/loss": 2.5})), show_test=True)
+    assert "1.5000" in capsys.readouterr().out
+
+
+def test_a_plot_that_fails_leaves_the_tables_and_a_warning(tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise RuntimeError("no memory")
+
+    folder = sweep_in(tmp_path, ("lr=1", {"val/loss": 1.0}), ("lr=2", {"val/loss": 2.0}))
+    (folder / "0" / "metrics.csv").write_text("fit,epoch,step,val/loss\nfit,0,5,1.5\n")
+    monkeypatch.setattr("zoo.plots.curves.curves", fail)
+    end(folder)
+    assert capsys.readouterr().err == f"{folder}/curves.png could not be drawn: no memory\n"
+    assert (folder / "sweep.csv").is_file()
 
 
 def test_of_several_processes_the_first_alone_writes_the_table(tmp_path, monkeypatch):
     (tmp_path / "0" / ".hydra").mkdir(parents=True)
     (tmp_path / "0" / ".hydra" / "overrides.yaml").write_text("[seed=1]")
     (tmp_path / "0" / "metrics.json").write_text('{"test/accuracy": 0.5}')
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}, "compare": None})
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    SweepTable().on_multirun_end(config)
+    end(tmp_path)
     assert not (tmp_path / "sweep.csv").exists()
     monkeypatch.setattr(rank_zero_only, "rank", 0)
-    SweepTable().on_multirun_end(config)
+    end(tmp_path)
     assert (tmp_path / "sweep.csv").exists()
 
 
@@ -239,7 +362,6 @@ def test_the_curves_of_many_jobs_would_be_a_tangle(tmp_path, monkeypatch):
             (job / ".hydra" / "overrides.yaml").write_text(f"[lr={k}, epochs=1]")
             (job / "metrics.json").write_text('{"test/loss": 1.0, "fit/steps": 3}')
             (job / "metrics.csv").write_text(f"fit,epoch,step,val/loss\nfit,0,5,{k}.5\n")
-        config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / str(count))}}, "compare": None})
-        SweepTable().on_multirun_end(config)
+        end(tmp_path / str(count))
         assert (tmp_path / str(count) / "sweep.csv").is_file()
     assert drawn == [{"validation loss": {f"lr={k}": ([5], [k + 0.5]) for k in range(8)}}]

@@ -19,7 +19,7 @@ from zoo.models.rbm import RBM
 from zoo.models.units import bernoulli
 
 METHODS = ("exact", "ais", "reverse_ais")
-MOST_UNITS = 25  # maximum number of units of a layer whose states are enumerated
+MAX_UNITS = 25  # maximum number of units of a layer whose states are enumerated
 CHUNK = 2**13  # number of states that are computed at once
 
 
@@ -189,12 +189,12 @@ def _exact(rbm: RBM) -> Tensor:
     """log Z as a sum over all states of the smaller layer whose states can be enumerated."""
     hidden = len(rbm.hidden_bias)
     pixels = len(rbm.visible_bias) - rbm.label_units
-    by_hidden = rbm.hidden.binary and hidden <= MOST_UNITS
-    by_visible = rbm.visible.binary and pixels <= MOST_UNITS
+    by_hidden = rbm.hidden.binary and hidden <= MAX_UNITS
+    by_visible = rbm.visible.binary and pixels <= MAX_UNITS
     if not (by_hidden or by_visible):
         fix = "use method='ais'" if rbm.hidden.binary else "method='ais' needs Bernoulli hidden units, too"
         raise ValueError(
-            f"exact log Z sums over 2^n states, with n <= {MOST_UNITS} Bernoulli units in one layer; this RBM has "
+            f"exact log Z sums over 2^n states, with n <= {MAX_UNITS} Bernoulli units in one layer; this RBM has "
             f"{pixels} {rbm.visible_units} visible and {hidden} {rbm.hidden_units} hidden ones: {fix}"
         )
     if by_hidden and by_visible:

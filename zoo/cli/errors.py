@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 
 from zoo.config import renamed
 from zoo.config.catalogue import suggest
+from zoo.config.console import printable
+from zoo.config.failed_jobs import FailedJobs
 from zoo.training.signals import Stopped
 
 if TYPE_CHECKING:
     from hydra.errors import MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
+
+MAX_JOBS = 3  # number of jobs of a sweep that are named with the reason why they failed
 
 
 def exit_status(error: BaseException) -> int:
@@ -23,12 +27,26 @@ def exit_status(error: BaseException) -> int:
 
 
 def message(error: BaseException, command: str = "COMMAND") -> str:
-    """The message of an error: the key or file, what is wrong with it, and the fix.
+    """The message of an error in one line: the key or file, what is wrong with it, and the fix.
+
+    Control characters, which the names of files and the texts in checkpoints may contain, are shown as escapes.
 
     Args:
         error: what was raised.
         command: the command that raised it, for a reference to its help page.
     """
+    return printable(_text(error, command).strip())
+
+
+def _text(error: BaseException, command: str) -> str:
+    """The message as it was raised."""
+    # A sweep: jobs often fail for the same reason, so name the jobs of each reason together.
+    if isinstance(error, FailedJobs):
+        jobs: dict[str, list[str]] = {}
+        for job, cause in error.errors.items():
+            jobs.setdefault(_text(cause, command).strip(), []).append(job)
+        return "; ".join(f"{_listed(names)} failed: {reason}" for reason, names in jobs.items())
+
     # Hydra and OmegaConf are slow to import. If Hydra was not imported yet, the error cannot come from it.
     if "hydra" in sys.modules:
         text = _config_message(error, command)
@@ -38,8 +56,14 @@ def message(error: BaseException, command: str = "COMMAND") -> str:
     # Errors of the zoo have a readable message. Everything else is unexpected.
     if isinstance(error, (ValueError, OSError, Stopped)):
         return str(error)
-    first_line = str(error).partition("\n")[0]
+    first_line = str(error).strip().partition("\n")[0]
     return f"internal error: {type(error).__name__}: {first_line} (rerun with debug=true for the traceback)"
+
+
+def _listed(jobs: list[str]) -> str:
+    """The names of the first jobs, and the number of the others."""
+    more = f" and {len(jobs) - MAX_JOBS} more jobs" if len(jobs) > MAX_JOBS else ""
+    return ", ".join(jobs[:MAX_JOBS]) + more
 
 
 def _config_message(error: BaseException, command: str) -> str | None:

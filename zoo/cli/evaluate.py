@@ -16,13 +16,13 @@ from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, replacing
 from zoo.cli import evaluate_data
 from zoo.cli.checkpoint_task import build_task, task_class
-from zoo.cli.console import print_table, say
 from zoo.config import hardware
+from zoo.config.console import print_table, say
 from zoo.data.datamodule import DataModule
 from zoo.models import DBN, RBM
 from zoo.protocols import Generative, RBMLayer, layers_of
 from zoo.tasks import Classification
-from zoo.training import checks
+from zoo.training import data_checks
 from zoo.training.trainer import measure
 
 CHUNK = 1000  # number of examples whose log-likelihood is computed at a time
@@ -56,7 +56,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     data = evaluate_data.load(cfg, about)
     assert data.splits.test is not None
     preprocess = about.transforms().for_inputs(scale=cfg.scale, invert=cfg.invert)
-    raw = checks.sample(replace(data.splits, train=data.splits.test), CHECKED)
+    raw = data_checks.sample(replace(data.splits, train=data.splits.test), CHECKED)
     preprocess.check_values(raw, where=f"dataset {data.name}", stated=cfg.scale is not None)
 
     # Lightning evaluates them as a test split, whichever split they are.
@@ -67,7 +67,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     # A generative net has a likelihood, unless it was fine-tuned with supervision afterwards.
     is_generative = isinstance(net, Generative) and task_class(about).targets == "none"
     if cfg.likelihood and is_generative:
-        x = preprocess(checks.sample(replace(data.splits, train=data.splits.test)))  # N x in_shape
+        x = preprocess(data_checks.sample(replace(data.splits, train=data.splits.test)))  # N x in_shape
         device = hardware.device(trainer_kwargs)
         metrics |= _likelihood(net, x, device, chains=cfg.chains, temperatures=cfg.temperatures)
     prefix = evaluate_data.PREFIXES.get(data.split, data.split)
@@ -147,7 +147,7 @@ def _likelihood(net: nn.Module, x: Tensor, device: torch.device, *, chains: int,
 
     # Annealing does not work for Gaussian hidden units. The exact log Z is then a sum over all visible states, which
     # may be too many.
-    if not top.hidden.binary and prod(top.visible_shape) > likelihood.MOST_UNITS:
+    if not top.hidden.binary and prod(top.visible_shape) > likelihood.MAX_UNITS:
         return {}
 
     # The likelihood functions are typed for the zoo's own nets.

@@ -16,7 +16,7 @@ from zoo.config import catalogue, schemas
 from zoo.config.compose import given_keys
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
-from zoo.training import checks
+from zoo.training import data_checks
 
 SPLITS = ("train", "validation", "test", "all")
 PREFIXES = {"validation": "val"}  # of the names of metrics, if it is not the name of the split
@@ -104,7 +104,7 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         # Hold nothing out. Splits that the data have of their own stay.
         node.test = 0.0
         node.validation = 0.0
-    splits = checks.dataset(node)
+    splits = data_checks.dataset(node)
     split = cfg.split or ("all" if whole and splits.test is None and splits.validation is None else "test")
     existing = splits.existing()
     if split != "all" and split not in existing:

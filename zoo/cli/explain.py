@@ -16,10 +16,10 @@ from zoo.analysis.gradcam import gradcam
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, replacing
 from zoo.cli import predict_inputs as inputs
-from zoo.cli.console import say
 from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.config import hardware
 from zoo.config.catalogue import suggest
+from zoo.config.console import say
 from zoo.data.preprocess import Preprocess
 from zoo.losses import probabilities
 from zoo.plots import images as plots

@@ -15,9 +15,9 @@ from torch import nn
 
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, is_stream
-from zoo.cli.console import say
 from zoo.cli.export_formats import FORMATS, MAX_OPSET, MIN_OPSET, OPSET, takes_bytes
 from zoo.cli.export_formats import export_net as export_net
+from zoo.config.console import say
 from zoo.data.preprocess import Preprocess
 from zoo.losses import CLASSIFICATION
 from zoo.protocols import shape_text

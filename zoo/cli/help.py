@@ -150,9 +150,9 @@ def _groups(groups: Sequence[Key]) -> list[str]:
         rows.append((_assignment(group), f"{names} ({group.description})" if group.description else names))
     # The groups inside a model or a dataset, if they exist.
     if _has_model(groups):
-        for group_name, place in NESTED_GROUPS.items():
+        for group_name, key in NESTED_GROUPS.items():
             if choices(group_name):
-                rows.append((f"{place}=", ", ".join(choices(group_name))))
+                rows.append((f"{key}=", ", ".join(choices(group_name))))
     return ["", "Groups (GROUP=NAME, with the default; GROUP= stands for none):", *_columns(rows)] if rows else []
 
 

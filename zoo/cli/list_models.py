@@ -7,8 +7,11 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from zoo.config.catalogue import index, list_models, model_config
+
+MIN_WIDTH = 80  # of the tables, in characters
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -32,7 +35,8 @@ def main(arguments: Sequence[str]) -> None:
     tables = [_models_table(models)] if models else []
     if checkpoints:
         tables.append(_checkpoints_table(checkpoints))
-    console = Console(highlight=False)
+    # A narrow terminal wraps the lines, but does not cut names off.
+    console = Console(highlight=False, width=max(Console().width, MIN_WIDTH))
     for number, table in enumerate(tables):
         if number:
             console.print()
@@ -49,7 +53,7 @@ def _models_table(names: Sequence[str]) -> Table:
     for name in names:
         # Read from the YAML: building the net would need torch.
         about = model_config(name)["about"]
-        table.add_row(name, str(about["layers"]), f"{about['parameters']:,}", about["title"])
+        _add_row(table, name, str(about["layers"]), f"{about['parameters']:,}", about["title"])
     return table
 
 
@@ -63,13 +67,18 @@ def _checkpoints_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, entry in entries.items():
         # One line for each metric in the same cell.
         metrics = "\n".join(f"{metric} {value:.4f}" for metric, value in entry["metric"].items())
-        table.add_row(name, metrics, _size(entry["size"]))
+        _add_row(table, name, metrics, _size(entry["size"]))
     return table
 
 
 def _table(title: str) -> Table:
     """An empty table without borders, so that names and sizes fit into a terminal of 80 columns."""
     return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    """Add a row of plain text: rich would read markup in strings, such as a title with brackets."""
+    table.add_row(*map(Text, cells))
 
 
 def _size(num_bytes: int) -> str:

@@ -15,6 +15,7 @@ from zoo.cli import arguments as grammar
 from zoo.cli import help as pages
 from zoo.cli.commands import COMMANDS
 from zoo.cli.errors import exit_status, message
+from zoo.config.console import warn
 from zoo.training import signals
 
 __all__ = ["main", "message", "run"]
@@ -66,11 +67,11 @@ def _status(command: str, given: list[str], name: str, stop: signals.StopRequest
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Exception, signals.Stopped) as error:
         if isinstance(error, Exception) and grammar.asks_for_debug(given):
-            traceback.print_exc()
+            _print_traceback(error)
         elif isinstance(error, Exception) or _is_first_process():
             # The terminal may be gone, if its end was the signal.
             with suppress(OSError):
-                sys.stderr.write(f"{name}: {message(error, command)}\n")
+                warn(f"{name}: {message(error, command)}")
         return exit_status(error)
     return 0
 
@@ -127,6 +128,12 @@ def run(command: str, arguments: Sequence[str]) -> None:
         _launcher()(command, _implementation(command), arguments)
     else:
         _implementation(command)(list(arguments))
+
+
+def _print_traceback(error: BaseException) -> None:
+    """Print a traceback on standard error, for ``debug=true``; its lines may quote names from outside."""
+    for line in "".join(traceback.format_exception(error)).rstrip().split("\n"):
+        warn(line)
 
 
 def _implementation(command: str) -> Callable[..., Any]:

@@ -4,8 +4,6 @@ Writes a CSV (`zoo.cli.predict_outputs`) and, for images, a contact sheet of the
 (`zoo.cli.predict_sheet`).
 """
 
-import csv
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,10 +18,10 @@ from zoo.checkpoints.files import check_output, is_stream, replacing
 from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_outputs as outputs
 from zoo.cli.checkpoint_task import task_class
-from zoo.cli.console import say
 from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.cli.predict_sheet import Summary
 from zoo.config import hardware
+from zoo.config.console import say, warn
 from zoo.data import pixel_columns
 from zoo.data.preprocess import Preprocess
 from zoo.losses import probabilities
@@ -36,7 +34,7 @@ class Predictor(NamedTuple):
     """The function that computes the predictions of a checkpoint, and the column that they are written to."""
 
     compute: Compute
-    column: str  # "code" for features, else "value"; not used for classes
+    column: str  # "feature" for features, else "value"; not used for classes
 
 
 def predict(cfg: DictConfig) -> int:
@@ -79,6 +77,7 @@ def predict(cfg: DictConfig) -> int:
         value_column=predictor.column,
         top=top,
         labeled=bool(labels),
+        spreadsheet=cfg.spreadsheet,
     )
 
     # Prepare to read the input batch by batch. Images are prefetched while the net computes.
@@ -111,8 +110,10 @@ def predict(cfg: DictConfig) -> int:
 
     # Report what was written and what was skipped.
     for error in skipped:
-        sys.stderr.write(f"skipped: {error}\n")
+        warn(f"skipped: {error}")
     _report(summary, output, sheet, labeled=bool(labels), skipped=len(skipped), notes=notes)
+    if summary.formulas and not cfg.spreadsheet:
+        say(f"{summary.formulas:,} rows have a name or class like a formula; spreadsheet=true makes it text")
     return summary.count
 
 
@@ -182,7 +183,7 @@ def _predictor(
     # Without classes, a regression predicts values. Other nets have no trained outputs, only features.
     if task_class(about).targets == "values":
         return Predictor(values, "value")
-    return Predictor(features, "code")
+    return Predictor(features, "feature")
 
 
 def _checked(batches: inputs.Batches, check: InputCheck) -> inputs.Batches:
@@ -208,17 +209,16 @@ def _write_csv(
     """
     # File names may contain bytes that are not valid text; they are written unchanged.
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file, torch.inference_mode():
-        writer = csv.writer(file, lineterminator="\n")
         for names, raw in batches:
             predictions = compute(raw)  # N x width
             batch_labels = [labels[name] for name in names] if labels else []
             # The number of columns is known once there are predictions.
             if not summary.count:
-                writer.writerow(columns.header(predictions.shape[1]))
-            writer.writerows(columns.rows(names, predictions, batch_labels))
+                outputs.write_rows(file, [columns.header(predictions.shape[1])])
+            outputs.write_rows(file, columns.rows(names, predictions, batch_labels))
             summary.add(names, raw if draw else None, predictions, batch_labels)
         if not summary.count:
-            writer.writerow(columns.header(1))
+            outputs.write_rows(file, [columns.header(1)])
 
 
 def _report(

@@ -82,8 +82,8 @@ def labels(files: Sequence[Path], source: Path, classes: Sequence[str]) -> tuple
     # Some subfolders are classes. Labels for only some images would give a misleading accuracy.
     unknown = sorted(subfolders - set(classes))
     if unknown:
-        verb = "is not a class" if len(unknown) == 1 else "are not classes"
-        return {}, f"labels are not used: {', '.join(unknown)} in {source} {verb}"
+        problem = "is not a class" if len(unknown) == 1 else "are not classes"
+        return {}, f"labels are not used: {', '.join(unknown)} in {source} {problem}"
     outside = sum(len(parts) == 1 for parts in paths)
     if outside:
         return {}, f"labels are not used: {outside} of the images in {source} are outside the folders of classes"

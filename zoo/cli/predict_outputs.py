@@ -2,13 +2,17 @@
 
 `Kaggle`: ``ImageId,Label``, as Kaggle's Digit Recognizer takes it. `Classes`: file or row, class, probability.
 `Values`: file or row, and the outputs of a regression or the features of a net without a head.
+`Spreadsheet`: the rows of another one, without cells that a spreadsheet would run as formulas.
 """
 
-from collections.abc import Iterator, Sequence
+import csv
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from torch import Tensor
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class Columns(Protocol):
@@ -75,13 +79,13 @@ class Classes:
 
 @dataclass(frozen=True)
 class Values:
-    """All outputs, in columns ``value0``, ``value1``, ... or ``code0``, ``code1``, ...
+    """All outputs, in columns ``value0``, ``value1``, ... or ``feature0``, ``feature1``, ...
 
-    If the net has one output, the column has no number: ``value`` or ``code``.
+    If the net has one output, the column has no number: ``value`` or ``feature``.
     """
 
     name_column: str  # "file" or "row"
-    value_column: str  # "value" or "code"
+    value_column: str  # "value" or "feature"
 
     def header(self, width: int) -> list[str]:
         if width == 1:
@@ -94,6 +98,31 @@ class Values:
             yield [name, *(f"{value:.6g}" for value in row)]
 
 
+@dataclass(frozen=True)
+class Spreadsheet:
+    """The rows of ``columns``, with an apostrophe before each name that a spreadsheet would run as a formula."""
+
+    columns: Columns
+
+    def header(self, width: int) -> list[str]:
+        return self.columns.header(width)
+
+    def rows(self, names: Sequence[str], outputs: Tensor, labels: Sequence[str]) -> Iterator[list[Any]]:
+        for row in self.columns.rows(names, outputs, labels):
+            yield [f"'{cell}" if is_formula(str(cell)) else cell for cell in row]
+
+
+def is_formula(cell: str) -> bool:
+    """Whether a spreadsheet would run a cell as a formula, or might do so; numbers such as -1 are none."""
+    if not cell.startswith(FORMULA_STARTS):
+        return False
+    try:
+        float(cell)
+    except ValueError:
+        return True
+    return False
+
+
 def choose(
     format: str,
     *,
@@ -102,6 +131,7 @@ def choose(
     value_column: str,
     top: int,
     labeled: bool,
+    spreadsheet: bool = False,
 ) -> Columns:
     """The columns for a checkpoint.
 
@@ -109,13 +139,26 @@ def choose(
         format: "kaggle" or "table".
         classes: the classes of the checkpoint; empty if it has none.
         name_column: heading of the column of inputs: "file" or "row".
-        value_column: heading of the outputs if there are no classes: "value" or "code".
+        value_column: heading of the outputs if there are no classes: "value" or "feature".
         top: number of classes to list.
         labeled: whether the true classes are known.
+        spreadsheet: whether to put an apostrophe before cells that a spreadsheet would run as formulas.
 
     Raises:
         ValueError: the format does not suit the checkpoint, or ``top`` exceeds its number of classes.
     """
+    # Cells that look like formulas are changed on top of any format.
+    if spreadsheet:
+        columns = choose(
+            format,
+            classes=classes,
+            name_column=name_column,
+            value_column=value_column,
+            top=top,
+            labeled=labeled,
+        )
+        return Spreadsheet(columns)
+
     # Kaggle's format has one class per row.
     if format == "kaggle":
         if not classes:
@@ -132,3 +175,13 @@ def choose(
     if top > 1:
         raise ValueError(f"top={top} must be 1: this checkpoint has no classes to rank")
     return Values(name_column, value_column)
+
+
+def write_rows(file: TextIO, rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows of CSV; ``file`` must have been opened with ``newline=""``."""
+    # Many readers end a row at a carriage return, but the csv module does not quote it.
+    writer = csv.writer(file, lineterminator="\n")
+    quoting_writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        has_return = any("\r" in str(cell) for cell in row)
+        (quoting_writer if has_return else writer).writerow(row)

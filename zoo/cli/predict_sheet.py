@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from zoo.cli.predict_outputs import is_formula
 from zoo.plots import images as plots
 
 SHOWN = 24  # number of images on the sheet
@@ -22,7 +23,7 @@ class Shown(NamedTuple):
 
 
 class Summary:
-    """Counts the predictions and the right ones, and keeps the `SHOWN` images for the sheet.
+    """Counts the predictions, the right ones and the names like formulas, and keeps the `SHOWN` images for the sheet.
 
     Wrong predictions come first, then the least certain ones.
 
@@ -34,6 +35,8 @@ class Summary:
         self.classes = classes
         self.count = 0
         self.right = 0
+        self.formulas = 0  # number of inputs whose name or class a spreadsheet would run as a formula
+        self.formula_classes = [is_formula(name) for name in classes]
         self.shown: list[Shown] = []
 
     def add(self, names: Sequence[str], raw: Tensor | None, outputs: Tensor, labels: Sequence[str]) -> None:
@@ -45,12 +48,15 @@ class Summary:
             outputs: probabilities, N x classes; without classes, any outputs, which are only counted.
             labels: the true classes, or empty if they are not known.
         """
+        formulas = [is_formula(name) for name in names]
         if self.classes:
             p, numbers = outputs.max(dim=1)
+            formulas = [found or self.formula_classes[k] for found, k in zip(formulas, numbers.tolist(), strict=True)]
             predicted = [self.classes[k] for k in numbers.tolist()]
             self.right += sum(guess == label for guess, label in zip(predicted, labels, strict=False))
             if raw is not None:
                 self._keep(names, raw, predicted, p.tolist(), labels)
+        self.formulas += sum(formulas)
         self.count += len(names)
 
     def _keep(

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any, NamedTuple
 
-from zoo.cli.console import print_table
 from zoo.config.catalogue import index, suggest
+from zoo.config.console import print_table
 
 # Tolerance for the same weights on another machine, where rounding may change the class of a few of 10,000 images.
 # It is relative for stored values above 1, else absolute.

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from zoo.checkpoints.checkpoint import CheckpointInfo, info, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, replacing
 from zoo.cli.checkpoint_task import task_class
-from zoo.cli.console import say
 from zoo.config import build, hardware
 from zoo.config.catalogue import list_checkpoints
+from zoo.config.console import say
 from zoo.plots import images as plots
+from zoo.plots.tiling import max_count
 from zoo.protocols import Generative, shape_text
 
 COLUMNS = 10  # number of images in a row of the grid
@@ -46,6 +47,9 @@ def sample(cfg: DictConfig) -> Tensor:
     generative = _as_generative(net, about, cfg.checkpoint)
     _check_size(cfg.n, about.transforms().shape, output)
     class_numbers = _class_numbers(cfg.labels, cfg.n, about)
+    maximum = max_count(about.transforms().shape, COLUMNS)
+    if output.suffix == ".png" and cfg.n > maximum:
+        raise ValueError(f"n={cfg.n} must be <= {maximum:,} for a .png file; use output=NAME.npz for more samples")
 
     # The Gibbs chains use torch's global random number generator.
     net.to(device)

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from zoo.config.catalogue import list_checkpoints, list_models, model_config, suggest
+from zoo.config.console import print_table, say, say_wrapped
 
 if TYPE_CHECKING:  # torch takes long to import, and an unknown name needs no torch
     from torch import nn
@@ -42,34 +40,30 @@ def _show_model(name: str) -> None:
     # The title, paper and deviations, from its YAML.
     config = model_config(name)
     about = config["about"]
-    console = Console(highlight=False)
-    console.print(f"[bold]{name}[/bold]: {about['title']}")
-    console.print(f"paper: {about['paper']}")
+    say_wrapped(f"{name}: {about['title']}")
+    say_wrapped(f"paper: {about['paper']}")
     for deviation in about["deviations"]:
-        console.print(f"  deviation: {deviation}")
+        say_wrapped(f"  deviation: {deviation}")
 
     # Build the net for its default input. `linear` has none, so use one input and one output.
     net = create(name, in_shape=(1,), num_classes=1) if name == "linear" else create(name)
     shapes = _output_shapes(net)
 
     # One row per layer, then the head, then the auxiliary heads.
-    table = Table(title=f"input {shape_text(net.in_shape)}", title_justify="left")
-    table.add_column("layer", no_wrap=True)
-    table.add_column("type")
-    table.add_column("output", justify="right")
-    table.add_column("parameters", justify="right")
+    rows = []
     for path, module in _rows(net):
         num_params = sum(parameter.numel() for parameter in module.parameters())
         # A layer that `forward` does not call, such as an RBM of a DBN: show its number of units.
         shape = shapes.get(path) or (next(module.parameters()).shape[0],)
-        table.add_row(path or name, _describe(module), shape_text(shape), f"{num_params:,}")
-    console.print(table)
+        rows.append((path or name, _describe(module), shape_text(shape), f"{num_params:,}"))
+    columns = ("layer", "type", "output", "parameters")
+    print_table(f"input {shape_text(net.in_shape)}", columns, rows, right=columns[2:])
     num_params = sum(parameter.numel() for parameter in net.parameters())
-    console.print(f"{num_params:,} parameters, {about['layers']} layers with weights")
+    say(f"{num_params:,} parameters, {about['layers']} layers with weights")
     # How to use the model.
-    console.print(f"command: zoo train model={name}")
-    console.print(f"Python: zoo.create({name!r})")
-    console.print(f"class: {config['net']['_target_']}")
+    say(f"command: zoo train model={name}")
+    say(f"Python: zoo.create({name!r})")
+    say(f"class: {config['net']['_target_']}")
 
 
 def _output_shapes(net: "nn.Module") -> dict[str, tuple[int, ...]]:
@@ -139,12 +133,11 @@ def _show_checkpoint(name: str) -> None:
     # Read only the header of the file.
     about = info(name)
     versions = ", ".join(f"{package} {version}" for package, version in about.versions.items())
-    console = Console(highlight=False)
-    console.print(f"[bold]{name}[/bold]: {about.name} on {about.dataset}, {about.num_params:,} parameters")
-    console.print(f"trained by: {about.command}", soft_wrap=True)
+    say_wrapped(f"{name}: {about.name} on {about.dataset}, {about.num_params:,} parameters")
+    say(f"trained by: {about.command}")
     for metric, value in sorted(about.metrics.items()):
-        console.print(f"  {metric} {value:.4f}")
-    console.print(f"classes: {', '.join(about.classes) or 'none'}", soft_wrap=True)
-    console.print(f"data license: {about.license}")
-    console.print(f"input: {shape_text(about.transforms().shape)}")
-    console.print(f"made with: {versions}")
+        say(f"  {metric} {value:.4f}")
+    say(f"classes: {', '.join(about.classes) or 'none'}")
+    say_wrapped(f"data license: {about.license}")
+    say(f"input: {shape_text(about.transforms().shape)}")
+    say_wrapped(f"made with: {versions}")

@@ -18,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from zoo.config import schemas as schemas  # importing it registers the schemas with Hydra
 from zoo.config.catalogue import CONF
+from zoo.config.console import say
+from zoo.config.failed_jobs import FailedJobs, jobs_run_here
 from zoo.config.overrides import readable
 
 VERSION = "1.3"  # of Hydra, whose rules the configs follow
@@ -53,7 +55,9 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
         job: the function to run.
         overrides: arguments of the command line, such as "model=lenet5".
 
-    Raises whatever ``job`` raises, after removing a run folder in which nothing was written.
+    In a sweep, a job that fails does not keep the others from running.
+
+    Raises whatever ``job`` raises, after removing a run folder in which nothing was written; in a sweep, `FailedJobs`.
     """
     import hydra
     from hydra._internal import hydra as internals
@@ -64,19 +68,25 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
 
     failures: list[Exception] = []
     started = time.time()
+    failed_jobs = FailedJobs()
 
     def run_job(cfg: DictConfig) -> Any:
         # In a sweep, print a line for each job.
         in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
         if in_sweep:
-            sys.stdout.write(f"job {HydraConfig.get().job.num}: {HydraConfig.get().job.override_dirname}\n")
+            say(f"job {HydraConfig.get().job.num}: {HydraConfig.get().job.override_dirname}")
         # Hydra would print the error itself. So a single run stores it, and `launch` raises it after Hydra returns.
         try:
             return job(cfg)
         except Exception as error:
             if in_sweep:
-                raise
-            failures.append(error)
+                # Hydra ends a sweep with an error before its table is printed, so do not tell it; but it must know if
+                # the job runs in another process, as with the launchers of joblib and submitit.
+                if not jobs_run_here(HydraConfig.get()):
+                    raise
+                failed_jobs.add(HydraConfig.get().job, error)
+            else:
+                failures.append(error)
             return None
         finally:
             _remove_unused(run_folder(), started)
@@ -94,6 +104,8 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
         sys.argv = argv
     if failures:
         raise failures[0]
+    if failed_jobs.errors:
+        raise failed_jobs
 
 
 @contextmanager

@@ -94,6 +94,7 @@ class Train:
     progress: bool = True
     latent_map: str = "pca"
     compare: str | None = None
+    show_test: bool = False
     claim: dict[str, Any] | None = None
     debug: bool = False
 
@@ -145,6 +146,7 @@ class Predict:
     format: str = MISSING
     top: int = MISSING
     sheet: bool = True
+    spreadsheet: bool = False
     mirror_average: bool | None = None
     header: Any = "auto"  # auto, true or false
     scale: float | None = None

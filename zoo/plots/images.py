@@ -5,7 +5,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.plots.figure import write_png
+from zoo.plots import tiling
+from zoo.plots.figure import MAX_SIDE, default_style, new_figure, plain, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,9 +16,11 @@ if TYPE_CHECKING:
 RED = "#c00000"  # frames and captions of wrong predictions
 GRAY = "#888888"  # frames and gaps
 CAPTION_SIZE = 7  # points
+SCREEN = 1600  # pixels
 LETTER_WIDTH = 0.61  # width of a letter of DejaVu Sans Mono, in font sizes (0.602, rounded up)
 
 
+@default_style()
 def grid(
     tiles: "Tensor",
     path: str | Path | None = None,
@@ -28,16 +31,19 @@ def grid(
 ) -> "Figure":
     """Draw images side by side, row by row, without interpolation.
 
+    Rows of values, such as the examples of a table, are strips, one below the other. Images and strips that would be
+    too large are shrunk: pixels are averaged; of the values in a strip, the most unusual ones are kept.
+
     Args:
         tiles: N x C x H x W with C 1 or 3, values in [0, 1]; other shapes are drawn as one row of pixels each.
         path: the PNG to write.
         columns: number of images in a row.
         names: a name for each image; the name of the first image of a row is written beside it.
         signed: draw weights: red below 0, white at 0 and blue above, each tile scaled by its own maximum.
-    """
-    import numpy as np
-    from matplotlib.figure import Figure
 
+    Raises:
+        ValueError: more images than `zoo.plots.tiling.max_count`.
+    """
     # Bring the tiles to N x C x H x W, and weights into [-1, 1].
     x = tiles.detach().float().cpu()
     if x.dim() != 4 or x.shape[1] not in (1, 3):
@@ -46,32 +52,48 @@ def grid(
         x = x.mean(dim=1, keepdim=True)
         x = x / x.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
 
-    # Put them into one large image, with a gap of one pixel around each.
-    count, channels, height, width = x.shape
-    rows = -(-count // columns)
-    mosaic = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, channels), np.nan)
-    for i, tile in enumerate(x.permute(0, 2, 3, 1).numpy()):  # H x W x C
-        top = 1 + (i // columns) * (height + 1)
-        left = 1 + (i % columns) * (width + 1)
-        mosaic[top : top + height, left : left + width] = tile if signed else tile.clip(0, 1)
+    maximum = tiling.max_count(x.shape[1:], columns)
+    if len(x) > maximum:
+        raise ValueError(f"{len(x):,} images do not fit into one plot: the maximum is {maximum:,}")
+
+    # Arrange them in one large image. Strips stand one below the other, in the order of the images.
+    named = range(0, len(x), columns)
+    strips = tiling.is_strip(x.shape[1:])
+    if strips:
+        columns, x = 1, tiling.strips(x)
+    else:
+        x = tiling.shrink_images(x, columns)
+    channels, height = x.shape[1:3]
+    mosaic = tiling.mosaic(x if signed else x.clamp(0, 1), columns)
+
+    # Choose the size of a pixel. Strips are made to fit on a screen, if they are not too many.
+    largest = SCREEN if strips else MAX_SIDE
+    across, down = (max(1, min(max(2, 56 // max(height, 2)), largest // n)) for n in (mosaic.shape[1], mosaic.shape[0]))
 
     # Draw it, with a margin for the names. NaN is transparent in gray images; in RGB the gap is painted.
-    inches_per_pixel = max(2, 56 // max(height, 2)) / 100
-    margin = 0.1 + 0.09 * max(map(len, names)) if names else 0.0
-    size = (margin + inches_per_pixel * mosaic.shape[1], inches_per_pixel * mosaic.shape[0])
-    figure = Figure(figsize=size, dpi=100)
+    texts = [plain(names[first]) for first in named] if names else []
+    margin = 0.1 + 0.09 * max(map(len, texts)) if names else 0.0
+    size = (margin + across * mosaic.shape[1] / 100, down * mosaic.shape[0] / 100)
+    figure = new_figure(*size, dpi=100)
     axes = figure.add_axes((margin / size[0], 0, 1 - margin / size[0], 1), facecolor=GRAY)
-    image = mosaic[..., 0] if channels == 1 else np.nan_to_num(mosaic, nan=0.5)
-    color_map = "RdBu" if signed else "gray"
-    minimum = -1 if signed else 0
-    axes.imshow(image, interpolation="nearest", aspect="auto", cmap=color_map, vmin=minimum, vmax=1)
+    axes.imshow(
+        mosaic[..., 0] if channels == 1 else mosaic.nan_to_num(0.5),
+        interpolation="nearest",
+        aspect="auto",
+        cmap="RdBu" if signed else "gray",
+        vmin=-1 if signed else 0,
+        vmax=1,
+    )
     axes.set(xticks=[], yticks=[])
-    if names:
-        for row in range(rows):
-            axes.text(-4, 1 + row * (height + 1) + height / 2, names[row * columns], ha="right", va="center")
+
+    # Write each name beside the middle of its row.
+    for first, text in zip(named, texts, strict=False):
+        y = 1 + first // columns * (height + 1) + height / 2
+        axes.text(-0.5 - 7 / across, y, text, ha="right", va="center", parse_math=False)
     return write_png(figure, path)
 
 
+@default_style()
 def sheet(
     tiles: "Sequence[Tensor]",
     captions: Sequence[Sequence[str]],
@@ -93,10 +115,6 @@ def sheet(
         columns: number of images in a row.
         width: width of an image, in inches.
     """
-    import warnings
-
-    from matplotlib.figure import Figure
-
     # Lay the sheet out, in inches: columns and rows of cells that hold an image and its caption.
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
@@ -107,8 +125,9 @@ def sheet(
     size = (max(3.9, gap + columns * cell_width), title_height + rows * cell_height)
     max_letters = int(width * 72 / (CAPTION_SIZE * LETTER_WIDTH))
 
-    figure = Figure(figsize=size, dpi=120)
-    figure.text(gap / size[0], 1 - 0.2 / size[1], title, fontsize=10, va="center", parse_math=False)
+    figure = new_figure(*size, dpi=120)
+    text = plain(title, int((size[0] - 2 * gap) * 72 / (10 * LETTER_WIDTH)))
+    figure.text(gap / size[0], 1 - 0.2 / size[1], text, fontsize=10, va="center", parse_math=False)
     for i, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
         # The lower left corner of the image, in inches; matplotlib expects fractions of the figure's size.
         x = gap + (i % columns) * cell_width
@@ -126,15 +145,13 @@ def sheet(
         font["color"] = RED if is_wrong else "black"
         for k, line in enumerate(caption):
             line_y = y - 0.06 - line_height * k
-            text = _shorten(line, max_letters)
+            text = plain(line, max_letters)
             figure.text(x / size[0], line_y / size[1], text, va="top", parse_math=False, fontdict=font)
 
-    # matplotlib draws a missing letter as a box; suppress its warnings about them.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")
-        return write_png(figure, path)
+    return write_png(figure, path)
 
 
+@default_style()
 def panels(
     tiles: "Mapping[str, Tensor]",
     path: str | Path | None = None,
@@ -155,7 +172,6 @@ def panels(
         numbers: write the values into the cells, over shades from 0 (white) to the maximum; for small maps.
         width: width of an image, in inches.
     """
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     # Lay the panels out, in inches; the titles may have several lines.
@@ -163,14 +179,17 @@ def panels(
     rows = -(-len(tiles) // columns)
     first = next(iter(tiles.values()))
     title_lines = max(title.count("\n") + 1 for title in tiles)
-    row_height = width * first.shape[-2] / first.shape[-1] + 0.08 + 0.2 * title_lines
+    ratio = min(8.0, max(0.05, first.shape[-2] / first.shape[-1]))
+    row_height = width * ratio + 0.08 + 0.2 * title_lines
+    max_letters = int(width * 72 / (9 * LETTER_WIDTH))
     layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03)
-    figure = Figure(figsize=(columns * (width + 0.1), rows * row_height), dpi=120, layout=layout)
+    figure = new_figure(columns * (width + 0.1), rows * row_height, dpi=120, layout=layout)
     all_axes = list(figure.subplots(rows, columns, squeeze=False).flat)
 
     for axes, (title, tile) in zip(all_axes, tiles.items(), strict=False):
         _panel(axes, tile, signed=title in signed, numbers=numbers, width=width)
-        axes.set_title(title, fontsize=9)
+        lines = [plain(line, max_letters) for line in title.split("\n")]
+        axes.set_title("\n".join(lines), fontsize=9, parse_math=False)
     for axes in all_axes:
         axes.set(xticks=[], yticks=[])
     for axes in all_axes[len(tiles) :]:  # empty cells of the last row
@@ -224,15 +243,3 @@ def overlay(tile: "Tensor", heat: "Tensor") -> "Tensor":
     gray = 0.3 + 0.7 * tile.mean(dim=0).expand(3, -1, -1)
     gap = torch.ones(3, tile.shape[1], max(1, tile.shape[2] // 28))
     return torch.cat([tile.expand(3, -1, -1), gap, 0.45 * gray + 0.55 * color], dim=2)
-
-
-def _shorten(text: str, max_letters: int) -> str:
-    """Shorten a line in the middle: the beginning and the end of a file name identify the file."""
-    # A file name may contain letters that cannot be printed, such as line breaks.
-    plain = "".join(letter if letter.isprintable() else "?" for letter in text)
-    if len(plain) <= max_letters:
-        return plain
-    # Cut the middle out.
-    head = (max_letters - 1) // 2
-    tail = max_letters - 1 - head
-    return f"{plain[:head]}…{plain[len(plain) - tail :]}"

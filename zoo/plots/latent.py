@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.plots.figure import write_png
+from zoo.plots.figure import MAX_LETTERS, add_legend, default_style, new_figure, write_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,6 +15,7 @@ MAX_CLASSES_IN_LEGEND = 20
 MIN_POINTS = 5  # a projection of fewer points says nothing
 
 
+@default_style()
 def latent_map(
     features: "Tensor",
     labels: Sequence[int],
@@ -27,6 +28,8 @@ def latent_map(
 
     There is no projection if there are one or two units, fewer than five examples, or only identical examples.
 
+    Codes with values that are NaN or Inf are left out.
+
     Args:
         features: N x H.
         labels: N class numbers; empty if there are no classes.
@@ -38,22 +41,27 @@ def latent_map(
         ValueError: an unknown method.
     """
     import numpy as np
-    from matplotlib.figure import Figure
 
     if method not in LATENT_MAPS:
         raise ValueError(f"latent_map={method}: choose {' or '.join(LATENT_MAPS)}")
     x = features.detach().float().cpu().numpy()  # N x H
-    points = _to_plane(x, method)  # N x 2
+    # Leave out features that are NaN or Inf.
+    finite = np.isfinite(x).all(axis=1)
+    x = x[finite]
+    points = _to_plane(x, method)[:, :2]  # N x 2
 
-    # Scatter the points of each class in one color; without classes, all in one.
-    figure = Figure(figsize=(7, 6), dpi=120, layout="constrained")
+    # Scatter the points of each class in one color; without classes, or with many of them, all at once.
+    figure = new_figure(7, 6, dpi=120, layout="constrained")
     axes = figure.subplots()
-    numbers = np.asarray(labels)
-    for k, name in enumerate(classes or [""]):
-        chosen = numbers == k if len(numbers) else slice(None)
-        axes.scatter(points[chosen, 0], points[chosen, 1], s=6, alpha=0.7, label=name, color=f"C{k % 10}")
+    numbers = np.asarray(labels)[finite] if len(labels) else np.zeros(len(points), dtype=int)
     if 0 < len(classes) <= MAX_CLASSES_IN_LEGEND:
-        axes.legend(markerscale=2, loc="center left", bbox_to_anchor=(1, 0.5))
+        clouds = [points[numbers == k] for k in range(len(classes))]
+        drawn = [axes.scatter(x[:, 0], x[:, 1], s=6, alpha=0.7, color=f"C{k % 10}") for k, x in enumerate(clouds)]
+        beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+        add_legend(axes, drawn, classes, max_letters=MAX_LETTERS, markerscale=2, **beside)
+    else:
+        colors = [f"C{k % 10}" for k in numbers]
+        axes.scatter(points[:, 0], points[:, 1], s=6, alpha=0.7, color=colors)
     suffix = f", by {method}" if _needs_projection(x) else ""
     axes.set_title(f"latent codes of {len(points):,} examples{suffix}")
     axes.set(xticks=[], yticks=[])

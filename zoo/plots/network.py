@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.plots.figure import write_png
+from zoo.plots.figure import default_style, new_figure, plain, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +17,7 @@ RADIUS = 0.4  # radius of a unit
 GAP = 1.6  # gap in the middle of a layer if not all of its units are drawn
 DOTS = (-0.45, 0.0, 0.45)  # heights of the three dots in that gap
 FONT_SIZE = 13
+MAX_LETTERS = 16  # maximum length of a name
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Column:
         return len(self.units) == self.size
 
 
+@default_style()
 def network(
     sizes: Sequence[int],
     path: str | Path | None = None,
@@ -69,10 +71,9 @@ def network(
         ValueError: weights, activations or shown units that do not match the sizes.
     """
     import numpy as np
-    from matplotlib.figure import Figure
 
     _check(sizes, weights, activations)
-    # Choose the units that are drawn, and place them in columns.
+    # Choose the units that are drawn, and arrange them in columns.
     units = [_units(layer, size, shown or {}, max_units) for layer, size in enumerate(sizes)]
     heights = [_heights(len(chosen), complete=len(chosen) == size) for chosen, size in zip(units, sizes, strict=True)]
     tallest = max(float(np.ptp(y)) for y in heights)
@@ -83,7 +84,7 @@ def network(
     ]
 
     # Weights go below the units.
-    figure = Figure(figsize=(8, 5.2), dpi=120)
+    figure = new_figure(8, 5.2, dpi=120)
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     for layer in range(len(sizes) - 1):
         matrix = None if weights is None else weights[layer]
@@ -96,9 +97,11 @@ def network(
     # The names of the classes stand to the right of the last column, which is moved to the left if they are long.
     longest_name = 0
     if classes:
-        longest_name = max(map(len, classes))
-        for unit, y in zip(columns[-1].units, columns[-1].y, strict=True):
-            axes.text(columns[-1].x + 0.9, y, classes[unit], ha="left", va="center", fontsize=FONT_SIZE)
+        texts = [plain(classes[unit], MAX_LETTERS) for unit in columns[-1].units]
+        longest_name = max(map(len, texts))
+        for text, y in zip(texts, columns[-1].y, strict=True):
+            x = columns[-1].x + 0.9
+            axes.text(x, y, text, ha="left", va="center", fontsize=FONT_SIZE, parse_math=False)
     axes.set_xlim(-0.36 * distance, columns[-1].x + 0.36 * distance + 0.35 * max(0, longest_name - 3))
     axes.set_ylim(-tallest / 2 - (3.4 if names else 2.4), tallest / 2 + 0.8)
     axes.set_axis_off()
@@ -188,4 +191,6 @@ def _write_below(axes: "Axes", column: Column, name: str | None, y: float) -> No
     """Write the size of a layer below its column, and its name below that."""
     axes.text(column.x, y, f"{column.size:,}", ha="center", va="baseline", fontsize=FONT_SIZE)
     if name is not None:
-        axes.text(column.x, y - 1, name, ha="center", va="baseline", fontsize=FONT_SIZE)
+        axes.text(
+            column.x, y - 1, plain(name, MAX_LETTERS), ha="center", va="baseline", fontsize=FONT_SIZE, parse_math=False
+        )

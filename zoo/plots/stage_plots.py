@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data.preprocess import Preprocess
-from zoo.data.splits import Splits
+from zoo.data.splits import Examples, Splits
 from zoo.models import DBN, RBM
 from zoo.plots import images, latent
 from zoo.protocols import Generative, Net, Reconstructing, eval_mode, layers_of
@@ -19,6 +19,8 @@ CHAINS = 10  # number of Gibbs chains
 CHAIN_STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # number of Gibbs steps after which the chains are drawn
 SAMPLES = 100  # number of samples of a net without label units
 SAMPLES_PER_CLASS = 10
+MAX_SAMPLED_CLASSES = 30  # of more classes, the first ones are sampled
+BATCH_SIZE = 100  # number of examples that are encoded at once
 SAMPLE_STEPS = 500  # number of Gibbs steps of a sample
 
 
@@ -39,26 +41,40 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
         prefix: first part of the file names.
         latent_map: one of `zoo.plots.latent.LATENT_MAPS`.
     """
-    # Take the first examples, and preprocess them.
+    # Preprocess the examples that are drawn as they are.
     device = next(net.parameters()).device
     examples = splits.train if splits.validation is None else splits.validation
-    raw, y = examples.batch(range(min(MAX_POINTS, len(examples))))
+    raw, y = examples.batch(range(min(MAX_RECONSTRUCTIONS, len(examples))))
     x = preprocess(raw.to(device))  # N x in_shape
     classes = splits.classes
 
     # Use a fixed seed and restore the RNG, so that plotting does not affect training.
     with eval_mode(net), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        _filters(net, tuple(x.shape[1:]), folder / f"{prefix}-filters.png")
+        _filters(net, preprocess.shape, folder / f"{prefix}-filters.png")
         if isinstance(net, Reconstructing):
             _reconstructions(net, x, folder / f"{prefix}-reconstructions.png")
         if isinstance(net, Net):
-            labels = y.tolist() if classes else []
-            latent.latent_map(net.encode(x), labels, classes, folder / f"{prefix}-latent.png", method=latent_map)
+            features, labels = _encode(net, examples, preprocess, device)
+            path = folder / f"{prefix}-latent.png"
+            latent.latent_map(features, labels if classes else [], classes, path, method=latent_map)
         top = _top_rbm(net)
         if isinstance(net, Generative) and top is not None:
             _chains(net, top, x[:CHAINS], y[:CHAINS], folder / f"{prefix}-chains.png")
             _samples(net, classes if top.label_units else (), folder / f"{prefix}-samples.png")
+
+
+def _encode(net: Net, examples: Examples, preprocess: Preprocess, device: torch.device) -> tuple[Tensor, list[int]]:
+    """The features of the first `MAX_POINTS` examples, N x H, and their N labels."""
+    # In batches: large images would not fit into the memory all at once.
+    count = min(MAX_POINTS, len(examples))
+    features: list[Tensor] = []
+    labels: list[int] = []
+    for start in range(0, count, BATCH_SIZE):
+        raw, y = examples.batch(range(start, min(start + BATCH_SIZE, count)))
+        features.append(net.encode(preprocess(raw.to(device))).cpu())
+        labels += y.tolist()
+    return torch.cat(features), labels
 
 
 def _top_rbm(net: nn.Module) -> RBM | None:
@@ -115,10 +131,14 @@ def _chains(net: nn.Module, top: RBM, x: Tensor, y: Tensor, path: Path) -> None:
 
 
 def _samples(net: Generative, classes: tuple[str, ...], path: Path) -> None:
-    """Samples of chains that start at noise: one row per class, or `SAMPLES` if the net has no label units."""
+    """Samples of chains that start at noise: one row per class, or `SAMPLES` if the net has no label units.
+
+    Of more than `MAX_SAMPLED_CLASSES` classes, the first ones are sampled.
+    """
     if not classes:
         images.grid(net.sample(SAMPLES, SAMPLE_STEPS), path)
         return
+    classes = classes[:MAX_SAMPLED_CLASSES]
     # Clamp the label units, so that each row shows one class.
     labels = torch.arange(len(classes)).repeat_interleave(SAMPLES_PER_CLASS)
     samples = net.sample(len(labels), SAMPLE_STEPS, labels=labels)

@@ -2,7 +2,8 @@
 
 Where a rule belongs:
 
-- net against data, augmentation against data, keys outside the stages: here, in `_net`, `_augment` and `check_values`;
+- keys outside the stages, net against data: here, in `check_values` and `_net`;
+- the keys of a dataset, augmentation against data: in `zoo.training.data_checks`;
 - the values of a stage, and task against data: in `zoo.training.stage_checks`;
 - what one task alone requires: in that task, as an attribute or a method of `zoo.tasks.task.Task`.
 
@@ -10,35 +11,28 @@ A disabled stage (``epochs=0``) is not checked.
 """
 
 from copy import deepcopy
-from math import prod
 from typing import Any, cast
 
 import torch
 from lightning.pytorch import seed_everything
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.checkpoints import pretrained
 from zoo.checkpoints.description_schema import check_name
 from zoo.config import hardware
 from zoo.config.build import build, check, check_seed
-from zoo.config.ranges import RANGES, check_numbers
-from zoo.data.augment import Augment
+from zoo.config.ranges import check_numbers
 from zoo.data.preprocess import Preprocess
-from zoo.data.splits import InMemory, Splits
+from zoo.data.splits import Splits
 from zoo.data.value_range import guess_scale
 from zoo.plots.latent import LATENT_MAPS
 from zoo.protocols import HasLabelUnits, RBMLayer, shape_text
-from zoo.training import stage_checks
+from zoo.training import data_checks, stage_checks
 from zoo.training.plan import Plan
 
 INPUT_SCALINGS = ("standardized", "unit")
-MAX_VALUES = 2**26  # values of one input; a batch of such inputs would not fit in memory
-SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
-SAMPLE_VALUES = 2**29  # maximum number of values in these images
-CHECKED = 1000  # number of images that a task checks before training; real values are all checked
-CHECKED_FILES = 64  # number of images that it checks if they must be read from files first
 
 
 def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
@@ -58,10 +52,10 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     enabled, trainer_kwargs = check_values(cfg)
 
     # 2. Load the data, and check that the augmentation and every stage can use them.
-    splits = dataset(cfg.dataset)
+    splits = data_checks.dataset(cfg.dataset)
     cfg.dataset.shape = list(splits.shape)
     cfg.dataset.num_classes = splits.num_outputs or None  # None: the data have no labels
-    augment = _augment(cfg.dataset, splits)
+    augment = data_checks.augmentation(cfg.dataset, splits)
     model_and_dataset = f"model {cfg.model.name} with dataset {cfg.dataset.name}"
     for name, stage in enabled.items():
         where = f"model.stages.{name}"
@@ -84,7 +78,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
         examples = labeled if needs_labels else splits
         planned.append(stage_checks.stage_plan(name, stage, examples, drop_single=drop_single))
     notes = [f"note: {note}" for note in notes]
-    inputs = preprocess(_first_inputs(splits))
+    inputs = preprocess(data_checks.first_inputs(splits))
     if not torch.isfinite(inputs).all():
         raise ValueError(
             f"dataset {cfg.dataset.name}: standardized inputs are not finite, so the values are too small or too large "
@@ -145,7 +139,7 @@ def check_values(cfg: DictConfig) -> tuple[dict[str, DictConfig], dict[str, Any]
     ):
         if value not in choices:
             raise ValueError(f"{key}={value}: choose {' or '.join(choices)}")
-    _check_dataset(cfg.dataset)
+    data_checks.check_keys(cfg.dataset)
     check_numbers(stage_checks.plain(cfg.model.net), kind="net", where="model.net")
     check(cfg.dataset.augment, where="dataset.augment")
     if cfg.logger is not None:
@@ -156,77 +150,6 @@ def check_values(cfg: DictConfig) -> tuple[dict[str, DictConfig], dict[str, Any]
     for name, stage in enabled.items():
         stage_checks.check_values(stage, where=f"model.stages.{name}", precision=cfg.accelerator.precision)
     return enabled, hardware.trainer_kwargs(cfg.accelerator)
-
-
-def _check_dataset(node: DictConfig) -> None:
-    """Check the numbers of a dataset."""
-    # A source may ignore some of these, but a wrong one is a mistake all the same.
-    numbers = {key: node[key] for key in RANGES["dataset"] if node[key] is not None}
-    shape = numbers.pop("shape", None)
-    check_numbers(numbers, kind="dataset", where="dataset")
-    if shape is not None:
-        check_numbers({"shape": list(shape)}, kind="dataset", where="dataset")
-        if prod(shape) > MAX_VALUES:
-            raise ValueError(f"dataset.shape={list(shape)}: an input of {prod(shape):,} values; at most {MAX_VALUES:,}")
-
-
-# The data
-
-
-def dataset(node: DictConfig) -> Splits:
-    """Load the splits of a dataset config (``cfg.dataset``).
-
-    Raises:
-        FileNotFoundError, ValueError: the source cannot load the data, or they do not have the configured shape or
-            number of classes.
-    """
-    splits: Splits = build(node.source, where="dataset.source")
-    if node.shape is not None and tuple(node.shape) != splits.shape:
-        raise ValueError(
-            f"dataset.shape={list(node.shape)}, but inputs of dataset {node.name} have shape {list(splits.shape)}"
-        )
-    if node.num_classes is not None and node.num_classes != splits.num_outputs:
-        raise ValueError(f"dataset.num_classes={node.num_classes}, but dataset {node.name} has {splits.num_outputs}")
-    return splits
-
-
-def sample(splits: Splits, size: int = SAMPLE) -> Tensor:
-    """Raw training inputs, N x shape: all of them if they are in memory, otherwise an evenly spaced sample.
-
-    Args:
-        splits: the data.
-        size: minimum size of the sample, which has fewer than ``2 * size`` inputs (or all, if there are fewer).
-    """
-    if isinstance(splits.train, InMemory):
-        return splits.train.x
-    # Of large images, take fewer, so that they fit in memory.
-    size = max(1, min(size, SAMPLE_VALUES // prod(splits.shape)))
-    every = max(1, len(splits.train) // size)
-    return splits.train.batch(range(0, len(splits.train), every))[0]
-
-
-def _first_inputs(splits: Splits) -> Tensor:
-    """Raw inputs that tasks check: some images, since all are bytes; or all real-valued inputs."""
-    raw = sample(splits, CHECKED_FILES)
-    return raw[:CHECKED] if raw.dtype == torch.uint8 else raw
-
-
-def _augment(node: DictConfig, splits: Splits) -> Augment:
-    """The augmentation, after checking that it fits the data."""
-    augment: Augment = build(node.augment, where="dataset.augment")
-    if augment.active and len(splits.shape) != 3:
-        raise ValueError(
-            f"dataset.augment needs images; inputs of dataset {node.name} have shape {shape_text(splits.shape)}"
-        )
-    # A shift by the whole side would move an image out of its frame.
-    if augment.shift and augment.shift >= min(splits.shape[1:]):
-        raise ValueError(
-            f"dataset.augment.shift={augment.shift} must be < {min(splits.shape[1:])}, "
-            f"the smaller side of the images of dataset {node.name}"
-        )
-    if augment.mixes and not splits.classes:
-        raise ValueError(f"mixup and cutmix need classes; dataset {node.name} has none")
-    return augment
 
 
 # The net
@@ -278,7 +201,7 @@ def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[s
 
     # The scale of the raw values is stated, or guessed and said. A guess needs fewer images than mean and std.
     known = weights is not None and weights.preprocess is not None
-    raw = sample(splits, CHECKED_FILES if known else SAMPLE)
+    raw = data_checks.sample(splits, data_checks.CHECKED_FILES if known else data_checks.SAMPLE)
     scale, guessed = (cfg.dataset.scale, "") if cfg.dataset.scale is not None else guess_scale(raw)
     notes += [guessed] if guessed else []
 

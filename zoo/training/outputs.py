@@ -9,17 +9,15 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
-from rich.table import Table
 
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.checkpoints.checkpoint import CheckpointInfo
+from zoo.config.console import print_table, say
 from zoo.plots import curves, stage_plots
 from zoo.protocols import ChangesConfig, HasLabelUnits
 from zoo.tasks import Classification
@@ -79,9 +77,8 @@ def is_finished(folder: Path) -> bool:
 @rank_zero_only
 def announce(lines: Iterable[str]) -> None:
     """Print notes for the user, one line each."""
-    console = Console(highlight=False, soft_wrap=True, markup=False)
     for line in lines:
-        console.print(line)
+        say(line)
 
 
 @rank_zero_only
@@ -111,9 +108,6 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
     net = dict(plan.net_config)
     if isinstance(plan.net, ChangesConfig):
         net |= plan.net.config_changes()
-    # The fingerprints of the splits, if the format of checkpoints has a place for them.
-    known = {field.name for field in fields(CheckpointInfo)}
-    splits: dict[str, Any] = {"splits": plan.splits.fingerprints()} if "splits" in known else {}
     return CheckpointInfo(
         name=plan.model,
         net=net,
@@ -126,7 +120,7 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
         dataset=plan.dataset,
         dataset_config=plan.dataset_config,
         license=plan.license,
-        **splits,
+        splits=plan.splits.fingerprints(),
         **checkpoints.provenance(),
     )
 
@@ -170,14 +164,12 @@ def _panels(plan: Plan, logger: CSVLogger) -> dict[str, dict[str, Any]]:
 
 def _print_metrics(about: CheckpointInfo, folder: Path) -> None:
     title = f"{about.name} on {about.dataset}: {about.num_params:,} parameters"
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    for name, value in sorted(about.metrics.items()):
-        table.add_row(name, str(value) if isinstance(value, int) else f"{value:.4f}")
-    console = Console()
-    console.print(table)
+    rows = [
+        (name, str(value) if isinstance(value, int) else f"{value:.4f}")
+        for name, value in sorted(about.metrics.items())
+    ]
+    print_table(title, ("metric", "value"), rows, right=("value",))
     # Print the folder relative to the working directory, if it lies inside it.
     here = Path.cwd()
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    console.print(f"run folder: {shown}", soft_wrap=True, highlight=False)
+    say(f"run folder: {shown}")

@@ -1,62 +1,116 @@
-"""Summarize a sweep: a table of all jobs, and a comparison of two settings paired by seed."""
+"""Summarize a sweep: a table of all jobs, and a comparison of two settings paired by seed.
+
+The files have all metrics. What is printed are the validation metrics, by which settings are chosen; with
+``show_test=true`` also the test metrics.
+"""
 
 import csv
+import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
 
+from zoo.checkpoints.files import replacing
+from zoo.config.console import print_table, say, warn
+from zoo.config.failed_jobs import jobs_run_here
 from zoo.plots import curves
 from zoo.training.csv_logger import CSVLogger
 
 Row = dict[str, Any]
 Metrics = dict[str, float]
 MAX_CURVES = 8  # jobs; the curves of more would be hard to tell apart
+MIN_PAIRS = 3  # fewer pairs give no useful confidence interval
 
 
 class SweepTable(Callback):
     """Hydra callback that writes ``sweep.csv`` into the sweep's folder and prints it; for few jobs also ``curves.png``.
 
-    A sweep over seeds and over a key with two values is a paired comparison: then it also writes ``paired.csv``.
+    ``sweep.csv`` has the jobs that finished. It is written again after each job, so that a sweep that is stopped has
+    it, too. A sweep over seeds and over a key with two values is a paired comparison: then it also writes
+    ``paired.csv``.
     """
 
+    def __init__(self) -> None:
+        self.finished: list[Path] = []  # folders of the jobs that finished in this process
+
     @rank_zero_only  # with several processes, each one runs the whole sweep
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        # A job that failed returns nothing. Single runs end here, too.
+        if config.hydra.mode != RunMode.MULTIRUN or job_return.status != JobStatus.COMPLETED:
+            return
+        if job_return.return_value is None:
+            return
+        self.finished.append(Path(config.hydra.runtime.output_dir))
+        _write(Path(config.hydra.sweep.dir) / "sweep.csv", _rows(self._jobs(config)))
+
+    @rank_zero_only
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        # Read the finished jobs, in the order of their numbers (2 before 10).
+        # Read the finished jobs.
         folder = Path(config.hydra.sweep.dir)
-        jobs = sorted(folder.glob("*/metrics.json"), key=lambda path: (len(path.parent.name), path))
+        jobs = self._jobs(config)
         if not jobs:
             return
-        settings = [_settings(path.parent) for path in jobs]
-        metrics = [json.loads(path.read_text()) for path in jobs]
+        settings = [_settings(job) for job in jobs]
+        metrics = [_metrics(job) for job in jobs]
+        rows = _rows(jobs)
+        _write(folder / "sweep.csv", rows)
 
-        # One row per job. The printed table leaves out settings that are the same in all jobs.
-        rows = []
-        for path, setting, measured in zip(jobs, settings, metrics, strict=True):
-            rows.append({"job": path.parent.name, **setting, **measured})
-        varied = {key for key in settings[0] if len({job.get(key) for job in settings}) > 1}
+        # The printed table leaves out settings that are the same in all jobs.
+        varied = {key for setting in settings for key in setting if len({job.get(key) for job in settings}) > 1}
 
         def is_shown(key: str) -> bool:
-            return key in varied or key.startswith(("job", "test/")) or key.endswith("/steps")
+            is_metric = key.startswith("val/") or (config.show_test and key.startswith("test/"))
+            return key in varied or key == "job" or is_metric or key.endswith("/steps")
 
-        _write(folder / "sweep.csv", rows)
         _print(folder / "sweep.csv", rows, is_shown)
-        if len(jobs) <= MAX_CURVES:
-            _draw([path.parent for path in jobs], settings, varied, folder / "curves.png")
+        if not config.show_test and not any(name.startswith("val/") for measured in metrics for name in measured):
+            say("no validation split was measured; show_test=true prints the test metrics")
+        self._compare(settings, metrics, folder, config)
 
-        # Print only the accuracy of a comparison; without accuracy, print all metrics.
+        # Draw last: the tables do not depend on the plot.
+        if len(jobs) <= MAX_CURVES:
+            try:
+                _draw(jobs, settings, varied, folder / "curves.png")
+            except Exception as error:
+                warn(f"{folder / 'curves.png'} could not be drawn: {error}")
+
+    def _jobs(self, config: DictConfig) -> list[Path]:
+        """The folders of the finished jobs, in the order of their numbers (2 before 10)."""
+        # If other processes run the jobs, only the folders tell which ones have finished.
+        folders = self.finished
+        if not folders or not jobs_run_here(config.hydra):
+            folders = [path.parent for path in Path(config.hydra.sweep.dir).glob("*/metrics.json")]
+        return sorted(folders, key=lambda path: (len(path.name), path))
+
+    def _compare(
+        self, settings: Sequence[dict[str, str]], metrics: Sequence[Metrics], folder: Path, config: DictConfig
+    ) -> None:
+        """Write and print the paired comparison, if there is one."""
         differences = paired(settings, metrics, compare=config.compare)
-        if differences:
-            headlines = [row for row in differences if row["metric"] == "test/accuracy"]
-            _write(folder / "paired.csv", differences)
-            _print(folder / "paired.csv", headlines or differences)
+        if not differences:
+            # Without compare=, a sweep need not be a comparison.
+            if config.compare is not None:
+                warn(f"compare={config.compare}: {_why_not(settings, config.compare)}")
+            return
+        _write(folder / "paired.csv", differences)
+
+        # Print only the accuracy; without accuracy, print all metrics.
+        splits = ("val/", "test/") if config.show_test else ("val/",)
+        shown = [row for row in differences if row["metric"].startswith(splits)]
+        headlines = [row for row in shown if row["metric"].endswith("/accuracy")]
+        if shown:
+            _print(folder / "paired.csv", headlines or shown)
+        else:
+            say(f"{folder / 'paired.csv'}: the differences of the test metrics, which show_test=true prints")
 
 
 def paired(settings: Sequence[dict[str, str]], metrics: Sequence[Metrics], *, compare: str | None = None) -> list[Row]:
@@ -68,12 +122,13 @@ def paired(settings: Sequence[dict[str, str]], metrics: Sequence[Metrics], *, co
         compare: the key whose two values are compared; None: the only key with two values, except for ``seed``.
 
     Returns:
-        One row for each combination of the other settings and each test metric: the mean for each of the two values,
-        the mean difference (first value minus second), its 95 % confidence interval by Student's t (``from``, ``to``),
-        and the number of pairs. Empty if the jobs do not form such a comparison.
+        One row for each combination of the other settings and each metric, those of the validation split first: the
+        mean for each of the two values, the mean difference (first value minus second), its 95 % confidence interval
+        by Student's t (``from``, ``to``), and the number of pairs. There is no interval (None) for fewer than
+        `MIN_PAIRS` pairs, or if all differences are equal. Empty if the jobs do not form such a comparison.
     """
     # Find the one key with two values.
-    values = {key: list(dict.fromkeys(job.get(key) for job in settings)) for job in settings for key in job}
+    values = _values(settings)
     choices = [key for key, found in values.items() if len(found) == 2 and key != "seed" and compare in (None, key)]
     if len(values.get("seed", [])) < 2 or len(choices) != 1:
         return []
@@ -86,7 +141,7 @@ def paired(settings: Sequence[dict[str, str]], metrics: Sequence[Metrics], *, co
         seeds = cases.setdefault(tuple(job.get(name) for name in others), {})
         seeds.setdefault(job["seed"], {})[job.get(key)] = measured
 
-    # A seed with both values is a pair. Each test metric that all pairs have gives a row.
+    # A seed with both values is a pair. Each metric that all pairs have gives a row.
     first, second = values[key]
     rows: list[Row] = []
     for case, seeds in cases.items():
@@ -94,13 +149,32 @@ def paired(settings: Sequence[dict[str, str]], metrics: Sequence[Metrics], *, co
         if len(pairs) < 2:
             continue
         shared = set.intersection(*(set(a) & set(b) for a, b in pairs))
-        for metric in sorted(name for name in shared if name.startswith("test/")):
+        for metric in sorted((name for name in shared if name.startswith(("val/", "test/"))), key=_metric_order):
             firsts = [a[metric] for a, _ in pairs]
             seconds = [b[metric] for _, b in pairs]
             row = dict(zip(others, case, strict=True)) | {"metric": metric}
             row |= {f"{key}={first}": sum(firsts) / len(pairs), f"{key}={second}": sum(seconds) / len(pairs)}
             rows.append(row | _difference(firsts, seconds))
     return rows
+
+
+def _why_not(settings: Sequence[dict[str, str]], key: str) -> str:
+    """Why the jobs are no comparison of the values of ``key``."""
+    values = _values(settings)
+    found = values.get(key, [])
+    if key == "seed":
+        return "seeds are what pairs the jobs; name the other key"
+    if len(found) != 2:
+        listed = f" ({', '.join(map(str, found))})" if found else ""
+        return f"the key has {len(found)} values in the finished jobs of this sweep{listed}, but a comparison needs 2"
+    if len(values.get("seed", [])) < 2:
+        return "a comparison needs at least two seeds, such as seed=1,2,3"
+    return "fewer than two seeds have a finished job with each of the two values"
+
+
+def _values(settings: Sequence[dict[str, str]]) -> dict[str, list[str | None]]:
+    """The values of each key in the order of the jobs; None where a job does not set it."""
+    return {key: list(dict.fromkeys(job.get(key) for job in settings)) for job in settings for key in job}
 
 
 def _difference(firsts: Sequence[float], seconds: Sequence[float]) -> Row:
@@ -111,8 +185,12 @@ def _difference(firsts: Sequence[float], seconds: Sequence[float]) -> Row:
     n = len(differences)
     mean = sum(differences) / n
     variance = sum((d - mean) ** 2 for d in differences) / (n - 1)
+    row: Row = {"difference": mean, "from": None, "to": None, "pairs": n}
+    # Equal differences say nothing about their spread: few jobs on few examples often agree by chance.
     margin = float(t.ppf(0.975, n - 1)) * (variance / n) ** 0.5
-    return {"difference": mean, "from": mean - margin, "to": mean + margin, "pairs": n}
+    if n >= MIN_PAIRS and math.isfinite(margin) and margin > 1e-12 * abs(mean):
+        row |= {"from": mean - margin, "to": mean + margin}
+    return row
 
 
 def _draw(jobs: Sequence[Path], settings: Sequence[dict[str, str]], varied: set[str], path: Path) -> None:
@@ -133,32 +211,57 @@ def _settings(job: Path) -> dict[str, str]:
     return dict(override.lstrip("+~").split("=", 1) for override in overrides if "=" in override)
 
 
+def _metrics(job: Path) -> Metrics:
+    metrics: Metrics = json.loads((job / "metrics.json").read_text())
+    return metrics
+
+
+def _metric_order(name: str) -> tuple[bool, str]:
+    """Sorts test metrics after all others."""
+    return name.startswith("test/"), name
+
+
+def _rows(jobs: Sequence[Path]) -> list[Row]:
+    """One row per job: its folder, its settings, and its metrics, those of the test split last."""
+    rows = []
+    for job in jobs:
+        metrics = _metrics(job)
+        ordered = {name: metrics[name] for name in sorted(metrics, key=_metric_order)}
+        rows.append({"job": job.name, **_settings(job), **ordered})
+    return rows
+
+
 def _columns(rows: list[Row]) -> list[str]:
-    return list(dict.fromkeys(key for row in rows for key in row))
+    """The keys of all rows, in the order of the first row that has them, but test metrics last."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return sorted(keys, key=lambda key: key.startswith("test/"))
 
 
 def _write(path: Path, rows: list[Row]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, _columns(rows), restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _columns(rows), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with replacing(path) as temporary:
+        temporary.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")
 
 
 def _print(path: Path, rows: list[Row], is_shown: Callable[[str], bool] = lambda key: True) -> None:
     """Print rows as a table below the path of their file, with the columns that ``is_shown`` picks."""
-    shown = [key for key in _columns(rows) if is_shown(key)]
-    table = Table()
+    shown = [key for key in _columns(rows) if is_shown(key) and any(row.get(key) is not None for row in rows)]
+    headings = []
     for key in shown:
         # A column may also be named "model.net.dropout=0.5": the mean for that value.
         name, equals, value = key.partition("=")
-        table.add_column(_short(name) + equals + value, justify="right")
-    for row in rows:
-        cells = [row.get(key, "") for key in shown]
-        table.add_row(*(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in cells))
-    console = Console()
-    # Not the title of the table, where a long path would wrap.
-    console.print(str(path), soft_wrap=True, highlight=False, markup=False)
-    console.print(table)
+        headings.append(_short(name) + equals + value)
+    cells = [[_cell(row.get(key)) for key in shown] for row in rows]
+    print_table(str(path), headings, cells, right=headings)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _short(key: str) -> str:

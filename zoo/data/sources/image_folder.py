@@ -234,8 +234,8 @@ def _check(folder: Path, found: dict[str, LabeledFiles], on_bad_image: str) -> t
         raise ValueError(
             f"{folder}: {summary}: {first}. Repair or delete them, or skip them with dataset.on_bad_image=skip"
         )
-    verb = "is" if len(problems) == 1 else "are"
-    return checks, [f"{summary} and {verb} skipped: {'; '.join(problems)}"]
+    are = "is" if len(problems) == 1 else "are"
+    return checks, [f"{summary} and {are} skipped: {'; '.join(problems)}"]
 
 
 def _image_files(

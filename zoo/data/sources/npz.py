@@ -58,9 +58,10 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
     train = _examples(root, archive, suffix, labeled=is_labeled, notes=notes)
     classes: tuple[str, ...] = ()
     num_targets = 0
+    unlabeled = ""
     if not is_labeled:
-        found = ", ".join(archive.names)
-        notes.append(f"{root} has no y{suffix} (it has {found}): only models that need no labels can be trained")
+        unlabeled = f"{root} has no y{suffix}; it has {', '.join(archive.names)}"
+        notes.append(f"{unlabeled}: only models that need no labels can be trained")
     elif train.y.is_floating_point():
         num_targets = train.y.shape[1]
         if bool((train.y == train.y.round()).all()):
@@ -83,7 +84,16 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
     if validation_split is None:
         train, validation_split = hold_out(train, validation, names=classes)
     shape = tuple(train.x.shape[1:])
-    return Splits(train, validation_split, test_split, shape, classes, num_targets, notes=tuple(notes))
+    return Splits(
+        train,
+        validation_split,
+        test_split,
+        shape,
+        classes,
+        num_targets,
+        notes=tuple(notes),
+        unlabeled=unlabeled,
+    )
 
 
 def read(path: str | Path) -> Archive:

@@ -1,0 +1,87 @@
+"""Check and read the dataset of a run; a part of `zoo.training.checks`, and used by ``zoo evaluate``."""
+
+from math import prod
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from zoo.config.build import build
+from zoo.config.ranges import RANGES, check_numbers
+from zoo.data.augment import Augment
+from zoo.data.splits import InMemory, Splits
+from zoo.protocols import shape_text
+
+MAX_VALUES = 2**26  # values of one input; a batch of such inputs would not fit in memory
+SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
+SAMPLE_VALUES = 2**29  # maximum number of values in these images
+CHECKED = 1000  # number of images that a task checks before training; real values are all checked
+CHECKED_FILES = 64  # number of images that it checks if they must be read from files first
+
+
+def check_keys(node: DictConfig) -> None:
+    """Check the numbers of a dataset."""
+    # A source may ignore some of these, but a wrong one is a mistake all the same.
+    numbers = {key: node[key] for key in RANGES["dataset"] if node[key] is not None}
+    shape = numbers.pop("shape", None)
+    check_numbers(numbers, kind="dataset", where="dataset")
+    if shape is not None:
+        check_numbers({"shape": list(shape)}, kind="dataset", where="dataset")
+        if prod(shape) > MAX_VALUES:
+            raise ValueError(f"dataset.shape={list(shape)}: an input of {prod(shape):,} values; at most {MAX_VALUES:,}")
+
+
+def dataset(node: DictConfig) -> Splits:
+    """Load the splits of a dataset config (``cfg.dataset``).
+
+    Raises:
+        FileNotFoundError, ValueError: the source cannot load the data, or they do not have the configured shape or
+            number of classes.
+    """
+    splits: Splits = build(node.source, where="dataset.source")
+    if node.shape is not None and tuple(node.shape) != splits.shape:
+        raise ValueError(
+            f"dataset.shape={list(node.shape)}, but inputs of dataset {node.name} have shape {list(splits.shape)}"
+        )
+    if node.num_classes is not None and node.num_classes != splits.num_outputs:
+        raise ValueError(f"dataset.num_classes={node.num_classes}, but dataset {node.name} has {splits.num_outputs}")
+    return splits
+
+
+def sample(splits: Splits, size: int = SAMPLE) -> Tensor:
+    """Raw training inputs, N x shape: all of them if they are in memory, otherwise an evenly spaced sample.
+
+    Args:
+        splits: the data.
+        size: minimum size of the sample, which has fewer than ``2 * size`` inputs (or all, if there are fewer).
+    """
+    if isinstance(splits.train, InMemory):
+        return splits.train.x
+    # Of large images, take fewer, so that they fit in memory.
+    size = max(1, min(size, SAMPLE_VALUES // prod(splits.shape)))
+    every = max(1, len(splits.train) // size)
+    return splits.train.batch(range(0, len(splits.train), every))[0]
+
+
+def first_inputs(splits: Splits) -> Tensor:
+    """Raw inputs that tasks check: some images, since all are bytes; or all real-valued inputs."""
+    raw = sample(splits, CHECKED_FILES)
+    return raw[:CHECKED] if raw.dtype == torch.uint8 else raw
+
+
+def augmentation(node: DictConfig, splits: Splits) -> Augment:
+    """The augmentation, after checking that it fits the data."""
+    augment: Augment = build(node.augment, where="dataset.augment")
+    if augment.active and len(splits.shape) != 3:
+        raise ValueError(
+            f"dataset.augment needs images; inputs of dataset {node.name} have shape {shape_text(splits.shape)}"
+        )
+    # A shift by the whole side would move an image out of its frame.
+    if augment.shift and augment.shift >= min(splits.shape[1:]):
+        raise ValueError(
+            f"dataset.augment.shift={augment.shift} must be < {min(splits.shape[1:])}, "
+            f"the smaller side of the images of dataset {node.name}"
+        )
+    if augment.mixes and not splits.classes:
+        raise ValueError(f"mixup and cutmix need classes; dataset {node.name} has none")
+    return augment
