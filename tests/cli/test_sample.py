@@ -253,3 +253,18 @@ def test_rows_of_the_picture_bear_their_class(cli, folder, run_of, monkeypatch):
     (folder / "samples.png").unlink()
     cli("sample", f"checkpoint={run_of('rbm')}", "n=10", "steps=2")
     assert asked == {"count": 10, "columns": 10, "names": None}
+
+
+def test_more_samples_than_a_plot_holds_are_refused_before_they_are_drawn(cli, folder):
+    outcome = cli("sample", "checkpoint=rbm-mnist", "n=100000", "steps=1", "output=samples.png")
+    assert outcome.status == 1
+    assert outcome.err == (
+        "zoo sample: n=100000 must be <= 4,990 for a .png file; use output=NAME.npz for more samples\n"
+    )
+    assert not (folder / "samples.png").exists()
+
+
+def test_the_path_of_the_output_is_printed_as_it_is(cli, folder):
+    outcome = cli("sample", "checkpoint=rbm-mnist", "n=1", "steps=1", "output='s[/x].png'")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "in s[/x].png" in outcome.out
