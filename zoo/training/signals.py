@@ -20,6 +20,7 @@ Imports no other library than the standard one.
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -142,9 +143,13 @@ def command_signals(name: str) -> Iterator[StopRequest]:
     request = StopRequest(Reaction.EXIT, "stopped before it began; nothing was written")
     with _handled(request), _watched(request, name):
         worker_signals.ignored = True
+        report = sys.unraisablehook
+        # Python only reports exceptions in finalizers. Of `Stopped` there is nothing to report: the request remains.
+        sys.unraisablehook = lambda args: None if isinstance(args.exc_value, Stopped) else report(args)
         try:
             yield request
         finally:
+            sys.unraisablehook = report
             worker_signals.ignored = False
             worker_signals.end(wait=_in_main_thread())
 
