@@ -172,6 +172,20 @@ def held(*, stop_after: bool = True) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def unmasked() -> Iterator[None]:
+    """Raise `Stopped` also if another error has followed it, such as one of Lightning's clean-up."""
+    try:
+        yield
+    except Exception as error:
+        found: BaseException | None = error
+        while found is not None and not isinstance(found, Stopped):
+            found = found.__cause__ or found.__context__
+        if found is None:
+            raise
+        raise found from None
+
+
 def reinstall() -> None:
     """Install the handlers again, after Lightning has put its own in front of them.
 
