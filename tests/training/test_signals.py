@@ -21,7 +21,7 @@ from zoo.training import checks, feature_cache, outputs
 from zoo.training import run as runs
 from zoo.training.callbacks import SaveForResume
 from zoo.training.progress import reported
-from zoo.training.signals import Reaction, Stopped, StopRequest, stop_on_signals
+from zoo.training.signals import Reaction, Stopped, StopRequest, stop_on_signals, unmasked
 
 LOGISTIC = ["model=logistic", *ALWAYS]
 LAYERS = ["model=dbn", "model.net.hidden=[12,8]", *ALWAYS]
@@ -199,6 +199,13 @@ def test_a_noted_signal_that_comes_too_late_does_not_stop():
     with request.held(stop_after=False):
         request.receive(signal.SIGTERM, None)
     assert request.signal == signal.SIGTERM
+
+
+def test_an_error_of_the_clean_up_does_not_hide_a_stop():
+    with pytest.raises(Stopped, match="here"), unmasked():
+        raise RuntimeError("clean-up") from Stopped(15, "here")
+    with pytest.raises(RuntimeError, match="other"), unmasked():
+        raise RuntimeError("other")
 
 
 def test_a_second_interrupt_ends_a_call_from_python():

@@ -6,6 +6,7 @@ to do, see `zoo.training.signals`, and it needs its workers until then. Imports 
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,15 +20,28 @@ _CAN_BLOCK = "pthread_sigmask" in dir(signal)  # not on Windows
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Within the block, this thread and the processes that it starts receive no signals; they wait until after it."""
-    if not _CAN_BLOCK:
+    """Within the block, this process and those that it starts handle no signals; they wait until after it."""
+    if not _CAN_BLOCK or threading.current_thread() is not threading.main_thread():
         yield
         return
+    # The mask keeps signals from the new processes. This process may have threads that still receive them, and Python
+    # would call the handlers here: an exception of one could leave a process half-started, so only note the numbers.
+    arrived: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in SIGNALS if callable(signal.getsignal(number))}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: arrived.append(number))
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    # Call the handlers now; the first may raise.
+    for number in arrived:
+        handler = handlers[number]
+        assert callable(handler)
+        handler(number, None)
 
 
 def ignore(worker: int) -> None:

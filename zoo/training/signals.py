@@ -20,6 +20,7 @@ Imports no other library than the standard one.
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -142,9 +143,13 @@ def command_signals(name: str) -> Iterator[StopRequest]:
     request = StopRequest(Reaction.EXIT, "stopped before it began; nothing was written")
     with _handled(request), _watched(request, name):
         worker_signals.ignored = True
+        report = sys.unraisablehook
+        # Python only reports exceptions in finalizers. Of `Stopped` there is nothing to report: the request remains.
+        sys.unraisablehook = lambda args: None if isinstance(args.exc_value, Stopped) else report(args)
         try:
             yield request
         finally:
+            sys.unraisablehook = report
             worker_signals.ignored = False
             worker_signals.end(wait=_in_main_thread())
 
@@ -165,6 +170,20 @@ def held(*, stop_after: bool = True) -> Iterator[None]:
     """`StopRequest.held` of the request that is handled now; without one, nothing changes."""
     with nullcontext() if _current is None else _current.held(stop_after=stop_after):
         yield
+
+
+@contextmanager
+def unmasked() -> Iterator[None]:
+    """Raise `Stopped` also if another error has followed it, such as one of Lightning's clean-up."""
+    try:
+        yield
+    except Exception as error:
+        found: BaseException | None = error
+        while found is not None and not isinstance(found, Stopped):
+            found = found.__cause__ or found.__context__
+        if found is None:
+            raise
+        raise found from None
 
 
 def reinstall() -> None:

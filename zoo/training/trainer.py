@@ -18,6 +18,7 @@ from zoo.checkpoints.safe_pickle import load as load_safely
 from zoo.data.datamodule import DataModule
 from zoo.data.workers import told_errors
 from zoo.tasks.task import Task
+from zoo.training import signals
 from zoo.training.callbacks import EMA, LOG_EVERY, KeepSignalHandlers, SaveForResume, StopBelow, StopOnNonFinite
 from zoo.training.plan import StagePlan
 from zoo.training.progress import ProgressBar
@@ -127,7 +128,7 @@ class Fit:
             log_every_n_steps=min(LOG_EVERY, len(self.data.splits.train) // self.data.batch_size or 1),
             default_root_dir=self.session.folder,
         )
-        with told_errors():
+        with told_errors(), signals.unmasked():
             trainer.fit(self.task, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
 
         # Load the weights of the best epoch. Run `teardown` again, since it may derive some weights from others. Keep
@@ -160,7 +161,7 @@ def measure(task: Task, data: DataModule, *, trainer_kwargs: dict[str, Any]) -> 
     trainer = _trainer(
         trainer_kwargs, callbacks=[], logger=False, enable_progress_bar=False, enable_checkpointing=False
     )
-    with told_errors():
+    with told_errors(), signals.unmasked():
         if data.splits.validation is not None:
             metrics |= trainer.validate(task, datamodule=data, verbose=False)[0]
         if data.splits.test is not None:
