@@ -22,6 +22,11 @@ def asks_for_debug(arguments: Sequence[str]) -> bool:
     return any(argument.lower() == "debug=true" for argument in arguments)
 
 
+def asks_for_sweep(arguments: Sequence[str]) -> bool:
+    """Whether the arguments start a sweep: ``-m``, ``--multirun`` or ``hydra.mode=MULTIRUN``."""
+    return any(argument in ("-m", "--multirun") or argument.startswith("hydra.mode=") for argument in arguments)
+
+
 def check_command(command: str) -> None:
     """Raise ValueError unless there is such a command; the message suggests the most similar one."""
     if command in COMMANDS:

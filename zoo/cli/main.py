@@ -46,67 +46,49 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
             return
         command, given = given[0], ["--help"]
 
-    # Run the command. Every error, an unknown command included, becomes one message, and so does a signal.
+    # Run the command. Every error, an unknown command included, becomes one message, and so does a signal. Until the
+    # command is imported and its config is composed, signals end the process.
     name = f"zoo {command}" if command in COMMANDS else "zoo"
+    status = 0
     with signals.command_signals(name) as stop:
-        status = _status(command, given, name, stop)
+        try:
+            grammar.check_command(command)
+            if grammar.asks_for_help(given):
+                sys.stdout.write(pages.command_page(command))
+            elif COMMANDS[command].composed:
+                # Not through `run`, which would add a frame to the traceback of every error.
+                grammar.check(command, given)
+                function = _implementation(command)
+                launch = _launcher()
+                with signals.launching(stop, sweep=grammar.asks_for_sweep(given)):
+                    launch(command, function, given, around=signals.one_job)
+            else:
+                function = _implementation(command)
+                with stop.raised("interrupted"):
+                    function([argument for argument in given if argument.lower() != "debug=true"])
+        except KeyboardInterrupt:
+            # 130 is the exit status of a shell for Ctrl-C.
+            sys.stderr.write("\ninterrupted\n")
+            status = 130
+        except BrokenPipeError:
+            # The reader of the output, such as `head`, has ended. Without this, Python would print an error on exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (Exception, signals.Stopped) as error:
+            _report(error, command, name, debug=grammar.asks_for_debug(given))
+            status = exit_status(error)
     if status:
         sys.exit(status)
 
 
-def _status(command: str, given: list[str], name: str, stop: signals.StopRequest) -> int:
-    """Run a command, print the message of its error, and return the exit status."""
-    try:
-        _dispatch(command, given, stop)
-    except KeyboardInterrupt:
-        # 130 is the exit status of a shell for Ctrl-C.
-        sys.stderr.write("\ninterrupted\n")
-        return 130
-    except BrokenPipeError:
-        # The reader of the output, such as `head`, has ended. Without this, Python would print an error on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (Exception, signals.Stopped) as error:
-        if isinstance(error, Exception) and grammar.asks_for_debug(given):
-            _print_traceback(error)
-        elif isinstance(error, Exception) or _is_first_process():
-            # The terminal may be gone, if its end was the signal.
-            with suppress(OSError):
-                warn(f"{name}: {message(error, command)}")
-        return exit_status(error)
-    return 0
-
-
-def _dispatch(command: str, given: list[str], stop: signals.StopRequest) -> None:
-    """Print a command's help or run it. Until it is imported and its config is composed, signals end the process."""
-    grammar.check_command(command)
-    if grammar.asks_for_help(given):
-        sys.stdout.write(pages.command_page(command))
-        return
-    if not COMMANDS[command].composed:
-        function = _implementation(command)
-        with stop.raised("interrupted"):
-            function([argument for argument in given if argument.lower() != "debug=true"])
-        return
-
-    # Not through `run`, which would add a frame to the traceback of every error.
-    grammar.check(command, given)
-    function, launch = _implementation(command), _launcher()
-
-    def job(cfg: Any) -> Any:
-        with signals.stop_on_signals() as request:
-            try:
-                with request.raised():
-                    request.message = "interrupted"
-                    return function(cfg)
-            finally:
-                request.reaction = signals.Reaction.HOLD
-                request.message = "stopped between two jobs of the sweep; those before are finished"
-
-    # Hydra writes its files before and between the jobs: signals wait until the next job begins. But a sweep whose jobs
-    # are run by other processes has none here, so its signals do not wait.
-    sweeps = any(argument in ("-m", "--multirun") or argument.startswith("hydra.mode=") for argument in given)
-    with stop.raised() if sweeps else stop.held():
-        launch(command, job, given)
+def _report(error: BaseException, command: str, name: str, *, debug: bool) -> None:
+    """Print the message of an error or of a stop, or with ``debug`` the traceback of an error."""
+    is_stop = isinstance(error, signals.Stopped)
+    if debug and not is_stop:
+        _print_traceback(error)
+    elif not is_stop or _is_first_process():
+        # The terminal may be gone, if its end was the signal.
+        with suppress(OSError):
+            warn(f"{name}: {message(error, command)}")
 
 
 def _is_first_process() -> bool:
@@ -143,7 +125,7 @@ def _implementation(command: str) -> Callable[..., Any]:
     return function
 
 
-def _launcher() -> Callable[[str, Callable[..., Any], Sequence[str]], None]:
+def _launcher() -> Callable[..., None]:
     """`zoo.config.compose.launch`, imported late because Hydra is slow to import."""
     from zoo.config.compose import launch
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -47,13 +47,20 @@ def compose(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     return cfg
 
 
-def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[str]) -> None:
+def launch(
+    command: str,
+    job: Callable[[DictConfig], Any],
+    overrides: Sequence[str],
+    *,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
     """Run ``job`` on the composed config, or on every config of a sweep (``-m``).
 
     Args:
         command: name of a file in ``conf/``, such as "train".
         job: the function to run.
         overrides: arguments of the command line, such as "model=lenet5".
+        around: makes a context in which each job is run.
 
     In a sweep, a job that fails does not keep the others from running.
 
@@ -77,7 +84,8 @@ def launch(command: str, job: Callable[[DictConfig], Any], overrides: Sequence[s
             say(f"job {HydraConfig.get().job.num}: {HydraConfig.get().job.override_dirname}")
         # Hydra would print the error itself. So a single run stores it, and `launch` raises it after Hydra returns.
         try:
-            return job(cfg)
+            with around():
+                return job(cfg)
         except Exception as error:
             if in_sweep:
                 # Hydra ends a sweep with an error before its table is printed, so do not tell it; but it must know if

@@ -25,7 +25,6 @@ from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, 
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.feature_cache import cache_features
 from zoo.training.plan import Plan, StagePlan
-from zoo.training.signals import StopRequest
 from zoo.training.trainer import Fit, Session, measure
 
 
@@ -36,38 +35,34 @@ def train(cfg: DictConfig) -> dict[str, float]:
         ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written.
         Stopped: a signal asked the run to stop; it can be resumed.
     """
+    # Signals raise `Stopped`, except within the blocks in which they are held.
     with signals.stop_on_signals() as stop:
-        return _train(cfg, stop)
-
-
-def _train(cfg: DictConfig, stop: StopRequest) -> dict[str, float]:
-    """`train`; signals raise `Stopped` in it, except for blocks in which they are held."""
-    # Do not train a finished run again.
-    stop.message = "stopped before training began; nothing was written"
-    resumed = None if cfg.resume is None else Path(cfg.resume)
-    if resumed is not None:
-        run_folder.check_files(resumed)
-        if outputs.is_finished(resumed):
-            outputs.announce([f"{resumed}: this run is finished; there is nothing to resume"])
-            return run_folder.read_metrics(resumed)
-    else:
-        outputs.refuse_run(compose.run_folder())
-    # Train the remaining fits, until the end or until a signal asks to stop.
-    if resumed is None:
-        plan = checks.plan(cfg)
-        with stop.held():
-            run = Run.begin(plan)
+        # Do not train a finished run again.
+        stop.message = "stopped before training began; nothing was written"
+        resumed = None if cfg.resume is None else Path(cfg.resume)
+        if resumed is not None:
+            run_folder.check_files(resumed)
+            if outputs.is_finished(resumed):
+                outputs.announce([f"{resumed}: this run is finished; there is nothing to resume"])
+                return run_folder.read_metrics(resumed)
+        else:
+            outputs.refuse_run(compose.run_folder())
+        # Train the remaining fits, until the end or until a signal asks to stop.
+        if resumed is None:
+            plan = checks.plan(cfg)
+            with stop.held():
+                run = Run.begin(plan)
+                stop.message = f"stopped before training began; {run.how_to_continue()}"
+        else:
+            run = Run.resume(resumed)
             stop.message = f"stopped before training began; {run.how_to_continue()}"
-    else:
-        run = Run.resume(resumed)
-        stop.message = f"stopped before training began; {run.how_to_continue()}"
-    outputs.announce([*summary.lines(run.plan), *run.plan.notes])
-    for fit in run.remaining_fits():
-        # A fit saves before it stops. What follows is repeated after a stop.
-        with stop.held(), _restoring(fit):
-            fit.train(stop)
-            stop.message = f"stopped after {fit.name}; {run.how_to_continue()}"
-    return run.finish()
+        outputs.announce([*summary.lines(run.plan), *run.plan.notes])
+        for fit in run.remaining_fits():
+            # A fit saves before it stops. What follows is repeated after a stop.
+            with stop.held(), _restoring(fit):
+                fit.train(stop)
+                stop.message = f"stopped after {fit.name}; {run.how_to_continue()}"
+        return run.finish()
 
 
 @dataclass(frozen=True)

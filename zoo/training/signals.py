@@ -24,7 +24,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import Enum
 from typing import Any
 
@@ -163,6 +163,28 @@ def stop_on_signals() -> Iterator[StopRequest]:
     request = StopRequest(Reaction.RAISE)
     with _handled(request):
         yield request
+
+
+def launching(request: StopRequest, *, sweep: bool) -> AbstractContextManager[None]:
+    """Around the composition of a config and its jobs.
+
+    Hydra writes its files before and between the jobs, so signals wait until the next job begins. But a sweep whose
+    jobs are run by other processes has no job here, so its signals do not wait.
+    """
+    return request.raised() if sweep else request.held()
+
+
+@contextmanager
+def one_job() -> Iterator[None]:
+    """Around one job of a command: within the block, a signal raises `Stopped`."""
+    with stop_on_signals() as request:
+        try:
+            with request.raised():
+                request.message = "interrupted"
+                yield
+        finally:
+            request.reaction = Reaction.HOLD
+            request.message = "stopped between two jobs of the sweep; those before are finished"
 
 
 @contextmanager
