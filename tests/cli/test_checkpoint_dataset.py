@@ -65,7 +65,7 @@ def test_another_folder_is_the_users_to_name(stored, keys, monkeypatch, folder):
 def test_an_existing_folder_of_ones_own_is_read_where_it_was(folder):
     (folder / "photos").mkdir()
     node = config_of(name="image_folder", root="photos")
-    assert (node.root, node.download) == ("photos", False)
+    assert node.root == "photos"
     assert config_of(name="image_folder", root="photos", source={"stratified": False}).source.stratified is False
     assert node.source.stratified is True  # a checkpoint from before splits by hash
 

@@ -56,7 +56,7 @@ def test_a_pattern_narrows_the_list(pattern, names, cli):
 
 @pytest.mark.parametrize(("size", "shown"), [(1024 * 234, "234 KiB"), (1024 * 12345, "12.1 MiB")])
 def test_a_checkpoint_is_listed_with_its_metric_and_size(size, shown, cli, tmp_path, monkeypatch):
-    entry = {"file": "x", "sha256": "0", "size": size, "model": "lenet5", "metric": {"test/accuracy": 0.98765}}
+    entry = {"file": "x", "sha256": "0" * 64, "size": size, "model": "lenet5", "metric": {"test/accuracy": 0.98765}}
     (tmp_path / "index.yaml").write_text(yaml.safe_dump({"lenet5-mnist": entry}))
     monkeypatch.setattr(catalogue, "CHECKPOINTS", tmp_path)
     out = cli("list", "*mnist").out

@@ -64,18 +64,21 @@ def test_long_lines_continue_indented(cli, trained, monkeypatch):
 
 
 HOSTILE = "[/b]\x1b[2J[bold]\nall is well"
+MARKUP = "[/b][bold]"  # a name may hold brackets, but no control characters
 
 
 @pytest.mark.parametrize("command", ["show", "evaluate"])
 def test_texts_of_a_checkpoint_are_shown_as_they_are(command, cli, folder, trained, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     about = checkpoints.info(trained)
-    metrics = {**about.metrics, f"test/{HOSTILE}": 0.5}
-    changed = replace(about, name=HOSTILE, metrics=metrics, classes=[*about.classes[:-1], HOSTILE])
+    metrics = {**about.metrics, f"test/{MARKUP}": 0.5}
+    changed = replace(about, name=MARKUP, metrics=metrics, classes=[*about.classes[:-1], HOSTILE])
     Path("d[/x]").mkdir(parents=True)
     path = "d[/x]/m.safetensors"
     checkpoints.save(checkpoints.load(trained), Path(path), changed)
     outcome = cli(command, path) if command == "show" else cli(command, f"checkpoint='{path}'", "accelerator=cpu")
     assert "\x1b" not in outcome.out + outcome.err
-    assert r"[/b]\x1b[2J[bold]\nall is well" in outcome.out + outcome.err
+    assert MARKUP in outcome.out + outcome.err
+    if command == "show":
+        assert r"[/b]\x1b[2J[bold]\nall is well" in outcome.out
     assert outcome.status == 0 or outcome.err.count("\n") == 1

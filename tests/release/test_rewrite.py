@@ -28,6 +28,7 @@ def shelf(tmp_path, monkeypatch):
     old = tmp_path / entries[NAMES[0]]["file"]
     about = checkpoints.info(old)
     description = {**vars(about), "dataset_config": {}}
+    del description["file"]
     write_format1(old, load_file(old), json.loads(json.dumps(description)))
     entries[NAMES[0]] |= {"sha256": hashlib.sha256(old.read_bytes()).hexdigest(), "size": old.stat().st_size}
     (tmp_path / "index.yaml").write_text(yaml.safe_dump(entries))

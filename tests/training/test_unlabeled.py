@@ -20,7 +20,7 @@ def words(folder, monkeypatch) -> list[str]:
 def test_an_rbm_is_trained_and_evaluated_without_labels(words, cli, folder):
     outcome = cli("train", "model=rbm", "model.net.hidden=5", *words)
     assert outcome.status == 0
-    assert "x.npz has no y (it has x): only models that need no labels can be trained" in outcome.out + outcome.err
+    assert "x.npz has no y; it has x: only models that need no labels can be trained" in outcome.out + outcome.err
     assert "test/reconstruction_error" in metrics_of(folder / "run")
     assert cli("evaluate", "checkpoint=run", "likelihood=false").status == 0
     assert cli("predict", "checkpoint=run", "input=x.npz").status == 0

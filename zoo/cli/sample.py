@@ -24,8 +24,6 @@ from zoo.protocols import Generative, shape_text
 COLUMNS = 10  # number of images in a row of the grid
 SUFFIXES = (".png", ".npz")
 MAX_VALUES = 2**27  # values of all samples; the chains need several times that memory
-MAX_IMAGES = 1000  # number of images in the grid
-MAX_PIXELS = 2**22  # values of all images in the grid
 
 
 def sample(cfg: DictConfig) -> Tensor:
@@ -47,9 +45,6 @@ def sample(cfg: DictConfig) -> Tensor:
     generative = _as_generative(net, about, cfg.checkpoint)
     _check_size(cfg.n, about.transforms().shape, output)
     class_numbers = _class_numbers(cfg.labels, cfg.n, about)
-    maximum = max_count(about.transforms().shape, COLUMNS)
-    if output.suffix == ".png" and cfg.n > maximum:
-        raise ValueError(f"n={cfg.n} must be <= {maximum:,} for a .png file; use output=NAME.npz for more samples")
 
     # The Gibbs chains use torch's global random number generator.
     net.to(device)
@@ -80,10 +75,10 @@ def _check_size(n: int, shape: tuple[int, ...], output: Path) -> None:
     """Raise ValueError if so many samples of this shape do not fit in memory, or not on one grid."""
     most = MAX_VALUES // prod(shape)
     if n > most:
-        raise ValueError(f"n={n} must be <= {most} for samples of {shape_text(shape)}")
-    most_drawn = max(1, min(MAX_IMAGES, MAX_PIXELS // prod(shape)))
+        raise ValueError(f"n={n} must be <= {most:,} for samples of {shape_text(shape)}")
+    most_drawn = max_count(shape, COLUMNS)
     if output.suffix.lower() == ".png" and n > most_drawn:
-        raise ValueError(f"n={n} must be <= {most_drawn} for a grid of images; write more of them to an .npz file")
+        raise ValueError(f"n={n} must be <= {most_drawn:,} for a .png file; use output=NAME.npz for more samples")
 
 
 def _as_generative(net: nn.Module, about: CheckpointInfo, checkpoint: str) -> Generative:

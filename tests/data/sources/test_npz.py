@@ -162,7 +162,7 @@ def test_arrays_without_labels_are_divided_like_others(tmp_path, suffix):
     assert split_sizes(splits) == [14, 2, 4]
     assert splits.train.labels().dtype == torch.int64
     assert not splits.train.labels().any()
-    assert any(f"no y{suffix} (it has names, x{suffix})" in note for note in splits.notes)
+    assert any(f"no y{suffix}; it has names, x{suffix}" in note for note in splits.notes)
 
 
 def test_an_npy_file_is_x_alone(tmp_path):
