@@ -107,16 +107,15 @@ def per_class(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> dic
 
 def _print_metrics(metrics: dict[str, float], about: CheckpointInfo, *, title: str, is_stored: bool) -> None:
     """Print the table of metrics, with the stored ones if they are of the same examples."""
-    say(title)  # a title of the table would be wrapped to its width
     if not is_stored:
         rows = [(name, f"{value:.4f}") for name, value in sorted(metrics.items())]
-        print_table("", ("metric", "value"), rows, right=("value",))
+        print_table(title, ("metric", "value"), rows, right=("value",))
         return
     compared: list[tuple[str, str, str]] = []
     for name, value in sorted(metrics.items()):
         saved = about.metrics.get(name)
         compared.append((name, f"{value:.4f}", "" if saved is None else f"{saved:.4f}"))
-    print_table("", ("metric", "now", "when saved"), compared, right=("now", "when saved"))
+    print_table(title, ("metric", "now", "when saved"), compared, right=("now", "when saved"))
 
 
 def _likelihood(net: nn.Module, x: Tensor, device: torch.device, *, chains: int, temperatures: int) -> dict[str, float]:
