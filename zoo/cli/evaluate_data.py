@@ -14,6 +14,7 @@ from zoo.cli.checkpoint_dataset import dataset_config, is_plain
 from zoo.cli.checkpoint_task import task_class
 from zoo.config import catalogue, schemas
 from zoo.config.compose import given_keys
+from zoo.data.image_files import ImageFiles, path_key
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
 from zoo.training import data_checks
@@ -104,7 +105,7 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         # Hold nothing out. Splits that the data have of their own stay.
         node.test = 0.0
         node.validation = 0.0
-    splits = data_checks.dataset(node)
+    splits = _with_single_class(data_checks.dataset(node), about)
     split = cfg.split or ("all" if whole and splits.test is None and splits.validation is None else "test")
     existing = splits.existing()
     if split != "all" and split not in existing:
@@ -198,6 +199,23 @@ def _is_stored(
     return about.splits.get(split) == fingerprint
 
 
+def _with_single_class(splits: Splits, about: CheckpointInfo) -> Splits:
+    """The same splits, labeled if all images are in the folder of one class of the checkpoint.
+
+    One class is too few for training, so such images come without labels.
+    """
+    parts = list(splits.existing().values())
+    if splits.classes or not about.classes or not all(isinstance(part, ImageFiles) for part in parts):
+        return splits
+    # The name of a class is composed (NFC); an image beside the folder has no class.
+    paths = [path_key(file, part.root) for part in parts if isinstance(part, ImageFiles) for file in part.files]
+    folders = {path.rpartition(b"/")[0].partition(b"/")[0].decode(errors="surrogateescape") for path in paths}
+    if len(folders) != 1 or not folders <= set(about.classes):
+        return splits
+    notes = tuple(note for note in splits.notes if splits.unlabeled not in note)
+    return replace(splits, classes=tuple(folders), unlabeled="", notes=notes)
+
+
 def _with_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> Splits:
     """The splits with the class numbers of the checkpoint, which may have more classes.
 
@@ -210,9 +228,10 @@ def _with_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> Spl
     if list(splits.classes) == about.classes or not (needs_targets or about.classes):
         return splits
     if not splits.classes or not set(splits.classes) <= set(about.classes):
+        found = f"the classes {', '.join(splits.classes)}" if splits.classes else "no classes"
+        reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         raise ValueError(
-            f"dataset {dataset} has the classes {', '.join(splits.classes) or 'none'}; "
-            f"the checkpoint has {', '.join(about.classes) or 'none'}"
+            f"dataset {dataset} has {found}{reason}; the checkpoint has {', '.join(about.classes) or 'none'}"
         )
     return splits.with_classes(about.classes)
 

@@ -70,6 +70,13 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
                 "for classes, save y as integers"
             )
     else:
+        smallest = int(train.y.min())
+        if num_classes is None and smallest > 0:
+            missing = "class 0 has" if smallest == 1 else f"classes 0 to {smallest - 1} have"
+            notes.append(
+                f"the labels in y{suffix} begin at {smallest}, and classes are numbered from 0, so {missing} no "
+                f"examples; subtract {smallest}, or state dataset.num_classes"
+            )
         count = _count_classes(train.y, num_classes, where=f"{root}, y{suffix}")
         classes = tuple(map(str, range(count)))
         check_labels(train.y, count, where=f"{root}, y{suffix}")
@@ -213,8 +220,13 @@ def _targets(array: Array, *, where: str) -> Tensor:
     """The array y of an archive -> N class numbers, or N x num_targets real values."""
     # Integers and booleans are classes, one for each example; the rest are values to predict.
     integers = array.dtype.kind in "iub"
+    if array.dtype.kind in "SU":
+        raise ValueError(
+            f"{where}: the labels are text; number the classes from 0, as by np.unique(y, return_inverse=True)[1]"
+        )
     if not array.ndim or (integers and array.size != len(array)):
-        raise ValueError(f"{where}: shape {array.shape}, expected N class numbers or N x targets real values")
+        hint = "; of one-hot labels, save y.argmax(1)" if array.ndim == 2 else ""
+        raise ValueError(f"{where}: shape {array.shape}, expected N class numbers or N x targets real values{hint}")
     if integers:
         return torch.from_numpy(array.astype(np.int64)).flatten()
     return torch.from_numpy(_as_float32(array, where=where)).view(len(array), -1)
