@@ -126,6 +126,31 @@ def test_a_folder_of_ones_own_is_measured_as_a_whole(cli, folder, photos_run):
         assert [counts["support"] for counts in metrics["classes"].values()] == [0, 6, 6]
 
 
+def test_a_folder_with_a_single_class_is_measured(cli, folder, photos_run):
+    write_digits(folder / "own", names={"0": "zero"}, classes="0")
+    outcome = cli("evaluate", f"checkpoint={photos_run}", "dataset.root=own", "output=metrics.json")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "no labels" not in outcome.out
+    assert "note: no examples of eight, one" in outcome.out
+    supports = [counts["support"] for counts in json.loads((folder / "metrics.json").read_text())["classes"].values()]
+    assert supports == [0, 0, 6]
+    outcome = cli("evaluate", f"checkpoint={photos_run}", "dataset.root=own/zero")
+    assert outcome.status == 1
+    assert "has no classes (own/zero has images outside of class folders" in outcome.err
+
+
+def test_ink_on_paper_and_dark_images_are_said(cli, folder, trained):
+    test = digits.load().test
+    for name, x, says in (
+        ("ink", 255 - test.x, "the images have a bright border"),
+        ("half", test.x // 2, "the images are dark: their pixels reach 127 of 255; scale=127 makes that white"),
+    ):
+        np.savez(f"{name}.npz", x=x.numpy(), y=test.y.numpy())
+        outcome = cli("evaluate", f"checkpoint={trained}", "dataset=npz", f"dataset.root={name}.npz")
+        assert (outcome.status, outcome.err) == (0, "")
+        assert f"note: {says}" in outcome.out
+
+
 def test_the_test_folder_of_ones_own_is_measured_where_there_is_one(cli, folder, photos_run):
     names = {"0": "zero", "1": "one", "8": "eight"}
     for split, count in (("train", 6), ("val", 5), ("test", 4)):

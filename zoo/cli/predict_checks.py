@@ -74,7 +74,7 @@ class InputCheck:
         both = Tensor([self.range.low, self.range.high])
         is_mask = self.files and self.range.high == 1 and not self.stated
         self.preprocess.check_values(both, where=self.where, stated=self.stated or (self.files and not is_mask))
-        notes = []
+        notes: list[str] = []
         if len(self.preprocess.shape) != 3:
             return notes
         white = self.preprocess.white

@@ -77,8 +77,8 @@ def labels(files: Sequence[Path], source: Path, classes: Sequence[str]) -> tuple
 
     Returns:
         The class of each file, by its name as `read_images` gives it, and "". If no subfolder is named after a class,
-        in upper or lower case, an empty dict and "". If a subfolder is not, or an image is in no subfolder, an empty dict and a message that
-        says so.
+        in upper or lower case, an empty dict and "". If a subfolder is not, or an image is in no subfolder, an empty
+        dict and a message that says so.
     """
     # The first part of each path is the subfolder, if there is one. Names of classes are composed (NFC).
     paths = {str(path.relative_to(folder(source))): path.relative_to(folder(source)).parts for path in files}

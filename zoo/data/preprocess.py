@@ -217,10 +217,9 @@ class Preprocess:
         reason = mismatch(found, is_image=is_image, white=self.white, seen=self._range, stated=stated)
         # Features on any scale have statistics of their own.
         seen = self._range
-        has_statistics = x.dim() == 2 and self.white is None and self.mean != (0.0,)
-        if has_statistics and seen and not (reason or stated):
-            if features_differ(x, Tensor(self.mean), Tensor(self.std), seen):
-                reason = f"values from {found} are not like those of the training data, which go from {seen}"
+        if seen and x.dim() == 2 and self.white is None and self.mean != (0.0,) and not (reason or stated):
+            differs = features_differ(x, torch.tensor(self.mean), torch.tensor(self.std), seen)
+            reason = f"values from {found} are not like those in training, from {seen}" if differs else ""
         if not reason:
             return
         if stated:

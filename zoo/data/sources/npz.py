@@ -82,8 +82,8 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
         check_labels(train.y, count, where=f"{root}, y{suffix}")
 
     # The other splits must match them.
-    test_split = _other_split(root, archive, "test", train, classes, labeled=is_labeled)
-    validation_split = _other_split(root, archive, "val", train, classes, labeled=is_labeled)
+    test_split = _other_split(root, archive, "test", train, classes, labeled=is_labeled, notes=notes)
+    validation_split = _other_split(root, archive, "val", train, classes, labeled=is_labeled, notes=notes)
 
     # Hold out the splits that the file does not have.
     if test_split is None:
@@ -176,7 +176,14 @@ def _examples(path: str, archive: Archive, suffix: str, *, labeled: bool, notes:
 
 
 def _other_split(
-    path: str, archive: Archive, name: str, train: InMemory, classes: tuple[str, ...], *, labeled: bool
+    path: str,
+    archive: Archive,
+    name: str,
+    train: InMemory,
+    classes: tuple[str, ...],
+    *,
+    labeled: bool,
+    notes: list[str],
 ) -> InMemory | None:
     """The split "test" or "val", if the file has it, after checking that it matches the training split."""
     if f"x_{name}" not in archive.arrays:
@@ -188,14 +195,15 @@ def _other_split(
     if classes:
         check_labels(split.y, len(classes), where=f"{path}, y_{name}")
 
-    # Pixels on another scale would be evaluated without an error. Features may have any range.
-    trained = Preprocess.from_data(train.x, standardize=False)
-    if trained.white is not None:
-        try:
-            trained.check_values(split.x, where=f"{path}, x_{name}")
-        except ValueError as error:
-            reason = str(error).partition(": another scale")[0]
-            raise ValueError(f"{reason}: save all splits on one scale") from error
+    # Pixels on another scale would be evaluated without an error. Features may have any range, so that is a note.
+    trained = Preprocess.from_data(train.x, standardize=train.x.dim() == 2)
+    try:
+        trained.check_values(split.x, where=f"{path}, x_{name}")
+    except ValueError as error:
+        reason = f"{str(error).partition(': another scale')[0]}: save all splits on one scale"
+        if trained.white is not None:
+            raise ValueError(reason) from error
+        notes.append(reason)
     return split
 
 
