@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,15 @@ def test_ink_on_paper_and_dark_images_are_said(cli, folder, trained):
         outcome = cli("evaluate", f"checkpoint={trained}", "dataset=npz", f"dataset.root={name}.npz")
         assert (outcome.status, outcome.err) == (0, "")
         assert f"note: {says}" in outcome.out
+
+
+def test_a_copy_of_the_folder_of_training_is_said_to_have_its_examples(cli, folder, photos_run):
+    shutil.copytree(checkpoints.info(photos_run).dataset_config["root"], folder / "copy")
+    outcome = cli("evaluate", f"checkpoint={photos_run}", "dataset.root=copy")
+    assert (outcome.status, outcome.err) == (0, "")
+    count = checkpoints.info(photos_run).splits["train"]["count"]
+    assert f"note: {count} of the examples are those of training; split=test measures the others" in outcome.out
+    assert "those of training" not in cli("evaluate", f"checkpoint={photos_run}", "dataset.root=copy", "split=test").out
 
 
 def test_the_test_folder_of_ones_own_is_measured_where_there_is_one(cli, folder, photos_run):

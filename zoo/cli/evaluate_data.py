@@ -1,6 +1,7 @@
 """Choose the examples that ``zoo evaluate`` measures: the dataset, the split, and the classes of the checkpoint."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,7 +102,9 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
     is_own = "dataset.root" in keys and not _is_same_root(node, about)
     is_cut = bool(keys & {"dataset.test", "dataset.validation"})
     whole = cfg.split == "all" or (cfg.split is None and is_own and not is_cut)
+    notes: list[str] = []
     if whole:
+        notes = _training_examples(node, about) if is_own else []
         # Hold nothing out. Splits that the data have of their own stay.
         node.test = 0.0
         node.validation = 0.0
@@ -129,7 +132,7 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         name=node.name,
         workers=node.workers,
         is_stored=is_stored,
-        notes=(*splits.notes, *_absent(measured, about)),
+        notes=(*splits.notes, *notes, *_absent(measured, about)),
     )
 
 
@@ -183,6 +186,22 @@ def _is_same_root(node: DictConfig, about: CheckpointInfo) -> bool:
     if not is_plain(stored_root):
         return bool(catalogue.dataset_config(node.name).get("root") == stored_root)
     return Path(node.root).resolve() == Path(stored_root).resolve()
+
+
+def _training_examples(node: DictConfig, about: CheckpointInfo) -> list[str]:
+    """A note if another folder or file has the examples of training, such as one that was moved."""
+    if "train" not in about.splits:
+        return []
+    # Cut them as for training. Images need not be checked for that.
+    node = deepcopy(node)
+    node.check = node.on_bad_image == "skip"
+    try:
+        examples = data_checks.dataset(node).train
+    except ValueError:
+        return []  # they cannot be cut like that
+    if {"count": len(examples), "digest": examples.digest()} != about.splits["train"]:
+        return []
+    return [f"{len(examples):,} of the examples are those of training; split=test measures the others"]
 
 
 def _is_stored(
