@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,40 @@ def test_a_folder_of_ones_own_is_measured_as_a_whole(cli, folder, photos_run):
         # The class numbers of the folder (one 0, zero 1) are not those of the checkpoint (one 1, zero 2).
         assert metrics["all/accuracy"] > 0.8
         assert [counts["support"] for counts in metrics["classes"].values()] == [0, 6, 6]
+
+
+def test_a_folder_with_a_single_class_is_measured(cli, folder, photos_run):
+    write_digits(folder / "own", names={"0": "zero"}, classes="0")
+    outcome = cli("evaluate", f"checkpoint={photos_run}", "dataset.root=own", "output=metrics.json")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "no labels" not in outcome.out
+    assert "note: no examples of eight, one" in outcome.out
+    supports = [counts["support"] for counts in json.loads((folder / "metrics.json").read_text())["classes"].values()]
+    assert supports == [0, 0, 6]
+    outcome = cli("evaluate", f"checkpoint={photos_run}", "dataset.root=own/zero")
+    assert outcome.status == 1
+    assert "has no classes (own/zero has images outside of class folders" in outcome.err
+
+
+def test_ink_on_paper_and_dark_images_are_said(cli, folder, trained):
+    test = digits.load().test
+    for name, x, says in (
+        ("ink", 255 - test.x, "the images have a bright border"),
+        ("half", test.x // 2, "the images are dark: their pixels reach 127 of 255; scale=127 makes that white"),
+    ):
+        np.savez(f"{name}.npz", x=x.numpy(), y=test.y.numpy())
+        outcome = cli("evaluate", f"checkpoint={trained}", "dataset=npz", f"dataset.root={name}.npz")
+        assert (outcome.status, outcome.err) == (0, "")
+        assert f"note: {says}" in outcome.out
+
+
+def test_a_copy_of_the_folder_of_training_is_said_to_have_its_examples(cli, folder, photos_run):
+    shutil.copytree(checkpoints.info(photos_run).dataset_config["root"], folder / "copy")
+    outcome = cli("evaluate", f"checkpoint={photos_run}", "dataset.root=copy")
+    assert (outcome.status, outcome.err) == (0, "")
+    count = checkpoints.info(photos_run).splits["train"]["count"]
+    assert f"note: {count} of the examples are those of training; split=test measures the others" in outcome.out
+    assert "those of training" not in cli("evaluate", f"checkpoint={photos_run}", "dataset.root=copy", "split=test").out
 
 
 def test_the_test_folder_of_ones_own_is_measured_where_there_is_one(cli, folder, photos_run):

@@ -703,3 +703,41 @@ def test_every_name_is_one_cell_of_one_row(tmp_path):
         outputs.write_rows(file, [["name", "value"], *([name, 1] for name in names)])
     text = (tmp_path / "rows.csv").read_bytes().decode()
     assert [row["name"] for row in csv.DictReader(io.StringIO(text, newline=""))] == names
+
+
+def test_files_that_are_not_read_are_counted(cli, folder, trained, pixels):
+    write_labelled(folder / "photos", pixels[:2], ["0", "1"])
+    (folder / "photos" / "0" / "phone.heic").write_bytes(b"x")
+    (folder / "photos" / "more.zip").write_bytes(b"x")
+    says = "skipped below photos: 1 image of a type that is not read (.heic); 1 archive that is not unpacked (more.zip)"
+    for command, output in (("predict", "a.csv"), ("explain", "a2.png")):
+        outcome = cli(command, f"checkpoint={trained}", "input=photos", f"output={output}")
+        assert (outcome.status, outcome.err) == (0, "")
+        assert f"note: {says}" in outcome.out
+
+
+def test_labels_are_the_folders_of_classes_in_any_unicode_form(folder):
+    (folder / "photos").mkdir()
+    decomposed, composed = "a\u0308", "\u00e4"
+    source = Path("photos")
+    files = [source / decomposed / "1.png", source / "b" / "2.png"]
+    named = {f"{decomposed}/1.png": composed, "b/2.png": "b"}
+    assert inputs.labels(files, source, (composed, "b")) == (named, "")
+    _, says = inputs.labels(files, source, ("B", "c"))
+    assert says == f"labels are not used: b, {composed} in photos are not classes"
+
+
+def test_an_image_of_16_bits_that_would_be_black_is_refused(cli, folder, trained, pixels):
+    for level, status in ((1, 1), (257, 0)):
+        Image.fromarray(pixels[0, 0].numpy().astype(np.uint16) * level).save(folder / "a.png")
+        for command, output in (("predict", "o.csv"), ("explain", "o2.png")):
+            outcome = cli(command, f"checkpoint={trained}", "input=a.png", f"output={output}", "overwrite=true")
+            assert outcome.status == status
+            assert ("a.png: 16 bits with values of at most" in outcome.err) == (status == 1)
+
+
+def test_a_table_without_rows_is_refused(cli, folder, trained):
+    (folder / "a.csv").write_text(",".join(f"pixel{k}" for k in range(784)) + "\n")
+    outcome = cli("predict", f"checkpoint={trained}", "input=a.csv", "output=o.csv")
+    assert (outcome.status, outcome.err) == (1, "zoo predict: a.csv: no rows below the header\n")
+    assert not (folder / "o.csv").exists()

@@ -63,3 +63,11 @@ def test_an_invalid_size_is_refused(size, message):
 def test_a_single_example_cannot_be_divided():
     with pytest.raises(ValueError, match=r"dataset\.test=0\.5: takes 0 of 1 examples"):
         split_by_hash([b"a"], [0], 0.5, split="test")
+
+
+@pytest.mark.parametrize("size", [0.05, 0.5, 0.95, 2, 3, 4])
+def test_versions_of_an_image_stay_together_in_small_classes_too(size):
+    keys = [f"{k // 2}".encode() for k in range(12)]  # two formats of six images
+    rest, held_out, _ = split_by_hash(keys, [k // 4 for k in range(12)], size, split="test")
+    assert not {keys[index] for index in rest} & {keys[index] for index in held_out}
+    assert sorted(rest + held_out) == list(range(12))

@@ -176,3 +176,15 @@ def test_a_damaged_table_is_refused(tmp_path, content):
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(ValueError, match=r"x\.csv: (the compressed file is damaged|not a text file)"):
         rows_of(tmp_path / "x.csv", 3)
+
+
+def test_columns_that_are_no_pixels_may_contain_text(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("file,label,p0,p1,p2,\na.png,3,7,8,9,\nb.png,4,9.0,10,11,\n")
+    (rows,) = pixel_csv.read(path, pixels=3, labeled=True)
+    assert rows.pixels.tolist() == [[7, 8, 9], [9, 10, 11]]
+    assert rows.labels is not None
+    assert rows.labels.tolist() == [3, 4]
+    path.write_text("file,pixel0,pixel1\na.png,7,x\n")
+    with pytest.raises(ValueError, match="line 2: 'x' is not an integer"):
+        list(pixel_csv.read(path, pixels=2))

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.datasets import load_sample_image
+from sklearn.datasets import load_sample_image, load_wine
 from torchvision import models
 from torchvision.transforms import v2
 from torchvision.transforms.functional import InterpolationMode
 
 from zoo.data.preprocess import Preprocess
+from zoo.data.sources import digits
 from zoo.data.value_range import guess_scale
 
 KINDS = pytest.mark.parametrize(
@@ -214,6 +215,51 @@ def test_the_range_and_the_border_of_the_training_data_are_kept():
     assert preprocess.dark_border is False
     assert Preprocess((1, 4, 4), mean=(0.13,), std=(0.3,)).dark_border is True, "the mean stands in"
     assert Preprocess((1, 4, 4)).dark_border is None
+
+
+SCALES = {
+    "bytes": lambda x: x,
+    "real bytes": lambda x: x.float(),
+    "unit": lambda x: x / 255,
+    "normalized": lambda x: (x / 255 - 0.13) / 0.31,
+    "-1 to 1": lambda x: x / 127.5 - 1,
+    "binary": lambda x: (x > 127).float(),
+    "0 to 16": lambda x: x / 255 * 16,
+}
+ALIKE = [{"bytes", "real bytes"}, {"unit", "binary"}]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("trained", SCALES)
+def test_the_same_images_on_another_scale_are_refused(trained, flat):
+    splits = digits.load()
+    train, test = (split.x.flatten(1) if flat else split.x for split in (splits.train, splits.test))
+    preprocess = Preprocess.from_data(SCALES[trained](train), standardize=True)
+    for name, scaled in SCALES.items():
+        for x in (scaled(test), scaled(test[:1])):
+            if name == trained or any({name, trained} <= alike for alike in ALIKE):
+                preprocess.check_values(x, where="x")
+            else:
+                with pytest.raises(ValueError, match="another scale"):
+                    preprocess.check_values(x, where="x")
+
+
+def test_rows_of_a_table_are_accepted_and_standardized_ones_are_not():
+    table = torch.tensor(load_wine().data).float()[torch.randperm(178, generator=torch.Generator().manual_seed(0))]
+    train, test = table[:140], table[140:]
+    preprocess = Preprocess.from_data(train, standardize=True)
+    for rows in (test, *torch.split(test, 1)):
+        preprocess.check_values(rows, where="x")
+    for other in ((test - train.mean(0)) / train.std(0), (test - table.amin(0)) / (table.amax(0) - table.amin(0))):
+        with pytest.raises(ValueError, match="another scale; scale=1 takes them as they are"):
+            preprocess.check_values(other, where="x")
+
+
+def test_the_message_about_another_scale_suggests_the_white_level_of_the_inputs():
+    preprocess = Preprocess.from_data(torch.arange(256).to(torch.uint8).view(1, 1, 16, 16), standardize=True)
+    for high, level in ((1.0, "1"), (16.0, "16"), (65535.0, "65535")):
+        with pytest.raises(ValueError, match=f"such as scale={level}$"):
+            preprocess.check_values(torch.tensor([0.0, high]), where="x")
 
 
 @pytest.mark.parametrize("standardize", [True, False])

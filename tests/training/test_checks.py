@@ -4,6 +4,7 @@ import dataclasses
 import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -98,6 +99,21 @@ def test_the_key_that_an_error_recommends_exists(cli, folder):
 def test_a_stage_that_does_not_fit_the_data_is_one_error_although_a_later_one_does(cli, folder):
     words = ("model=deep_autoencoder", "stage@model.stages.pretrain=regress", *SMALL)
     assert "Regression needs real target values, the data have class labels" in refused(cli, folder, *words)
+
+
+@pytest.mark.parametrize(
+    ("y", "says"),
+    [
+        (np.zeros(40, int), "Classification needs at least two classes; all examples have the label 0"),
+        (np.arange(40) % 2.0, "save class numbers as integers, of one-hot labels y.argmax(1)"),
+    ],
+)
+def test_labels_that_do_not_make_a_classifier_are_refused_with_the_fix(y, says, cli, tmp_path, monkeypatch):
+    np.savez(tmp_path / "own.npz", x=np.random.default_rng(0).normal(size=(40, 3)), y=y)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    words = ("model=mlp", "model.net.hidden=[2]", "dataset=npz", "dataset.root=../own.npz")
+    assert says in refused(cli, tmp_path / "empty", *words)
 
 
 def test_a_single_logit_counts_for_the_stage_with_the_binary_loss_only(cli, folder):

@@ -16,9 +16,11 @@ from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, replacing
 from zoo.cli import evaluate_data
 from zoo.cli.checkpoint_task import build_task, task_class
+from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.config import hardware
 from zoo.config.console import print_table, say
 from zoo.data.datamodule import DataModule
+from zoo.data.image_files import ImageFiles
 from zoo.models import DBN, RBM
 from zoo.protocols import Generative, RBMLayer, layers_of
 from zoo.tasks import Classification
@@ -55,9 +57,11 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     # Read the examples, and check that they are on the scale of the training data.
     data = evaluate_data.load(cfg, about)
     assert data.splits.test is not None
-    preprocess = about.transforms().for_inputs(scale=cfg.scale, invert=cfg.invert)
-    raw = data_checks.sample(replace(data.splits, train=data.splits.test), CHECKED)
-    preprocess.check_values(raw, where=f"dataset {data.name}", stated=cfg.scale is not None)
+    is_files = isinstance(data.splits.train, ImageFiles)
+    preprocess = preprocess_for(about.transforms(), files=is_files, scale=cfg.scale, invert=cfg.invert)
+    check = InputCheck(preprocess, where=f"dataset {data.name}", files=is_files, stated=cfg.scale is not None)
+    check.add(data_checks.sample(replace(data.splits, train=data.splits.test), CHECKED))
+    notes = [*data.notes, *check.finish()]
 
     # Lightning evaluates them as a test split, whichever split they are.
     task = build_task(about, net)
@@ -80,7 +84,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             content["classes"] = per_class(task.confusion, about.classes)
         with replacing(cfg.output) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
-    for note in data.notes:
+    for note in notes:
         say(f"note: {note}")
     _print_metrics(metrics, about, title=f"{about.name} on {data.title}", is_stored=data.is_stored)
     return metrics

@@ -1,6 +1,7 @@
 """Choose the examples that ``zoo evaluate`` measures: the dataset, the split, and the classes of the checkpoint."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from zoo.cli.checkpoint_dataset import dataset_config, is_plain
 from zoo.cli.checkpoint_task import task_class
 from zoo.config import catalogue, schemas
 from zoo.config.compose import given_keys
+from zoo.data.image_files import ImageFiles, path_key
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
 from zoo.training import data_checks
@@ -100,11 +102,13 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
     is_own = "dataset.root" in keys and not _is_same_root(node, about)
     is_cut = bool(keys & {"dataset.test", "dataset.validation"})
     whole = cfg.split == "all" or (cfg.split is None and is_own and not is_cut)
+    notes: list[str] = []
     if whole:
+        notes = _training_examples(node, about) if is_own else []
         # Hold nothing out. Splits that the data have of their own stay.
         node.test = 0.0
         node.validation = 0.0
-    splits = data_checks.dataset(node)
+    splits = _with_single_class(data_checks.dataset(node), about)
     split = cfg.split or ("all" if whole and splits.test is None and splits.validation is None else "test")
     existing = splits.existing()
     if split != "all" and split not in existing:
@@ -128,7 +132,7 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         name=node.name,
         workers=node.workers,
         is_stored=is_stored,
-        notes=(*splits.notes, *_absent(measured, about)),
+        notes=(*splits.notes, *notes, *_absent(measured, about)),
     )
 
 
@@ -184,6 +188,22 @@ def _is_same_root(node: DictConfig, about: CheckpointInfo) -> bool:
     return Path(node.root).resolve() == Path(stored_root).resolve()
 
 
+def _training_examples(node: DictConfig, about: CheckpointInfo) -> list[str]:
+    """A note if another folder or file has the examples of training, such as one that was moved."""
+    if "train" not in about.splits:
+        return []
+    # Cut them as for training. Images need not be checked for that.
+    node = deepcopy(node)
+    node.check = node.on_bad_image == "skip"
+    try:
+        examples = data_checks.dataset(node).train
+    except ValueError:
+        return []  # they cannot be cut like that
+    if {"count": len(examples), "digest": examples.digest()} != about.splits["train"]:
+        return []
+    return [f"{len(examples):,} of the examples are those of training; split=test measures the others"]
+
+
 def _is_stored(
     examples: Examples, split: str, given: Mapping[str, Any], about: CheckpointInfo, *, is_own: bool
 ) -> bool:
@@ -198,6 +218,23 @@ def _is_stored(
     return about.splits.get(split) == fingerprint
 
 
+def _with_single_class(splits: Splits, about: CheckpointInfo) -> Splits:
+    """The same splits, labeled if all images are in the folder of one class of the checkpoint.
+
+    One class is too few for training, so such images come without labels.
+    """
+    parts = list(splits.existing().values())
+    if splits.classes or not about.classes or not all(isinstance(part, ImageFiles) for part in parts):
+        return splits
+    # The name of a class is composed (NFC); an image beside the folder has no class.
+    paths = [path_key(file, part.root) for part in parts if isinstance(part, ImageFiles) for file in part.files]
+    folders = {path.rpartition(b"/")[0].partition(b"/")[0].decode(errors="surrogateescape") for path in paths}
+    if len(folders) != 1 or not folders <= set(about.classes):
+        return splits
+    notes = tuple(note for note in splits.notes if splits.unlabeled not in note)
+    return replace(splits, classes=tuple(folders), unlabeled="", notes=notes)
+
+
 def _with_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> Splits:
     """The splits with the class numbers of the checkpoint, which may have more classes.
 
@@ -210,9 +247,10 @@ def _with_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> Spl
     if list(splits.classes) == about.classes or not (needs_targets or about.classes):
         return splits
     if not splits.classes or not set(splits.classes) <= set(about.classes):
+        found = f"the classes {', '.join(splits.classes)}" if splits.classes else "no classes"
+        reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         raise ValueError(
-            f"dataset {dataset} has the classes {', '.join(splits.classes) or 'none'}; "
-            f"the checkpoint has {', '.join(about.classes) or 'none'}"
+            f"dataset {dataset} has {found}{reason}; the checkpoint has {', '.join(about.classes) or 'none'}"
         )
     return splits.with_classes(about.classes)
 

@@ -54,7 +54,7 @@ def explain(cfg: DictConfig) -> Tensor:
     device = hardware.device(hardware.trainer_kwargs(cfg.accelerator))
     net, about = open_checkpoint(cfg.checkpoint)
     _check_target(cfg.target, about, cfg.checkpoint)
-    files = inputs.find(source)
+    files, notes = inputs.find(source)
     if not files:
         raise ValueError(f"input={source} must be an image or a folder of images")
     check_output(output, overwrite=cfg.overwrite, inputs=[*files, locate(cfg.checkpoint)[0]])
@@ -73,13 +73,13 @@ def explain(cfg: DictConfig) -> Tensor:
         tiles += batch.tiles
         captions += batch.captions
         maps.append(batch.maps)
-    notes = check.finish()
+    notes += check.finish()
 
     # Draw them on one sheet.
     title = f"{about.name}: evidence for {cfg.target or 'the predicted class'}"
     with replacing(output) as temporary:
         plots.sheet(tiles, captions, temporary, title=title, columns=3, width=3.5)
-    say(f"{len(tiles):,} images explained in {output}")
+    say(f"{len(tiles):,} image{'' if len(tiles) == 1 else 's'} explained in {output}")
     for note in notes:
         say(f"note: {note}")
     return torch.cat(maps)

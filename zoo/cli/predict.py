@@ -54,7 +54,7 @@ def predict(cfg: DictConfig) -> int:
     net, about = open_checkpoint(cfg.checkpoint)
     source = Path(cfg.input)
     output = Path(cfg.output)
-    files = inputs.find(source)
+    files, notes = inputs.find(source)
     preprocess = preprocess_for(about.transforms(), files=bool(files), scale=cfg.scale, invert=cfg.invert)
     predictor = _predictor(net.to(device), about, preprocess, device, mirror_average=cfg.mirror_average)
     # A device has no file beside it.
@@ -64,7 +64,7 @@ def predict(cfg: DictConfig) -> int:
 
     # Choose the columns. Labels are known if the images are in subfolders named after classes.
     labels, notice = inputs.labels(files, source, about.classes)
-    notes = [notice] if notice else []
+    notes += [notice] if notice else []
     as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and inputs.is_csv(source))
     top = cfg.top
     if about.classes and top > len(about.classes):
@@ -226,7 +226,7 @@ def _report(
 ) -> None:
     """Print what was written."""
     # One line, with the parts that apply.
-    parts = [f"{summary.count:,} predictions in {output}"]
+    parts = [f"{summary.count:,} prediction{'' if summary.count == 1 else 's'} in {output}"]
     if labeled:
         parts.append(f"{summary.right:,} of {summary.count:,} right ({summary.right / summary.count:.1%})")
     if skipped:

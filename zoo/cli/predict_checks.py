@@ -1,4 +1,4 @@
-"""Check the raw inputs of ``zoo predict`` and ``zoo explain``: their scale, and ink on paper or light on dark."""
+"""Check the raw inputs of ``zoo predict``, ``explain`` and ``evaluate``: their scale, and ink on paper or not."""
 
 from torch import Tensor
 
@@ -74,15 +74,16 @@ class InputCheck:
         both = Tensor([self.range.low, self.range.high])
         is_mask = self.files and self.range.high == 1 and not self.stated
         self.preprocess.check_values(both, where=self.where, stated=self.stated or (self.files and not is_mask))
-        notes = []
-        white = self.preprocess.white
-        if white is not None and self.files and not self.stated and 0 < self.range.high < white * DARK:
-            notes.append(
-                f"the images are nearly black: their pixels reach {self.range.high:g} of {white:g}; "
-                f"scale={self.range.high:g} makes that white"
-            )
+        notes: list[str] = []
         if len(self.preprocess.shape) != 3:
             return notes
+        white = self.preprocess.white
+        if white is not None and not self.stated and 0 < self.range.high < white / 2:
+            kind = "nearly black" if self.range.high < white * DARK else "dark"
+            notes.append(
+                f"the images are {kind}: their pixels reach {self.range.high:g} of {white:g}; "
+                f"scale={self.range.high:g} makes that white"
+            )
 
         # Compare the borders with those of the training images.
         trained = self.preprocess.dark_border

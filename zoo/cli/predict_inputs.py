@@ -1,18 +1,20 @@
 """Read the inputs of ``zoo predict`` and ``zoo explain``: images, a CSV of pixels, or arrays, in raw batches."""
 
 import os
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.checkpoints.checkpoint import CheckpointInfo
-from zoo.data import images, pixel_csv
+from zoo.data import image_tree, images, pixel_csv
 from zoo.data.preprocess import Preprocess
 from zoo.data.sources import npz
 from zoo.protocols import shape_text
@@ -36,8 +38,11 @@ def is_csv(source: Path) -> bool:
     return source.name.lower().endswith(CSV_SUFFIXES)
 
 
-def find(source: Path) -> list[Path]:
-    """The images of ``input=``, sorted; an empty list if it is a CSV, an ``.npz`` or an ``.npy``.
+def find(source: Path) -> tuple[list[Path], list[str]]:
+    """The images of ``input=``, sorted, or an empty list if it is a CSV, an ``.npz`` or an ``.npy``.
+
+    Returns:
+        The images, and a note about the files of a folder that are skipped, if there are any.
 
     Raises:
         FileNotFoundError: no such file or folder.
@@ -45,19 +50,21 @@ def find(source: Path) -> list[Path]:
     """
     # A folder is searched with its subfolders.
     if source.is_dir():
-        files = images.find(source)
-        if not files:
+        found = image_tree.scan(source)
+        notes = image_tree.note(source, found.skipped)
+        if not found.files:
             tables = [path.name for path in sorted(source.iterdir()) if is_csv(path) or path.suffix in ARRAY_SUFFIXES]
             hint = f"; for a table, give the file: input={source / tables[0]}" if tables else ""
+            hint += "".join(f"; {note}" for note in notes)
             raise ValueError(f"{source}: no images in this folder ({', '.join(sorted(images.SUFFIXES))}){hint}")
-        return files
+        return found.files, notes
     if not source.is_file():
         raise FileNotFoundError(f"input={source}: no such file or folder")
     if is_csv(source) or source.suffix.lower() in ARRAY_SUFFIXES:
-        return []
+        return [], []
     if source.suffix.lower() in OTHER_SUFFIXES:
         raise ValueError(f"input={source}: files of this kind are not read; the input is {TAKEN}")
-    return [source]
+    return [source], []
 
 
 def folder(source: Path) -> Path:
@@ -70,24 +77,25 @@ def labels(files: Sequence[Path], source: Path, classes: Sequence[str]) -> tuple
 
     Returns:
         The class of each file, by its name as `read_images` gives it, and "". If no subfolder is named after a class,
-        an empty dict and "". If a subfolder is not, or an image is in no subfolder, an empty dict and a message that
-        says so.
+        in upper or lower case, an empty dict and "". If a subfolder is not, or an image is in no subfolder, an empty
+        dict and a message that says so.
     """
-    # The first part of each path is the subfolder, if there is one.
-    paths = [path.relative_to(folder(source)).parts for path in files]
-    subfolders = {first for first, *rest in paths if rest}
-    if not subfolders & set(classes):
+    # The first part of each path is the subfolder, if there is one. Names of classes are composed (NFC).
+    paths = {str(path.relative_to(folder(source))): path.relative_to(folder(source)).parts for path in files}
+    class_of = {first: unicodedata.normalize("NFC", first) for first, *rest in paths.values() if rest}
+    lower = {name.casefold() for name in classes}
+    if not any(name.casefold() in lower for name in class_of.values()):
         return {}, ""
 
     # Some subfolders are classes. Labels for only some images would give a misleading accuracy.
-    unknown = sorted(subfolders - set(classes))
+    unknown = sorted(name for name in class_of.values() if name not in classes)
     if unknown:
         problem = "is not a class" if len(unknown) == 1 else "are not classes"
         return {}, f"labels are not used: {', '.join(unknown)} in {source} {problem}"
-    outside = sum(len(parts) == 1 for parts in paths)
+    outside = sum(len(parts) == 1 for parts in paths.values())
     if outside:
         return {}, f"labels are not used: {outside} of the images in {source} are outside the folders of classes"
-    return {str(Path(*parts)): parts[0] for parts in paths}, ""
+    return {name: class_of[parts[0]] for name, parts in paths.items()}, ""
 
 
 def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
@@ -109,7 +117,7 @@ def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
         source = about.dataset_config.get("source") or {}
         resize = preprocess.side is not None or "shape" in source
     return partial(
-        images.read,
+        _read,
         shape=preprocess.shape,
         resize=resize,
         side=preprocess.side,
@@ -189,9 +197,8 @@ def read_table(
     Raises:
         ValueError: not such a file, or its inputs have another shape or scale than the training data.
     """
-    shape = preprocess.shape
     if is_csv(source):
-        chunks = _csv(source, shape, batch_size, header, note)
+        chunks = _csv(source, preprocess, batch_size, header, stated, note)
     else:
         chunks = _arrays(source, preprocess, batch_size, stated, note)
     first = 1
@@ -217,13 +224,31 @@ def _read_ahead(read: Reader, files: Sequence[Path], *, depth: int) -> Iterator[
         pool.shutdown(cancel_futures=True)
 
 
+def _read(path: Path, **options: Any) -> Tensor:
+    """As `zoo.data.images.read`; ValueError if only the upper bits of a 16-bit image, which are used, are 0."""
+    pixels = images.read(path, **options)
+    if not pixels.any() and (peak := images.largest_16_bit(path)):
+        raise ValueError(
+            f"{path}: 16 bits with values of at most {peak}: the upper 8 bits, which are used, are all 0; "
+            "convert the image to 8 bits"
+        )
+    return pixels
+
+
 def _csv(
-    source: Path, shape: tuple[int, ...], batch_size: int, header: str, note: Callable[[str], None]
+    source: Path, preprocess: Preprocess, batch_size: int, header: str, stated: bool, note: Callable[[str], None]
 ) -> Iterator[Tensor]:
     """Batches of N x shape bytes."""
-    pixels = torch.Size(shape).numel()
+    pixels = torch.Size(preprocess.shape).numel()
+    is_empty = True
     for rows in pixel_csv.read(source, pixels=pixels, header=header, chunk_size=batch_size, note=note):
-        yield rows.pixels.view(-1, *shape)
+        # Features on any scale are compared with the statistics of each feature, so all rows are needed.
+        if preprocess.white is None:
+            preprocess.check_values(rows.pixels, where=str(source), stated=stated)
+        yield rows.pixels.view(-1, *preprocess.shape)
+        is_empty = False
+    if is_empty:
+        raise ValueError(f"{source}: no rows below the header")
 
 
 def _arrays(

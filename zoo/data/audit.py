@@ -208,7 +208,7 @@ def _check(path: Path, draft: bool = True) -> ImageCheck:
             # Decode very large images one at a time: several may not fit in memory.
             with ONE_LARGE if prod(image.size) > images.LARGE else nullcontext():
                 image.load()
-                largest = int(np.asarray(image).max()) if image.mode.startswith("I") else None
+                largest = images.largest_16_bit(image)
                 pixels = images.to_8_bits(image, 3)
                 digest = blake2b(repr(pixels.size).encode(), digest_size=16)
                 digest.update(pixels.tobytes())

@@ -115,7 +115,10 @@ def _splits(root: Path) -> tuple[dict[str, Path], list[str]]:
     # Without a training folder, the subfolders are classes.
     if not named["train"]:
         if divided and not others:
-            raise ValueError(f"{root}: has {divided[0].name}/, but no folder train/ with the training images")
+            raise ValueError(
+                f"{root}: has {divided[0].name}/, but no folder train/ with the training images; "
+                f"to evaluate it, set dataset.root={divided[0]}"
+            )
         if divided:
             raise ValueError(
                 f"{root}: {divided[0].name}/ looks like a split, beside class folders such as {others[0].name}/; "

@@ -30,8 +30,8 @@ def split_by_hash(
 ) -> tuple[list[int], list[int], list[str]]:
     """Indices of the rest and of a split.
 
-    Every class with at least two examples keeps one on each side. For that, the first or the last one by position
-    changes sides where necessary.
+    Examples with equal keys stay together. Every class with at least two keys has one on each side. For that, the first
+    or the last one by position changes sides where necessary.
 
     Args:
         keys: a path for each example. Equal ones, such as those of two formats of one image, have the same position.
@@ -51,12 +51,11 @@ def split_by_hash(
     positions = [position(key, split) for key in keys]
     order = sorted(range(len(keys)), key=lambda index: (positions[index], keys[index], index))
 
-    # In the order of their positions, the first of each class belongs to the split and the last to the rest.
-    first = {labels[index]: index for index in reversed(order)}
-    last = {labels[index]: index for index in order}
-    single = {label for label in first if first[label] == last[label]}
-    must = {index for label, index in first.items() if label not in single}
-    must_not = set(last.values())
+    # In the order of their positions, the first key of each class belongs to the split and the last to the rest.
+    first = {labels[index]: keys[index] for index in reversed(order)}
+    last = {labels[index]: keys[index] for index in order}
+    must = {index for index in order if keys[index] == first[labels[index]] != last[labels[index]]}
+    must_not = {index for index in order if keys[index] == last[labels[index]]}
 
     # Fill the split: with all positions below a fraction, or up to a number.
     if size < 1:
@@ -66,7 +65,7 @@ def split_by_hash(
         if total >= len(keys):
             raise ValueError(f"{option}={total}: takes {total} of {len(keys)} examples; must leave at least one")
         wanted = [index for index in order if index in must] + [index for index in order if index not in must]
-        held_out = set([index for index in wanted if index not in must_not][:total])
+        held_out = set(_whole_groups([index for index in wanted if index not in must_not], keys, total))
     held_out -= must_not
     if not held_out:
         raise ValueError(f"{option}={size:g}: takes 0 of {len(keys)} examples; add images or change {option}")
@@ -79,3 +78,11 @@ def split_by_hash(
     reason = "too few images to divide" if few < 2 else f"more classes than {option}={size:g}"
     notes = [f"the {split} split has no image of {shown} ({reason})"] if missing else []
     return [k for k in range(len(keys)) if k not in held_out], sorted(held_out), notes
+
+
+def _whole_groups(indices: Sequence[int], keys: Sequence[bytes], total: int) -> list[int]:
+    """The first indices, ``total`` or a few less, so that neighbors with equal keys stay together."""
+    taken = list(indices[:total])
+    while taken and len(indices) > len(taken) and keys[indices[len(taken)]] == keys[taken[-1]]:
+        taken.pop()
+    return taken

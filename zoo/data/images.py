@@ -168,6 +168,14 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         raise ValueError(f"{path}: {error}") from error
 
 
+def largest_16_bit(source: str | Path | Image.Image) -> int | None:
+    """The largest value of an image of 16 bits, or None for an image of 8 bits. Errors as for `open_image`."""
+    if isinstance(source, Image.Image):
+        return int(np.asarray(source).max()) if source.mode.startswith("I") else None
+    with open_image(source) as image:
+        return largest_16_bit(image)
+
+
 def to_8_bits(image: Image.Image, channels: int) -> Image.Image:
     """Decode to 8 bits a channel: gray for one channel, else RGB. Transparent pixels become white."""
     image.load()

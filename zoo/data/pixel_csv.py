@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO, cast
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def read(
         waiting = None if columns.has_header else first_line
         first = 2 if columns.has_header else 1
         while lines := _chunk(file, path, waiting, first, columns, limit, chunk_size):
-            yield _rows(path, _parse(path, lines, first, columns.separator), first, columns)
+            yield _rows(path, _parse(path, lines, first, columns), first, columns)
             first += len(lines)
             waiting = None
 
@@ -145,11 +145,11 @@ def _only_blank_lines(file: TextIO, path: str | Path, number: int, limit: int) -
 
 
 def _rows(path: str | Path, table: Table, first: int, columns: Columns) -> Rows:
-    """Separate the labels from the pixels, and check the range of the pixels."""
+    """Separate the labels, which come first, from the pixels, and check the range of the pixels."""
     labels = None
     if columns.label is not None:
-        labels = torch.from_numpy(table[:, columns.label].copy())
-    table = table[:, list(columns.pixels)]
+        labels = torch.from_numpy(table[:, 0].copy())
+        table = table[:, 1:]
     # Check the range before the values become bytes, which would wrap around.
     wrong = np.argwhere((table < 0) | (table > 255))
     if len(wrong):
@@ -159,27 +159,36 @@ def _rows(path: str | Path, table: Table, first: int, columns: Columns) -> Rows:
     return Rows(torch.from_numpy(table.astype(np.uint8)), labels)
 
 
-def _parse(path: str | Path, lines: list[str], first: int, separator: str) -> Table:
-    """Lines of text -> rows x columns integers; ``first`` is the number of the first line."""
+def _parse(path: str | Path, lines: list[str], first: int, columns: Columns) -> Table:
+    """Lines of text -> integers: the label, if there is one, and the pixels; ``first`` is the number of the first line.
+
+    Other columns are not read: they may contain text.
+    """
     # Some programs write every value in quotes.
     if any('"' in line for line in lines):
         lines = [line.replace('"', "") for line in lines]
+    used = [*([] if columns.label is None else [columns.label]), *columns.pixels]
+
+    def read_as(dtype: type) -> Any:
+        return np.loadtxt(lines, delimiter=columns.separator, dtype=dtype, ndmin=2, comments=None, usecols=used)
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # older versions of NumPy would read 3.5 as 3
-            return np.loadtxt(lines, delimiter=separator, dtype=np.int64, ndmin=2, comments=None)
+            return cast(Table, read_as(np.int64))
     except (ValueError, DeprecationWarning) as error:
         # Integers may be written as 7.0.
         try:
-            table = np.loadtxt(lines, delimiter=separator, dtype=np.float64, ndmin=2, comments=None)
+            table = read_as(np.float64)
             if bool((np.abs(table) < LARGEST).all() and (table == table.round()).all()):
-                return table.astype(np.int64)
+                return cast(Table, table.astype(np.int64))
         except ValueError:
             pass
         # Find the first value that is not an integer.
         for number, line in enumerate(lines, start=first):
-            for value in line.strip("\r\n").split(separator):
-                reason = _not_an_integer(value.strip())
+            values = line.strip("\r\n").split(columns.separator)
+            for column in sorted(used):
+                reason = _not_an_integer(values[column].strip())
                 if reason:
                     raise ValueError(f"{path}, line {number}: {reason}") from None
         raise ValueError(f"{path}, line {first} or below: {error}") from error

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo.data import stored_preprocess
-from zoo.data.value_range import ValueRange, border, guess_scale, mismatch, white_level
+from zoo.data.value_range import DARK, ValueRange, border, features_differ, guess_scale, mismatch, white_level
 from zoo.protocols import shape_text
 
 # Number of examples in a chunk when mean and std are computed.
@@ -215,6 +215,11 @@ class Preprocess:
         found = ValueRange.of(x)
         is_image = len(self.shape) == 3
         reason = mismatch(found, is_image=is_image, white=self.white, seen=self._range, stated=stated)
+        # Features on any scale have statistics of their own.
+        seen = self._range
+        if seen and x.dim() == 2 and self.white is None and self.mean != (0.0,) and not (reason or stated):
+            differs = features_differ(x, torch.tensor(self.mean), torch.tensor(self.std), seen)
+            reason = f"values from {found} are not like those in training, from {seen}" if differs else ""
         if not reason:
             return
         if stated:
@@ -224,7 +229,8 @@ class Preprocess:
         elif found.low < 0:
             advice = "undo their normalization, so that black is 0, and state the value of white with scale="
         else:
-            advice = f"state the value of white with scale=, such as scale={1 if found.high <= 1 else 255}"
+            level = 1 if found.high <= 1 else 255 if 255 * DARK <= found.high <= 255 else found.high
+            advice = f"state the value of white with scale=, such as scale={level:.6g}"
         raise ValueError(f"{where}: {reason}: another scale; {advice}")
 
     @property

@@ -280,7 +280,9 @@ def check_labels(labels: Tensor, num_classes: int, *, where: str) -> None:
     wrong = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
     if len(wrong):
         first = int(wrong[0])
+        label = int(labels[first])
+        fix = "set dataset.num_classes if there are more" if label > 0 else "number the classes from 0"
         raise ValueError(
-            f"{where}: example {first} (counted from 0) has label {int(labels[first])}; labels must be in "
-            f"[0, {num_classes - 1}] ({num_classes} classes); set dataset.num_classes if there are more"
+            f"{where}: example {first} (counted from 0) has label {label}; labels must be in "
+            f"[0, {num_classes - 1}] ({num_classes} classes); {fix}"
         )

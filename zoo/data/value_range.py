@@ -20,6 +20,15 @@ ABOVE_UNIT = 2.0
 GROSS = 50.0
 # Normalized images that use less than this fraction of the range in training are on another scale.
 NARROW = 0.5
+# Features on the scale of training: few values are FAR from the mean, or negative where none were in training; some
+# are below the mean, and their squares are on average not SMALL_SQUARES times those of training.
+FAR = 10.0  # standard deviations
+BELOW = 0.05  # standard deviations
+MANY = 0.05  # share of the values
+FEW = 0.01  # share of the values
+SMALL_SQUARES = 1 / 64
+ENOUGH = 8  # values from which squares tell something, and number of values that are far or negative
+ENOUGH_BELOW = 64  # values of which some must be below the mean
 # Images whose maximum in training was below this fraction of white were not on the scale of bytes.
 SMALL_FRACTION = 1 / 4
 
@@ -112,7 +121,9 @@ def mismatch(
     # Images, and features between black and white.
     if white is not None:
         below, above = (OVERSHOOT, 1 + OVERSHOOT) if is_image or white != 1 else (BELOW_UNIT, ABOVE_UNIT)
-        beyond = found.low < -below * white or found.high > above * white
+        # Black images may not be far below black for their own white: normalized ones have a small range.
+        reach = min(white, max(found.high, 0.0)) if is_image or white != 1 else white
+        beyond = found.low < -below * reach or found.high > above * white
         dark = (is_image or white != 1) and 0 < found.high < white * DARK
         return f"values from {found}, but {trained}" if beyond or (dark and not stated) else ""
 
@@ -120,7 +131,10 @@ def mismatch(
     if seen is None or stated:
         return ""
     largest = max(abs(seen.low), abs(seen.high))
-    differs = largest > 0 and max(abs(found.low), abs(found.high)) > GROSS * largest
+    reach = max(abs(found.low), abs(found.high))
+    differs = largest > 0 and reach > GROSS * largest
+    # Small values on both sides of 0, where those of training were all positive, were normalized.
+    differs = differs or (found.low < 0 <= seen.low and reach < DARK * largest)
     # Normalized images have a black and a white, though not at 0: about the same range is used.
     if is_image:
         span = seen.high - seen.low
@@ -129,6 +143,30 @@ def mismatch(
         narrow = not is_flat and found.high - found.low < NARROW * span
         differs = differs or beyond or narrow or seen.low < 0 <= found.low
     return f"values from {found}, but {trained}" if differs else ""
+
+
+def features_differ(x: Tensor, mean: Tensor, std: Tensor, seen: ValueRange) -> bool:
+    """Whether rows of features cannot be on the scale of the training data, by the statistics of each feature.
+
+    The range of all values does not tell: the features of a table have different ranges.
+
+    Args:
+        x: N x features, raw.
+        mean: the mean of each feature in training.
+        std: its standard deviation.
+        seen: the range of all features in training.
+    """
+    if x.numel() < ENOUGH:
+        return False
+    z = (x.float() - mean) / std
+    # Values that training never had, or nearly never; the second kind only where it had no negative ones.
+    for strange in (z.abs() > FAR, (x < 0) & (seen.low >= 0)):
+        if int(strange.sum()) >= ENOUGH and float(strange.float().mean()) > MANY:
+            return True
+    # Values that are all small, or all above the mean, as those in [0, 1] are for standardized features.
+    expected = ((mean / std).square() + 1).mean()
+    is_small = bool((x / std).square().mean() < SMALL_SQUARES * expected)
+    return is_small or (x.numel() >= ENOUGH_BELOW and float((z < -BELOW).float().mean()) < FEW)
 
 
 def border(x: Tensor) -> Tensor:

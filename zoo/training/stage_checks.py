@@ -121,6 +121,13 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
             f"{model_and_dataset}: mirror_average needs images, the data have shape {shape_text(splits.shape)}"
         )
 
+    # A classifier needs two classes.
+    if task.targets == "classes" and len(splits.classes) == 1:
+        raise ValueError(
+            f"{model_and_dataset}: {task.__name__} needs at least two classes; all examples have the label "
+            f"{splits.classes[0]}"
+        )
+
     # The data must have the kind of targets that the task needs.
     kind = "classes" if splits.classes else "values" if splits.num_targets else "none"
     if task.targets not in ("none", kind):
@@ -128,6 +135,8 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
         # Without labels, only the stages that need none can be trained.
         reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         fix = "choose another stage or dataset"
+        if task.targets == "classes" and kind == "values":
+            fix = "save class numbers as integers, of one-hot labels y.argmax(1), or choose another stage or dataset"
         if kind == "none":
             fix = (
                 f"switch the stage off with {where}.epochs=0, or choose a model that trains without labels, such as rbm"

@@ -114,7 +114,7 @@ def edited(array, value):
         ({"x": X.astype(object), "y": Y}, "not a readable .npz archive of plain arrays"),
         ({"x": X, "y": Y.astype(object)}, "not a readable .npz archive of plain arrays"),
         ({"x": X.astype(str), "y": Y}, "x: values of type .*, expected numbers"),
-        ({"x": X, "y": Y.astype(str)}, "y: values of type .*, expected numbers"),
+        ({"x": X, "y": Y.astype(str)}, r"y: the labels are text; number the classes from 0, as by np\.unique"),
         ({"x": X, "y": np.eye(20, dtype=int)}, r"y: shape \(20, 20\), expected N class numbers or N x targets"),
         ({"x": X, "y": np.array(1)}, r"y: shape \(\), expected"),
         ({"x": X.reshape(20, 1, 1, 1, 3), "y": Y}, r"x: shape \(20, 1, 1, 1, 3\), expected"),
@@ -195,3 +195,32 @@ def test_whole_numbers_of_a_real_type_are_values_and_it_is_said(tmp_path):
     splits = npz.load(root=write_npz(tmp_path, x=X, y=Y.astype(float)))
     assert splits.num_targets == 1
     assert "for classes, save y as integers" in splits.notes[0]
+
+
+def test_labels_that_begin_at_1_leave_classes_without_examples_which_is_said(tmp_path):
+    y = 1 + np.arange(40) % 2
+    splits = npz.load(root=write_npz(tmp_path, x=np.random.default_rng(0).normal(size=(40, 3)), y=y))
+    assert splits.classes == ("0", "1", "2")
+    assert any("the labels in y begin at 1" in note and "class 0 has no examples" in note for note in splits.notes)
+
+
+@pytest.mark.parametrize(
+    ("y", "says"),
+    [
+        (np.eye(2, dtype=int)[np.arange(40) % 2], r"of one-hot labels, save y\.argmax\(1\)"),
+        (np.arange(40) % 2 * 2 - 1, r"has label -1; .*; number the classes from 0"),
+    ],
+)
+def test_labels_that_are_no_class_numbers_are_refused_with_the_fix(y, says, tmp_path):
+    with pytest.raises(ValueError, match=says):
+        npz.load(root=write_npz(tmp_path, x=np.random.default_rng(0).normal(size=(40, 3)), y=y))
+
+
+def test_a_test_table_on_another_scale_is_said(tmp_path):
+    x, y = np.random.default_rng(0).uniform(0, 1000, (200, 6)), np.arange(200) % 2
+    arrays = {"x_train": x[:150], "y_train": y[:150], "x_test": x[150:], "y_test": y[150:]}
+    assert npz.load(root=write_npz(tmp_path, **arrays)).notes == ()
+    notes = npz.load(root=write_npz(tmp_path, **{**arrays, "x_test": x[150:] / 1000})).notes
+    assert len(notes) == 1
+    assert "x_test: values from" in notes[0]
+    assert "save all splits on one scale" in notes[0]

@@ -70,13 +70,20 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
                 "for classes, save y as integers"
             )
     else:
+        smallest = int(train.y.min())
+        if num_classes is None and smallest > 0:
+            missing = "class 0 has" if smallest == 1 else f"classes 0 to {smallest - 1} have"
+            notes.append(
+                f"the labels in y{suffix} begin at {smallest}, and classes are numbered from 0, so {missing} no "
+                f"examples; subtract {smallest}, or state dataset.num_classes"
+            )
         count = _count_classes(train.y, num_classes, where=f"{root}, y{suffix}")
         classes = tuple(map(str, range(count)))
         check_labels(train.y, count, where=f"{root}, y{suffix}")
 
     # The other splits must match them.
-    test_split = _other_split(root, archive, "test", train, classes, labeled=is_labeled)
-    validation_split = _other_split(root, archive, "val", train, classes, labeled=is_labeled)
+    test_split = _other_split(root, archive, "test", train, classes, labeled=is_labeled, notes=notes)
+    validation_split = _other_split(root, archive, "val", train, classes, labeled=is_labeled, notes=notes)
 
     # Hold out the splits that the file does not have.
     if test_split is None:
@@ -169,7 +176,14 @@ def _examples(path: str, archive: Archive, suffix: str, *, labeled: bool, notes:
 
 
 def _other_split(
-    path: str, archive: Archive, name: str, train: InMemory, classes: tuple[str, ...], *, labeled: bool
+    path: str,
+    archive: Archive,
+    name: str,
+    train: InMemory,
+    classes: tuple[str, ...],
+    *,
+    labeled: bool,
+    notes: list[str],
 ) -> InMemory | None:
     """The split "test" or "val", if the file has it, after checking that it matches the training split."""
     if f"x_{name}" not in archive.arrays:
@@ -181,14 +195,15 @@ def _other_split(
     if classes:
         check_labels(split.y, len(classes), where=f"{path}, y_{name}")
 
-    # Pixels on another scale would be evaluated without an error. Features may have any range.
-    trained = Preprocess.from_data(train.x, standardize=False)
-    if trained.white is not None:
-        try:
-            trained.check_values(split.x, where=f"{path}, x_{name}")
-        except ValueError as error:
-            reason = str(error).partition(": another scale")[0]
-            raise ValueError(f"{reason}: save all splits on one scale") from error
+    # Pixels on another scale would be evaluated without an error. Features may have any range, so that is a note.
+    trained = Preprocess.from_data(train.x, standardize=train.x.dim() == 2)
+    try:
+        trained.check_values(split.x, where=f"{path}, x_{name}")
+    except ValueError as error:
+        reason = f"{str(error).partition(': another scale')[0]}: save all splits on one scale"
+        if trained.white is not None:
+            raise ValueError(reason) from error
+        notes.append(reason)
     return split
 
 
@@ -213,8 +228,13 @@ def _targets(array: Array, *, where: str) -> Tensor:
     """The array y of an archive -> N class numbers, or N x num_targets real values."""
     # Integers and booleans are classes, one for each example; the rest are values to predict.
     integers = array.dtype.kind in "iub"
+    if array.dtype.kind in "SU":
+        raise ValueError(
+            f"{where}: the labels are text; number the classes from 0, as by np.unique(y, return_inverse=True)[1]"
+        )
     if not array.ndim or (integers and array.size != len(array)):
-        raise ValueError(f"{where}: shape {array.shape}, expected N class numbers or N x targets real values")
+        hint = "; of one-hot labels, save y.argmax(1)" if array.ndim == 2 else ""
+        raise ValueError(f"{where}: shape {array.shape}, expected N class numbers or N x targets real values{hint}")
     if integers:
         return torch.from_numpy(array.astype(np.int64)).flatten()
     return torch.from_numpy(_as_float32(array, where=where)).view(len(array), -1)
