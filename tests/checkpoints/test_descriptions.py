@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -194,6 +195,31 @@ def test_a_field_of_a_wrong_type_is_named(field, tensors, tmp_path):
     for read in (checkpoints.load, checkpoints.info):
         with pytest.raises(ValueError, match=rf"m\.safetensors: the description .* is damaged \({field}[:.]"):
             read(file)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("mean", [1e308]), ("scale", 1e39), ("low", 1e300), ("interpolation", "x"), ("shape", [1, 14, 56])],
+)
+def test_a_preprocessing_that_does_not_fit_the_net_is_named(key, value, tensors, tmp_path):
+    stored = {**STORED, "preprocess": {**STORED["preprocess"], "side": None, key: value}}
+    file = write(tmp_path / "m.safetensors", tensors, stored)
+    with pytest.raises(ValueError, match=rf"m\.safetensors: the description .* is damaged \(.*preprocess\.{key}"):
+        checkpoints.load(file)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_net_whose_outputs_are_no_numbers_has_no_result(command, tensors, cli, folder):
+    """Each weight is finite, but their sums are not."""
+    large = {name: value.sign() * 3e38 for name, value in tensors.items()}
+    write(Path("m.safetensors"), large, STORED)
+    np.savez("in.npz", x=np.arange(2 * 784, dtype=np.uint8).reshape(2, 1, 28, 28))
+    keys = {"evaluate": ["dataset=digits"], "predict": ["input=in.npz", "output=out.csv"]}[command]
+    outcome = cli(command, "checkpoint=m.safetensors", "accelerator=cpu", *keys)
+    assert outcome.status == 1
+    assert len(outcome.err.splitlines()) == 1
+    assert "NaN or Inf" in outcome.err
+    assert sorted(path.name for path in folder.iterdir()) == ["in.npz", "m.safetensors"]
 
 
 def test_every_mutation_of_format_1_is_refused_in_one_line_or_harmless(tensors, tmp_path, within_memory):

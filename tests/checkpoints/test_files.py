@@ -236,6 +236,12 @@ def test_files_of_a_run_are_no_outputs(tmp_path):
         (tmp_path / name).write_text("{}")
     with pytest.raises(ValueError, match="belongs to the run"):
         check_output(tmp_path / "metrics.json", overwrite=True, suffixes=[".json"])
+    # Nor are those that the run has not written yet.
+    (tmp_path / "fit-filters.png").touch()
+    for name in ("splits.json", "curves.png", "fit-filters.png"):
+        with pytest.raises(ValueError, match="belongs to the run"):
+            check_output(tmp_path / name, overwrite=True)
+    check_output(tmp_path / "my-samples.png", overwrite=False)
     (tmp_path / "config.yaml").unlink()
     check_output(tmp_path / "metrics.json", overwrite=True, suffixes=[".json"])
 

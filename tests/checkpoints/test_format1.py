@@ -123,6 +123,7 @@ def test_a_dbn_with_recognition_weights_is_loaded(tmp_path):
     recognition = {"recognition.0.weight": torch.randn(5, 6), "recognition.0.bias": torch.randn(5)}
     tensors = {**DBN(**arguments).state_dict(), **recognition}
     description = {**DESCRIPTION, "net": {"_target_": "zoo.models.DBN", **arguments}, "classes": ["a", "b"]}
+    description["preprocess"] = Preprocess((6,), 1.0).to_dict()
     loaded, about = checkpoints.open_checkpoint(write_format1(tmp_path / "dbn.safetensors", tensors, description))
     state = loaded.state_dict()
     assert all(torch.equal(state[name], value) for name, value in tensors.items())

@@ -427,6 +427,12 @@ MISFITS = {
     ),
     "complex": (at(BODY, torch.ones(6, 1, 5, 5, dtype=torch.complex64)), f"{BODY} has dtype torch.complex64"),
     "sparse": (at(BODY, torch.ones(6, 1, 5, 5).to_sparse()), BODY),
+    "one value for all": (at(BODY, torch.ones(1, 1, 1, 1).expand(6, 1, 5, 5)), BODY),
+    "eight bits": (at(BODY, torch.ones(6, 1, 5, 5).to(torch.float8_e4m3fn)), f"{BODY} has dtype torch.float8_e4m3fn"),
+    "four bits": (
+        at(BODY, torch.ones(6, 1, 5, 5, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)),
+        f"{BODY} has dtype torch.float4_e2m1fn_x2",
+    ),
     "head of another width": (
         at("head.weight", torch.zeros(10, 83)),
         "head.weight has shape 10x83 in the file, 10x84 in the net",

@@ -123,6 +123,9 @@ CASES = {
         ("model/own.yaml: model.inputs was renamed: use model.input_scaling",),
         lambda folder: own_model(folder, "lenet5", "inputs: unit"),
     ),
+    "a folder of configs that is not there": Case(
+        "train --config-dir own", ("--config-dir: Additional config directory", "own' not found")
+    ),
     "renamed argument in a file": Case(
         "train --config-dir own model=own",
         ("model.net.grey was renamed: use model.net.gray",),

@@ -49,6 +49,18 @@ def test_a_checkpoint_says_what_it_is(ending, cli, trained):
     assert f"test/accuracy {about.metrics['test/accuracy']:.4f}" in outcome.out
 
 
+def test_a_run_folder_is_shown_by_its_name(cli, trained, monkeypatch):
+    monkeypatch.chdir(trained.parent)
+    assert "lenet5 on digits" in cli("show", trained.name).out
+
+
+def test_a_run_that_is_not_finished_is_no_checkpoint(cli, folder):
+    Path("run").mkdir()
+    Path("run/config.yaml").touch()
+    fix = "this run is not finished; finish it with zoo train resume=run"
+    assert cli("show", "run").err == f"zoo show: run: {fix}\n"
+
+
 def test_long_lines_continue_indented(cli, trained, monkeypatch):
     monkeypatch.setenv("COLUMNS", "50")
     for name in ("lenet5", str(trained)):

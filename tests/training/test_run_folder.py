@@ -4,13 +4,19 @@ import json
 import os
 import shutil
 from pathlib import Path
+from socket import socketpair
 
 import pytest
 import torch
+import yaml
+from omegaconf import OmegaConf
 from support import metrics_of, no_plots, same_weights
 
+from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli.main import main
 from zoo.training.callbacks import SaveForResume
+from zoo.training.lock import locked
+from zoo.training.run_folder import own_logger, read_config
 
 WORDS = ["model=logistic", "dataset=digits", "epochs=3", "progress=false", "accelerator=cpu"]
 
@@ -69,6 +75,7 @@ FILES = {
         "unknown: 1",
         "# " + "x" * 300_000,
         "model: {stages: {fit: {epochs: two}}}",
+        "dataset: {license: '${oc.env:HOME}'}",
     ],
     "preprocess.json": [
         "",
@@ -82,6 +89,8 @@ FILES = {
         '{"shape": [1, 28, 28], "scale": 1' + "0" * 400 + ', "mean": [0], "std": [1]}',
         '{"shape": [1, 14, 14], "scale": 255, "mean": [0], "std": [1]}',
         '{"shape": 28, "scale": 255, "mean": [0], "std": [1]}',
+        '{"shape": [1, 28, 28], "scale": 255, "std": [1]}',
+        '{"shape": [1, 28, 28], "scale": 255, "mean": [0], "std": [1], "interpolation": "best"}',
     ],
     "splits.json": ["", "{", "[]", '{"train": 1}'],
     "metrics.csv": [
@@ -90,6 +99,8 @@ FILES = {
         "fit,epoch,step\nfit,zero,0\n",
         "fit,epoch,step\nfit,0,0,0,0\n",
         "fit,epoch,step\nfit,0\n",
+        "fit,epoch,step\n,0,3\n",
+        "fit,epoch,step\nfit,0," + "9" * 5000 + "\n",
         "fit,epoch,step,val/loss\nfit,0,0,word\n",
         "fit,epoch,step\n" + "x" * 200_000 + ",0,0\n",
         b"\xff\xfe",
@@ -118,6 +129,10 @@ def without(key):
     return lambda content: {name: value for name, value in content.items() if name != key}
 
 
+def with_weights(content, change):
+    return {**content, "state_dict": {name: change(value) for name, value in content["state_dict"].items()}}
+
+
 CHECKPOINTS = {
     "a list": lambda content: [1],
     "a tensor": lambda content: torch.zeros(3),
@@ -134,15 +149,16 @@ CHECKPOINTS = {
     "a short state of the generator": replace(
         "callbacks", {"SaveForResume": {"cpu": torch.zeros(3, dtype=torch.uint8), "cuda": None}}
     ),
-    "other shapes": lambda content: {
-        **content,
-        "state_dict": {name: torch.zeros(2) for name in content["state_dict"]},
-    },
+    "other shapes": lambda content: with_weights(content, lambda value: torch.zeros(2)),
     "no weights": replace("state_dict", {}),
-    "NaN": lambda content: {
-        **content,
-        "state_dict": {name: value * float("nan") for name, value in content["state_dict"].items()},
-    },
+    "a number for a name": lambda content: {**content, "state_dict": {3: torch.zeros(1), **content["state_dict"]}},
+    "sparse weights": lambda content: with_weights(content, lambda value: value.to_sparse()),
+    "weights without values": lambda content: with_weights(content, lambda value: value.to("meta")),
+    "one value for terabytes": lambda content: with_weights(
+        content, lambda value: torch.zeros(1).as_strided((10**6, 10**6), (0, 0))
+    ),
+    "integers": lambda content: with_weights(content, lambda value: value.int()),
+    "NaN": lambda content: with_weights(content, lambda value: value * float("nan")),
     "loops of another kind": replace("loops", {"fit_loop": {"epoch_progress": 1}}),
 }
 
@@ -166,7 +182,105 @@ def test_a_folder_in_the_place_of_a_file_is_named(name, run, cli):
     assert cli("train", f"resume={run}").err == f"zoo train: {run / name}: not a file; move it away\n"
 
 
+def test_a_sweep_resumes_several_runs(run, cli):
+    shutil.copytree(run, "other")
+    outcome = cli("train", "-m", "resume=run,other", "hydra.sweep.dir=sweep")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert same_weights(run, Path("other"))
+
+
+# Run folders of somebody else
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "metrics.csv", "curves.png", "fit-filters.png", "checkpoints"])
+def test_nothing_is_written_through_a_link_out_of_the_run_folder(name, run, cli):
+    if name == "checkpoints":
+        (run / name).rename("elsewhere")
+    else:
+        Path("elsewhere").write_text("precious")
+        (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(Path("elsewhere").absolute())
+    before = snapshot(Path())
+    outcome = cli("train", f"resume={run}")
+    assert outcome.err == f"zoo train: {run / name}: a link out of the run folder; replace it by what it leads to\n"
+    assert snapshot(Path()) == before
+
+
+def test_links_to_data_and_within_the_run_folder_may_stay(run, cli):
+    Path("photos").mkdir()
+    (run / "photos").symlink_to(Path("photos").absolute())
+    (run / "checkpoints").rename(run / "saved")
+    (run / "checkpoints").symlink_to("saved")
+    assert cli("train", f"resume={run}").status == 0
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", ".x", "a.b", "", "x" * 100])
+def test_the_name_of_a_stage_is_no_path(name, run, cli):
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["model"]["stages"][name] = config["model"]["stages"].pop("fit")
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    before = snapshot(run)
+    assert f"config.yaml: model.stages: {name!r} must be a name" in cli("train", f"resume={run}").err
+    assert snapshot(run) == before
+
+
+def test_a_logger_writes_to_the_run_folder_wherever_it_is_now():
+    stored = {"_target_": "X", "save_dir": "/old/place", "name": "tensorboard", "version": ""}
+    assert own_logger(None, Path("/runs/b")) is None
+    assert own_logger(stored, Path("/runs/b")) == {**stored, "save_dir": "/runs/b"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "/x"}, {"version": "../x"}, {"tracking_uri": "http://there"}, {"artifact_location": "/x"}]
+)
+def test_a_logger_that_leads_elsewhere_is_refused(change, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://here")
+    assert own_logger({"tracking_uri": "http://here"}, Path("run"))
+    with pytest.raises(ValueError, match=r"^run/config.yaml: logger\."):
+        own_logger(change, Path("run"))
+
+
+# Two processes
+
+
+def test_one_process_at_a_time_trains_a_run(run, cli):
+    before = snapshot(run)
+    with locked(run):
+        outcomes = [cli("train", f"resume={run}"), cli("train", *WORDS, f"hydra.run.dir={run}")]
+    for outcome in outcomes:
+        assert f"{run}: another process is training this run" in outcome.err
+        assert outcome.status == 1
+    assert snapshot(run) == before
+    assert cli("train", f"resume={run}").status == 0
+
+
+def test_a_worker_does_not_keep_the_lock_of_a_killed_run(tmp_path):
+    with locked(tmp_path):
+        ours, theirs = socketpair()
+        child = os.fork()
+        if not child:
+            theirs.send(b"started")
+            theirs.recv(1)
+            os._exit(0)
+        assert ours.recv(7) == b"started"
+    # The worker is still there.
+    with ours, theirs, locked(tmp_path):
+        ours.send(b"x")
+    os.waitpid(child, 0)
+
+
 # First files
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "metrics.csv", "curves.png", "checkpoints/last.ckpt"])
+def test_a_new_run_replaces_no_file(name, folder, cli):
+    path = Path("run") / name
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    outcome = cli("train", *WORDS, "hydra.run.dir=run")
+    assert outcome.status == 1
+    assert outcome.err.endswith(f"run/{name} exists and would be replaced; set another hydra.run.dir=\n")
+    assert snapshot(Path()) == {str(path): b"precious"}
 
 
 def test_a_run_that_was_killed_before_its_preprocessing_was_written_can_be_resumed_twice(run, cli):
@@ -252,3 +366,20 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(run, cli):
     assert cli("train", *WORDS, "hydra.run.dir=whole").status == 0
     assert cli("train", f"resume={run}").status == 0
     assert same_weights(run, Path("whole"))
+    ours, theirs = (checkpoints.info(path).dataset_config for path in (run, "whole"))
+    assert ours == theirs
+    assert ours["source"]["validation"] == "${..validation}"
+
+
+def test_a_resumed_run_names_the_folder_of_its_data_as_a_new_one_does(run, monkeypatch):
+    """Otherwise its checkpoint would be of data in a folder of the user, and have its path."""
+    monkeypatch.setenv("ZOO_DATA", "/scratch/me")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    source = {"_target_": "zoo.data.sources.torchvision_sets.load", "name": "MNIST", "root": "/scratch/me"}
+    config["dataset"] |= {"name": "mnist", "root": "/scratch/me", "source": source}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    dataset = OmegaConf.to_container(read_config(run)[0].dataset, resolve=False)
+    assert dataset["root"] == "${oc.env:ZOO_DATA,data}"
+    assert dataset["source"]["root"] == "${..root}"
+    monkeypatch.setenv("ZOO_DATA", "/elsewhere")
+    assert OmegaConf.to_container(read_config(run)[0].dataset, resolve=False)["root"] == "/scratch/me"

@@ -107,8 +107,12 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
 
     # Build the net without its memory first: a small file may describe a huge net.
     with _fitting(path):
-        num_outputs = outline.check(about.net, tensors).num_classes
-    _check_classes(about, num_outputs, path)
+        draft = outline.check(about.net, tensors)
+    shape = about.preprocess.get("shape")
+    if shape is not None and tuple(shape) != tuple(draft.in_shape):
+        problem = f"preprocess.shape: {shape}, but the net takes {list(draft.in_shape)}"
+        raise ValueError(f"{path}: the description in its header is damaged ({problem})")
+    _check_classes(about, draft.num_classes, path)
     _check_finite(tensors, path)
     with _fitting(path):
         net: nn.Module = build(about.net, where="net")
@@ -152,6 +156,8 @@ def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
     # A file, or a run folder with model.safetensors.
     path = Path(checkpoint)
     if path.is_dir():
+        if (path / "config.yaml").is_file() and not (path / "model.safetensors").exists():
+            raise FileNotFoundError(f"{path}: this run is not finished; finish it with zoo train resume={path}")
         path = path / "model.safetensors"
     if not path.is_file():
         hint = suggest(str(checkpoint), sorted(entries)) if entries else "name a .safetensors file or a run folder"

@@ -93,12 +93,8 @@ def check_preprocess(values: object, where: str = "preprocess") -> None:
     side = stored.get("side")
     if side is not None and not (len(shape) == 3 and min(shape[1:]) <= side <= MAX_SIDE):
         raise ValueError(f"{where}.side: {side} must be in [shorter side of an image, {MAX_SIDE}]")
-    # The filters are those of Pillow, which is imported only if another than the default is named.
-    if stored.get("interpolation", "bilinear") != "bilinear":
-        from zoo.data.images import FILTERS
-
-        if stored["interpolation"] not in FILTERS:
-            raise ValueError(f"{where}.interpolation: must be one of {', '.join(FILTERS)}")
+    # What is left, such as the filter, and numbers that float32 does not hold.
+    Preprocess.from_dict(stored)
 
 
 def check_shape(shape: object, where: str) -> None:

@@ -26,10 +26,11 @@ MAX_NAME = 150  # bytes of a file's name that the name of its temporary file con
 # Errors of the system that are no errors of writing, although they name no file.
 NOT_OF_WRITING = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 # The files that make up a run folder.
-RUN_FILES = {
-    *("config.yaml", "preprocess.json", "metrics.json", "metrics.csv", "model.safetensors"),
+RUN_FILES: set[str] = {
+    *("config.yaml", "preprocess.json", "splits.json", "metrics.json", "metrics.csv", "model.safetensors"),
     *("curves.png", "confusion.png"),
 }
+STAGE_PLOT = re.compile(r".+-(filters|reconstructions|latent|chains|samples)\.png")
 
 
 class NotWrittenError(OSError):
@@ -117,14 +118,16 @@ def check_output(
 
     # An existing file must not be one that is needed, whatever name leads to it.
     _check_place(output)
+    for other in inputs:
+        if output.exists() and Path(other).exists() and output.samefile(other):
+            raise ValueError(f"{output} is part of the input and would be replaced; use another output=")
+    # Nor is a file of a run written in place of the run, which it would seem to finish.
+    target = output.resolve()
+    is_of_run = target.name in RUN_FILES or (STAGE_PLOT.fullmatch(target.name) and output.exists())
+    if is_of_run and (target.parent / "config.yaml").is_file():
+        raise ValueError(f"{output} belongs to the run in {target.parent}; use another output=")
     if not output.exists():
         return
-    for other in inputs:
-        if Path(other).exists() and output.samefile(other):
-            raise ValueError(f"{output} is part of the input and would be replaced; use another output=")
-    folder = output.resolve().parent
-    if output.resolve().name in RUN_FILES and (folder / "config.yaml").is_file():
-        raise ValueError(f"{output} belongs to the run in {folder}; use another output=")
     if not overwrite:
         raise FileExistsError(f"{output} exists; add overwrite=true to replace it, or name another output=")
     if not os.access(output, os.W_OK):

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from zoo.checkpoints.torchvision_files import FromTorchvision
+from zoo.checkpoints.weight_files import FLOATS
 from zoo.config.build import build
 from zoo.protocols import Net, shape_text
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SMALL = 4096  # tensors with at most this many values are real in an outline
 MAX_MAPS = 2**28  # values in the maps of one layer, for one example: 1 GiB
 SHOWN = 5  # how many tensors a message lists

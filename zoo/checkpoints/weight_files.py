@@ -23,6 +23,7 @@ from zoo.protocols import HEADS, shape_text
 NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a net's tensors
 PREFIXES = ("module.", "model.", "net.")  # what wrappers put before every name; others are found by comparison
 MAX_NESTING = 10  # levels of such keys; a pickle may contain itself
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 SHOWN = 5  # how many tensors a message lists
 HEAD_NAMES = tuple(f"{name}." for name in HEADS)  # how the names of a head's tensors begin
 
@@ -58,9 +59,19 @@ def read(path: Path) -> dict[str, Tensor]:
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"{path}: a state dict must map names to tensors, but {name!r} is {type(value).__name__}")
-        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
-            raise ValueError(f"{path}: {name} must be a dense, unquantized CPU tensor")
+        if not is_plain(value):
+            raise ValueError(f"{path}: {name} must be a dense, unquantized CPU tensor with all its values")
     return dict(content)
+
+
+def is_plain(value: Tensor) -> bool:
+    """Whether a tensor is dense, unquantized, on the CPU, and has a stored number for each of its values.
+
+    A pickle may hold a tensor of a single number whose strides repeat it billions of times.
+    """
+    if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def renamed(net: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -162,7 +173,10 @@ def _problem(given: Tensor, expected: Tensor, *, any_width: bool) -> str:
     first = 1 if any_width else 0
     if given.dim() != expected.dim() or given.shape[first:] != expected.shape[first:]:
         return f"has shape {shape_text(given.shape) or 1} in the file, {shape_text(expected.shape) or 1} in the net"
-    if given.is_floating_point() != expected.is_floating_point():
+    # A format of eight or four bits needs scales, which a net of PyTorch does not have.
+    if given.is_floating_point() != expected.is_floating_point() or (
+        given.is_floating_point() and given.dtype not in FLOATS
+    ):
         return f"has dtype {given.dtype} in the file, {expected.dtype} in the net"
     # Convert first: a large float64 becomes Inf in float32.
     if given.is_floating_point() and not given.to(expected.dtype).isfinite().all():

@@ -68,7 +68,12 @@ def _listed(jobs: list[str]) -> str:
 
 def _config_message(error: BaseException, command: str) -> str | None:
     """The message of an error of Hydra or OmegaConf; None for any other error."""
-    from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+    from hydra.errors import (
+        ConfigCompositionException,
+        MissingConfigException,
+        OverrideParseException,
+        SearchPathException,
+    )
     from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
     from zoo.config.build import wrong_type
@@ -84,6 +89,8 @@ def _config_message(error: BaseException, command: str) -> str | None:
             file = re.match(r"In '([^']+)'", str(error))
             return f"{file[1]}.yaml: {text}" if file else text
         return _one_line(error)
+    if isinstance(error, SearchPathException):
+        return f"--config-dir: {_one_line(error)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override!r} cannot be parsed: {str(error).splitlines()[0]}"
 

@@ -2,9 +2,10 @@
 
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from math import prod
+from math import isfinite, prod
 from typing import Any, cast
 
 import torch
@@ -66,7 +67,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     # Lightning evaluates them as a test split, whichever split they are.
     task = build_task(about, net)
     module = DataModule(data.splits, preprocess=preprocess, workers=data.workers)
-    metrics = measure(task, module, trainer_kwargs=trainer_kwargs)
+    with warnings.catch_warnings():
+        # The message below says more than this warning, which the calibration error gives.
+        warnings.filterwarnings("ignore", "Encountered `nan` values")
+        metrics = measure(task, module, trainer_kwargs=trainer_kwargs)
+    if not isfinite(metrics.get("test/loss", 0.0)):
+        raise ValueError(f"{cfg.checkpoint}: its loss on {data.title} is NaN or Inf; use another checkpoint")
 
     # A generative net has a likelihood, unless it was fine-tuned with supervision afterwards.
     is_generative = isinstance(net, Generative) and task_class(about).targets == "none"

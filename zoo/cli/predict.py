@@ -211,6 +211,11 @@ def _write_csv(
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file, torch.inference_mode():
         for names, raw in batches:
             predictions = compute(raw)  # N x width
+            if not predictions.isfinite().all():
+                first = names[int((~predictions.isfinite()).any(1).nonzero()[0])]
+                raise ValueError(
+                    f"the predictions of {first} are NaN or Inf; the checkpoint computes no numbers for it"
+                )
             batch_labels = [labels[name] for name in names] if labels else []
             # The number of columns is known once there are predictions.
             if not summary.count:

@@ -1,6 +1,7 @@
 """``zoo show NAME``: show a model (paper, deviations, layers with output shapes, parameters) or a checkpoint."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.config.catalogue import list_checkpoints, list_models, model_config, suggest
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     name = arguments[0]
     if name in list_models():
         _show_model(name)
-    elif name in list_checkpoints() or "/" in name or name.endswith(".safetensors"):
+    elif name in list_checkpoints() or "/" in name or name.endswith(".safetensors") or Path(name).exists():
         _show_checkpoint(name)
     else:
         raise ValueError(f"no model or checkpoint {name!r}; {suggest(name, [*list_models(), *list_checkpoints()])}")

@@ -1,6 +1,7 @@
 """Check the values of a preprocessing that a checkpoint or a run folder stores: types, ranges and limits.
 
-A damaged or hostile file must not make its reader allocate memory. Imports the standard library only.
+A damaged or hostile file must not make its reader allocate memory. Imports the standard library, and
+`zoo.data.images` when it is needed.
 """
 
 from collections.abc import Collection, Mapping
@@ -67,6 +68,12 @@ def checked(values: Any, *, keys: Collection[str]) -> dict[str, Any]:
     if "interpolation" in values:
         if not isinstance(values["interpolation"], str):
             raise ValueError("preprocess.interpolation must be a string")
+        # The filters are those of Pillow, which is imported only if another than the default is named.
+        if values["interpolation"] != "bilinear":
+            from zoo.data.images import FILTERS
+
+            if values["interpolation"] not in FILTERS:
+                raise ValueError(f"preprocess.interpolation must be one of {', '.join(FILTERS)}")
         known["interpolation"] = values["interpolation"]
     return known
 

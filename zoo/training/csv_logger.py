@@ -30,8 +30,9 @@ class CSVLogger(Logger):
         # A resumed run continues its file. Empty cells are metrics that were not logged at a step.
         if self.path.is_file():
             with self.path.open(newline="") as file:
-                for row in csv.DictReader(file):
-                    self.rows.append({key: _number(value) for key, value in row.items() if value})
+                for cells in csv.DictReader(file):
+                    row = {key: _number(cell) for key, cell in cells.items() if cell and key != "fit"}
+                    self.rows.append({"fit": cells["fit"], **row})
 
     @property
     def name(self) -> str:
@@ -91,8 +92,5 @@ class CSVLogger(Logger):
 
 
 def _number(text: str) -> Any:
-    """Convert a cell to int or float; names of fits stay text."""
-    try:
-        return int(text) if text.isdigit() else float(text)
-    except ValueError:
-        return text
+    """Convert a cell to int or float."""
+    return int(text) if text.isdigit() else float(text)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.checkpoints.safe_pickle import load as load_safely
+from zoo.checkpoints.weight_files import is_plain
 from zoo.training.run_folder import CONFIG, LAST, naming
 
 # The content of last.ckpt that every run has: name and type.
@@ -74,8 +75,11 @@ def _check_progress(content: Mapping[str, Any]) -> None:
 def _check_tensors(content: Mapping[str, Any]) -> None:
     """Weights must be finite tensors, and the states of the generators such that torch accepts them."""
     for name, value in content["state_dict"].items():
-        if not isinstance(value, Tensor):
+        if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"state_dict has no tensor {name!r}")
+        # A tensor of few stored values may have a shape that asks for any amount of memory.
+        if not is_plain(value):
+            raise ValueError(f"{name} is not a plain tensor")
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ValueError(f"{name} is not finite")
     rng = content["callbacks"].get("SaveForResume")
@@ -94,7 +98,11 @@ def check_weights(folder: Path, state: Mapping[str, Tensor], net: torch.nn.Modul
     """Raise ValueError if the weights in ``last.ckpt`` are not those of the net of ``config.yaml``."""
     expected = net.state_dict()
     wrong = [name for name in {**expected, **state} if name not in state or name not in expected]
-    wrong += [name for name in expected if name in state and state[name].shape != expected[name].shape]
+    wrong += [
+        name
+        for name, value in expected.items()
+        if name in state and (state[name].shape != value.shape or state[name].dtype != value.dtype)
+    ]
     if wrong:
         raise ValueError(
             f"{folder / LAST}: {wrong[0]} does not fit the net of {CONFIG}; restore both files, or start a new run"

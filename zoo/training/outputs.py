@@ -6,6 +6,7 @@ labels: the plots of `zoo.plots.stage_plots`. At the end: ``model.safetensors`` 
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,16 +25,20 @@ from zoo.tasks import Classification
 from zoo.tasks.task import Task
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.plan import Plan, StagePlan
-from zoo.training.run_folder import CONFIG, METRICS, PREPROCESS, SPLITS
+from zoo.training.run_folder import CONFIG, LAST, METRICS, PREPROCESS, SPLITS
 
 
 @rank_zero_only
 def refuse_run(folder: Path) -> None:
-    """Raise FileExistsError if the folder already contains a run."""
+    """Raise FileExistsError if the folder already contains a run, or a file that the run would replace."""
     if (folder / CONFIG).exists():
         raise FileExistsError(
             f"{folder} already contains a run: resume it with resume={folder}, or set another hydra.run.dir="
         )
+    # Files that the run writes later than its config are not left over from a start that was killed.
+    for path in [folder / LAST, *(folder / name for name in sorted(files.RUN_FILES - {CONFIG, PREPROCESS, SPLITS}))]:
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path} exists and would be replaced; set another hydra.run.dir=")
 
 
 @rank_zero_only

@@ -7,7 +7,7 @@ A run starts from a checked `Plan` or is resumed from its folder. Each fit has a
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from zoo.tasks.task import Task
 from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, stages, summary
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.feature_cache import cache_features
+from zoo.training.lock import locked
 from zoo.training.plan import Plan, StagePlan
 from zoo.training.trainer import Fit, Session, measure
 
@@ -36,26 +37,24 @@ def train(cfg: DictConfig) -> dict[str, float]:
         Stopped: a signal asked the run to stop; it can be resumed.
     """
     # Signals raise `Stopped`, except within the blocks in which they are held.
-    with signals.stop_on_signals() as stop:
-        # Do not train a finished run again.
+    folder = compose.run_folder() if cfg.resume is None else Path(cfg.resume)
+    with signals.stop_on_signals() as stop, locked(folder):
         stop.message = "stopped before training began; nothing was written"
-        resumed = None if cfg.resume is None else Path(cfg.resume)
-        if resumed is not None:
-            run_folder.check_files(resumed)
-            if outputs.is_finished(resumed):
-                outputs.announce([f"{resumed}: this run is finished; there is nothing to resume"])
-                return run_folder.read_metrics(resumed)
-        else:
-            outputs.refuse_run(compose.run_folder())
-        # Train the remaining fits, until the end or until a signal asks to stop.
-        if resumed is None:
+        if cfg.resume is None:
+            outputs.refuse_run(folder)
             plan = checks.plan(cfg)
             with stop.held():
                 run = Run.begin(plan)
-                stop.message = f"stopped before training began; {run.how_to_continue()}"
         else:
-            run = Run.resume(resumed)
-            stop.message = f"stopped before training began; {run.how_to_continue()}"
+            # Do not train a finished run again.
+            run_folder.check_files(folder)
+            if outputs.is_finished(folder):
+                metrics = run_folder.read_metrics(folder)
+                outputs.announce([f"{folder}: this run is finished; there is nothing to resume"])
+                return metrics
+            run = Run.resume(folder)
+        stop.message = f"stopped before training began; {run.how_to_continue()}"
+        # Train the remaining fits, until the end or until a signal asks to stop.
         outputs.announce([*summary.lines(run.plan), *run.plan.notes])
         for fit in run.remaining_fits():
             # A fit saves before it stops. What follows is repeated after a stop.
@@ -122,6 +121,7 @@ class Run:
         if plan.preprocess.shape != plan.splits.shape:
             raise ValueError(f"{folder / run_folder.PREPROCESS}: shape={list(plan.preprocess.shape)} is not the data's")
         run_folder.check_splits(folder, plan.splits)
+        plan = replace(plan, logger=run_folder.own_logger(plan.logger, folder))
 
         # Nothing was refused, so the folder may be written to.
         files.remove_unfinished(folder)

@@ -6,10 +6,9 @@ Every error is a ValueError that begins with the path of the file.
 
 import csv
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from zoo.config import renamed, schemas
+from zoo.config import catalogue, renamed, schemas
 from zoo.config.build import wrong_type
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
@@ -31,6 +30,7 @@ ROWS = "metrics.csv"
 LAST = Path("checkpoints") / "last.ckpt"
 
 MAX_BYTES = 2**18  # of a YAML or JSON file; the zoo writes a few kilobytes
+MAX_DIGITS = 18  # of a number of steps
 MAX_DEPTH = 40  # of nested mappings and lists in config.yaml
 
 
@@ -55,7 +55,10 @@ def naming(path: Path, fix: str = "") -> Iterator[None]:
 
 
 def check_files(folder: Path) -> None:
-    """Raise ValueError if something else than a file has the name of one, such as a folder."""
+    """Raise ValueError if something else than a file has the name of one: a folder, or a link out of the run folder.
+
+    A file is written through a link, so a link could lead to any file of the user.
+    """
     for name in (CONFIG, PREPROCESS, SPLITS, METRICS, ROWS, LAST):
         path = folder / name
         if path.exists() and not path.is_file():
@@ -63,6 +66,12 @@ def check_files(folder: Path) -> None:
     checkpoints = (folder / LAST).parent
     if checkpoints.exists() and not checkpoints.is_dir():
         raise ValueError(f"{checkpoints}: not a folder; move it away")
+    # The files of a run, and the plots of its stages. A link to another folder, such as that of the data, may stay.
+    inside = folder.resolve()
+    for path in [*folder.glob("*"), *checkpoints.glob("*")]:
+        leads_out = path.is_symlink() and not path.resolve().is_relative_to(inside)
+        if leads_out and (path == checkpoints or not path.is_dir()):
+            raise ValueError(f"{path}: a link out of the run folder; replace it by what it leads to")
 
 
 def read_config(folder: Path) -> tuple[DictConfig, str]:
@@ -85,10 +94,27 @@ def read_config(folder: Path) -> tuple[DictConfig, str]:
         if not isinstance(content, DictConfig):
             raise ValueError("must be a mapping of keys to values")
         cfg = OmegaConf.merge(OmegaConf.structured(schemas.Train), content)
-        OmegaConf.to_container(cfg, resolve=True)  # raises for a reference to a key that does not exist
-    assert isinstance(cfg, DictConfig)
+        assert isinstance(cfg, DictConfig)
+        _restore_references(cfg)
     # The first line of config.yaml is the command line that started the run.
     return cfg, text.partition("\n")[0].removeprefix("# ")
+
+
+def _restore_references(cfg: DictConfig) -> None:
+    """Put the references of ``conf/dataset`` back, such as ``${oc.env:ZOO_DATA,data}``, if they have the same value.
+
+    So a resumed run stores the same description of its dataset as one that was not stopped.
+    """
+    if cfg.dataset.name not in catalogue.list_datasets():
+        return
+    values = catalogue.dataset_config(cfg.dataset.name)
+    for node, own in ((cfg.dataset, values), (cfg.dataset.source, values["source"])):
+        for key, reference in own.items():
+            if isinstance(reference, str) and "${" in reference and key in node:
+                value = node[key]
+                node[key] = reference
+                if node[key] != value:
+                    node[key] = value
 
 
 def read_preprocess(folder: Path) -> Preprocess | None:
@@ -104,28 +130,10 @@ def read_preprocess(folder: Path) -> Preprocess | None:
         values = _json(path)
         if not isinstance(values, dict):
             raise ValueError("must be a mapping")
-        unknown = sorted(set(values) - {field.name for field in fields(Preprocess)})
-        if unknown:
-            raise ValueError(f"unknown key {unknown[0]!r}")
-        # Lists of numbers; a std of 0 would divide by 0.
-        shape = values.get("shape")
-        if not isinstance(shape, list) or not shape or not all(_is_int(side) and side >= 1 for side in shape):
-            raise ValueError(f"shape={shape} must be a list of integers >= 1")
-        for key in ("mean", "std"):
-            numbers = values.get(key)
-            if not isinstance(numbers, list) or not numbers or not all(map(_is_number, numbers)):
-                raise ValueError(f"{key}={numbers} must be a list of numbers")
-            values[key] = [float(number) for number in numbers]
-            if len(numbers) not in (1, shape[0]):
-                raise ValueError(f"{key} has {len(numbers)} numbers, shape={shape} needs 1 or {shape[0]}")
-        if not all(number > 0 for number in values["std"]):
-            raise ValueError(f"std={values['std']} must be > 0")
-        scale = values.get("scale")
-        if scale is None or not _is_number(scale) or scale <= 0:
-            raise ValueError(f"scale={scale} must be a number > 0")
-        side = values.get("side")
-        if side is not None and not (_is_int(side) and side >= 1):
-            raise ValueError(f"side={side} must be an integer >= 1 or null")
+        # A default in place of a lost value would change the inputs without a word.
+        missing = [key for key in ("shape", "scale", "mean", "std") if key not in values]
+        if missing:
+            raise ValueError(f"{missing[0]}: missing")
         return Preprocess.from_dict(values)
 
 
@@ -155,6 +163,31 @@ def check_splits(folder: Path, splits: Splits) -> None:
         )
 
 
+def own_logger(logger: Mapping[str, Any] | None, folder: Path) -> dict[str, Any] | None:
+    """The logger of a resumed run: it writes to the run folder, which may have been moved, and not elsewhere.
+
+    Raises:
+        ValueError: it names a file or a server that the environment does not.
+    """
+    if logger is None:
+        return None
+    own = dict(logger)
+    if "save_dir" in own:
+        own["save_dir"] = str(folder.absolute())
+    # TensorBoard makes folders of these names.
+    for key in ("name", "version", "sub_dir"):
+        path = Path(str(own.get(key)))
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{folder / CONFIG}: logger.{key}={own[key]} must not lead out of the run folder")
+    server = os.environ.get("MLFLOW_TRACKING_URI", "file:./mlruns")
+    if own.get("tracking_uri", server) != server or own.get("artifact_location"):
+        raise ValueError(
+            f"{folder / CONFIG}: logger.tracking_uri={own.get('tracking_uri')} is not that of this environment; set "
+            "MLFLOW_TRACKING_URI to it if you trust it"
+        )
+    return own
+
+
 def check_rows(folder: Path) -> None:
     """Raise ValueError if ``metrics.csv`` exists and is not a table of logged steps."""
     path = folder / ROWS
@@ -173,9 +206,11 @@ def check_rows(folder: Path) -> None:
             # DictReader puts surplus cells under the key None, and None into missing cells.
             if None in row or None in row.values():
                 raise ValueError(f"row {number} does not have {len(names)} cells")
+            if not row["fit"]:
+                raise ValueError(f"row {number}: fit= is missing")
             for key in ("epoch", "step"):
-                if not (row[key].isascii() and row[key].isdigit()):
-                    raise ValueError(f"row {number}: {key}={row[key]} must be an integer >= 0")
+                if not (row[key].isascii() and row[key].isdigit() and len(row[key]) <= MAX_DIGITS):
+                    raise ValueError(f"row {number}: {key}={row[key][:20]} must be an integer >= 0")
             for key, cell in row.items():
                 if key not in KEYS and cell:
                     float(cell)
@@ -211,23 +246,18 @@ def _json(path: Path) -> Any:
 
 
 def _check_yaml(text: str) -> None:
-    """Raise ValueError for aliases and deep nesting, which the zoo never writes. Nothing is built."""
+    """Raise ValueError for aliases, references and deep nesting, which the zoo never writes. Nothing is built."""
     depth = 0
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C version, if available, is ten times as fast
     for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("has an alias (*), which such a file may not have")
+        # A reference could read an environment variable, whose value would be stored in the checkpoint.
+        if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
+            raise ValueError("has a reference (${…}), which such a file may not have")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > MAX_DEPTH:
             raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and isfinite(value)

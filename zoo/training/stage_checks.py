@@ -9,6 +9,7 @@ Where a rule belongs:
 - net against data: in `zoo.training.checks`.
 """
 
+import re
 from copy import deepcopy
 from math import ceil
 from typing import Any, cast
@@ -41,6 +42,10 @@ def enabled_stages(cfg: DictConfig) -> dict[str, DictConfig]:
     """
     if not cfg.model.stages:
         raise ValueError("model.stages must have at least one stage")
+    # Plots and checkpoints are named after their stage.
+    for name in map(str, cfg.model.stages):
+        if not re.fullmatch(r"\w[\w-]{0,59}", name):
+            raise ValueError(f"model.stages: {name!r} must be a name of at most 60 letters, digits, _ and -")
     # Apply the keys at the root of the config to every stage.
     for name, stage in cfg.model.stages.items():
         for key in ("epochs", "batch_size"):

@@ -47,9 +47,11 @@ class SweepTable(Callback):
         # A job that failed returns nothing. Single runs end here, too.
         if config.hydra.mode != RunMode.MULTIRUN or job_return.status != JobStatus.COMPLETED:
             return
-        if job_return.return_value is None:
+        # A job that resumed a run wrote to the folder of that run.
+        folder = Path(config.hydra.runtime.output_dir)
+        if job_return.return_value is None or not (folder / "metrics.json").is_file():
             return
-        self.finished.append(Path(config.hydra.runtime.output_dir))
+        self.finished.append(folder)
         _write(Path(config.hydra.sweep.dir) / "sweep.csv", _rows(self._jobs(config)))
 
     @rank_zero_only
