@@ -340,7 +340,7 @@ def test_a_task_without_optimization_does_not_train():
     [(RBM(in_shape=[6], hidden=3), None), (DBN(in_shape=[6], hidden=[3, 2]), 0), (nn.Linear(2, 2), None)],
 )
 def test_a_net_that_is_no_autoencoder_is_refused(net, layer):
-    kind = "Linear" if isinstance(net, nn.Linear) else "RBM"
+    kind = type(net).__name__ if layer is None else "layer 0 of DBN"
     with pytest.raises(ValueError, match=f"reconstruction needs an autoencoder, got {kind}"):
         Reconstruction(net, layer)
 

@@ -9,6 +9,7 @@ Imports Hydra, so it is imported late.
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -16,6 +17,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
+
+from zoo.config.catalogue import suggest
 
 # The callbacks that a config may name.
 CALLBACKS = ("zoo.training.sweep.SweepTable", "hydra.experimental.callbacks.LogJobReturnCallback")
@@ -31,12 +34,31 @@ TEXT_INTERPOLATION = re.compile(r"\$\{(hydra[.:]|now:|oc\.env:)")
 
 
 class CheckedLoader(ConfigLoaderImpl):
-    """Hydra's loader; every composed config is checked by `check_hydra`."""
+    """Hydra's loader; every composed config is checked by `check_hydra` and `check_added`."""
 
     def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
         cfg = super().load_configuration(*args, **kwargs)
         check_hydra(cfg.hydra)
+        check_added(cfg)
         return cfg
+
+
+def check_added(node: Any, key: str = "") -> None:
+    """Raise ValueError if a node of a schema has further keys, which Hydra adds for ``+KEY=VALUE``.
+
+    Nobody would read them: most are misspelled. The keys of Hydra itself are its own.
+    """
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return
+    # Nodes with a _target_ have no schema here: zoo.config.build checks them.
+    schema = OmegaConf.get_type(node)
+    known = [field.name for field in fields(schema)] if is_dataclass(schema) else None
+    for name in map(str, node):
+        if not key and name == "hydra":
+            continue
+        if known is not None and name not in known:
+            raise ValueError(f"{key}{name}: no such key; {suggest(name, known)}")
+        check_added(node._get_node(name), f"{key}{name}.")
 
 
 def check_hydra(node: DictConfig) -> None:

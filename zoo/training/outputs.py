@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.checkpoints.checkpoint import CheckpointInfo
+from zoo.config import compose, hardware
 from zoo.config.console import print_table, say
 from zoo.plots import curves, stage_plots
 from zoo.protocols import ChangesConfig, HasLabelUnits
@@ -31,9 +32,8 @@ from zoo.training.run_folder import CONFIG, METRICS, PREPROCESS, SPLITS
 def refuse_run(folder: Path) -> None:
     """Raise FileExistsError if the folder already contains a run."""
     if (folder / CONFIG).exists():
-        raise FileExistsError(
-            f"{folder} already contains a run: resume it with resume={folder}, or set another hydra.run.dir="
-        )
+        key = "hydra.sweep.dir" if compose.in_sweep() else "hydra.run.dir"
+        raise FileExistsError(f"{folder} already contains a run: resume it with resume={folder}, or set another {key}=")
 
 
 @rank_zero_only
@@ -121,7 +121,7 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
         dataset_config=plan.dataset_config,
         license=plan.license,
         splits=plan.splits.fingerprints(),
-        **checkpoints.provenance(),
+        **checkpoints.provenance(hardware.device(plan.trainer_kwargs)),
     )
 
 

@@ -32,13 +32,16 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """Train as a config says, and return the metrics on the validation and test splits: name -> value.
 
     Raises:
-        ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written.
+        ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written. With
+            ``resume``, a damaged or missing file of the run.
+        FileExistsError: the folder already contains a run.
+        ValueError: the loss, a gradient or a weight became NaN or Inf.
         Stopped: a signal asked the run to stop; it can be resumed.
     """
     # Signals raise `Stopped`, except within the blocks in which they are held.
     with signals.stop_on_signals() as stop:
-        # Do not train a finished run again.
         stop.message = "stopped before training began; nothing was written"
+        # Do not train a finished run again, nor replace another run.
         resumed = None if cfg.resume is None else Path(cfg.resume)
         if resumed is not None:
             run_folder.check_files(resumed)
@@ -268,6 +271,9 @@ def _extra_loggers(plan: Plan) -> list[Logger]:
     try:
         return [build(plan.logger, where="logger")]
     except ModuleNotFoundError as error:
+        name = str(plan.logger["_target_"]).rpartition(".")[2]
+        extra = name.removesuffix("Logger").lower()
         raise ValueError(
-            f"logger: {error.name or error} is not installed; pip install it, or leave logger= out"
+            f"logger: {name} needs a package that is not installed; pip install 'reference-zoo[{extra}]', or leave "
+            "logger= out"
         ) from error
