@@ -118,7 +118,7 @@ CASES = {
     "a number for a list": Case("train model=mlp model.net.hidden=3", ("must be a list, such as model.net.hidden=",)),
     # keys that other datasets use
     "root of no files": Case("train dataset.root=photos", ("dataset digits reads no files; add dataset=image_folder",)),
-    "an empty root": Case("train dataset=mnist 'dataset.root=${{oc.env:NONE,}}'", ("dataset.root is empty",)),
+    "an empty root": Case("train dataset=mnist \"dataset.root=${{oc.env:NONE,''}}\"", ("dataset.root is empty",)),
     "header of no table": Case("train dataset.header=maybe", ("dataset.header=maybe must be auto, true or false",)),
     "bad images": Case("train dataset.on_bad_image=maybe", ("on_bad_image=maybe must be refuse or skip",)),
     "workers of evaluate": Case("evaluate checkpoint={run} dataset.workers=-1", ("workers=-1 must be >= 0",)),

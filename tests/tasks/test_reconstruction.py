@@ -163,7 +163,7 @@ def test_every_layer_has_its_own_level():
         0.4,
     ]
     assert Reconstruction(net, 1, level=0.3).level == 0.3
-    with pytest.raises(ValueError, match=r"level=\[0\.1\] must have a value for layer 1"):
+    with pytest.raises(ValueError, match=r"level=\[0\.1\] has no value for layer 1"):
         Reconstruction(net, 1, level=[0.1])
 
 

@@ -7,15 +7,18 @@ every composition, those of the jobs of a sweep included, and before Hydra creat
 Imports Hydra, so it is imported late.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from zoo.config.catalogue import suggest
@@ -36,11 +39,28 @@ TEXT_INTERPOLATION = re.compile(r"\$\{(hydra[.:]|now:|oc\.env:)")
 class CheckedLoader(ConfigLoaderImpl):
     """Hydra's loader; every composed config is checked by `check_hydra` and `check_added`."""
 
-    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
-        cfg = super().load_configuration(*args, **kwargs)
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         check_hydra(cfg.hydra)
         check_added(cfg)
+        if run_mode == RunMode.MULTIRUN:
+            refuse_sweep(Path(cfg.hydra.sweep.dir))
         return cfg
+
+
+def refuse_sweep(folder: Path) -> None:
+    """Raise FileExistsError if the folder already contains a sweep, whose table would be replaced."""
+    # Only the first process of a distributed run: the others may start after its first job.
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"
+    if is_first and (folder / "sweep.csv").exists():
+        raise FileExistsError(f"{folder} already contains a sweep; set another hydra.sweep.dir=")
 
 
 def check_added(node: Any, key: str = "") -> None:

@@ -205,7 +205,7 @@ def _level_of_layer(level: float | list[float], layer: int | None, corruption: s
     # A list has one value for each layer.
     if isinstance(level, list):
         if (layer or 0) >= len(level):
-            raise ValueError(f"level={level} must have a value for each layer, but has none for layer {layer or 0}")
+            raise ValueError(f"level={level} has no value for layer {layer or 0}")
         level = level[layer or 0]
     # A std of noise has no maximum; a fraction of the inputs is at most 1.
     if level < 0 or (level > 1 and corruption != "gaussian"):
