@@ -50,7 +50,8 @@ class CheckedLoader(ConfigLoaderImpl):
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         check_hydra(cfg.hydra)
         check_added(cfg)
-        if run_mode == RunMode.MULTIRUN:
+        # Without this flag, Hydra only looks up whether it is a sweep.
+        if run_mode == RunMode.MULTIRUN and validate_sweep_overrides:
             refuse_sweep(Path(cfg.hydra.sweep.dir))
         return cfg
 
