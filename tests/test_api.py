@@ -79,3 +79,21 @@ def test_loading_and_describing_import_neither_lightning_nor_hydra(tmp_path):
         "print(*{'hydra', 'lightning', 'torchvision', 'sklearn', 'matplotlib'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"shape": [1, 8, 8]}, "inputs of dataset digits have shape"),
+        ({"num_classes": 3}, "dataset digits has 10"),
+        ({"root": "photos"}, "dataset digits reads no files"),
+        ({"workers": -1}, "dataset.workers=-1 must be >= 0"),
+    ],
+)
+def test_a_dataset_has_the_checks_of_training(keys, says):
+    with pytest.raises(ValueError, match=says):
+        zoo.dataset("digits", **keys)
+
+
+def test_labeled_examples_are_those_of_training():
+    assert len(zoo.dataset("digits", labeled_examples=20).train) == 20

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from zoo.config import catalogue
 
+SEED = 1  # the default of `zoo train`
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -93,6 +95,8 @@ def info(checkpoint: str | Path) -> CheckpointInfo:
 def dataset(name: str, **overrides: Any) -> Splits:
     """Load a dataset: the same training, validation and test split as in `zoo train`.
 
+    With ``labeled_examples``, the training split has these examples only.
+
     Args:
         name: one of ``conf/dataset``, such as digits or mnist.
         overrides: other keys of the dataset, such as ``validation=10000, root="data"``.
@@ -108,8 +112,8 @@ def dataset(name: str, **overrides: Any) -> Splits:
     """
     from omegaconf.errors import OmegaConfBaseException
 
-    from zoo.config.build import build
     from zoo.config.compose import compose
+    from zoo.training import data_checks
 
     # The names are those of the YAML files.
     names = catalogue.list_datasets()
@@ -127,5 +131,6 @@ def dataset(name: str, **overrides: Any) -> Splits:
     except OmegaConfBaseException as error:
         raise ValueError(f"dataset {name}: {str(error).splitlines()[0]}") from error
 
-    splits: Splits = build(node.source, where=f"dataset {name}")
-    return splits
+    data_checks.check_keys(node)
+    splits = data_checks.dataset(node)
+    return splits if node.labeled_examples is None else splits.keep_labels(node.labeled_examples, seed=SEED)

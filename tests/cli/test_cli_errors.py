@@ -81,6 +81,51 @@ def foreign(folder: Path) -> None:
 
 
 CASES = {
+    # the grammar of Hydra
+    "several values": Case("train seed=1,2", ("seed=1,2: several values need a sweep, zoo train -m",)),
+    "a range": Case("train 'seed=range(1,3)'", ("seed=range(1,3): several values need a sweep",)),
+    "flag without value": Case("train --cfg", ("--cfg needs a value",)),
+    "flag with another value": Case("train --cfg=foo", ("--cfg foo: choose job, hydra or all",)),
+    "info of a key": Case("train --info seed=1", ("--info seed=1: choose all,",)),
+    "no folder of configs": Case("train --config-dir gone", ("gone' not found",)),
+    "group of another command": Case("predict dataset=digits", ("dataset: no such key or group",)),
+    "group with a slash": Case("train model=/etc", ("model=etc: no such model",)),
+    "no model": Case("train model=null", ("model.name= is required",)),
+    "no dataset": Case("train ~dataset", ("dataset.name= is required",)),
+    "empty group": Case("train logger=", ("logger=: the value is empty", "leave logger= out")),
+    "empty path": Case("train resume=", ("resume=: the value is empty",)),
+    "empty input": Case("predict checkpoint={run} input=''", ("input=: the value is empty",)),
+    "added key": Case("train +epohcs=3", ("epohcs: no such key", "did you mean epochs")),
+    "added key of a stage": Case("train +model.stages.fit.epohcs=3", ("did you mean epochs",)),
+    "added key of the trainer": Case("train +accelerator.nodes=3", ("accelerator.nodes: no such key",)),
+    "a key in null": Case("train logger.save_dir=x", ("logger.save_dir: no such key",)),
+    "a mapping for null": Case("train logger={{a:1}}", ("logger._target_",)),
+    "a key of the sweeper": Case(
+        "train -m seed=1,2 hydra.sweeper.max_batch_size=0", ("Hydra cannot read these arguments",)
+    ),
+    "a device as run folder": Case("train hydra.run.dir=/dev/null", ("/dev/null: cannot be made", "hydra.run.dir=")),
+    "a device as sweep folder": Case(
+        "train -m seed=1,2 hydra.sweep.dir=/dev/null", ("/dev/null: cannot be made", "hydra.sweep.dir=")
+    ),
+    "a logger without an argument": Case(
+        "train 'logger={{_target_:lightning.pytorch.loggers.TensorBoardLogger}}'", ("missing a required argument",)
+    ),
+    "a name for a mapping": Case(
+        "train model.stages.fit.optimizer=sgd",
+        ("fit.optimizer must be a mapping; optimizer@model.stages.fit.optimizer=NAME",),
+    ),
+    "a name for a stage": Case("train model.stages.fit=quadratic", ("stage@model.stages.fit=NAME",)),
+    "a number for a list": Case("train model=mlp model.net.hidden=3", ("must be a list, such as model.net.hidden=",)),
+    # keys that other datasets use
+    "root of no files": Case("train dataset.root=photos", ("dataset digits reads no files; add dataset=image_folder",)),
+    "an empty root": Case("train dataset=mnist \"dataset.root=${{oc.env:NONE,''}}\"", ("dataset.root is empty",)),
+    "header of no table": Case("train dataset.header=maybe", ("dataset.header=maybe must be auto, true or false",)),
+    "bad images": Case("train dataset.on_bad_image=maybe", ("on_bad_image=maybe must be refuse or skip",)),
+    "workers of evaluate": Case("evaluate checkpoint={run} dataset.workers=-1", ("workers=-1 must be >= 0",)),
+    "machines without a launcher": Case("train accelerator.num_nodes=2", ("num_nodes=2: start", "srun or torchrun")),
+    "weights of torchvision": Case(
+        "train model=logistic weights=DEFAULT", ("torchvision has no weights for MLP", "run folder")
+    ),
     # keys
     "root key": Case("train epohcs=3", ("epohcs: no such key", "did you mean epochs")),
     "stage key": Case("train model.stages.fit.epohcs=3", ("model.stages.fit.epohcs", "did you mean epochs")),
@@ -149,7 +194,7 @@ CASES = {
     "class_weights=x": Case(
         "train model.stages.fit.task.class_weights=x", ("fit.task.class_weights=x must be true or false",)
     ),
-    "stages=3": Case("train model.stages=3", ("model.stages: Cannot assign int",)),
+    "stages=3": Case("train model.stages=3", ("model.stages must be a mapping",)),
     "interpolation": Case("train 'lr=${{foo}}'", ("'foo' not found",)),
     # choices
     "near model": Case("train model=lenet_5", ("model=lenet_5: no such model", "did you mean lenet5")),
@@ -164,7 +209,9 @@ CASES = {
     "experiment": Case("train experiment=nope", ("experiment=nope: no such experiment",)),
     "logger": Case("train logger=tensorbord", ("no such logger", "did you mean tensorboard")),
     "optimizer": Case("train optimizer@model.stages.fit.optimizer=adamm", ("no such optimizer", "adam or adamw")),
-    "misplaced group": Case("train optimizer=adam", ("'optimizer'", "optimizer@model.stages.fit.optimizer")),
+    "misplaced group": Case(
+        "train optimizer=adam", ("optimizer: no such group", "optimizer@model.stages.fit.optimizer")
+    ),
     "input scaling": Case("train model.input_scaling=raw", ("model.input_scaling=raw", "standardized or unit")),
     "command": Case("trian model=mlp", ("unknown command 'trian'; did you mean 'train'?",)),
     "export format": Case("export checkpoint={run} format=tf", ("format=tf must be onnx or torch_export",)),
@@ -428,7 +475,8 @@ CASES = {
     "epochs=-1 in one stage": Case(QUIET + "model=dbn model.stages.pretrain.epochs=-1", ("epochs=-1",)),
     "min_steps=0": Case(QUIET + "model=dbn model.stages.finetune.min_steps=0", ("min_steps=0", "must be >= 1")),
     "denoise a belief network": Case(
-        QUIET + "model=dbn stage@model.stages.pretrain=denoise", ("reconstruction needs an autoencoder, got RBM",)
+        QUIET + "model=dbn stage@model.stages.pretrain=denoise",
+        ("needs an autoencoder, got layer 0 of DBN",),
     ),
     "contrastive divergence on mlp": Case(
         QUIET + "model=mlp stage@model.stages.fit=contrastive_divergence",
@@ -438,7 +486,7 @@ CASES = {
     "latent map of a classifier": Case(ONE + "latent_map=umap", ("latent_map=umap: choose pca or tsne",)),
     # list and show
     "list": Case("list xyzzy", ("nothing matches 'xyzzy'", "zoo list shows everything")),
-    "list two": Case("list a b", ("takes one pattern at most",)),
+    "list two": Case("list a b", ("expected one pattern at most",)),
     "show": Case("show lenet_5", ("no model or checkpoint 'lenet_5'", "did you mean lenet5")),
     "show nothing": Case("show", ("expected one name", "lenet5_1998", "lenet5-digits")),
     "show two": Case("show lenet5 mlp", ("zoo show: expected one name", "lenet5-digits")),
@@ -516,6 +564,8 @@ def test_debug_prints_the_traceback(argument, cli, folder):
         ("seed=1,2 model=linear dataset=digits", "model linear with dataset digits"),
         ("seed=1,x model=logistic", "seed=x must be an integer"),
         ("model=lenet5,nope", "model=nope: no such model"),
+        ("seed=range(3,1)", "the sweep has no jobs"),
+        ("model=glob(zzz*)", "the sweep has no jobs"),
     ],
 )
 def test_a_sweep_that_fails_says_so_once(arguments, says, cli, folder):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 from support import no_plots
 
@@ -470,3 +471,9 @@ def test_a_net_without_classes_is_measured_on_data_of_any_classes(evaluated, fol
     np.savez("own.npz", x=test.x.numpy(), y=(test.y % 3).numpy())
     metrics, _ = evaluated("rbm", "dataset=npz", "dataset.root=own.npz")
     assert metrics["all/log_likelihood"] < 0
+
+
+def test_only_the_first_process_prints_the_metrics(cli, trained, folder, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    outcome = cli("evaluate", f"checkpoint={trained}")
+    assert (outcome.status, outcome.out, outcome.err) == (0, "", "")

@@ -31,6 +31,7 @@ def test_the_overview_names_every_command(question, cli):
 
 def test_no_command_is_the_overview(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["zoo"])
+    monkeypatch.setenv("MPLBACKEND", "agg")  # restored afterwards
     command_line.main()
     assert capsys.readouterr().out == pages.overview()
 

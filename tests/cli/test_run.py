@@ -1,10 +1,16 @@
 """Commands from Python and from the shell: what `run` raises, and what `main` prints and exits with."""
 
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 from omegaconf import OmegaConf
+from support import same_weights
 
 from zoo.cli import commands, errors
-from zoo.cli.main import message, run
+from zoo.cli.main import main, message, run
 from zoo.config import renamed
 from zoo.training.signals import Stopped
 
@@ -99,3 +105,50 @@ def test_every_command_is_known_by_a_phrase():
     for command in commands.COMMANDS.values():
         assert command.summary[0].islower()
         assert not command.summary.endswith(".")
+
+
+def test_the_program_draws_to_files_whatever_backend_the_environment_names(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "module://missing")
+    monkeypatch.setattr(sys, "argv", ["zoo", "--version"])
+    main()
+    assert os.environ["MPLBACKEND"] == "agg"
+
+
+def test_help_is_no_error_although_the_output_is_closed(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr(sys, "argv", ["zoo", "--help"])
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    main()
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+def test_a_working_directory_that_was_deleted_is_told(cli, tmp_path, monkeypatch):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    outcome = cli("train", "epochs=1")
+    assert (outcome.status, outcome.err.count("\n")) == (1, 1)
+    assert "the working directory was deleted" in outcome.err
+
+
+def test_run_takes_what_a_notebook_gives(capsys, tmp_path):
+    run("train", ["--help"])
+    assert capsys.readouterr().out.startswith("Usage: zoo train")
+    with pytest.raises(ValueError, match="must be a list"):
+        run("train", "epochs=1")
+    with pytest.raises(Exception, match="foo") as caught:
+        run("train", [Path("foo=1")])
+    assert message(caught.value).startswith("foo: no such key")
+
+
+def test_commands_of_several_threads_run_one_after_another(tmp_path):
+    def train(number: int) -> None:
+        words = ["model=logistic", "epochs=1", "progress=false", f"hydra.run.dir={tmp_path / str(number)}"]
+        run("train", words)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(train, range(2)))
+    assert same_weights(tmp_path / "0", tmp_path / "1")

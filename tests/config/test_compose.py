@@ -58,8 +58,18 @@ def test_the_folder_of_a_run_may_have_any_name(name, cli, folder):
 
 
 def test_what_is_no_text_is_left_to_hydra():
-    given = ["lr=0.1", "input=null", "input='a b'", "input=a\\,b", "input=${oc.env:HOME}", "--cfg", "job", "~seed"]
+    given = ["--cfg", "job", "lr=0.1", "input=null", "input='a b'", "input=a\\,b", "input=${oc.env:HOME}", "~seed"]
     assert readable("predict", given) == given
+
+
+def test_flags_come_first_since_hydra_reads_none_after_an_override():
+    given = ["lr=0.1", "-m", "seed=1", "--cfg", "job", "~x"]
+    assert readable("train", given) == ["-m", "--cfg", "job", "lr=0.1", "seed=1", "~x"]
+
+
+def test_null_stands_for_no_config_of_a_group():
+    assert readable("train", ["logger=null", "lr=null"]) == ["~logger", "lr=null"]
+    assert compose("train", readable("train", ["logger=null", "experiment=null"])).logger is None
 
 
 def test_the_home_folder_is_meant_by_a_tilde(monkeypatch):
@@ -148,3 +158,7 @@ def test_datasets_are_loaded_by_several_threads():
     with ThreadPoolExecutor(4) as pool:
         sizes = list(pool.map(lambda _: len(zoo.dataset("digits").train), range(8)))
     assert sizes == [1293] * 8
+
+
+def test_a_mapping_replaces_null():
+    assert compose("train", ["claim={goal: 1}"]).claim == {"goal": 1}

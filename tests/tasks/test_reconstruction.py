@@ -163,7 +163,7 @@ def test_every_layer_has_its_own_level():
         0.4,
     ]
     assert Reconstruction(net, 1, level=0.3).level == 0.3
-    with pytest.raises(ValueError, match=r"level=\[0\.1\] must have a value for layer 1"):
+    with pytest.raises(ValueError, match=r"level=\[0\.1\] has no value for layer 1"):
         Reconstruction(net, 1, level=[0.1])
 
 
@@ -340,7 +340,7 @@ def test_a_task_without_optimization_does_not_train():
     [(RBM(in_shape=[6], hidden=3), None), (DBN(in_shape=[6], hidden=[3, 2]), 0), (nn.Linear(2, 2), None)],
 )
 def test_a_net_that_is_no_autoencoder_is_refused(net, layer):
-    kind = "Linear" if isinstance(net, nn.Linear) else "RBM"
+    kind = type(net).__name__ if layer is None else "layer 0 of DBN"
     with pytest.raises(ValueError, match=f"reconstruction needs an autoencoder, got {kind}"):
         Reconstruction(net, layer)
 

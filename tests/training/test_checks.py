@@ -180,7 +180,7 @@ def test_no_value_of_a_stage_that_is_switched_off_is_checked(override):
         ("dataset.augment.shift=28", "dataset.augment.shift=28 must be < 28"),
         (
             "dataset.validation=1.5",
-            "dataset.validation=1.5: must be a fraction in (0, 1) or a whole number of examples",
+            "dataset.validation=1.5: must be 0, a fraction below 1, or a whole number of examples",
         ),
         (
             "dataset.validation=1",

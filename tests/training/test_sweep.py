@@ -365,3 +365,12 @@ def test_the_curves_of_many_jobs_would_be_a_tangle(tmp_path, monkeypatch):
         end(tmp_path / str(count))
         assert (tmp_path / str(count) / "sweep.csv").is_file()
     assert drawn == [{"validation loss": {f"lr={k}": ([5], [k + 0.5]) for k in range(8)}}]
+
+
+def test_a_folder_with_a_sweep_is_refused_before_a_job_runs(cli, folder):
+    (folder / "sweep").mkdir()
+    (folder / "sweep" / "sweep.csv").write_text("job\n")
+    outcome = cli("train", "-m", "model=logistic", "seed=1,2", "hydra.sweep.dir=sweep")
+    assert outcome.err == "zoo train: sweep already contains a sweep; set another hydra.sweep.dir=\n"
+    assert outcome.status == 1
+    assert [path.name for path in folder.rglob("*.*")] == ["sweep.csv"]

@@ -151,9 +151,10 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
     official = torchvision_files.entries(net)
     if weights not in official:
         names = "".join(f"{name}, " for name in official)
+        none = "" if official else f"torchvision has no weights for {type(net).__name__}; "
         raise ValueError(
-            f"weights={weights}: expected {names}a .pth, .pt or .safetensors file, a checkpoint name, a run folder or "
-            f"{hub.PREFIX}OWNER/NAME@COMMIT"
+            f"weights={weights}: {none}expected {names}a .pth, .pt or .safetensors file, a checkpoint name, a run "
+            f"folder or {hub.PREFIX}OWNER/NAME@COMMIT"
         )
     entry = official[weights]
     return _official(net, torchvision_files.fetch(entry.url), entry)

@@ -11,15 +11,15 @@ from zoo import __version__
 from zoo.config import catalogue
 
 
-def provenance() -> dict[str, Any]:
-    """The fields ``commit``, ``versions`` and ``hardware`` of a `CheckpointInfo`, for this process."""
+def provenance(device: torch.device) -> dict[str, Any]:
+    """The fields ``commit``, ``versions`` and ``hardware`` of a `CheckpointInfo`, for training on ``device``."""
     import lightning
     import torchvision
 
     # Results may also depend on the versions of Lightning and torchvision.
     versions = {"zoo": __version__, "torch": str(torch.__version__)}
     versions |= {module.__name__: module.__version__ for module in (torchvision, lightning)}
-    return {"commit": _commit(), "versions": versions, "hardware": _hardware()}
+    return {"commit": _commit(), "versions": versions, "hardware": _hardware(device)}
 
 
 def _commit() -> str:
@@ -32,11 +32,10 @@ def _commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def _hardware() -> str:
-    """Name of the GPU if this machine has one, otherwise number of threads and name of the processor."""
-    # Assume that a GPU is used if there is one.
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+def _hardware(device: torch.device) -> str:
+    """Name of the GPU, or number of threads and name of the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
     plural = "s" if threads > 1 else ""
     return f"{threads} thread{plural} of {_processor()}"

@@ -34,8 +34,11 @@ def load(path: str | Path) -> Any:
     """Read a file written by ``torch.save``, onto the CPU.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: the file holds more than tensors and plain values, it is of another kind, or it is damaged.
     """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
     try:
         _check_kind(Path(path))
         # Suppress warnings, for example about the pickle protocol: the user should get one message.

@@ -32,8 +32,11 @@ def read(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors file or of a pickle, by the names that the file gives them.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: the file is damaged, or its content is not a dictionary of tensors.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
     if path.suffix == ".safetensors":
         try:
             content: Any = load_file(path)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from zoo.cli.commands import COMMANDS
-from zoo.config.overrides import FLAGS
+from zoo.config.overrides import CHOICES, FLAGS
 
 HELP = ("-h", "--help")
 
@@ -20,11 +20,6 @@ def asks_for_help(arguments: Sequence[str]) -> bool:
 def asks_for_debug(arguments: Sequence[str]) -> bool:
     """Whether ``debug=true`` is among the arguments."""
     return any(argument.lower() == "debug=true" for argument in arguments)
-
-
-def asks_for_sweep(arguments: Sequence[str]) -> bool:
-    """Whether the arguments start a sweep: ``-m``, ``--multirun`` or ``hydra.mode=MULTIRUN``."""
-    return any(argument in ("-m", "--multirun") or argument.startswith("hydra.mode=") for argument in arguments)
 
 
 def check_command(command: str) -> None:
@@ -40,10 +35,11 @@ def check_command(command: str) -> None:
 def check(command: str, arguments: Sequence[str]) -> None:
     """Raise ValueError unless every argument is KEY=VALUE, ~KEY or a flag of Hydra with its value."""
     expects_value = False
+    flag = ""
     for argument in arguments:
         if argument.startswith("-"):
             # A flag. Hydra accepts "--cfg job" and "--cfg=job".
-            name, has_value, _ = argument.partition("=")
+            name, has_value, value = argument.partition("=")
             if name == "--experimental-rerun":
                 raise ValueError(
                     f"{name} is not supported, since it would run code of a file; resume a run with resume="
@@ -52,10 +48,24 @@ def check(command: str, arguments: Sequence[str]) -> None:
                 near = get_close_matches(name, ["--help", *FLAGS], n=1, cutoff=0.8)
                 hint = f"did you mean {near[0]}?" if near else f"see zoo {command} --help"
                 raise ValueError(f"unknown flag {name!r}; {hint}")
+            if has_value:
+                _check_choice(name, value)
             expects_value = FLAGS[name] and not has_value
+            flag = name
         elif expects_value:
-            # The value of the flag before it, which may be any text.
+            # The value of the flag before it, which may be any text unless the flag has choices.
+            _check_choice(flag, argument)
             expects_value = False
         # Everything else is an override: KEY=VALUE, +KEY=VALUE or ~KEY.
         elif argument.startswith("=") or ("=" not in argument and not argument.startswith("~")):
             raise ValueError(f"{argument!r} is not KEY=VALUE; see zoo {command} --help")
+    # Only the value of --info may be left out.
+    if expects_value and flag not in ("--info", "-i"):
+        raise ValueError(f"{flag} needs a value; see zoo {command} --help")
+
+
+def _check_choice(flag: str, value: str) -> None:
+    """Raise ValueError if a flag has choices, and the value is none of them."""
+    choices = CHOICES.get(flag, (value,))
+    if value not in choices:
+        raise ValueError(f"{flag} {value}: choose {', '.join(choices[:-1])} or {choices[-1]}")

@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     from hydra.errors import MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
+# What Hydra says about an override, and what the zoo says instead; "{command}" is the command.
+REWORDED = (
+    (
+        r"Ambiguous value for argument '(?P<argument>.*?)' 1\.",
+        "{argument}: several values need a sweep, zoo {command} -m; write a list as [A,B], and a text in quotes",
+    ),
+    (
+        r"Sweep parameters '(?P<argument>.*)' requires --multirun",
+        "{argument}: several values need a sweep, zoo {command} -m",
+    ),
+    (
+        r"Could not override '(?P<key>[^']*)'\. Did you mean to override (?P<near>\S+)\?",
+        "{key}: no such group; did you mean {near}=?",
+    ),
+    (r"Could not override '(?P<key>[^']*)'\.", "{key}: no such key or group; see zoo {command} --help"),
+    (r"Could not delete from config\. '(?P<key>[^']*)'", "~{key}: '{key}' does not exist; see zoo {command} --help"),
+    (r".*Missing mandatory value: (?P<key>\S+)", "{key}= is required; see zoo {command} --help"),
+)
+
 MAX_JOBS = 3  # number of jobs of a sweep that are named with the reason why they failed
 
 
@@ -70,6 +89,7 @@ def _config_message(error: BaseException, command: str) -> str | None:
     """The message of an error of Hydra or OmegaConf; None for any other error."""
     from hydra.errors import (
         ConfigCompositionException,
+        HydraException,
         MissingConfigException,
         OverrideParseException,
         SearchPathException,
@@ -88,11 +108,13 @@ def _config_message(error: BaseException, command: str) -> str | None:
             # "In 'model/mine': ..." is an error in a YAML file, all others are errors in an override.
             file = re.match(r"In '([^']+)'", str(error))
             return f"{file[1]}.yaml: {text}" if file else text
-        return _one_line(error)
+        return _reworded(error, command)
     if isinstance(error, SearchPathException):
-        return f"--config-dir: {_one_line(error)}"
+        return f"--config-dir: {_reworded(error, command)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override!r} cannot be parsed: {str(error).splitlines()[0]}"
+    if isinstance(error, HydraException):
+        return _reworded(error, command)
 
     # OmegaConf: a key that does not exist, a required value that is missing, a value of the wrong type.
     if isinstance(error, (ConfigAttributeError, ConfigKeyError)):
@@ -101,15 +123,16 @@ def _config_message(error: BaseException, command: str) -> str | None:
         return f"{error.full_key}= is required; see zoo {command} --help"
     if isinstance(error, OmegaConfBaseException):
         if error.full_key and error.msg:
-            return wrong_type(error.full_key, str(error.msg))
-        return _one_line(error)
+            text = wrong_type(error.full_key, str(error.msg))
+            return _reword(text, command) or text
+        return _reworded(error, command)
     return None
 
 
 def _unknown_choice(error: "MissingConfigException") -> str:
     """``model=lenet_5``: the group has no config of that name; suggest similar names."""
     # The missing file is "model/lenet_5": the group and the name.
-    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    group, _, name = re.sub("/+", "/", error.missing_cfg_file or "").rpartition("/")
     kind = group.split("/")[-1]
     options = sorted(str(option) for option in error.options or ())
     return f"{group}={name}: no such {kind}; {suggest(name, options)}"
@@ -129,6 +152,16 @@ def _unknown_key(error: "OmegaConfBaseException") -> str:
     return f"{key}: no such key; {suggest(key.rpartition('.')[2], siblings)}"
 
 
-def _one_line(error: BaseException) -> str:
-    """The text of the error without line breaks."""
-    return " ".join(str(error).split())
+def _reworded(error: BaseException, command: str) -> str:
+    """The text of the error without line breaks, as `REWORDED` has it."""
+    text = " ".join(str(error).split())
+    return _reword(text, command) or text
+
+
+def _reword(text: str, command: str) -> str | None:
+    """What `REWORDED` has in place of a text; None if it has nothing."""
+    for pattern, words in REWORDED:
+        match = re.match(pattern, text)
+        if match:
+            return words.format(command=command, **match.groupdict())
+    return None

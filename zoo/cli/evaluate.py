@@ -9,6 +9,7 @@ from math import isfinite, prod
 from typing import Any, cast
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -90,9 +91,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
             content["classes"] = per_class(task.confusion, about.classes)
         with replacing(cfg.output) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
-    for note in notes:
-        say(f"note: {note}")
-    _print_metrics(metrics, about, title=f"{about.name} on {data.title}", is_stored=data.is_stored)
+    _print(metrics, about, data, notes)
     return metrics
 
 
@@ -115,9 +114,13 @@ def per_class(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> dic
     return table
 
 
-def _print_metrics(metrics: dict[str, float], about: CheckpointInfo, *, title: str, is_stored: bool) -> None:
-    """Print the table of metrics, with the stored ones if they are of the same examples."""
-    if not is_stored:
+@rank_zero_only  # all processes of a distributed run have the same metrics
+def _print(metrics: dict[str, float], about: CheckpointInfo, data: evaluate_data.Evaluated, notes: list[str]) -> None:
+    """Print the notes and the table of metrics, with the stored ones if they are of the same examples."""
+    for note in notes:
+        say(f"note: {note}")
+    title = f"{about.name} on {data.title}"
+    if not data.is_stored:
         rows = [(name, f"{value:.4f}") for name, value in sorted(metrics.items())]
         print_table(title, ("metric", "value"), rows, right=("value",))
         return

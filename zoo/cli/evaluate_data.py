@@ -108,6 +108,7 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         # Hold nothing out. Splits that the data have of their own stay.
         node.test = 0.0
         node.validation = 0.0
+    data_checks.check_keys(node)
     splits = _with_single_class(data_checks.dataset(node), about)
     split = cfg.split or ("all" if whole and splits.test is None and splits.validation is None else "test")
     existing = splits.existing()

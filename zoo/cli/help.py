@@ -86,7 +86,7 @@ def command_page(name: str) -> str:
         if description:
             lines += ["", *_wrapped(description)]
         lines += _groups(page.groups)
-        lines += ["", "Keys (KEY=VALUE, with the default; KEY= stands for null):"]
+        lines += ["", "Keys (KEY=VALUE, with the default):"]
         lines += _columns((_assignment(key), _described(key)) for key in page.keys)
         flags = (*FLAGS, SWEEP_FLAG) if _has_model(page.groups) else FLAGS
         lines += ["", "Flags:", *_columns(flags)]
@@ -153,7 +153,7 @@ def _groups(groups: Sequence[Key]) -> list[str]:
         for group_name, key in NESTED_GROUPS.items():
             if choices(group_name):
                 rows.append((f"{key}=", ", ".join(choices(group_name))))
-    return ["", "Groups (GROUP=NAME, with the default; GROUP= stands for none):", *_columns(rows)] if rows else []
+    return ["", "Groups (GROUP=NAME, with the default):", *_columns(rows)] if rows else []
 
 
 def _has_model(groups: Sequence[Key]) -> bool:
@@ -168,8 +168,8 @@ def _examples(name: str, command: Command) -> list[str]:
 
 
 def _assignment(key: Key) -> str:
-    """``KEY=DEFAULT``, or ``KEY=`` if the default is null or there is none."""
-    return f"{key.name}={'' if key.default in ('null', '???') else key.default}"
+    """``KEY=DEFAULT``, or ``KEY=`` if there is none."""
+    return f"{key.name}={'' if key.default == '???' else key.default}"
 
 
 def _described(key: Key) -> str:

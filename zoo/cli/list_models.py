@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> None:
         ValueError: more than one pattern, or a pattern that matches nothing.
     """
     if len(arguments) > 1:
-        raise ValueError("zoo list takes one pattern at most, such as 'lenet*'")
+        raise ValueError("expected one pattern at most, such as 'lenet*'")
     # A pattern without wildcards matches any part of a name.
     pattern = arguments[0] if arguments else "*"
     if not any(sign in pattern for sign in "*?["):

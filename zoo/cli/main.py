@@ -3,12 +3,14 @@
 The module of a command is imported when the command is run, so that ``zoo list`` and the help pages are fast.
 """
 
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from zoo.cli import arguments as grammar
@@ -16,6 +18,7 @@ from zoo.cli import help as pages
 from zoo.cli.commands import COMMANDS
 from zoo.cli.errors import exit_status, message
 from zoo.config.console import warn
+from zoo.config.overrides import is_sweep
 from zoo.training import signals
 
 __all__ = ["main", "message", "run"]
@@ -31,6 +34,9 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
     Raises:
         SystemExit: with status 1 after an error, 130 after Ctrl-C, or the status of the signal that stopped training.
     """
+    if arguments is None:
+        _prepare_process()
+
     # Without a command, print the overview.
     given = list(sys.argv[1:] if arguments is None else arguments)
     if command is None:
@@ -58,9 +64,10 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
             elif COMMANDS[command].composed:
                 # Not through `run`, which would add a frame to the traceback of every error.
                 grammar.check(command, given)
+                _check_folder()
                 function = _implementation(command)
                 launch = _launcher()
-                with signals.launching(stop, sweep=grammar.asks_for_sweep(given)):
+                with signals.launching(stop, sweep=is_sweep(given)):
                     launch(command, function, given, around=signals.one_job)
             else:
                 function = _implementation(command)
@@ -78,6 +85,26 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
             status = exit_status(error)
     if status:
         sys.exit(status)
+
+
+def _prepare_process() -> None:
+    """Make the environment of this process, whose program is the zoo, one that every library can work in."""
+    # Draw to files only: Jupyter sets a backend that other environments may lack. Libraries import matplotlib, which
+    # would warn if it has no folder for its cache.
+    os.environ["MPLBACKEND"] = "agg"
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    # The parent process may have closed the streams.
+    for name in ("stdout", "stderr"):
+        if vars(sys)[name] is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until the end
+
+
+def _check_folder() -> None:
+    """Raise ValueError if the working directory was deleted; PyTorch would end the process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise ValueError("the working directory was deleted; change to another folder") from error
 
 
 def _report(error: BaseException, command: str, name: str, *, debug: bool) -> None:
@@ -99,17 +126,24 @@ def _is_first_process() -> bool:
 def run(command: str, arguments: Sequence[str]) -> None:
     """Run a command from Python, such as in a notebook: ``run("train", ["model=mlp", "epochs=3"])``.
 
+    Commands that several threads run at the same time run one after another.
+
     Raises:
         ValueError: an unknown command or a malformed argument.
         Exception: any error of the command; `message` gives its one-line message.
     """
     # As in `main`, but errors are raised.
     grammar.check_command(command)
-    if COMMANDS[command].composed:
-        grammar.check(command, arguments)
-        _launcher()(command, _implementation(command), arguments)
+    if isinstance(arguments, str):
+        raise ValueError(f"arguments={arguments!r} must be a list, such as ['model=mlp', 'epochs=3']")
+    given = [str(argument) for argument in arguments]
+    if grammar.asks_for_help(given):
+        sys.stdout.write(pages.command_page(command))
+    elif COMMANDS[command].composed:
+        grammar.check(command, given)
+        _launcher()(command, _implementation(command), given)
     else:
-        _implementation(command)(list(arguments))
+        _implementation(command)(given)
 
 
 def _print_traceback(error: BaseException) -> None:

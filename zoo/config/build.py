@@ -30,6 +30,8 @@ PACKAGES = {
     "logger": "lightning.pytorch.loggers",
 }
 
+GROUPS = ("stage", "optimizer", "lr_schedule", "augment")  # groups of configs within a model or a dataset
+
 # Messages of OmegaConf about a value of the wrong type, and what the value must be instead.
 WRONG_TYPES = (
     (r"Value '(?P<value>.*)' of type '.*' could not be converted to Integer", "an integer"),
@@ -40,9 +42,17 @@ WRONG_TYPES = (
 
 
 def build(node: Mapping[str, Any] | DictConfig, *args: Any, where: str = "config", **extra: Any) -> Any:
-    """Call the node's ``_target_`` with ``args``, its other keys and ``extra``. Raises ValueError as `check` does."""
+    """Call the node's ``_target_`` with ``args``, its other keys and ``extra``.
+
+    Raises:
+        ValueError: as `check`, or a required argument is missing.
+    """
     # The config gives keyword arguments; the caller may add further ones.
     target, arguments = check(node, where=where)
+    try:
+        inspect.signature(target).bind(*args, **arguments, **extra)
+    except TypeError as error:
+        raise ValueError(f"{where}: {target.__name__}: {error}") from error
     return target(*args, **arguments, **extra)
 
 
@@ -76,7 +86,11 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
             raise ValueError(new or f"{where}.{key}: {name} has no argument {key!r}; {suggest(key, list(parameters))}")
 
     # Make an OmegaConf schema of the annotations. It converts the values, or finds the one with the wrong type.
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    try:
+        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except NameError:
+        # A logger whose package is not installed; its constructor says so.
+        hints = {}
     fields = [(key, _plain_type(hints.get(key, Any)), field(default=MISSING)) for key in values]
     schema = OmegaConf.structured(make_dataclass("Arguments", fields))
     try:
@@ -102,6 +116,14 @@ def wrong_type(key: str, text: str) -> str:
         match = re.match(pattern, first_line)
         if match:
             return f"{key}={match['value']} must be {kind}"
+    if re.match(r"Invalid value assigned: \w+ is not a ListConfig", first_line):
+        return f"{key} must be a list, such as {key}=[1,2]"
+    # A text in place of a mapping is often the name of a config of a group.
+    if re.match(r"Cannot assign \w+ to Dict|Invalid type assigned: \w+ is not a subclass of", first_line):
+        parent, _, name = key.rpartition(".")
+        group = "stage" if parent == "model.stages" else name
+        hint = f"; {group}@{key}=NAME chooses a file of conf/{group}" if group in GROUPS else ""
+        return f"{key} must be a mapping{hint}"
     # The message for null does not give the type.
     if re.match(r"field '.*' is not Optional|Incompatible value 'None'", first_line):
         return f"{key}=null is not allowed; give a value"

@@ -20,9 +20,11 @@ from zoo.config import schemas as schemas  # importing it registers the schemas 
 from zoo.config.catalogue import CONF
 from zoo.config.console import say
 from zoo.config.failed_jobs import FailedJobs, jobs_run_here
-from zoo.config.overrides import readable
+from zoo.config.overrides import is_sweep, readable
 
 VERSION = "1.3"  # of Hydra, whose rules the configs follow
+PRINT_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")  # nothing is run
+RUN_LOCK = threading.RLock()  # Hydra's run and the random numbers belong to the process, so one command runs at a time
 LOCK = threading.RLock()  # Hydra's state is global, so only one thread composes at a time
 
 
@@ -65,29 +67,32 @@ def launch(
     In a sweep, a job that fails does not keep the others from running.
 
     Raises whatever ``job`` raises, after removing a run folder in which nothing was written; in a sweep, `FailedJobs`.
+    Raises ValueError if the run folder cannot be made, or if a sweep has no jobs.
     """
     import hydra
     from hydra._internal import hydra as internals
     from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
+    from hydra.errors import HydraException
 
     from zoo.config.loader import CheckedLoader
 
     failures: list[Exception] = []
     started = time.time()
+    jobs_started = 0
     failed_jobs = FailedJobs()
 
     def run_job(cfg: DictConfig) -> Any:
+        nonlocal jobs_started
+        jobs_started += 1
         # In a sweep, print a line for each job.
-        in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-        if in_sweep:
+        if in_sweep():
             say(f"job {HydraConfig.get().job.num}: {HydraConfig.get().job.override_dirname}")
         # Hydra would print the error itself. So a single run stores it, and `launch` raises it after Hydra returns.
         try:
             with around():
                 return job(cfg)
         except Exception as error:
-            if in_sweep:
+            if in_sweep():
                 # Hydra ends a sweep with an error before its table is printed, so do not tell it; but it must know if
                 # the job runs in another process, as with the launchers of joblib and submitit.
                 if not jobs_run_here(HydraConfig.get()):
@@ -100,20 +105,39 @@ def launch(
             _remove_unused(run_folder(), started)
 
     # Hydra reads sys.argv. Its first entry must be the file of the command.
+    RUN_LOCK.acquire()
     argv = sys.argv
-    sys.argv = [str(import_module(f"zoo.cli.{command}").__file__), *readable(command, overrides)]
     try:
+        sys.argv = [str(import_module(f"zoo.cli.{command}").__file__), *readable(command, overrides)]
         with _own_state():
             # Hydra has no place for a check between composing a config and creating what it names.
             vars(internals)["ConfigLoaderImpl"] = CheckedLoader
             hydra.main(config_path=str(CONF), config_name=command, version_base=VERSION)(run_job)()
+    except OSError as error:
+        # Errors of the job are stored; this one is of the folder that Hydra makes for it.
+        if isinstance(error, HydraException) or str(error.filename or ".yaml").endswith(".yaml"):
+            raise
+        key = "hydra.sweep.dir" if is_sweep(overrides) else "hydra.run.dir"
+        raise ValueError(f"{error.filename}: cannot be made ({error.strerror}); set another {key}=") from error
+    except (AssertionError, AttributeError, TypeError) as error:
+        # Hydra checks few of its own keys, and it fails to set a key within null.
+        if jobs_started:
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"Hydra cannot read these arguments ({reason}); see zoo {command} --hydra-help") from error
     finally:
         vars(internals)["ConfigLoaderImpl"] = CheckedLoader.__base__
         sys.argv = argv
+        RUN_LOCK.release()
     if failures:
         raise failures[0]
     if failed_jobs.errors:
         raise failed_jobs
+    # Other launchers run the jobs in other processes.
+    only_prints = any(argument.partition("=")[0] in PRINT_FLAGS for argument in overrides)
+    other_launcher = any(argument.startswith("hydra/launcher=") for argument in overrides)
+    if is_sweep(overrides) and not (jobs_started or only_prints or other_launcher):
+        raise ValueError("the sweep has no jobs: a range() or glob() in it has no values")
 
 
 @contextmanager
@@ -154,6 +178,14 @@ def run_folder() -> Path:
     from hydra.core.hydra_config import HydraConfig
 
     return Path(HydraConfig.get().runtime.output_dir)
+
+
+def in_sweep() -> bool:
+    """Whether this run is a job of a sweep."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def command_line(command: str) -> str:

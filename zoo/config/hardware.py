@@ -13,6 +13,7 @@ from zoo.config.ranges import check_numbers
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 STRATEGIES = ("auto", "ddp")
+LAUNCHERS = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "MASTER_ADDR")  # environment variables that tell of other machines
 
 
 def trainer_kwargs(node: DictConfig) -> dict[str, Any]:
@@ -52,6 +53,12 @@ def _check_counts(kwargs: dict[str, Any]) -> None:
         raise ValueError(f"accelerator.devices={devices} must be auto or the number of devices")
     if devices == -1:
         raise ValueError("accelerator.devices=-1 must be >= 1, or auto for all devices")
+    # Without a launcher, the first process would wait for the others for half an hour.
+    if kwargs["num_nodes"] > 1 and not any(name in os.environ for name in LAUNCHERS):
+        raise ValueError(
+            f"accelerator.num_nodes={kwargs['num_nodes']}: start one process per device with srun or torchrun, or set "
+            "MASTER_ADDR and NODE_RANK on every machine"
+        )
     numbers = {key: kwargs[key] for key in ("devices", "num_nodes") if kwargs[key] != "auto"}
     check_numbers(numbers, kind="accelerator", where="accelerator")
 

@@ -7,15 +7,21 @@ every composition, those of the jobs of a sweep included, and before Hydra creat
 Imports Hydra, so it is imported late.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+
+from zoo.config.catalogue import suggest
 
 # The callbacks that a config may name.
 CALLBACKS = ("zoo.training.sweep.SweepTable", "hydra.experimental.callbacks.LogJobReturnCallback")
@@ -31,12 +37,49 @@ TEXT_INTERPOLATION = re.compile(r"\$\{(hydra[.:]|now:|oc\.env:)")
 
 
 class CheckedLoader(ConfigLoaderImpl):
-    """Hydra's loader; every composed config is checked by `check_hydra`."""
+    """Hydra's loader; every composed config is checked by `check_hydra` and `check_added`."""
 
-    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
-        cfg = super().load_configuration(*args, **kwargs)
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         check_hydra(cfg.hydra)
+        check_added(cfg)
+        # Without this flag, Hydra only looks up whether it is a sweep.
+        if run_mode == RunMode.MULTIRUN and validate_sweep_overrides:
+            refuse_sweep(Path(cfg.hydra.sweep.dir))
         return cfg
+
+
+def refuse_sweep(folder: Path) -> None:
+    """Raise FileExistsError if the folder already contains a sweep, whose table would be replaced."""
+    # Only the first process of a distributed run: the others may start after its first job.
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"
+    if is_first and (folder / "sweep.csv").exists():
+        raise FileExistsError(f"{folder} already contains a sweep; set another hydra.sweep.dir=")
+
+
+def check_added(node: Any, key: str = "") -> None:
+    """Raise ValueError if a node of a schema has further keys, which Hydra adds for ``+KEY=VALUE``.
+
+    Nobody would read them: most are misspelled. The keys of Hydra itself are its own.
+    """
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+        return
+    # Nodes with a _target_ have no schema here: zoo.config.build checks them.
+    schema = OmegaConf.get_type(node)
+    known = [field.name for field in fields(schema)] if is_dataclass(schema) else None
+    for name in map(str, node):
+        if not key and name == "hydra":
+            continue
+        if known is not None and name not in known:
+            raise ValueError(f"{key}{name}: no such key; {suggest(name, known)}")
+        check_added(node._get_node(name), f"{key}{name}.")
 
 
 def check_hydra(node: DictConfig) -> None:

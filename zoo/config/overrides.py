@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from zoo.config.catalogue import CONF
+
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
@@ -41,6 +43,11 @@ FLAGS = {
     "--shell-completion": False,
     "-sc": False,
 }
+# Flags whose value is one of these.
+CHOICES = {
+    **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
+    **dict.fromkeys(("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
+}
 # Keys of Hydra that hold a path.
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 # KEY=VALUE, +KEY=VALUE or ++KEY=VALUE.
@@ -49,31 +56,50 @@ QUOTES = ("'", '"')
 ESCAPE = re.compile(r"\\[,()\[\]{}:=\s]")
 
 
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Whether the arguments start a sweep."""
+    return any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments)
+
+
 def readable(command: str, arguments: Sequence[str]) -> list[str]:
-    """The arguments of a command with quotes where Hydra's grammar needs them. Flags stay as they are.
+    """The arguments of a command with quotes where Hydra's grammar needs them, all flags first.
+
+    Hydra reads no flag after an override. ``GROUP=null`` becomes ``~GROUP``, as Hydra writes it.
 
     Args:
         command: such as "train"; its schema says which keys hold a text.
         arguments: as the user typed them, after the shell.
 
     Raises:
-        ValueError: Hydra cannot read an argument; the message says how to quote it.
+        ValueError: Hydra cannot read an argument; the message says how to quote it. Or the value of a text is empty.
     """
     texts = text_keys(command)
-    in_sweep = any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments)
+    in_sweep = is_sweep(arguments)
+    flags = []
     read = []
-    for argument, follows_flag in _with_flags(arguments):
+    for argument, is_flag in _with_flags(arguments):
         match = OVERRIDE.fullmatch(argument)
-        if follows_flag or match is None:
+        if is_flag:
+            flags.append(argument)
+            continue
+        if match is None:
             read.append(argument)
             continue
+        # An empty text would often mean the working directory. It is the value of a shell's variable that is not set.
+        is_text = match["key"] in texts
+        is_group = (CONF / match["key"].partition("@")[0]).is_dir()
+        if (is_text or is_group) and match["value"] in ("", "''", '""'):
+            raise ValueError(f"{argument}: the value is empty; give one, or leave {match['key']}= out")
+        if is_group and match["value"] == "null":
+            read.append(f"~{match['key']}")
+            continue
         # The values of a sweep are separated by commas, so they must follow the grammar.
-        if match["key"] in texts and (not in_sweep or match["key"] in FOLDERS):
+        if is_text and (not in_sweep or match["key"] in FOLDERS):
             argument = _as_text(match)
         else:
             _parse(argument)
         read.append(argument)
-    return read
+    return [*flags, *read]
 
 
 @cache

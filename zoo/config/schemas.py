@@ -83,7 +83,7 @@ class Train:
     model: Model = field(default_factory=Model)
     dataset: Dataset = field(default_factory=Dataset)
     accelerator: Accelerator = field(default_factory=Accelerator)
-    logger: dict[str, Any] | None = None
+    logger: Any = None  # a mapping; OmegaConf could not merge one into a null of that type
     weights: str | None = None
     pretrained_head: str = "reset"
     seed: int = 1
@@ -95,7 +95,7 @@ class Train:
     latent_map: str = "pca"
     compare: str | None = None
     show_test: bool = False
-    claim: dict[str, Any] | None = None
+    claim: Any = None  # a mapping, or null
     debug: bool = False
 
 

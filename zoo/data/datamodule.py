@@ -111,7 +111,7 @@ class DataModule(LightningDataModule):
         super().__init__()
         augment = augment or Augment()
         if augment.mixes and not splits.classes:
-            raise ValueError("dataset.augment.mixup and cutmix need classes; these data have real target values")
+            raise ValueError("dataset.augment.mixup and cutmix need classes, which these data do not have")
         self.splits = splits
         self.preprocess = preprocess
         self.batch_size = batch_size

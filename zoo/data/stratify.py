@@ -62,8 +62,8 @@ def stratify(
             needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))
             name = names[label] if names else label
             raise ValueError(
-                f"class {name} has {len(members)} examples, too few for {option}={size:g}, which needs {needed} of "
-                f"each class; add examples or change {option}"
+                f"class {name} has {len(members)} examples, too few for {option}={size:g}, which must take and "
+                f"leave at least one ({needed} of each class are enough); add examples or change {option}"
             )
         key = (split, label) if seed is None else (split, label, seed)
         generator = torch.Generator().manual_seed(seed_from(*key))
@@ -77,4 +77,4 @@ def check_size(size: float, *, option: str) -> None:
     """Raise ValueError if the size of a split is not a fraction below 1 or a whole number; ``option`` is its key."""
     is_whole = size >= 1 and size % 1 == 0
     if not (0 < size < 1 or is_whole):
-        raise ValueError(f"{option}={size:.10g}: must be a fraction in (0, 1) or a whole number of examples")
+        raise ValueError(f"{option}={size:.10g}: must be 0, a fraction below 1, or a whole number of examples")

@@ -95,11 +95,17 @@ class OneCycle:
 
     Args:
         warmup: fraction of the steps in which the learning rate rises, in [0, 1].
+
+    Raises:
+        ValueError: ``warmup`` is outside its range.
     """
 
     warmup: float = 0.25
 
     needs_validation: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_warmup(self.warmup)
 
     def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
         peak = self.warmup * total_steps  # the step with the maximum learning rate
@@ -119,11 +125,17 @@ class Cosine:
 
     Args:
         warmup: fraction of the steps in which the learning rate rises, in [0, 1].
+
+    Raises:
+        ValueError: ``warmup`` is outside its range.
     """
 
     warmup: float = 0.0
 
     needs_validation: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_warmup(self.warmup)
 
     def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
         peak = self.warmup * total_steps  # the step with the maximum learning rate
@@ -145,6 +157,9 @@ class Plateau:
         factor: factor that the learning rate is multiplied by, in (0, 1).
         patience: number of consecutive epochs without a lower validation loss that are tolerated. The learning rate is
             reduced after one more such epoch.
+
+    Raises:
+        ValueError: ``factor`` or ``patience`` is outside its range.
     """
 
     factor: float = 0.1
@@ -152,10 +167,22 @@ class Plateau:
 
     needs_validation: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if not 0 < self.factor < 1:
+            raise ValueError(f"factor={self.factor} must be in (0, 1)")
+        if self.patience < 0:
+            raise ValueError(f"patience={self.patience} must be >= 0")
+
     def __call__(self, optimizer: Optimizer, total_steps: int) -> dict[str, Any]:
         # Lightning passes the monitored value to the scheduler at the end of every epoch.
         scheduler = ReduceLROnPlateau(optimizer, factor=self.factor, patience=self.patience)
         return {"scheduler": scheduler, "interval": "epoch", "monitor": "val/loss"}
+
+
+def _check_warmup(warmup: float) -> None:
+    """Raise ValueError unless the fraction of the steps is in [0, 1]."""
+    if not 0 <= warmup <= 1:
+        raise ValueError(f"warmup={warmup} must be in [0, 1]")
 
 
 def _half_cosine(fraction: float) -> float:

@@ -78,8 +78,9 @@ class Reconstruction(Task):
         # The trained module, which is the net or one of its layers, must be able to decode.
         trained = self.trained_module
         if not isinstance(trained, Decoding):
+            found = type(net).__name__ if layer is None else f"layer {layer} of {type(net).__name__}"
             raise ValueError(
-                f"reconstruction needs an autoencoder, got {type(trained).__name__}; choose another stage, or "
+                f"reconstruction needs an autoencoder, got {found}; choose another stage, or "
                 "model=sae or deep_autoencoder"
             )
 
@@ -204,7 +205,7 @@ def _level_of_layer(level: float | list[float], layer: int | None, corruption: s
     # A list has one value for each layer.
     if isinstance(level, list):
         if (layer or 0) >= len(level):
-            raise ValueError(f"level={level} must have a value for layer {layer}")
+            raise ValueError(f"level={level} has no value for layer {layer or 0}")
         level = level[layer or 0]
     # A std of noise has no maximum; a fraction of the inputs is at most 1.
     if level < 0 or (level > 1 and corruption != "gaussian"):

@@ -177,10 +177,9 @@ class StopOnNonFinite(Callback):
 
     def _message(self, trainer: Trainer, what: str) -> str:
         where = f"at step {trainer.global_step} (epoch {trainer.current_epoch})"
-        return (
-            f"{what} {where}: lower lr=, or set the stage's gradient_clip; "
-            "the last checkpoint precedes this step and is intact"
-        )
+        saved = Path(trainer.default_root_dir, "last.ckpt").is_file()
+        last = "the last checkpoint precedes this step and is intact" if saved else "nothing was saved yet"
+        return f"{what} {where}: lower lr=, or set the stage's gradient_clip; {last}"
 
 
 class EMA(WeightAveraging):

@@ -20,7 +20,7 @@ CHECKED_FILES = 64  # number of images that it checks if they must be read from 
 
 
 def check_keys(node: DictConfig) -> None:
-    """Check the numbers of a dataset."""
+    """Check the keys of a dataset that need not be read for it."""
     # A source may ignore some of these, but a wrong one is a mistake all the same.
     numbers = {key: node[key] for key in RANGES["dataset"] if node[key] is not None}
     shape = numbers.pop("shape", None)
@@ -29,6 +29,17 @@ def check_keys(node: DictConfig) -> None:
         check_numbers({"shape": list(shape)}, kind="dataset", where="dataset")
         if prod(shape) > MAX_VALUES:
             raise ValueError(f"dataset.shape={list(shape)}: an input of {prod(shape):,} values; at most {MAX_VALUES:,}")
+    if str(node.header).lower() not in ("auto", "true", "false"):
+        raise ValueError(f"dataset.header={node.header} must be auto, true or false")
+    if node.on_bad_image not in ("refuse", "skip"):
+        raise ValueError(f"dataset.on_bad_image={node.on_bad_image} must be refuse or skip")
+    if node.root == "":
+        raise ValueError("dataset.root is empty; give a folder or file, or set ZOO_DATA to a folder")
+    # Otherwise a run would train on another dataset than the user means.
+    if node.root is not None and "root" not in node.source:
+        raise ValueError(
+            f"dataset.root={node.root}: dataset {node.name} reads no files; add dataset=image_folder or dataset=npz"
+        )
 
 
 def dataset(node: DictConfig) -> Splits:

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.checkpoints.checkpoint import CheckpointInfo
+from zoo.config import compose, hardware
 from zoo.config.console import print_table, say
 from zoo.plots import curves, stage_plots
 from zoo.protocols import ChangesConfig, HasLabelUnits
@@ -32,9 +33,8 @@ from zoo.training.run_folder import CONFIG, LAST, METRICS, PREPROCESS, SPLITS
 def refuse_run(folder: Path) -> None:
     """Raise FileExistsError if the folder already contains a run, or a file that the run would replace."""
     if (folder / CONFIG).exists():
-        raise FileExistsError(
-            f"{folder} already contains a run: resume it with resume={folder}, or set another hydra.run.dir="
-        )
+        key = "hydra.sweep.dir" if compose.in_sweep() else "hydra.run.dir"
+        raise FileExistsError(f"{folder} already contains a run: resume it with resume={folder}, or set another {key}=")
     # Files that the run writes later than its config are not left over from a start that was killed.
     for path in [folder / LAST, *(folder / name for name in sorted(files.RUN_FILES - {CONFIG, PREPROCESS, SPLITS}))]:
         if os.path.lexists(path):
@@ -126,7 +126,7 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
         dataset_config=plan.dataset_config,
         license=plan.license,
         splits=plan.splits.fingerprints(),
-        **checkpoints.provenance(),
+        **checkpoints.provenance(hardware.device(plan.trainer_kwargs)),
     )
 
 

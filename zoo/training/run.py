@@ -33,7 +33,10 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """Train as a config says, and return the metrics on the validation and test splits: name -> value.
 
     Raises:
-        ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written.
+        ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written. With
+            ``resume``, a damaged or missing file of the run.
+        FileExistsError: the folder already contains a run.
+        ValueError: the loss, a gradient or a weight became NaN or Inf.
         Stopped: a signal asked the run to stop; it can be resumed.
     """
     # Signals raise `Stopped`, except within the blocks in which they are held.
@@ -45,6 +48,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             plan = checks.plan(cfg)
             with stop.held():
                 run = Run.begin(plan)
+                stop.message = f"stopped before training began; {run.how_to_continue()}"
         else:
             # Do not train a finished run again.
             run_folder.check_files(folder)
@@ -53,7 +57,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 outputs.announce([f"{folder}: this run is finished; there is nothing to resume"])
                 return metrics
             run = Run.resume(folder)
-        stop.message = f"stopped before training began; {run.how_to_continue()}"
+            stop.message = f"stopped before training began; {run.how_to_continue()}"
         # Train the remaining fits, until the end or until a signal asks to stop.
         outputs.announce([*summary.lines(run.plan), *run.plan.notes])
         for fit in run.remaining_fits():
@@ -268,6 +272,9 @@ def _extra_loggers(plan: Plan) -> list[Logger]:
     try:
         return [build(plan.logger, where="logger")]
     except ModuleNotFoundError as error:
+        name = str(plan.logger["_target_"]).rpartition(".")[2]
+        extra = name.removesuffix("Logger").lower()
         raise ValueError(
-            f"logger: {error.name or error} is not installed; pip install it, or leave logger= out"
+            f"logger: {name} needs a package that is not installed; pip install 'reference-zoo[{extra}]', or leave "
+            "logger= out"
         ) from error
