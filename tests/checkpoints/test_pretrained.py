@@ -775,7 +775,8 @@ def test_an_unknown_name_is_answered_with_those_there_are(lenet5):
         load(net, "IMAGENET1K_V3")
     one_line(caught.value)
     with pytest.raises(
-        ValueError, match=r"^weights=DEFAULT: expected a \.pth, .* run folder or hf://OWNER/NAME@COMMIT$"
+        ValueError,
+        match=r"^weights=DEFAULT: torchvision has no weights for LeNet5; expected a \.pth, .* run folder or hf://OWNER/NAME@COMMIT$",
     ):
         load(lenet5, "DEFAULT")
 
@@ -788,7 +789,7 @@ def test_an_unknown_name_is_answered_with_those_there_are(lenet5):
     [
         (("weights=nowhere.pth",), "weights=nowhere.pth: no such file"),
         (("weights=runs/nothing",), "weights=runs/nothing: no such file or run folder"),
-        (("weights=DEFAULT",), "weights=DEFAULT: expected a .pth"),
+        (("weights=DEFAULT",), "weights=DEFAULT: torchvision has no weights for LeNet5; expected a .pth"),
         (("weights=other.pth",), "other.pth does not fit LeNet5: layers.c1.0.weight (6x1x5x5) is missing"),
         (("weights=cut.pth",), "cut.pth: damaged"),
         (("weights=code.pth",), "code.pth: not a plain state dict; refused, no code was run"),

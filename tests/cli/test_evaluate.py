@@ -370,6 +370,7 @@ def test_the_likelihood_of_a_small_rbm_is_exact(evaluated, run_of):
     assert measured_alike(metrics, run_of("rbm"))
 
 
+@pytest.mark.slow
 def test_the_likelihood_of_a_large_rbm_is_bracketed(evaluated, run_of):
     metrics, _ = evaluated("wide_rbm", "chains=100", "temperatures=1000")
     above, below = (metrics[f"test/log_likelihood_{method}"] for method in ("ais", "reverse_ais"))
@@ -397,6 +398,7 @@ def test_the_likelihood_of_a_belief_network_is_the_bound(kind, evaluated, run_of
     assert measured_alike(metrics, run_of(kind))
 
 
+@pytest.mark.slow
 def test_the_bound_of_a_large_belief_network_is_bracketed(evaluated):
     metrics, _ = evaluated("wide_dbn")
     above, below = (metrics[f"test/log_likelihood_{method}"] for method in ("ais", "reverse_ais"))

@@ -116,6 +116,7 @@ def test_what_cannot_be_exported_is_one_line_and_leaves_no_file(case, cli, folde
     assert (trained / "model.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow
 @FORMATS
 def test_a_net_that_an_exporter_refuses_is_one_line(format, cli, folder, trained, monkeypatch):
     def fail(*_):

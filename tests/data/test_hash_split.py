@@ -54,7 +54,9 @@ def test_classes_that_cannot_be_divided_are_named():
     assert "more classes than dataset.test=2" in notes[0]
 
 
-@pytest.mark.parametrize(("size", "message"), [(600, "takes 600 of 600"), (-1, "must be a fraction"), (1.5, "must be")])
+@pytest.mark.parametrize(
+    ("size", "message"), [(600, "takes 600 of 600"), (-1, "must be 0, a fraction below 1"), (1.5, "must be")]
+)
 def test_an_invalid_size_is_refused(size, message):
     with pytest.raises(ValueError, match=rf"^dataset\.test={size}: {message}"):
         split_by_hash(KEYS, LABELS, size, split="test")

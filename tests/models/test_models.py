@@ -192,7 +192,15 @@ def test_saved_and_loaded_it_computes_the_same(name, tmp_path):
     assert torch.equal(zoo.load(tmp_path / "model.safetensors")(x), net(x))
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "torchvision"])  # of resnet18's class, and slow
+# Exporting takes seconds for each model; torchvision is of resnet18's class.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("lenet5", "mlp", "rbm") else pytest.mark.slow)
+        for name in SMALL
+        if name != "torchvision"
+    ],
+)
 def test_onnx_gives_the_same_within_1e_4(name, tmp_path):
     net = make(name, num_classes=7).eval()
     assert export_net(net, net.in_shape, tmp_path / "net.onnx", format="onnx", tolerance=1e-4) <= 1e-4

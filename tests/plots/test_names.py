@@ -120,7 +120,7 @@ def test_plots_are_the_same_in_threads(tmp_path):
 # Sizes
 
 
-@pytest.mark.parametrize("count", [40, 1700])
+@pytest.mark.parametrize("count", [40, pytest.param(1700, marks=pytest.mark.slow)])
 def test_a_confusion_matrix_of_many_classes_is_bounded_and_shows_every_mistake(count, tmp_path, figures):
     matrix = np.eye(count, dtype=int)
     matrix[count // 3, count // 2] = 4

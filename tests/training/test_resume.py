@@ -205,7 +205,7 @@ def test_checkpoints_are_written_by_time_too(tmp_path, monkeypatch):
     assert saves == [2, 4, 6]  # half a minute each; the epoch's own end is left to checkpoint_every
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_pictures_read_by_worker_processes_go_on_too(workers, pictures, tmp_path, monkeypatch, cli):
     words = ["model=lenet5", "dataset=image_folder", f"dataset.root={pictures}", "dataset.shape=[1,28,28]"]
     words += ["dataset.augment.crop=0.5", "epochs=3", "batch_size=3", f"dataset.workers={workers}", "progress=false"]

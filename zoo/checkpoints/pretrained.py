@@ -151,7 +151,9 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
     official = torchvision_files.entries(net)
     if weights not in official:
         names = "".join(f"{name}, " for name in official)
-        none = "" if official else f"torchvision has no weights for {type(net).__name__}; "
+        # DEFAULT is a name of torchvision for any of its nets.
+        is_torchvision_name = weights == "DEFAULT" or weights.startswith("IMAGENET")
+        none = f"torchvision has no weights for {type(net).__name__}; " if is_torchvision_name and not official else ""
         raise ValueError(
             f"weights={weights}: {none}expected {names}a .pth, .pt or .safetensors file, a checkpoint name, a run "
             f"folder or {hub.PREFIX}OWNER/NAME@COMMIT"
