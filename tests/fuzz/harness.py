@@ -208,5 +208,5 @@ def judge(cli, tmp_path, monkeypatch, record_property, request) -> Any:
             for line in judged.problems:
                 log.write(f"PROBLEM {request.node.name}: {line}\n")
             for line in judged.messages:
-                log.write(f"{request.node.name} | {ascii(line)}\n")
+                log.write(f"{request.node.name} | {line!a}\n")
     assert not judged.problems, f"{len(judged.problems)} problems:\n" + "\n".join(judged.problems[:60])

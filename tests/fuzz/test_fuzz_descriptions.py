@@ -3,27 +3,29 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from harness import for_each
 from hypothesis import strategies as st
 from mutations import STORED, changed, mutations, places, write
 from PIL import Image
+from support import no_plots
 from values import nodes
 
 from zoo.api import create
 
-TINY = ("model=lenet", "model.net.kernels=[2]", "model.net.hidden=[3]", "dataset=digits", "epochs=0", "progress=false")
+TINY = ("model=lenet", "model.net.kernels=[2]", "model.net.hidden=[3]", "dataset=npz", "epochs=1", "progress=false")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "show": ("./m.safetensors",),
-    "predict": ("checkpoint=m.safetensors", "input=a.png"),
+    "predict": ("checkpoint=m.safetensors", "input=a.png", "sheet=false"),
     "evaluate": ("checkpoint=m.safetensors", "temperatures=2", "chains=2"),
     "explain": ("checkpoint=m.safetensors", "input=a.png"),
     "sample": ("checkpoint=m.safetensors", "n=2", "steps=1"),
     "export": ("checkpoint=m.safetensors", "format=torch_export"),
-    "train": (*TINY, "weights=m.safetensors", "hydra.run.dir=run", "pretrained_head=keep"),
+    "train": (*TINY, "dataset.root=data.npz", "weights=m.safetensors", "hydra.run.dir=run", "pretrained_head=keep"),
 }
-COUNTS = {"show": 300, "predict": 240, "evaluate": 180, "explain": 150, "sample": 120, "export": 100, "train": 110}
+COUNTS = {"show": 320, "predict": 200, "evaluate": 150, "explain": 120, "sample": 110, "export": 80, "train": 100}
 RBM = {"class": "RBM", "in_shape": [1, 28, 28], "hidden": 3, "label_units": 10, "visible_units": "bernoulli"}
 GENERATIVE = {
     **STORED,
@@ -59,6 +61,8 @@ def changes(description: dict[str, Any]) -> st.SearchStrategy[tuple[str, dict[st
 
 
 def check(judge: Any, command: str, count: int, *, number: int) -> None:
+    labels = np.arange(100) % 10
+    np.savez("data.npz", x=np.random.default_rng(0).integers(0, 256, (100, 28, 28), dtype=np.uint8), y=labels)
     Image.new("L", (28, 28), 100).save("a.png")
     description, tensors = described(command)
     write(Path("m.safetensors"), tensors, description)
@@ -76,7 +80,8 @@ def check(judge: Any, command: str, count: int, *, number: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COUNTS)
-def test_descriptions(command, judge):
+def test_descriptions(command, judge, monkeypatch):
+    no_plots(monkeypatch)
     check(judge, command, COUNTS[command], number=1)
 
 
