@@ -1,7 +1,8 @@
 """Run many commands in this process and judge each one: what it said, what it left, how long it took, how much memory.
 
 A command may succeed without a word on standard error, or fail with status 1 and one line. A command that fails changes
-nothing; one that succeeds changes no file that was there. `Judge` collects what is wrong, so that one run shows all of it.
+nothing; one that succeeds changes no file that was there. `Judge` collects what is wrong, so that one run shows all of
+it. If the environment names a file in FUZZ_LOG, every case is written to it.
 """
 
 import os
@@ -11,8 +12,10 @@ import signal
 import socket
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import pytest
@@ -43,13 +46,12 @@ def peak() -> int:
 def state(folder: Path) -> dict[str, Any]:
     """What is in a folder: for each path, its kind, size and time of change."""
     found: dict[str, Any] = {}
-    for parent, folders, files in os.walk(os.fsencode(folder)):
+    for parent, folders, files in os.walk(folder):
         for name in [*folders, *files]:
-            path = os.path.join(parent, name)
-            about = os.lstat(path)
-            is_folder = os.path.isdir(path) and not os.path.islink(path)
+            path = Path(parent, name)
+            about = path.lstat()
             # The time of a folder changes with what is in it.
-            found[os.fsdecode(path)] = "folder" if is_folder else (about.st_mode, about.st_size, about.st_ctime_ns)
+            found[str(path)] = about.st_mode if S_ISDIR(about.st_mode) else (about.st_size, about.st_ctime_ns)
     return found
 
 
@@ -100,7 +102,9 @@ class Judge:
         if outcome is not None:
             self.refused += failed
             wrong += _judged(outcome, verb)
-            self.messages.append(f"{note} | {outcome.status} | {outcome.err.strip()[:300]}")
+            message = outcome.err.strip()
+            self.messages.append(f"{note} | {outcome.status} | {message}")
+            _log(f"{verb} {' '.join(words)[-200:]} | {self.messages[-1]}")
 
         # What it left.
         changed = [path for path in before if after.get(path) != before[path]]
@@ -125,6 +129,15 @@ class Judge:
     def _problem(self, verb: str, words: Iterable[str], note: str, text: str) -> None:
         shown = " ".join(word[:100] for word in words)
         self.problems.append(ascii(f"zoo {verb} {shown} [{note[:200]}]: {text}"))
+        _log(f"PROBLEM {self.problems[-1]}")
+
+
+def _log(line: str) -> None:
+    """Add a line to the file that the environment names, if it names one."""
+    name = os.environ.get("FUZZ_LOG")
+    if name:
+        with Path(name).open("a") as log:
+            log.write(f"{line[:1000]!a}\n")
 
 
 def _give_up(*_: Any) -> None:
@@ -198,15 +211,10 @@ def judge(cli, tmp_path, monkeypatch, record_property, request) -> Any:
     """A `Judge` in an empty working directory; at the end, the test fails if anything was wrong."""
     set_hypothesis_home_dir(tmp_path.parent / "hypothesis")
     keep_small(monkeypatch)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # as in zoo.data.images; pytest has put its own filters in place
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     judged = Judge(cli, tmp_path)
     yield judged
     record_property("fuzz", (request.node.name, judged.count, judged.refused))
-    if os.environ.get("FUZZ_LOG"):
-        with open(os.environ["FUZZ_LOG"], "a") as log:
-            for line in judged.problems:
-                log.write(f"PROBLEM {request.node.name}: {line}\n")
-            for line in judged.messages:
-                log.write(f"{request.node.name} | {line!a}\n")
     assert not judged.problems, f"{len(judged.problems)} problems:\n" + "\n".join(judged.problems[:60])

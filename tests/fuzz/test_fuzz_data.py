@@ -68,7 +68,7 @@ def trees(draw: st.DrawFn) -> str:
     root.mkdir()
     odd = []
     # Most trees are regular: the classes, perhaps within the folders of splits.
-    tops = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
+    tops = draw(st.just(["a", "b"]) | st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
     inner = draw(st.one_of(st.just([]), st.just([]), st.lists(st.sampled_from(NAMES), max_size=2, unique=True)))
     folders = [root / top / name for top in tops for name in inner] or [root / top for top in tops]
     number = draw(st.integers(0, 10**6))
@@ -131,14 +131,15 @@ MORE = {
 }  # fmt: skip
 
 
-def write_checkpoint() -> None:
+def write_checkpoint(*classes: str) -> None:
     torch.manual_seed(0)
-    net = create("lenet", in_shape=(1, 28, 28), num_classes=10, kernels=[2], hidden=[3])
-    write(Path("m.safetensors"), net.state_dict(), STORED)
+    net = create("lenet", in_shape=(1, 28, 28), num_classes=len(classes), kernels=[2], hidden=[3])
+    about = {**STORED, "classes": list(classes), "net": {**STORED["net"], "num_classes": len(classes)}}
+    write(Path("m.safetensors"), net.state_dict(), about)
 
 
 def check_folders(judge: Any, command: str, count: int, *, number: int) -> None:
-    write_checkpoint()
+    write_checkpoint("a", "b")
 
     def one(case: tuple[str, list[str]]) -> None:
         odd, more = case
@@ -251,7 +252,7 @@ TABLE = {
 @pytest.mark.parametrize("command", TABLE)
 def test_tables(command, judge, monkeypatch):
     no_plots(monkeypatch)
-    write_checkpoint()
+    write_checkpoint(*"0123456789")
     for_each(tables(), 60, lambda odd: judge.run(command, *TABLE[command], note=odd), number=1)
     assert judge.count == COUNTS["tables"] // 3
 
@@ -331,7 +332,7 @@ ARRAY = {
 @pytest.mark.parametrize("command", ARRAY)
 def test_arrays(command, judge, monkeypatch):
     no_plots(monkeypatch)
-    write_checkpoint()
+    write_checkpoint(*"0123456789")
     for_each(arrays(), 60, lambda odd: judge.run(command, *ARRAY[command], note=odd), number=1)
     assert judge.count == COUNTS["arrays"] // 3
 
