@@ -19,7 +19,7 @@ from stat import S_ISDIR
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, reject, seed, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from lightning.pytorch import Trainer
 
@@ -166,6 +166,7 @@ def _judged(outcome: Any, verb: str) -> list[str]:
 
 def for_each(strategy: Any, count: int, check: Callable[[Any], None], *, number: int = 0) -> None:
     """Call ``check`` with ``count`` different cases, the same ones every time. ``number`` gives others."""
+    seen: set[str] = set()
 
     @seed(number)
     @settings(
@@ -177,6 +178,10 @@ def for_each(strategy: Any, count: int, check: Callable[[Any], None], *, number:
     )
     @given(strategy)
     def body(case: Any) -> None:
+        # Hypothesis likes to repeat itself, because many choices give the same case.
+        if repr(case) in seen:
+            reject()
+        seen.add(repr(case))
         check(case)
 
     body()

@@ -14,7 +14,7 @@ from mutations import STORED, write
 from omegaconf import OmegaConf
 from PIL import Image
 from support import no_plots
-from values import words
+from values import NUMBERS, words
 
 from zoo.api import create
 from zoo.config.compose import compose
@@ -74,7 +74,7 @@ def command_lines(draw: st.DrawFn, command: str) -> tuple[str, ...]:
         key = draw(st.sampled_from(keys_of(command, first)))
         key = draw(st.sampled_from([key] * 45 + [f"{key}.zzz", f"{key}x", key.upper(), f"{key}@x", f"{key}."]))
         prefix = draw(st.sampled_from([""] * 12 + ["+", "++", "~", "~"]))
-        value = draw(words | st.sampled_from(PLAUSIBLE))
+        value = draw(draw(st.sampled_from([words, st.sampled_from(NUMBERS), *[st.sampled_from(PLAUSIBLE)] * 2])))
         # A group takes the name of one of its files.
         if key == "dataset" and draw(st.booleans()):
             value = draw(st.sampled_from(DATASETS))
