@@ -65,3 +65,11 @@ def mnist_root() -> str:
     if not (Path(root) / "MNIST" / "raw").is_dir():
         pytest.skip("no MNIST under $ZOO_DATA")
     return str(Path(root).resolve())
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how many cases the tests of ``tests/fuzz`` have run."""
+    for reports in terminalreporter.stats.values():
+        for name, count, refused in (value for report in reports for key, value in getattr(report, "user_properties", ())
+                                     if key == "fuzz"):  # fmt: skip
+            terminalreporter.write_line(f"{name}: {count} cases, {refused} refused")

@@ -19,6 +19,8 @@ from stat import S_ISDIR
 from typing import Any
 
 import pytest
+from hydra._internal.hydra import Hydra
+from hydra.types import RunMode
 from hypothesis import HealthCheck, Phase, given, reject, seed, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 from lightning.pytorch import Trainer
@@ -206,6 +208,8 @@ def keep_small(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_network(*_: Any, **__: Any) -> None:
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
+    # Hydra composes each config twice, only to know whether it is a sweep.
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_: RunMode.RUN)
     monkeypatch.setattr(checks, "plan", small_plan)
     monkeypatch.setattr(Trainer, "__init__", small_trainer)
     monkeypatch.setattr(socket, "getaddrinfo", no_network)

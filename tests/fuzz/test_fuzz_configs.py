@@ -41,8 +41,7 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     "sample": [("checkpoint=rbm.safetensors", "n=1", "steps=1")],
     "export": [("checkpoint=m.safetensors", "format=torch_export")],
 }
-COUNTS = {"train": 480, "evaluate": 120, "predict": 120, "explain": 80, "sample": 100, "export": 60}
-LISTS = ("show", "list", "reproduce", "help", "zzz")
+COUNTS = {"train": 400, "evaluate": 100, "predict": 120, "explain": 80, "sample": 80, "export": 60}
 # Keys that are not drawn: what they may do on purpose is too much for a test, or says more than one line.
 NOT_DRAWN = ("debug", "hydra")
 # Values that most keys of some type accept.

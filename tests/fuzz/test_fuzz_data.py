@@ -1,4 +1,4 @@
-"""Image folders, tables and arrays as nobody would make them on purpose, given to train, predict, evaluate and explain."""
+"""Image folders, tables and arrays as nobody would make them on purpose, given to every command that reads data."""
 
 import gzip
 import io
@@ -21,17 +21,20 @@ from zoo.api import create
 
 TRAIN = ("model=mlp", "model.net.hidden=[3]", "epochs=1", "progress=false", "hydra.run.dir=run")
 CHECKPOINT = "checkpoint=m.safetensors"
-COUNTS = {"folders": 330, "tables": 180, "arrays": 180}
+COUNTS = {"train": 120, "predict": 80, "evaluate": 60, "explain": 40}  # of image folders
+EACH = 60  # tables, and as many arrays, for each of three commands
 
 # Image folders
 
 NAMES = [
-    "a", "b", "cat", "dog", "A", "train", "Train", "val", "valid", "test", "Testing", "0", "10", "größer", "gro\u0308ßer",
-    "x y", ".hidden", "__MACOSX", "@eaDir", "[/bold]", "=1+1", "a\nb", "\x1b[2J", "\udcff", "\u202eabc", "$x^2$", "~",
+    "a", "b", "cat", "dog", "A", "train", "Train", "val", "valid", "test", "Testing", "0", "10", "größer",
+    "gro\u0308ßer", "x y", ".hidden", "__MACOSX", "@eaDir", "[/bold]", "=1+1", "a\nb", "\x1b[2J", "\udcff", "\u202eabc", "$x^2$", "~",
     "-n", "${x}", "a,b", "a=b", "images", "lost+found", "CON", "x" * 200,
 ]  # fmt: skip
-FILES = ["0.png", "1.png", "2.jpg", "3.JPEG", "4.bmp", "5.gif", "6.tif", "7.webp", "8.txt", "9", "x.csv", "0.npz", "y.heic",
-         "Thumbs.db", ".DS_Store", "._0.png", "0.png.tmp", "\udcfe.png", "\x1b.png", "a\nb.png", "=1.png", "[x].png"]  # fmt: skip
+FILES = [
+    "0.png", "1.png", "2.jpg", "3.JPEG", "4.bmp", "5.gif", "6.tif", "7.webp", "8.txt", "9", "x.csv", "0.npz", "y.heic",
+    "Thumbs.db", ".DS_Store", "._0.png", "0.png.tmp", "\udcfe.png", "\x1b.png", "a\nb.png", "=1.png", "[x].png",
+]  # fmt: skip
 MODES = ["L", "RGB", "RGBA", "P", "1", "LA", "I;16", "CMYK", "I", "F", "YCbCr"]
 SIZES = [(8, 8), (8, 8), (1, 1), (3, 50), (40, 2), (28, 28), (2000, 1)]
 
@@ -151,10 +154,9 @@ def check_folders(judge: Any, command: str, count: int, *, number: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["train", "predict", "evaluate", "explain"])
+@pytest.mark.parametrize("command", COUNTS)
 def test_image_folders(command, judge):
-    count = {"train": 140, "predict": 90, "evaluate": 60, "explain": 40}
-    check_folders(judge, command, count[command], number=1)
+    check_folders(judge, command, COUNTS[command], number=1)
 
 
 def test_some_image_folders(judge, monkeypatch):
@@ -253,8 +255,8 @@ TABLE = {
 def test_tables(command, judge, monkeypatch):
     no_plots(monkeypatch)
     write_checkpoint(*"0123456789")
-    for_each(tables(), 60, lambda odd: judge.run(command, *TABLE[command], note=odd), number=1)
-    assert judge.count == COUNTS["tables"] // 3
+    for_each(tables(), EACH, lambda odd: judge.run(command, *TABLE[command], note=odd), number=1)
+    assert judge.count == EACH
 
 
 # Arrays
@@ -333,8 +335,8 @@ ARRAY = {
 def test_arrays(command, judge, monkeypatch):
     no_plots(monkeypatch)
     write_checkpoint(*"0123456789")
-    for_each(arrays(), 60, lambda odd: judge.run(command, *ARRAY[command], note=odd), number=1)
-    assert judge.count == COUNTS["arrays"] // 3
+    for_each(arrays(), EACH, lambda odd: judge.run(command, *ARRAY[command], note=odd), number=1)
+    assert judge.count == EACH
 
 
 def test_some_arrays(judge, monkeypatch):

@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "export": ("checkpoint=m.safetensors", "format=torch_export"),
     "train": (*TINY, "dataset.root=data.npz", "weights=m.safetensors", "hydra.run.dir=run", "pretrained_head=keep"),
 }
-COUNTS = {"show": 320, "predict": 200, "evaluate": 150, "explain": 120, "sample": 110, "export": 80, "train": 100}
+COUNTS = {"show": 320, "predict": 160, "evaluate": 120, "explain": 120, "sample": 100, "export": 80, "train": 80}
 RBM = {"class": "RBM", "in_shape": [1, 28, 28], "hidden": 3, "label_units": 10, "visible_units": "bernoulli"}
 GENERATIVE = {
     **STORED,
