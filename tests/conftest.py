@@ -69,7 +69,8 @@ def mnist_root() -> str:
 
 def pytest_terminal_summary(terminalreporter):
     """Print how many cases the tests of ``tests/fuzz`` have run."""
-    for reports in terminalreporter.stats.values():
-        for name, count, refused in (value for report in reports for key, value in getattr(report, "user_properties", ())
-                                     if key == "fuzz"):  # fmt: skip
-            terminalreporter.write_line(f"{name}: {count} cases, {refused} refused")
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    for report in reports:
+        for key, value in getattr(report, "user_properties", ()):
+            if key == "fuzz":
+                terminalreporter.write_line("{}: {} cases, {} of them refused".format(*value))

@@ -209,7 +209,7 @@ def keep_small(monkeypatch: pytest.MonkeyPatch) -> None:
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     # Hydra composes each config twice, only to know whether it is a sweep.
-    monkeypatch.setattr(Hydra, "get_mode", lambda *_: RunMode.RUN)
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: RunMode.RUN)
     monkeypatch.setattr(checks, "plan", small_plan)
     monkeypatch.setattr(Trainer, "__init__", small_trainer)
     monkeypatch.setattr(socket, "getaddrinfo", no_network)

@@ -28,8 +28,8 @@ EACH = 60  # tables, and as many arrays, for each of three commands
 
 NAMES = [
     "a", "b", "cat", "dog", "A", "train", "Train", "val", "valid", "test", "Testing", "0", "10", "größer",
-    "gro\u0308ßer", "x y", ".hidden", "__MACOSX", "@eaDir", "[/bold]", "=1+1", "a\nb", "\x1b[2J", "\udcff", "\u202eabc", "$x^2$", "~",
-    "-n", "${x}", "a,b", "a=b", "images", "lost+found", "CON", "x" * 200,
+    "gro\u0308ßer", "x y", ".hidden", "__MACOSX", "@eaDir", "[/bold]", "=1+1", "a\nb", "\x1b[2J", "\udcff", "\u202eabc",
+    "$x^2$", "~", "-n", "${x}", "a,b", "a=b", "images", "lost+found", "CON", "x" * 200,
 ]  # fmt: skip
 FILES = [
     "0.png", "1.png", "2.jpg", "3.JPEG", "4.bmp", "5.gif", "6.tif", "7.webp", "8.txt", "9", "x.csv", "0.npz", "y.heic",
@@ -261,8 +261,10 @@ def test_tables(command, judge, monkeypatch):
 
 # Arrays
 
-TYPES = ["uint8", "uint8", "uint8", "float32", "float64", "int64", "bool", "int8", "uint16", "float16", "complex64", "U3",
-         "datetime64[s]", ">f4", "O"]  # fmt: skip
+TYPES = [
+    *["uint8"] * 3, "float32", "float64", "int64", "bool", "int8", "uint16", "float16", "complex64", "U3",
+    "datetime64[s]", ">f4", "O",
+]  # fmt: skip
 
 
 @st.composite
