@@ -1,5 +1,6 @@
 """What a command line means, what Hydra may create from a config, and that Hydra's global state stays as it was."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -90,6 +91,15 @@ def test_a_deep_value_is_refused(value):
         readable("predict", [f"accelerator.devices={value}"])
     deep = "[" * 500 + "]" * 500
     assert compose("predict", readable("predict", [f"input={deep}"])).input == deep, "the name of a file"
+
+
+@pytest.mark.parametrize("value", ["1" * 400, "-" + "1" * 400, f"[1,{'1' * 400}]", f"{{a:{'1' * 400}}}"])
+@pytest.mark.parametrize("key", ["dataset.validation", "dataset.scale", "model.net.dropout", "+x.y"])
+def test_a_number_beyond_all_floats_is_refused(key, value):
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)}=.* is too large a number"):
+        readable("train", [f"{key}={value}"])
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)}: Exceeds the limit \(4300 digits\)"):
+        readable("train", [f"{key}={'1' * 5000}"])
 
 
 @pytest.mark.parametrize("word", ["accelerator=[null]", "accelerator=inf", "model=3", "++dataset={a:1}", "logger=true"])

@@ -47,6 +47,7 @@ FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 # KEY=VALUE, +KEY=VALUE or ++KEY=VALUE.
 OVERRIDE = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[^=]+)=(?P<value>.*)", re.DOTALL)
 QUOTES = ("'", '"')
+MAX = 10**300  # of integers
 MAX_DEPTH = 20  # of brackets within brackets in a value
 ESCAPE = re.compile(r"\\[,()\[\]{}:=\s]")
 
@@ -145,6 +146,7 @@ def _parse(argument: str) -> "Override":
     from hydra.errors import HydraException
 
     from zoo.config.catalogue import CONF
+    from zoo.config.ranges import scalars
 
     # Hydra reads nested values by a recursion that Python limits.
     parse = OverridesParser.create().parse_override
@@ -165,6 +167,12 @@ def _parse(argument: str) -> "Override":
         raise ValueError(
             f"{argument!r} cannot be parsed: {reason}; if the value is a text, quote it: {advice}"
         ) from error
+    except ValueError as error:
+        raise ValueError(f"{key}: {str(error).partition(';')[0]}") from error  # Python reads 4,300 digits at most
+
+    # OmegaConf cannot make a float of an integer beyond all floats.
+    if not override.is_sweep_override() and any(isinstance(x, int) and abs(x) > MAX for x in scalars(override.value())):
+        raise ValueError(f"{key}={value} is too large a number")
 
     # A group of configs takes the name of a file, or a list of names.
     group = str(override.key_or_group)
