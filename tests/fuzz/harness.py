@@ -26,11 +26,12 @@ from hypothesis.configuration import set_hypothesis_home_dir
 from lightning.pytorch import Trainer
 
 from zoo.checkpoints.files import TEMPORARY
+from zoo.config.console import printable
 from zoo.training import checks
 
 SECONDS = 20  # of processor time for one command
 GIGABYTE = 2**30  # of memory on top of what the process had at first
-LONGEST = 2000  # characters of a message
+LONGEST = 12_000  # characters of a message, which may quote a word of the command line twice
 # Lines that a successful command may print on standard error.
 NOTES = ("skipped: ", "note: the log-likelihood is left out: ")
 
@@ -161,7 +162,7 @@ def _judged(outcome: Any, verb: str) -> list[str]:
         wrong.append(f"said {outcome.err[:500]!r}")
     if len(outcome.err) > LONGEST:
         wrong.append(f"said {len(outcome.err)} characters: {outcome.err[:200]!r}")
-    if not outcome.err.rstrip("\n").isprintable() and "\u00a0" not in outcome.err:
+    if outcome.err.rstrip("\n") != printable(outcome.err.rstrip("\n")):
         wrong.append(f"said what cannot be printed: {outcome.err[:200]!r}")
     return wrong
 

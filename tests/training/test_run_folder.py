@@ -9,6 +9,7 @@ import pytest
 import torch
 from support import metrics_of, no_plots, same_weights
 
+from zoo.checkpoints.checkpoint import info
 from zoo.cli.main import main
 from zoo.training.callbacks import SaveForResume
 
@@ -252,3 +253,19 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(run, cli):
     assert cli("train", *WORDS, "hydra.run.dir=whole").status == 0
     assert cli("train", f"resume={run}").status == 0
     assert same_weights(run, Path("whole"))
+
+
+@pytest.mark.parametrize("key", ["license", "name"])
+def test_a_description_that_cannot_be_written_is_refused_before_training(key, folder, cli):
+    outcome = cli("train", *WORDS, "hydra.run.dir=run", f"dataset.{key}={'x' * 20_000}")
+    assert outcome.status == 1
+    assert outcome.err.startswith("zoo train: the checkpoint of this run could not be written: ")
+    assert outcome.err.endswith(": a text of 20,000 characters, more than 10,000\n")
+    assert not list(folder.iterdir())
+
+
+def test_a_checkpoint_has_the_values_of_a_task_in_their_types(folder, cli, monkeypatch):
+    no_plots(monkeypatch)
+    words = ["epochs=1", "model.stages.fit.task.mirror_average=1", "hydra.run.dir=run"]
+    assert cli("train", *WORDS, *words).err == ""
+    assert info("run").task["mirror_average"] is True

@@ -91,10 +91,12 @@ class Run:
 
         Raises:
             FileExistsError: the folder already contains a run.
-            ValueError: the package of the logger is not installed.
+            ValueError: the package of the logger is not installed, or the checkpoint could not be written at the end.
         """
         folder = folder or compose.run_folder()
-        run = cls._in_folder(plan, folder, compose.command_line("train"))
+        command = compose.command_line("train")
+        outputs.check_description(plan, command)
+        run = cls._in_folder(plan, folder, command)
         outputs.begin(plan, folder, run.command, compose.composition())
         return run
 

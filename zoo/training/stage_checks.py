@@ -147,7 +147,7 @@ def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: boo
     return StagePlan(
         name=name,
         order=stage.order,
-        task=plain(stage.task),
+        task={"_target_": stage.task._target_, **check(stage.task)[1]},  # values of the types that its class declares
         optimizer=plain(stage.optimizer),
         lr_schedule=build(stage.lr_schedule),
         epochs=stage.epochs,
