@@ -115,7 +115,7 @@ class Judge:
         wrong += [f"changed {path}" for path in changed if not path.startswith(allowed or ("\0",))]
         new = [path for path in after if path not in before]
         unfinished = [path for path in new if failed or TEMPORARY.fullmatch(Path(path).name)]
-        wrong += [f"left {path}" for path in unfinished]
+        wrong += [f"left {path}" for path in unfinished if str(Path(path).parent) not in unfinished]
         for path in map(Path, sorted(new)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

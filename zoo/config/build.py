@@ -36,6 +36,8 @@ WRONG_TYPES = (
     (r"Value '(?P<value>.*)' of type '.*' could not be converted to Float", "a number"),
     (r"Value '(?P<value>.*)' is not a valid bool", "true or false"),
     (r"Cannot convert '.*' to string: '(?P<value>.*)'", "a string"),
+    (r"Cannot assign \w+ to Dict\[|Cannot merge DictConfig with ListConfig", "a mapping of keys to values"),
+    (r"Invalid value assigned: \w+ is not a ListConfig", "a list"),
 )
 
 
@@ -101,7 +103,8 @@ def wrong_type(key: str, text: str) -> str:
     for pattern, kind in WRONG_TYPES:
         match = re.match(pattern, first_line)
         if match:
-            return f"{key}={match['value']} must be {kind}"
+            value = match.groupdict().get("value")  # some messages do not tell it
+            return f"{key} must be {kind}" if value is None else f"{key}={value} must be {kind}"
     # The message for null does not give the type.
     if re.match(r"field '.*' is not Optional|Incompatible value 'None'", first_line):
         return f"{key}=null is not allowed; give a value"

@@ -179,6 +179,7 @@ def _parse(argument: str) -> "Override":
     if (CONF / group).is_dir() and not override.is_sweep_override():
         chosen = override.value()
         names = chosen if isinstance(chosen, list) else [chosen]
-        if chosen is not None and not all(isinstance(name, str) for name in names):
-            raise ValueError(f"{key}={value} must be the name of a file of conf/{group}, without .yaml")
+        if not all(isinstance(name, str) for name in names):
+            fix = f"; leave {key}= out for none" if chosen is None else ""
+            raise ValueError(f"{key}={value} must be the name of a file of conf/{group}, without .yaml{fix}")
     return override
