@@ -167,6 +167,16 @@ def test_a_folder_in_the_place_of_a_file_is_named(name, run, cli):
     assert cli("train", f"resume={run}").err == f"zoo train: {run / name}: not a file; move it away\n"
 
 
+@pytest.mark.parametrize("target", ["nothing", "last.ckpt"])
+def test_a_link_to_nothing_is_not_taken_for_a_run_that_saved_nothing(target, run, cli):
+    path = run / "checkpoints" / "last.ckpt"
+    path.unlink()
+    path.symlink_to(target)
+    before = {file.name: file.stat().st_mtime_ns for file in run.iterdir()}
+    assert cli("train", f"resume={run}").err == f"zoo train: {path}: not a file; move it away\n"
+    assert {file.name: file.stat().st_mtime_ns for file in run.iterdir()} == before
+
+
 # First files
 
 

@@ -124,6 +124,7 @@ class Run:
         if plan.preprocess.shape != plan.splits.shape:
             raise ValueError(f"{folder / run_folder.PREPROCESS}: shape={list(plan.preprocess.shape)} is not the data's")
         run_folder.check_splits(folder, plan.splits)
+        outputs.check_description(plan, command)
 
         # Nothing was refused, so the folder may be written to.
         files.remove_unfinished(folder)

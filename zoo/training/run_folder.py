@@ -55,13 +55,13 @@ def naming(path: Path, fix: str = "") -> Iterator[None]:
 
 
 def check_files(folder: Path) -> None:
-    """Raise ValueError if something else than a file has the name of one, such as a folder."""
+    """Raise ValueError if something else than a file has the name of one, such as a folder or a link to nothing."""
     for name in (CONFIG, PREPROCESS, SPLITS, METRICS, ROWS, LAST):
         path = folder / name
-        if path.exists() and not path.is_file():
+        if (path.exists() or path.is_symlink()) and not path.is_file():
             raise ValueError(f"{path}: not a file; move it away")
     checkpoints = (folder / LAST).parent
-    if checkpoints.exists() and not checkpoints.is_dir():
+    if (checkpoints.exists() or checkpoints.is_symlink()) and not checkpoints.is_dir():
         raise ValueError(f"{checkpoints}: not a folder; move it away")
 
 
