@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -175,6 +176,14 @@ def test_a_link_to_nothing_is_not_taken_for_a_run_that_saved_nothing(target, run
     before = {file.name: file.stat().st_mtime_ns for file in run.iterdir()}
     assert cli("train", f"resume={run}").err == f"zoo train: {path}: not a file; move it away\n"
     assert {file.name: file.stat().st_mtime_ns for file in run.iterdir()} == before
+
+
+def test_a_table_that_is_one_endless_line_is_not_read_into_memory(run, cli):
+    os.truncate(run / "metrics.csv", 2**33)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    message = cli("train", f"resume={run}").err
+    assert message.startswith(f"zoo train: {run}/metrics.csv: a line has 65,536 characters or more; delete it")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18, "KiB"
 
 
 # First files

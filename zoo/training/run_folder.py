@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -31,6 +31,7 @@ ROWS = "metrics.csv"
 LAST = Path("checkpoints") / "last.ckpt"
 
 MAX_BYTES = 2**18  # of a YAML or JSON file; the zoo writes a few kilobytes
+MAX_LINE = 2**16  # characters of a line of metrics.csv
 MAX_DEPTH = 40  # of nested mappings and lists in config.yaml
 
 
@@ -164,7 +165,7 @@ def check_rows(folder: Path) -> None:
         naming(path, "; delete it to resume without the earlier rows"),
         path.open(newline="", encoding="utf-8") as file,
     ):
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(_lines(file))
         names = reader.fieldnames or []
         missing = [key for key in KEYS if key not in names]
         if missing:
@@ -193,6 +194,14 @@ def read_metrics(folder: Path) -> dict[str, float]:
         if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
             raise ValueError("must map names to numbers")
         return metrics
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file; ValueError for one so long that it would not fit into memory."""
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise ValueError(f"a line has {MAX_LINE:,} characters or more")
+        yield line
 
 
 def _text(path: Path) -> str:
