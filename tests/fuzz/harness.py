@@ -13,7 +13,8 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
@@ -216,6 +217,22 @@ def keep_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
 
 
+@contextmanager
+def limited_memory() -> Iterator[None]:
+    """Within the block, an allocation of many gigabytes fails, rather than that it takes the machine's memory."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        yield
+        return
+    used = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmData"))
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (used * 1024 + 6 * GIGABYTE, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
 @pytest.fixture
 def judge(cli, tmp_path, monkeypatch, record_property, request) -> Any:
     """A `Judge` in an empty working directory; at the end, the test fails if anything was wrong."""
@@ -225,6 +242,7 @@ def judge(cli, tmp_path, monkeypatch, record_property, request) -> Any:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     judged = Judge(cli, tmp_path)
-    yield judged
+    with limited_memory():
+        yield judged
     record_property("fuzz", (request.node.name, judged.count, judged.refused))
     assert not judged.problems, f"{len(judged.problems)} problems:\n" + "\n".join(judged.problems[:60])
