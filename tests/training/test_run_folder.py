@@ -145,6 +145,13 @@ CHECKPOINTS = {
         **content,
         "state_dict": {name: value * float("nan") for name, value in content["state_dict"].items()},
     },
+    **{
+        f"a loop with {value!r}": lambda content, value=value: {
+            **content,
+            "loops": {**content["loops"], "fit_loop": {**content["loops"]["fit_loop"], "x.optim_progress": value}},
+        }
+        for value in ("text", 1, None, {"optimizer": "text"}, {"optimizer": {"step": {"total": {"ready": -1}}}})
+    },
     "loops of another kind": replace("loops", {"fit_loop": {"epoch_progress": 1}}),
 }
 
