@@ -122,4 +122,4 @@ def test_command_lines(command, part, judge, monkeypatch):
 @pytest.mark.parametrize("command", ["train", "predict"])
 def test_some_command_lines(command, judge, monkeypatch):
     no_plots(monkeypatch)
-    check(judge, command, 20, number=9)
+    check(judge, command, 8, number=9)

@@ -161,7 +161,7 @@ def test_image_folders(command, judge):
 
 def test_some_image_folders(judge, monkeypatch):
     no_plots(monkeypatch)
-    check_folders(judge, "train", 10, number=2)
+    check_folders(judge, "train", 6, number=2)
 
 
 # Tables of pixels
@@ -343,5 +343,5 @@ def test_arrays(command, judge, monkeypatch):
 
 def test_some_arrays(judge, monkeypatch):
     no_plots(monkeypatch)
-    for_each(arrays(), 10, lambda odd: judge.run("train", *ARRAY["train"], note=odd), number=2)
-    assert judge.count == 10
+    for_each(arrays(), 6, lambda odd: judge.run("train", *ARRAY["train"], note=odd), number=2)
+    assert judge.count == 6

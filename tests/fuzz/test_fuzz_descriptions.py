@@ -85,6 +85,6 @@ def test_descriptions(command, judge, monkeypatch):
     check(judge, command, COUNTS[command], number=1)
 
 
-@pytest.mark.parametrize("command", ["show", "predict"])
-def test_some_descriptions(command, judge):
-    check(judge, command, 15, number=2)
+@pytest.mark.parametrize(("command", "count"), [("show", 60), ("predict", 6)])
+def test_some_descriptions(command, count, judge):
+    check(judge, command, count, number=2)

@@ -178,4 +178,4 @@ def test_run_folders(command, judge, whole, monkeypatch):
 
 def test_some_run_folders(judge, whole, monkeypatch):
     no_plots(monkeypatch)
-    check(judge, whole, "train", 12, number=2)
+    check(judge, whole, "train", 6, number=2)
