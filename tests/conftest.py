@@ -65,3 +65,12 @@ def mnist_root() -> str:
     if not (Path(root) / "MNIST" / "raw").is_dir():
         pytest.skip("no MNIST under $ZOO_DATA")
     return str(Path(root).resolve())
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how many cases the tests of ``tests/fuzz`` have run."""
+    reports = [report for group in terminalreporter.stats.values() for report in group]
+    for report in reports:
+        for key, value in getattr(report, "user_properties", ()):
+            if key == "fuzz":
+                terminalreporter.write_line("{}: {} cases, {} of them refused".format(*value))

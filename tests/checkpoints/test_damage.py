@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from mutations import damaged
 from PIL import Image
 
 from zoo.checkpoints import checkpoint as checkpoints
@@ -21,22 +22,6 @@ from zoo.config import catalogue
 from zoo.data import pixel_csv
 from zoo.data.images import read
 from zoo.data.sources import digit_recognizer, npz, torchvision_sets
-
-
-def damaged(content: bytes, chance: random.Random) -> bytes:
-    """The content with one thing wrong."""
-    at = chance.randrange(len(content))
-    length = chance.randrange(1, 1 + min(64, len(content) - at))
-    return chance.choice(
-        [
-            lambda: content[:at] + bytes([content[at] ^ (1 << chance.randrange(8))]) + content[at + 1 :],
-            lambda: content[:at] + bytes([chance.randrange(256)]) + content[at + 1 :],
-            lambda: content[:at],
-            lambda: content[:at] + content[at + length :],
-            lambda: content[:at] + chance.randbytes(length) + content[at:],
-            lambda: content[:at] + bytes(length) + content[at + length :],
-        ]
-    )()
 
 
 def outcomes(path: Path, count: int, reader, *, seed: int = 0) -> list:

@@ -187,6 +187,15 @@ CASES = {
     "label_smoothing=x": Case(
         "train model.stages.fit.task.label_smoothing=x", ("fit.task.label_smoothing=x must be a number",)
     ),
+    "a node is a number": Case("train dataset.augment=3", ("dataset.augment must be a mapping of keys to values",)),
+    "a node is a list": Case("train dataset.augment=[3]", ("dataset.augment must be a mapping of keys to values",)),
+    "hidden=3": Case("train model=mlp model.net.hidden=3", ("model.net.hidden must be a list",)),
+    "shape=3": Case("train dataset.shape=3", ("dataset.shape must be a list",)),
+    "one label": Case(
+        "train model=mlp model.net.hidden=[3] dataset=npz dataset.root=one.npz",
+        ("Classification needs at least two classes, the data have one: 0",),
+        lambda folder: np.savez(folder / "one.npz", x=np.random.rand(40, 4), y=np.zeros(40, int)),
+    ),
     "shift=1.5": Case("train dataset.augment.shift=1.5", ("dataset.augment.shift=1.5 must be an integer",)),
     "progress=maybe": Case("train progress=maybe", ("progress=maybe must be true or false",)),
     "seed=null": Case("train seed=null", ("seed=null is not allowed; give a value",)),

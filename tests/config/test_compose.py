@@ -1,5 +1,6 @@
 """What a command line means, what Hydra may create from a config, and that Hydra's global state stays as it was."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -86,6 +87,39 @@ def test_the_quoting_that_works_is_told():
     with pytest.raises(ValueError, match="cannot be parsed") as caught:
         readable("train", ["model.name=x", "+dataset.source.root=Äpfel"])
     assert str(caught.value).endswith("""quote it: '+dataset.source.root='"'"'Äpfel'"'"''""")
+
+
+@pytest.mark.parametrize("argument", ["seed.=x", "model.net.hidden.=[3]", "a b=1"])
+def test_a_key_that_is_none_is_named_without_advice_for_its_value(argument):
+    with pytest.raises(ValueError, match=r"cannot be parsed: '.*' is not a key$"):
+        readable("train", [argument])
+
+
+@pytest.mark.parametrize("value", ["[" * 500 + "]" * 500, "[" * 5000, "{a:" * 50 + "1" + "}" * 50])
+def test_a_deep_value_is_refused(value):
+    with pytest.raises(ValueError, match="devices: its value is nested more than 20 levels deep"):
+        readable("predict", [f"accelerator.devices={value}"])
+    deep = "[" * 500 + "]" * 500
+    assert compose("predict", readable("predict", [f"input={deep}"])).input == deep, "the name of a file"
+
+
+@pytest.mark.parametrize("value", ["1" * 400, "-" + "1" * 400, f"[1,{'1' * 400}]", f"{{a:{'1' * 400}}}"])
+@pytest.mark.parametrize("key", ["dataset.validation", "dataset.scale", "model.net.dropout", "+x.y"])
+def test_a_number_beyond_all_floats_is_refused(key, value):
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)}=.* is too large a number"):
+        readable("train", [f"{key}={value}"])
+    with pytest.raises(ValueError, match=rf"^{re.escape(key)}: Exceeds the limit \(4300 digits\)"):
+        readable("train", [f"{key}={'1' * 5000}"])
+
+
+@pytest.mark.parametrize("word", ["accelerator=[null]", "accelerator=inf", "model=3", "++dataset={a:1}", "logger=true"])
+def test_a_group_takes_the_name_of_a_file(word):
+    with pytest.raises(ValueError, match=r"(\w+)=.* must be the name of a file of conf/\1, without \.yaml$"):
+        readable("train", [word])
+    with pytest.raises(ValueError, match=r"^logger=null must be .*; leave logger= out for none$"):
+        readable("train", ["logger=null"])
+    given = ["accelerator=cpu", "experiment=[finetune]", "-m", "model=lenet5,mlp"]
+    assert readable("train", given) == given
 
 
 # What a config may call

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from zoo.config.build import build
 from zoo.config.catalogue import CONF
 from zoo.config.compose import compose
+from zoo.config.ranges import check_numbers
 from zoo.training import checks
 
 HUGE = 10**40
@@ -96,3 +97,10 @@ def test_a_value_that_cannot_work_is_refused_before_any_data_are_read(override, 
 def test_half_precision_needs_a_gpu():
     with pytest.raises(ValueError, match="16-mixed needs a GPU; use bf16-mixed or 32-true"):
         checks.check_values(compose("train", ["accelerator=cpu", "accelerator.precision=16-mixed"]))
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), [10**400], {"a": 10**400}])
+def test_integers_beyond_all_floats_are_out_of_every_range(value):
+    for kind, key in (("net", "hidden"), ("stage", "epochs"), ("task", "k")):
+        with pytest.raises(ValueError, match=rf"^x\.{key}=.* must be [<>]"):
+            check_numbers({key: value}, kind=kind, where="x")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 from pathlib import Path
 from socket import socketpair
@@ -159,6 +160,13 @@ CHECKPOINTS = {
     ),
     "integers": lambda content: with_weights(content, lambda value: value.int()),
     "NaN": lambda content: with_weights(content, lambda value: value * float("nan")),
+    **{
+        f"a loop with {value!r}": lambda content, value=value: {
+            **content,
+            "loops": {**content["loops"], "fit_loop": {**content["loops"]["fit_loop"], "x.optim_progress": value}},
+        }
+        for value in ("text", 1, None, {"optimizer": "text"}, {"optimizer": {"step": {"total": {"ready": -1}}}})
+    },
     "loops of another kind": replace("loops", {"fit_loop": {"epoch_progress": 1}}),
 }
 
@@ -267,6 +275,24 @@ def test_a_worker_does_not_keep_the_lock_of_a_killed_run(tmp_path):
     with ours, theirs, locked(tmp_path):
         ours.send(b"x")
     os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("target", ["nothing", "last.ckpt"])
+def test_a_link_to_nothing_is_not_taken_for_a_run_that_saved_nothing(target, run, cli):
+    path = run / "checkpoints" / "last.ckpt"
+    path.unlink()
+    path.symlink_to(target)
+    before = {file.name: file.stat().st_mtime_ns for file in run.iterdir()}
+    assert cli("train", f"resume={run}").err == f"zoo train: {path}: not a file; move it away\n"
+    assert {file.name: file.stat().st_mtime_ns for file in run.iterdir()} == before
+
+
+def test_a_table_that_is_one_endless_line_is_not_read_into_memory(run, cli):
+    os.truncate(run / "metrics.csv", 2**33)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    message = cli("train", f"resume={run}").err
+    assert message.startswith(f"zoo train: {run}/metrics.csv: a line has 65,536 characters or more; delete it")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18, "KiB"
 
 
 # First files
@@ -383,3 +409,19 @@ def test_a_resumed_run_names_the_folder_of_its_data_as_a_new_one_does(run, monke
     assert dataset["source"]["root"] == "${..root}"
     monkeypatch.setenv("ZOO_DATA", "/elsewhere")
     assert OmegaConf.to_container(read_config(run)[0].dataset, resolve=False)["root"] == "/scratch/me"
+
+
+@pytest.mark.parametrize("key", ["license", "name"])
+def test_a_description_that_cannot_be_written_is_refused_before_training(key, folder, cli):
+    outcome = cli("train", *WORDS, "hydra.run.dir=run", f"dataset.{key}={'x' * 20_000}")
+    assert outcome.status == 1
+    assert outcome.err.startswith("zoo train: the checkpoint of this run could not be written: ")
+    assert outcome.err.endswith(": a text of 20,000 characters, more than 10,000\n")
+    assert not list(folder.iterdir())
+
+
+def test_a_checkpoint_has_the_values_of_a_task_in_their_types(folder, cli, monkeypatch):
+    no_plots(monkeypatch)
+    words = ["epochs=1", "model.stages.fit.task.mirror_average=1", "hydra.run.dir=run"]
+    assert cli("train", *WORDS, *words).err == ""
+    assert checkpoints.info("run").task["mirror_average"] is True

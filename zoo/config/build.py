@@ -119,7 +119,10 @@ def wrong_type(key: str, text: str) -> str:
     if re.match(r"Invalid value assigned: \w+ is not a ListConfig", first_line):
         return f"{key} must be a list, such as {key}=[1,2]"
     # A text in place of a mapping is often the name of a config of a group.
-    if re.match(r"Cannot assign \w+ to Dict|Invalid type assigned: \w+ is not a subclass of", first_line):
+    if re.match(
+        r"Cannot (assign \w+ to Dict|merge DictConfig with ListConfig)|Invalid type assigned: \w+ is not a subclass of",
+        first_line,
+    ):
         parent, _, name = key.rpartition(".")
         group = "stage" if parent == "model.stages" else name
         hint = f"; {group}@{key}=NAME chooses a file of conf/{group}" if group in GROUPS else ""

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -53,6 +54,8 @@ FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 # KEY=VALUE, +KEY=VALUE or ++KEY=VALUE.
 OVERRIDE = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[^=]+)=(?P<value>.*)", re.DOTALL)
 QUOTES = ("'", '"')
+MAX = 10**300  # of integers
+MAX_DEPTH = 20  # of brackets within brackets in a value
 ESCAPE = re.compile(r"\\[,()\[\]{}:=\s]")
 
 
@@ -159,17 +162,50 @@ def _in_quotes(value: str) -> str:
 
 
 def _parse(argument: str) -> "Override":
-    """Parse an override by Hydra's grammar. Raises ValueError with the exact quoting if it does not follow it."""
+    """Parse an override by Hydra's grammar.
+
+    Raises:
+        ValueError: it does not follow the grammar, and the message gives the quoting with which it would; its value is
+            nested too deeply, or it does not name a file of a group of configs.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    from zoo.config.catalogue import CONF
+    from zoo.config.ranges import scalars
+
+    # Hydra reads nested values by a recursion that Python limits.
+    parse = OverridesParser.create().parse_override
+    key, _, value = argument.partition("=")
+    if max(accumulate((letter in "[{(") - (letter in "]})") for letter in value), default=0) > MAX_DEPTH:
+        raise ValueError(f"{key}: its value is nested more than {MAX_DEPTH} levels deep")
     try:
-        return OverridesParser.create().parse_override(argument)
+        override = parse(argument)
     except HydraException as error:
+        # The key is at fault if no value helps.
+        try:
+            parse(f"{key}=1")
+        except HydraException:
+            raise ValueError(f"{argument!r} cannot be parsed: {key!r} is not a key") from error
         # A message of Hydra ends with a drawing of the place, on further lines.
-        key, _, value = argument.partition("=")
         reason = str(error).partition("\n")[0]
         advice = shlex.quote(f"{key}={_in_quotes(value)}")
         raise ValueError(
             f"{argument!r} cannot be parsed: {reason}; if the value is a text, quote it: {advice}"
         ) from error
+    except ValueError as error:
+        raise ValueError(f"{key}: {str(error).partition(';')[0]}") from error  # Python reads 4,300 digits at most
+
+    # OmegaConf cannot make a float of an integer beyond all floats.
+    if not override.is_sweep_override() and any(isinstance(x, int) and abs(x) > MAX for x in scalars(override.value())):
+        raise ValueError(f"{key}={value} is too large a number")
+
+    # A group of configs takes the name of a file, or a list of names.
+    group = str(override.key_or_group)
+    if (CONF / group).is_dir() and not override.is_sweep_override():
+        chosen = override.value()
+        names = chosen if isinstance(chosen, list) else [chosen]
+        if not all(isinstance(name, str) for name in names):
+            fix = f"; leave {key}= out for none" if chosen is None else ""
+            raise ValueError(f"{key}={value} must be the name of a file of conf/{group}, without .yaml{fix}")
+    return override

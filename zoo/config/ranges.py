@@ -8,7 +8,7 @@ Imports the standard library only.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 COUNT = 10**9  # maximum of numbers of epochs, steps, examples and the like
@@ -31,7 +31,7 @@ class Range:
     below: bool = False
 
     def __contains__(self, value: float) -> bool:
-        if not isfinite(value):
+        if not _is_finite(value):
             return False
         is_above = self.low < value if self.above else self.low <= value
         is_below = value < self.high if self.below else value <= self.high
@@ -45,7 +45,7 @@ class Range:
             closing = ")" if self.below else "]"
             return f"must be in {opening}{_text(self.low)}, {_text(self.high)}{closing}"
         lower = f"{'>' if self.above else '>='} {_text(self.low)}"
-        if not isfinite(value):
+        if not _is_finite(value):
             return "must be finite" if self.low < 0 else f"must be finite and {lower}"
         if value <= self.low:
             return f"must be {lower}"
@@ -134,7 +134,7 @@ def check_numbers(values: Mapping[str, Any], *, kind: str, where: str) -> None:
     ranges = RANGES.get(kind, {})
     for key, value in values.items():
         allowed = ranges.get(key, ANY)
-        for number in _scalars(value):
+        for number in scalars(value):
             if isinstance(number, str):
                 # Some signatures allow several types, so that a text has passed the check of types.
                 if key in ranges:
@@ -143,16 +143,21 @@ def check_numbers(values: Mapping[str, Any], *, kind: str, where: str) -> None:
                 raise ValueError(f"{where}.{key}={value} {allowed.reason(number)}")
 
 
-def _scalars(value: Any) -> Iterator[float | str]:
+def scalars(value: Any) -> Iterator[float | str]:
     """The numbers and texts in a value, those in lists and mappings included; true and false are none."""
     if isinstance(value, Mapping):
         for inner in value.values():
-            yield from _scalars(inner)
+            yield from scalars(inner)
     elif isinstance(value, (list, tuple)):
         for inner in value:
-            yield from _scalars(inner)
+            yield from scalars(inner)
     elif isinstance(value, (int, float, str)) and not isinstance(value, bool):
         yield value
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a number is neither infinite nor NaN; `math.isfinite` fails for integers beyond all floats."""
+    return -inf < value < inf
 
 
 def _text(bound: float) -> str:

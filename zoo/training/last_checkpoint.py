@@ -27,6 +27,8 @@ CONTENT = {
     "epoch": int,
     "pytorch-lightning_version": str,
 }
+# How the names of mappings within the state of the loops end.
+MAPPINGS = ("loop", "state_dict", "progress", "total", "current", "optimizer", "step", "zero_grad")
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -66,10 +68,20 @@ def _check_progress(content: Mapping[str, Any]) -> None:
     fit_loop = content["loops"].get("fit_loop")
     if not isinstance(fit_loop, dict) or "epoch_progress" not in fit_loop:
         raise ValueError("loops has no progress of the fit")
+    _check_loops(content["loops"], "loops")
     # The optimizer's state belongs to its groups of parameters.
     states = content["optimizer_states"]
     if not states or not all(isinstance(state, dict) and {"state", "param_groups"} <= set(state) for state in states):
         raise ValueError("optimizer_states has no state of an optimizer")
+
+
+def _check_loops(node: Mapping[str, Any], where: str) -> None:
+    """The state of Lightning's loops: mappings of counters, which are integers >= 0 or true or false."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            _check_loops(value, f"{where}.{key}")
+        elif str(key).endswith(MAPPINGS) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"{where}.{key} is damaged")
 
 
 def _check_tensors(content: Mapping[str, Any]) -> None:

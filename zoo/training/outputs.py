@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.checkpoints.checkpoint import CheckpointInfo
+from zoo.checkpoints.description import to_stored
 from zoo.config import compose, hardware
 from zoo.config.console import print_table, say
 from zoo.plots import curves, stage_plots
@@ -128,6 +129,14 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
         splits=plan.splits.fingerprints(),
         **checkpoints.provenance(hardware.device(plan.trainer_kwargs)),
     )
+
+
+def check_description(plan: Plan, command: str) -> None:
+    """Raise ValueError if the checkpoint's description could not be written after training, such as a long license."""
+    try:
+        to_stored(description(plan, command, {}))
+    except ValueError as error:
+        raise ValueError(f"the checkpoint of this run could not be written: {error}") from error
 
 
 @rank_zero_only

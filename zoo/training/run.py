@@ -94,10 +94,12 @@ class Run:
 
         Raises:
             FileExistsError: the folder already contains a run.
-            ValueError: the package of the logger is not installed.
+            ValueError: the package of the logger is not installed, or the checkpoint could not be written at the end.
         """
         folder = folder or compose.run_folder()
-        run = cls._in_folder(plan, folder, compose.command_line("train"))
+        command = compose.command_line("train")
+        outputs.check_description(plan, command)
+        run = cls._in_folder(plan, folder, command)
         outputs.begin(plan, folder, run.command, compose.composition())
         return run
 
@@ -126,6 +128,7 @@ class Run:
             raise ValueError(f"{folder / run_folder.PREPROCESS}: shape={list(plan.preprocess.shape)} is not the data's")
         run_folder.check_splits(folder, plan.splits)
         plan = replace(plan, logger=run_folder.own_logger(plan.logger, folder))
+        outputs.check_description(plan, command)
 
         # Nothing was refused, so the folder may be written to.
         files.remove_unfinished(folder)

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -31,6 +31,7 @@ LAST = Path("checkpoints") / "last.ckpt"
 
 MAX_BYTES = 2**18  # of a YAML or JSON file; the zoo writes a few kilobytes
 MAX_DIGITS = 18  # of a number of steps
+MAX_LINE = 2**16  # characters of a line of metrics.csv
 MAX_DEPTH = 40  # of nested mappings and lists in config.yaml
 
 
@@ -55,16 +56,17 @@ def naming(path: Path, fix: str = "") -> Iterator[None]:
 
 
 def check_files(folder: Path) -> None:
-    """Raise ValueError if something else than a file has the name of one: a folder, or a link out of the run folder.
+    """Raise ValueError if something else than a file has the name of one: a folder, or a link to
+    nothing or out of the run folder.
 
     A file is written through a link, so a link could lead to any file of the user.
     """
     for name in (CONFIG, PREPROCESS, SPLITS, METRICS, ROWS, LAST):
         path = folder / name
-        if path.exists() and not path.is_file():
+        if (path.exists() or path.is_symlink()) and not path.is_file():
             raise ValueError(f"{path}: not a file; move it away")
     checkpoints = (folder / LAST).parent
-    if checkpoints.exists() and not checkpoints.is_dir():
+    if (checkpoints.exists() or checkpoints.is_symlink()) and not checkpoints.is_dir():
         raise ValueError(f"{checkpoints}: not a folder; move it away")
     # The files of a run, and the plots of its stages. A link to another folder, such as that of the data, may stay.
     inside = folder.resolve()
@@ -197,7 +199,7 @@ def check_rows(folder: Path) -> None:
         naming(path, "; delete it to resume without the earlier rows"),
         path.open(newline="", encoding="utf-8") as file,
     ):
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(_lines(file))
         names = reader.fieldnames or []
         missing = [key for key in KEYS if key not in names]
         if missing:
@@ -228,6 +230,14 @@ def read_metrics(folder: Path) -> dict[str, float]:
         if not isinstance(metrics, dict) or not all(isinstance(value, (int, float)) for value in metrics.values()):
             raise ValueError("must map names to numbers")
         return metrics
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file; ValueError for one so long that it would not fit into memory."""
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise ValueError(f"a line has {MAX_LINE:,} characters or more")
+        yield line
 
 
 def _text(path: Path) -> str:

@@ -1,0 +1,3 @@
+"""The fixture of all files here."""
+
+from harness import judge as judge
