@@ -99,7 +99,7 @@ CASES = {
     "added key of a stage": Case("train +model.stages.fit.epohcs=3", ("did you mean epochs",)),
     "added key of the trainer": Case("train +accelerator.nodes=3", ("accelerator.nodes: no such key",)),
     "a key in null": Case("train logger.save_dir=x", ("logger.save_dir: no such key",)),
-    "a mapping for null": Case("train logger={{a:1}}", ("logger._target_",)),
+    "a mapping for null": Case("train logger={{a:1}}", ("logger={a:1} must be the name of a file of conf/logger",)),
     "a key of the sweeper": Case(
         "train -m seed=1,2 hydra.sweeper.max_batch_size=0", ("Hydra cannot read these arguments",)
     ),
@@ -107,8 +107,9 @@ CASES = {
     "a device as sweep folder": Case(
         "train -m seed=1,2 hydra.sweep.dir=/dev/null", ("/dev/null: cannot be made", "hydra.sweep.dir=")
     ),
-    "a logger without an argument": Case(
-        "train 'logger={{_target_:lightning.pytorch.loggers.TensorBoardLogger}}'", ("missing a required argument",)
+    "a node for a name": Case(
+        "train 'logger={{_target_:lightning.pytorch.loggers.TensorBoardLogger}}'",
+        ("must be the name of a file of conf/logger",),
     ),
     "a name for a mapping": Case(
         "train model.stages.fit.optimizer=sgd",
@@ -187,13 +188,17 @@ CASES = {
     "label_smoothing=x": Case(
         "train model.stages.fit.task.label_smoothing=x", ("fit.task.label_smoothing=x must be a number",)
     ),
-    "a node is a number": Case("train dataset.augment=3", ("dataset.augment must be a mapping of keys to values",)),
-    "a node is a list": Case("train dataset.augment=[3]", ("dataset.augment must be a mapping of keys to values",)),
+    "a node is a number": Case(
+        "train dataset.augment=3", ("dataset.augment must be a mapping; augment@dataset.augment=NAME",)
+    ),
+    "a node is a list": Case(
+        "train dataset.augment=[3]", ("dataset.augment must be a mapping; augment@dataset.augment=NAME",)
+    ),
     "hidden=3": Case("train model=mlp model.net.hidden=3", ("model.net.hidden must be a list",)),
     "shape=3": Case("train dataset.shape=3", ("dataset.shape must be a list",)),
     "one label": Case(
         "train model=mlp model.net.hidden=[3] dataset=npz dataset.root=one.npz",
-        ("Classification needs at least two classes, the data have one: 0",),
+        ("Classification needs at least two classes; all examples have the label 0",),
         lambda folder: np.savez(folder / "one.npz", x=np.random.rand(40, 4), y=np.zeros(40, int)),
     ),
     "shift=1.5": Case("train dataset.augment.shift=1.5", ("dataset.augment.shift=1.5 must be an integer",)),

@@ -206,6 +206,5 @@ def _parse(argument: str) -> "Override":
         chosen = override.value()
         names = chosen if isinstance(chosen, list) else [chosen]
         if not all(isinstance(name, str) for name in names):
-            fix = f"; leave {key}= out for none" if chosen is None else ""
-            raise ValueError(f"{key}={value} must be the name of a file of conf/{group}, without .yaml{fix}")
+            raise ValueError(f"{key}={value} must be the name of a file of conf/{group}, without .yaml")
     return override

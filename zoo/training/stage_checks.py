@@ -150,10 +150,6 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
             f"{model_and_dataset}: {task.__name__} needs {words[task.targets]}, the data have {words[kind]}{reason}; "
             f"{fix}"
         )
-    if task.targets == "classes" and len(splits.classes) == 1:
-        raise ValueError(
-            f"{model_and_dataset}: {task.__name__} needs at least two classes, the data have one: {splits.classes[0]}"
-        )
 
 
 def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: bool) -> StagePlan:
