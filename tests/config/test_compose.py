@@ -116,7 +116,7 @@ def test_a_number_beyond_all_floats_is_refused(key, value):
 def test_a_group_takes_the_name_of_a_file(word):
     with pytest.raises(ValueError, match=r"(\w+)=.* must be the name of a file of conf/\1, without \.yaml$"):
         readable("train", [word])
-    with pytest.raises(ValueError, match=r"^logger=null must be .*; leave logger= out for none$"):
+    with pytest.raises(ValueError, match=r"^logger=null must be .*; omit logger= to choose none$"):
         readable("train", ["logger=null"])
     given = ["accelerator=cpu", "experiment=[finetune]", "-m", "model=lenet5,mlp"]
     assert readable("train", given) == given
