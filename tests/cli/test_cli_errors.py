@@ -92,7 +92,7 @@ CASES = {
     "group with a slash": Case("train model=/etc", ("model=etc: no such model",)),
     "no model": Case("train model=null", ("model.name= is required",)),
     "no dataset": Case("train ~dataset", ("dataset.name= is required",)),
-    "empty group": Case("train logger=", ("logger=: the value is empty", "leave logger= out")),
+    "empty group": Case("train logger=", ("logger=: the value is empty", "omit logger=")),
     "empty path": Case("train resume=", ("resume=: the value is empty",)),
     "empty input": Case("predict checkpoint={run} input=''", ("input=: the value is empty",)),
     "added key": Case("train +epohcs=3", ("epohcs: no such key", "did you mean epochs")),
@@ -103,9 +103,9 @@ CASES = {
     "a key of the sweeper": Case(
         "train -m seed=1,2 hydra.sweeper.max_batch_size=0", ("Hydra cannot read these arguments",)
     ),
-    "a device as run folder": Case("train hydra.run.dir=/dev/null", ("/dev/null: cannot be made", "hydra.run.dir=")),
+    "a device as run folder": Case("train hydra.run.dir=/dev/null", ("/dev/null: cannot be created", "hydra.run.dir=")),
     "a device as sweep folder": Case(
-        "train -m seed=1,2 hydra.sweep.dir=/dev/null", ("/dev/null: cannot be made", "hydra.sweep.dir=")
+        "train -m seed=1,2 hydra.sweep.dir=/dev/null", ("/dev/null: cannot be created", "hydra.sweep.dir=")
     ),
     "a node for a name": Case(
         "train 'logger={{_target_:lightning.pytorch.loggers.TensorBoardLogger}}'",

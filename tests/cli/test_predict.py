@@ -308,7 +308,9 @@ def test_a_csv_without_a_header_gives_a_row_for_each_line(cli, folder, trained, 
     (folder / "without.csv").write_text("".join(lines[1:]))
     outcome = cli("predict", f"checkpoint={trained}", "input=without.csv")
     assert outcome.status == 0
-    assert "note: without.csv: the first line is taken as values, not names; header=true if it is not" in outcome.out
+    assert (
+        "note: without.csv: the first line is taken as values, not names; set header=true if it is not" in outcome.out
+    )
     assert [row["Label"] for row in rows()] == [str(k) for k in expected[:9].argmax(dim=1).tolist()]
     outcome = cli("predict", f"checkpoint={trained}", "input=with.csv", "header=false", "output=b.csv")
     assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)

@@ -95,5 +95,5 @@ def test_names_of_classes_are_composed_and_must_be_text(tmp_path):
     made(tmp_path, "A\u0308pfel/1.png", "b/1.png")
     assert list(class_folders(tmp_path)) == ["b", "\xc4pfel"]
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xc4pfel")).mkdir()
-    with pytest.raises(ValueError, match=r"the class folder \\xc4pfel is no UTF-8; rename"):
+    with pytest.raises(ValueError, match=r"the class folder \\xc4pfel is not valid UTF-8; rename"):
         class_folders(tmp_path)

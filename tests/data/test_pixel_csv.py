@@ -143,7 +143,7 @@ def test_tables_that_people_have_are_read_right(tmp_path, text, header, says, co
         ("p0,p1,p3\n1,2,3\n", "the columns are numbered, but 'p2' is missing"),
         ("p0,p1,p1\n1,2,3\n", "the column 'p1' appears twice"),
         ("9,8,x\n1,2,3\n", "line 1 has numbers and 'x': values or names"),
-        ("5,9,8,7\n1,2,3,4\n", "4 pixel columns, expected 3; a column that is no pixel needs a name"),
+        ("5,9,8,7\n1,2,3,4\n", "4 pixel columns, expected 3; a column that is not a pixel needs a name"),
         ("a,b,c\n1,2,3\n\n4,5,6\n", "line 3: 0 values"),
         ("a,b,c\n1,2,nan\n", "line 2: 'nan' is not an integer"),
         ("a,b,c\n1,2,1_0\n", "line 2: '1_0' is not an integer"),

@@ -67,7 +67,7 @@ def launch(
     In a sweep, a job that fails does not keep the others from running.
 
     Raises whatever ``job`` raises, after removing a run folder in which nothing was written; in a sweep, `FailedJobs`.
-    Raises ValueError if the run folder cannot be made, or if a sweep has no jobs.
+    Raises ValueError if the run folder cannot be created, or if a sweep has no jobs.
     """
     import hydra
     from hydra._internal import hydra as internals
@@ -93,8 +93,8 @@ def launch(
                 return job(cfg)
         except Exception as error:
             if in_sweep():
-                # Hydra ends a sweep with an error before its table is printed, so do not tell it; but it must know if
-                # the job runs in another process, as with the launchers of joblib and submitit.
+                # After an error, Hydra ends a sweep before its table is printed, so the error is only recorded. In
+                # another process, as with the launchers of joblib and submitit, it must be raised to be reported.
                 if not jobs_run_here(HydraConfig.get()):
                     raise
                 failed_jobs.add(HydraConfig.get().job, error)
@@ -110,15 +110,15 @@ def launch(
     try:
         sys.argv = [str(import_module(f"zoo.cli.{command}").__file__), *readable(command, overrides)]
         with _own_state():
-            # Hydra has no place for a check between composing a config and creating what it names.
+            # Hydra has no hook between composing a config and creating the objects that it names.
             vars(internals)["ConfigLoaderImpl"] = CheckedLoader
             hydra.main(config_path=str(CONF), config_name=command, version_base=VERSION)(run_job)()
     except OSError as error:
-        # Errors of the job are stored; this one is of the folder that Hydra makes for it.
+        # Errors of the job are stored, so this one comes from Hydra: it could not create the run folder.
         if isinstance(error, HydraException) or str(error.filename or ".yaml").endswith(".yaml"):
             raise
         key = "hydra.sweep.dir" if is_sweep(overrides) else "hydra.run.dir"
-        raise ValueError(f"{error.filename}: cannot be made ({error.strerror}); set another {key}=") from error
+        raise ValueError(f"{error.filename}: cannot be created ({error.strerror}); set another {key}=") from error
     except (AssertionError, AttributeError, TypeError) as error:
         # Hydra checks few of its own keys, and it fails to set a key within null.
         if jobs_started:
@@ -142,7 +142,7 @@ def launch(
 
 @contextmanager
 def _own_state() -> Iterator[None]:
-    """Within the block, the global state of Hydra is that of the zoo; afterwards it is that of before.
+    """Within the block, set the global state of Hydra that the zoo needs; afterwards, restore the previous state.
 
     So the zoo works within an application that uses Hydra itself, and in a notebook after ``hydra.initialize``.
     """
@@ -163,7 +163,7 @@ def _own_state() -> Iterator[None]:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # raise errors of composition; zoo.cli.errors formats them
         yield
     finally:
-        # Put it back.
+        # Restore it.
         state.hydra = hydra_before
         base.version_base = version_before
         JobRuntime.instance().set("name", name_before)
@@ -224,7 +224,7 @@ def _remove_unused(folder: Path, started: float) -> None:
 
     Args:
         folder: the run folder.
-        started: time in seconds, before Hydra made the folder. A folder of before, or one of another run, is kept.
+        started: time in seconds, before Hydra made the folder. An older folder is kept.
     """
     here = Path.cwd()
     try:

@@ -1,6 +1,6 @@
-"""Print lines of text and tables. Names from outside, such as those of files, cannot control the terminal.
+"""Print lines of text and tables. Untrusted names, such as those of files, cannot control the terminal.
 
-All text is printed as it is, except for characters that a terminal would obey or cannot show: see `printable`.
+All text is printed as it is, except for characters that control a terminal or that it cannot show: see `printable`.
 """
 
 import sys
@@ -31,7 +31,7 @@ def say(text: str) -> None:
 
 
 def say_wrapped(text: str, *, indent: str = "    ") -> None:
-    """Print text in lines of the terminal's width, which continue indented."""
+    """Print text, wrapped to the width of the terminal; all lines but the first begin with ``indent``."""
     console = Console()
     # No hyphenation: names and sizes such as 1x28x28 stay whole.
     lines = textwrap.wrap(

@@ -4,7 +4,7 @@ from typing import Any
 
 from zoo.config.console import printable, say
 
-MAX_LETTERS = 100  # of the overrides that name a job in a message
+MAX_LETTERS = 100  # maximum length of the overrides by which a message names a job
 
 
 def jobs_run_here(hydra_config: Any) -> bool:

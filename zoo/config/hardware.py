@@ -13,7 +13,7 @@ from zoo.config.ranges import check_numbers
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 STRATEGIES = ("auto", "ddp")
-LAUNCHERS = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "MASTER_ADDR")  # environment variables that tell of other machines
+LAUNCHERS = ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID", "MASTER_ADDR")  # environment variables for several machines
 
 
 def trainer_kwargs(node: DictConfig) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def trainer_kwargs(node: DictConfig) -> dict[str, Any]:
 
 
 def _check_counts(kwargs: dict[str, Any]) -> None:
-    """Raise ValueError unless the numbers of devices and of machines are possible ones."""
+    """Raise ValueError if the number of devices or of machines is invalid, or larger than this machine allows."""
     devices = kwargs["devices"]
     if devices != "auto" and (not isinstance(devices, int) or isinstance(devices, bool)):
         raise ValueError(f"accelerator.devices={devices} must be auto or the number of devices")
@@ -62,7 +62,7 @@ def _check_counts(kwargs: dict[str, Any]) -> None:
     numbers = {key: kwargs[key] for key in ("devices", "num_nodes") if kwargs[key] != "auto"}
     check_numbers(numbers, kind="accelerator", where="accelerator")
 
-    # No more GPUs than this machine has.
+    # There must not be more GPUs than this machine has.
     kind = device(kwargs).type
     found = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind)
     if found is not None and devices != "auto" and devices > found:

@@ -32,7 +32,7 @@ STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 LOG_FILES = ("${hydra.runtime.output_dir}/${hydra.job.name}.log",)
 # Keys with commands of a shell or variables of an environment: only the command line may set them.
 COMMAND_LINE_ONLY = ("launcher.setup", "launcher.additional_parameters", "launcher.python", "job.env_set")
-# The interpolations whose value is a text, whatever else a config holds.
+# The interpolations whose value is always a string.
 TEXT_INTERPOLATION = re.compile(r"\$\{(hydra[.:]|now:|oc\.env:)")
 
 
@@ -50,7 +50,7 @@ class CheckedLoader(ConfigLoaderImpl):
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         check_hydra(cfg.hydra)
         check_added(cfg)
-        # Without this flag, Hydra only looks up whether it is a sweep.
+        # Hydra also composes without this flag, only to find out whether it is a sweep.
         if run_mode == RunMode.MULTIRUN and validate_sweep_overrides:
             refuse_sweep(Path(cfg.hydra.sweep.dir))
         return cfg
@@ -58,16 +58,16 @@ class CheckedLoader(ConfigLoaderImpl):
 
 def refuse_sweep(folder: Path) -> None:
     """Raise FileExistsError if the folder already contains a sweep, whose table would be replaced."""
-    # Only the first process of a distributed run: the others may start after its first job.
+    # Only the first process of a distributed run checks: the others may start after it has written the table.
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     if is_first and (folder / "sweep.csv").exists():
         raise FileExistsError(f"{folder} already contains a sweep; set another hydra.sweep.dir=")
 
 
 def check_added(node: Any, key: str = "") -> None:
-    """Raise ValueError if a node of a schema has further keys, which Hydra adds for ``+KEY=VALUE``.
+    """Raise ValueError if a config has a key that its schema does not have; Hydra adds such keys for ``+KEY=VALUE``.
 
-    Nobody would read them: most are misspelled. The keys of Hydra itself are its own.
+    They would have no effect, and most are misspelled. The node ``hydra`` is not checked.
     """
     if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
         return
@@ -86,7 +86,8 @@ def check_hydra(node: DictConfig) -> None:
     """Check the ``hydra`` node of a composed config.
 
     Raises:
-        ValueError: it names a class or function that is not allowed, or sets a shell command in a file.
+        ValueError: it names a class or function that is not allowed, or a file sets a shell command or an
+            environment variable.
     """
     content = OmegaConf.to_container(node, resolve=False)
     assert isinstance(content, dict)
@@ -137,7 +138,7 @@ def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _is_text(value: str) -> bool:
-    """Whether every interpolation in ``value`` gives a text."""
+    """Whether the value of every interpolation in ``value`` is a string."""
     return value.count("${") == len(TEXT_INTERPOLATION.findall(value))
 
 

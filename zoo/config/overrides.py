@@ -1,8 +1,8 @@
-"""Read a command line's KEY=VALUE as a user means it, where Hydra's grammar would not.
+"""Quote the values of a command line's KEY=VALUE that Hydra's grammar would misread.
 
 Hydra reads every value by its own grammar: it cannot read ``input=Äpfel`` or ``input=My pictures (1)``, and it reads
-``input=2024_01_02`` as the number 20240102. So the value of a key that holds a text, such as the path of a file, is
-quoted here. All other values must follow Hydra's grammar; if one does not, the message says how to quote it.
+``input=2024_01_02`` as the number 20240102. So the value of a key that holds a string, such as the path of a file,
+is quoted here. All other values must follow Hydra's grammar; if one does not, the message says how to quote it.
 
 Hydra and the schemas are imported late, because the command line reads `FLAGS` before it needs them.
 """
@@ -54,7 +54,7 @@ FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
 # KEY=VALUE, +KEY=VALUE or ++KEY=VALUE.
 OVERRIDE = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[^=]+)=(?P<value>.*)", re.DOTALL)
 QUOTES = ("'", '"')
-MAX = 10**300  # of integers
+MAX = 10**300  # maximum absolute value of an integer
 MAX_DEPTH = 20  # of brackets within brackets in a value
 ESCAPE = re.compile(r"\\[,()\[\]{}:=\s]")
 
@@ -70,11 +70,11 @@ def readable(command: str, arguments: Sequence[str]) -> list[str]:
     Hydra reads no flag after an override. ``GROUP=null`` becomes ``~GROUP``, as Hydra writes it.
 
     Args:
-        command: such as "train"; its schema says which keys hold a text.
-        arguments: as the user typed them, after the shell.
+        command: such as "train"; its schema says which keys hold a string.
+        arguments: the arguments of the command, as the shell passes them on.
 
     Raises:
-        ValueError: Hydra cannot read an argument; the message says how to quote it. Or the value of a text is empty.
+        ValueError: Hydra cannot read an argument, and the message says how to quote it; or a string is empty.
     """
     texts = text_keys(command)
     in_sweep = is_sweep(arguments)
@@ -88,11 +88,11 @@ def readable(command: str, arguments: Sequence[str]) -> list[str]:
         if match is None:
             read.append(argument)
             continue
-        # An empty text would often mean the working directory. It is the value of a shell's variable that is not set.
+        # Refuse an empty string, the value of a shell variable that is not set: as a path, it is the working directory.
         is_text = match["key"] in texts
         is_group = (CONF / match["key"].partition("@")[0]).is_dir()
         if (is_text or is_group) and match["value"] in ("", "''", '""'):
-            raise ValueError(f"{argument}: the value is empty; give one, or leave {match['key']}= out")
+            raise ValueError(f"{argument}: the value is empty; give one, or omit {match['key']}=")
         if is_group and match["value"] == "null":
             read.append(f"~{match['key']}")
             continue
@@ -107,7 +107,7 @@ def readable(command: str, arguments: Sequence[str]) -> list[str]:
 
 @cache
 def text_keys(command: str) -> frozenset[str]:
-    """The keys of a command whose value is a text, such as ``input`` and ``dataset.root``."""
+    """The keys of a command whose value is a string, such as ``input`` and ``dataset.root``."""
     from zoo.config import schemas
 
     schema = {name.lower(): value for name, value in vars(schemas).items() if is_dataclass(value)}[command]
@@ -117,7 +117,7 @@ def text_keys(command: str) -> frozenset[str]:
 def _text_fields(schema: Any, prefix: str = "") -> Iterator[str]:
     """The full keys of all fields of type str or optional str, nested schemas included."""
     for field in fields(schema):
-        # "str | None" has two kinds, "str" is one itself.
+        # "str | None" is a union of types; "str" is a single type.
         kinds = [kind for kind in get_args(field.type) or (field.type,) if kind is not type(None)]
         if kinds == [str]:
             yield prefix + field.name
@@ -135,7 +135,7 @@ def _with_flags(arguments: Sequence[str]) -> Iterator[tuple[str, bool]]:
 
 
 def _as_text(match: re.Match[str]) -> str:
-    """The override, quoted unless Hydra reads its value as the same text; null and references stay as they are."""
+    """The override, quoted unless Hydra reads its value as the same string; null and references stay as they are."""
     value = match["value"]
     key = match["prefix"] + match["key"]
     # The grammar has escapes of its own, such as "a\\,b" for a comma.
@@ -182,16 +182,16 @@ def _parse(argument: str) -> "Override":
     try:
         override = parse(argument)
     except HydraException as error:
-        # The key is at fault if no value helps.
+        # If a simple value cannot be parsed either, the key is wrong.
         try:
             parse(f"{key}=1")
         except HydraException:
             raise ValueError(f"{argument!r} cannot be parsed: {key!r} is not a key") from error
-        # A message of Hydra ends with a drawing of the place, on further lines.
+        # The further lines of Hydra's message only mark the position of the error.
         reason = str(error).partition("\n")[0]
         advice = shlex.quote(f"{key}={_in_quotes(value)}")
         raise ValueError(
-            f"{argument!r} cannot be parsed: {reason}; if the value is a text, quote it: {advice}"
+            f"{argument!r} cannot be parsed: {reason}; if the value is a string, quote it: {advice}"
         ) from error
     except ValueError as error:
         raise ValueError(f"{key}: {str(error).partition(';')[0]}") from error  # Python reads 4,300 digits at most

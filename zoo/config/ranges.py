@@ -1,7 +1,7 @@
 """The ranges of numbers in a config, checked before anything is written.
 
 A number outside its range would fail after minutes, run for years, or train with NaN. The ranges of networks,
-augmentation and data sources are checked where these are built; here, every number of them must be finite.
+augmentation and data sources are checked where these are built; here, their numbers must only be finite.
 
 Imports the standard library only.
 """
@@ -20,7 +20,7 @@ class Range:
     """An interval of numbers.
 
     Attributes:
-        low, high: the bounds. A value must be finite even if they are not.
+        low, high: the bounds. Infinite and NaN values are always out of range.
         above: whether a value must be > low, not only >= low.
         below: whether it must be < high, not only <= high.
     """
@@ -38,7 +38,7 @@ class Range:
         return is_above and is_below
 
     def reason(self, value: float) -> str:
-        """What a value outside must be, such as "must be >= 1"."""
+        """The condition that ``value``, which is out of the range, does not meet, such as "must be >= 1"."""
         # Name the whole of a short interval, but of a long one only the bound that matters.
         if self.high <= 1:
             opening = "(" if self.above else "["
@@ -74,7 +74,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "checkpoint_every_minutes": Range(0, COUNT, above=True),
     },
     "optimizer": {
-        "lr": Range(0, 1e30),  # a rate that makes the loss NaN is reported when it does; 1e39 is no 32-bit number
+        "lr": Range(0, 1e30),  # the maximum only keeps it finite in float32; training stops if the loss becomes NaN
         "momentum": MOMENTUM,
         "dampening": FRACTION,
         "betas": MOMENTUM,
@@ -117,7 +117,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "num_nodes": Range(1, 10**4),
     },
 }
-ANY = Range(-1e18, 1e18)  # numbers of 64 bits
+ANY = Range(-1e18, 1e18)  # fits into 64 bits
 
 
 def check_numbers(values: Mapping[str, Any], *, kind: str, where: str) -> None:
@@ -136,7 +136,7 @@ def check_numbers(values: Mapping[str, Any], *, kind: str, where: str) -> None:
         allowed = ranges.get(key, ANY)
         for number in scalars(value):
             if isinstance(number, str):
-                # Some signatures allow several types, so that a text has passed the check of types.
+                # A string passes the check of types if the signature allows several types.
                 if key in ranges:
                     raise ValueError(f"{where}.{key}={value} must be a number")
             elif number not in allowed:
@@ -144,7 +144,7 @@ def check_numbers(values: Mapping[str, Any], *, kind: str, where: str) -> None:
 
 
 def scalars(value: Any) -> Iterator[float | str]:
-    """The numbers and texts in a value, those in lists and mappings included; true and false are none."""
+    """The numbers and strings in a value, those in lists and mappings included; true and false are left out."""
     if isinstance(value, Mapping):
         for inner in value.values():
             yield from scalars(inner)

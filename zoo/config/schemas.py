@@ -83,7 +83,7 @@ class Train:
     model: Model = field(default_factory=Model)
     dataset: Dataset = field(default_factory=Dataset)
     accelerator: Accelerator = field(default_factory=Accelerator)
-    logger: Any = None  # a mapping; OmegaConf could not merge one into a null of that type
+    logger: Any = None  # a mapping, or null; OmegaConf cannot merge a mapping into a null of type dict
     weights: str | None = None
     pretrained_head: str = "reset"
     seed: int = 1
@@ -108,7 +108,7 @@ class Evaluate:
     """The config of ``zoo evaluate``. The comments in ``conf/evaluate.yaml`` describe the keys."""
 
     checkpoint: str = MISSING
-    dataset: Any = field(default_factory=GivenDataset)  # a `Dataset`, as far as the command line gives it
+    dataset: Any = field(default_factory=GivenDataset)  # the keys of a `Dataset` that the command line sets
     split: str | None = None
     scale: float | None = None
     invert: bool = False

@@ -29,10 +29,10 @@ EXAMPLES_SHOWN = 3  # maximum number of files that a message names
 THREADS = 8
 ONE_LARGE = Lock()  # held while a very large image is decoded
 
-# Two images look the same if their thumbnails differ by less than this on average (root of the mean square).
+# Two images look alike if the root mean square difference of their thumbnails is below MAX_DIFFERENCE.
 THUMBNAIL = 16  # pixels
-MAX_DIFFERENCE = 2.0  # of 255
-MIN_CONTRAST = 4.0  # standard deviation of a thumbnail, of 255
+MAX_DIFFERENCE = 2.0  # gray levels, of 255
+MIN_CONTRAST = 4.0  # minimum standard deviation of a thumbnail, in gray levels; flatter images are not compared
 MAX_COMPARED = 30_000  # larger datasets are not searched for images that look the same: it would take minutes
 COMPARED_AT_ONCE = 1000
 
@@ -61,7 +61,11 @@ class ImageCheck:
 
 
 def inspect(files: Sequence[Path]) -> list[ImageCheck]:
-    """Decode every file. In the result, equal digests mean equal pixels, whatever the format and the metadata."""
+    """Decode every file, and return one result for each, in the same order.
+
+    Equal digests mean equal pixels, whatever the format and the metadata of the files. A file that cannot be read
+    raises no error: its result has an `ImageCheck.problem`.
+    """
     # Decode all files, JPEGs as small drafts, in threads.
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as threads:
         checks = list(threads.map(_check, files))
@@ -83,7 +87,7 @@ def inspect(files: Sequence[Path]) -> list[ImageCheck]:
 
 
 def duplicates(splits: dict[str, LabeledFiles], checks: dict[Path, ImageCheck], *, below: Path) -> list[str]:
-    """Find the same images in two splits, or under two classes.
+    """Find images that occur in two splits or in two classes.
 
     Args:
         splits: name of each split -> its files.
@@ -127,9 +131,9 @@ def look_alikes(splits: dict[str, LabeledFiles], checks: dict[Path, ImageCheck],
     Arguments as for `duplicates`. Images with equal pixels are left out, since `duplicates` finds them.
 
     Returns:
-        One note for each pair of splits that share such images.
+        One note for each pair of splits that share such images; none if there are more than `MAX_COMPARED` images.
     """
-    # Collect the thumbnails of each split.
+    # Collect the thumbnails of each split, unless there are too many images to compare.
     if sum(map(len, splits.values())) > MAX_COMPARED:
         return []
     files: dict[str, list[Path]] = {}
@@ -160,10 +164,14 @@ def look_alikes(splits: dict[str, LabeledFiles], checks: dict[Path, ImageCheck],
 
 
 def bit_depth(folder: Path, checks: dict[Path, ImageCheck]) -> list[str]:
-    """A note about images of 16 bits, of which the upper eight bits are used.
+    """A list with one note about 16-bit images, of which only the upper eight bits are used; empty if there are none.
+
+    Args:
+        folder: the folder of the dataset, for the error message.
+        checks: file -> its result from `inspect`.
 
     Raises:
-        ValueError: the upper eight bits are 0 in all of them, so that they would be black.
+        ValueError: the upper eight bits are 0 in all of them, so that all images would be black.
     """
     largest = [check.largest for check in checks.values() if check.largest is not None]
     if not largest:
@@ -172,8 +180,8 @@ def bit_depth(folder: Path, checks: dict[Path, ImageCheck]) -> list[str]:
     peak = max(largest)
     if peak < 256:
         raise ValueError(
-            f"{folder}: {count_text(len(largest))} of 16 bits with values of at most {peak}: the upper 8 bits, which "
-            "are used, are all 0; convert the images to 8 bits"
+            f"{folder}: {count_text(len(largest))} of 16 bits with values of at most {peak}: only the upper 8 bits are "
+            "used, and they are all 0; convert the images to 8 bits"
         )
     dark = f"; they are dark: multiply them by {65536 >> peak.bit_length()}" if peak < 2**15 else ""
     return [f"{count_text(len(largest))} of 16 bits: the upper 8 are used; the largest value is {peak:,}{dark}"]

@@ -26,7 +26,8 @@ class Layout:
     """The folders of the splits and the classes.
 
     Attributes:
-        homes: split (train, validation, test) -> its folder. The others are held out from the training images.
+        homes: split (train, validation, test) -> its folder. A split without a folder is held out from
+            the training images.
         classes: names of the classes, in alphabetical order; empty if the images have no labels.
         unlabeled: why the images have no labels; empty if they have labels.
         notes: what was left out, one line each.
@@ -39,7 +40,7 @@ class Layout:
 
 
 def split_of(name: str) -> str | None:
-    """The split that a folder of this name contains: Train, training_set -> train; None if it is no usual name."""
+    """The split that a folder of this name contains: Train, training_set -> train; None for any other name."""
     # Compare letters and digits only, with and without one of the endings.
     word = re.sub(r"[\W_]", "", name.casefold())
     words = {word, *(word.removesuffix(ending) for ending in ENDINGS)}
@@ -78,10 +79,10 @@ def read_layout(root: Path) -> Layout:
 def class_folders(home: Path) -> dict[str, Path]:
     """The folder of each class, by the name of the class, in alphabetical order.
 
-    macOS may store the name of a folder in decomposed form: names of classes are composed (NFC).
+    macOS may store the name of a folder in decomposed Unicode form. The names of classes are composed (NFC).
 
     Raises:
-        ValueError: two names are the same after that, or a name is no UTF-8.
+        ValueError: two names are the same after that, or a name is not valid UTF-8.
     """
     folders: dict[str, Path] = {}
     for name, path in subfolders(home).items():
@@ -90,7 +91,9 @@ def class_folders(home: Path) -> dict[str, Path]:
             composed.encode()
         except UnicodeEncodeError:
             shown = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
-            raise ValueError(f"{home}: the name of the class folder {shown} is no UTF-8; rename the folder") from None
+            raise ValueError(
+                f"{home}: the name of the class folder {shown} is not valid UTF-8; rename the folder"
+            ) from None
         if composed in folders:
             raise ValueError(f"{home}: two class folders are called {composed}, in different Unicode forms; rename one")
         folders[composed] = path
@@ -126,7 +129,7 @@ def _splits(root: Path) -> tuple[dict[str, Path], list[str]]:
             )
         return {"train": root}, []
 
-    # A folder train/ without subfolders, beside folders that are no splits, is a class.
+    # A folder train/ without subfolders, beside folders that are not splits, is a class.
     _refuse_two(root, named["train"])
     train = named["train"][0]
     unclear = [path for path in others if not path.name.casefold().startswith(("train", "val", "test"))]
@@ -138,7 +141,7 @@ def _splits(root: Path) -> tuple[dict[str, Path], list[str]]:
             f"move {unclear[0].name}/ elsewhere, or put all classes into a folder train/"
         )
 
-    # Otherwise it is the training split. A validation or test folder must have labels if it has.
+    # Otherwise it is the training split. Splits must agree: either all of them have class folders, or none.
     labeled = bool(subfolders(train))
     if divided and not labeled:
         raise ValueError(f"{train}: has no class folders, but {divided[0]} has; make one for each class")
@@ -167,7 +170,7 @@ def _refuse_two(root: Path, folders: list[Path]) -> None:
 def _has_class_folders(home: Path, classes: dict[str, Path]) -> bool:
     """Whether the images of a validation or test folder are in class folders.
 
-    A single subfolder that is no class, as in Kaggle's test/unknown, holds images without labels.
+    A single subfolder that is not a class, as in Kaggle's test/unknown, holds images without labels.
     """
     names = class_folders(home)
     known = {name.casefold() for name in classes}
@@ -181,7 +184,11 @@ def _only_splits(path: Path) -> bool:
 
 
 def _why_unlabeled(root: Path, home: Path, folders: dict[str, Path], *, direct: bool) -> str:
-    """Why the images in a folder with less than two class folders have no labels, or ValueError if it is no mistake."""
+    """Why the images in a folder with fewer than two class folders have no labels.
+
+    Raises:
+        ValueError: the folder has no images, or it only contains the folder that was meant.
+    """
     # Refuse a folder without images: it may contain an archive.
     if not holds_images(home):
         hints = image_tree.note(home, image_tree.scan(home).skipped)

@@ -1,7 +1,8 @@
 """Cut a split out of files by a hash of each path, so that the splits of a growing folder stay as they are.
 
-Each file has a position in [0, 1), a function of its path and of the name of the split alone. A fraction takes the
-files below it: another file moves none of them. A number takes the files with the lowest positions.
+Each file has a position in [0, 1), which depends only on its path and on the name of the split. If the size of the
+split is a fraction, the split gets the files whose position is below it, so a new file moves no other file. If the size
+is a number of examples, the split gets this number of files, those with the lowest positions.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ CLASSES_SHOWN = 3  # maximum number of classes that a note names
 
 
 def position(key: bytes, split: str) -> float:
-    """The position of a file in [0, 1); ``key`` is its path, the same on every machine."""
+    """The position of a file in [0, 1); ``key`` is its path in a form that is the same on every machine."""
     digest = blake2b(split.encode() + b"\0" + key, digest_size=8).digest()
     # 53 bits, which a float represents exactly.
     return (int.from_bytes(digest, "big") >> 11) / 2**53
@@ -28,20 +29,21 @@ def split_by_hash(
     split: str,
     names: Sequence[str] = (),
 ) -> tuple[list[int], list[int], list[str]]:
-    """Indices of the rest and of a split.
+    """Divide examples into a split and the rest.
 
-    Examples with equal keys stay together. Every class with at least two keys has one on each side. For that, the first
-    or the last one by position changes sides where necessary.
+    Examples with equal keys stay together. If the size is a fraction, every class with at least two keys has at least
+    one of them on either side: where necessary, its lowest position moves into the split, or its highest into the rest.
+    If the size is a number, the lowest positions of the classes are taken first.
 
     Args:
-        keys: a path for each example. Equal ones, such as those of two formats of one image, have the same position.
+        keys: a path for each example. Equal paths, such as those of two formats of one image, have the same position.
         labels: the class number of each example.
         size: a fraction below 1, or a number of examples.
         split: name of the split.
         names: names of the classes, for the note.
 
     Returns:
-        The rest, the split, and at most one note: about classes of one example, which are in the rest.
+        Indices of the rest, indices of the split, and a list with one note if the split lacks some classes.
 
     Raises:
         ValueError: ``size`` is not a fraction or a whole number, or it takes all examples or none.
@@ -57,7 +59,7 @@ def split_by_hash(
     must = {index for index in order if keys[index] == first[labels[index]] != last[labels[index]]}
     must_not = {index for index in order if keys[index] == last[labels[index]]}
 
-    # Fill the split: with all positions below a fraction, or up to a number.
+    # Select the split: all positions below the fraction, or the requested number of examples.
     if size < 1:
         held_out = {index for index in order if positions[index] < size} | must
     else:

@@ -1,4 +1,4 @@
-"""The four files of MNIST and its relatives by any of their usual names, compressed or not.
+"""Read the four files of MNIST or a dataset of the same format, under any of their usual names, compressed or not.
 
 The format is IDX: a magic number, the number of dimensions, their sizes, then the bytes.
 """
@@ -10,19 +10,20 @@ from typing import Any
 
 import numpy as np
 
-# The names of images and labels of both splits, without what differs between distributions.
+# File names of the images and labels of the training split (True) and the test split (False). `_find_one` also accepts
+# variants of them.
 FILES = {
     True: ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     False: ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-MAX_BYTES = 2**31  # of one decompressed file
-MAGIC = b"\x00\x00\x08"  # of bytes; the number of dimensions follows
+MAX_BYTES = 2**31  # maximum size of one decompressed file
+MAGIC = b"\x00\x00\x08"  # begins a file of uint8 values; the next byte is the number of dimensions
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 def find(folders: list[Path], *, train: bool) -> tuple[Path, Path] | None:
-    """The files of images and labels of a split, in the first of the folders that has both; None if none has."""
+    """The files of a split, as (images, labels), in the first of the folders that has both; None if no folder has."""
     images, labels = FILES[train]
     for folder in folders:
         image_file = _find_one(folder, images)
@@ -33,10 +34,14 @@ def find(folders: list[Path], *, train: bool) -> tuple[Path, Path] | None:
 
 
 def read(path: Path, *, dimensions: int) -> Bytes:
-    """The array of bytes in a file.
+    """Read a file as an array of uint8.
+
+    Args:
+        path: an IDX file, compressed by gzip or not.
+        dimensions: required number of dimensions: 3 for images, 1 for labels.
 
     Raises:
-        ValueError: the file is damaged, or not such a file.
+        ValueError: the file is damaged or too large, or it is not an IDX file with this number of dimensions.
     """
     try:
         content = _decompressed(path)
@@ -45,7 +50,7 @@ def read(path: Path, *, dimensions: int) -> Bytes:
     header = 4 + 4 * dimensions
     if content[:4] != MAGIC + bytes([dimensions]) or len(content) < header:
         raise ValueError(f"{path}: not an IDX file of bytes with {dimensions} dimensions")
-    # The header gives sizes; the file must have as many bytes, so no size is trusted.
+    # Check the sizes that the header gives against the length of the file, before they are used.
     shape = [int.from_bytes(content[4 + 4 * k : 8 + 4 * k], "big") for k in range(dimensions)]
     expected = header + int(np.prod(shape, dtype=object))
     if len(content) != expected:
@@ -54,7 +59,7 @@ def read(path: Path, *, dimensions: int) -> Bytes:
 
 
 def _find_one(folder: Path, name: str) -> Path | None:
-    """The file ``name``, also with a dot in place of its last hyphens, compressed, or in a folder of its own name."""
+    """The file ``name``, also with ``.idx`` for ``-idx``, with the suffix ``.gz``, or in a folder of its own name."""
     for variant in (name, name.replace("-idx", ".idx")):
         for path in (folder / variant, folder / f"{variant}.gz", folder / variant / variant):
             if path.is_file():

@@ -21,7 +21,8 @@ from zoo.data.splits import AugmentedExamples, Examples, seed_from
 def path_key(file: str | Path, root: str | Path) -> bytes:
     """The path of a file below ``root``, the same on every machine: parts joined by /, in UTF-8 and NFC.
 
-    macOS may store the name of a file in decomposed form, so it is composed. Bytes that are no UTF-8 stay as they are.
+    macOS may store the name of a file in decomposed form, so it is composed. Bytes that are not valid
+    UTF-8 stay as they are.
     """
     below = Path(file).relative_to(root).as_posix()
     return unicodedata.normalize("NFC", below).encode(errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""Find the image files below a folder: follow links, skip what is no image of the user's, and count what is skipped."""
+"""Find the image files below a folder: follow links, skip system files and other files, and count what is skipped."""
 
 import os
 from collections import Counter, deque
@@ -12,7 +12,7 @@ SUFFIXES = {
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".tga", ".pcx", ".jp2", *([".avif"] if features.check("avif") else [])),
 }
-# Images of a type that is not read: they must be converted, so they are named separately from other files.
+# Images of a type that is not read. They must be converted first, so notes list them separately from other files.
 UNREAD_IMAGES = {
     *(
         ".heic",
@@ -57,14 +57,14 @@ class Found:
     skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
-# Kind of skipped files -> how a note speaks of one and of several.
+# Kind of skipped files -> its name in a note, singular and plural.
 WORDS = {
     "system folder": ("file in", "files in"),
     "system file": ("system or hidden file", "system or hidden files"),
     "stray": ("image outside the class folders", "images outside the class folders"),
     "unread": ("image of a type that is not read", "images of a type that is not read"),
     "archive": ("archive that is not unpacked", "archives that are not unpacked"),
-    "other": ("file that is no image", "files that are no images"),
+    "other": ("file that is not an image", "files that are not images"),
     "broken link": ("broken link", "broken links"),
     "link": ("link to a folder that is read already", "links to folders that are read already"),
 }
@@ -76,20 +76,21 @@ def is_system_folder(name: str) -> bool:
 
 
 def subfolders(folder: Path) -> dict[str, Path]:
-    """The subfolders, by name in order, links included; without those of `is_system_folder`."""
+    """The subfolders, name -> path, sorted by name. Links to folders are included, system folders are not."""
     return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir() and not is_system_folder(path.name)}
 
 
 def scan(folder: Path, *, recursive: bool = True) -> Found:
-    """All image files below a folder, by suffix.
+    """Find all image files below a folder, by their suffixes.
 
-    Links to folders are followed, but no folder is read twice, nor one that contains ``folder``: links may form loops.
+    Links to folders are followed. Since links may form loops, no folder is read twice, and no folder that contains
+    ``folder`` is read.
 
     Args:
         folder: where to look.
         recursive: whether to look into subfolders. Without it, only system folders are counted.
     """
-    # Read real folders first, so that a link to one of them is what is skipped.
+    # Read real folders before links: of a folder and a link to it, the link is skipped.
     found = Found()
     resolved = folder.resolve()
     read = {_identity(parent) for parent in (resolved, *resolved.parents)}
@@ -122,7 +123,7 @@ def holds_images(folder: Path) -> bool:
 
 
 def note(folder: Path, skipped: Counter[tuple[str, str]]) -> list[str]:
-    """One note about all skipped files below a folder, or none."""
+    """A list with one note about all skipped files below a folder; empty if no file was skipped."""
     # Count the files of each kind, and list their names or suffixes.
     texts = []
     for kind, words in WORDS.items():
@@ -137,7 +138,7 @@ def note(folder: Path, skipped: Counter[tuple[str, str]]) -> list[str]:
 
 
 def _add_file(path: Path, entry: "os.DirEntry[str]", found: Found) -> None:
-    """Add a file to the images, or count why it is none."""
+    """Add a file to the images, or count it as skipped."""
     name, suffix = entry.name.casefold(), path.suffix.lower()
     if entry.is_symlink() and not path.exists():
         found.skipped["broken link", entry.name] += 1

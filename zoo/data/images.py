@@ -32,10 +32,11 @@ DAMAGE = (
     Image.DecompressionBombError,
 )
 
-# Pillow warns of damaged metadata and of images of more than 89 million pixels, and refuses twice as many pixels. What
-# cannot be read is reported here, and very large images are read one at a time, so the warnings say nothing new.
+# Pillow warns about damaged metadata and about images of more than 89 million pixels; it refuses images of more than
+# twice as many pixels. Unreadable images raise an error below, and very large images are read one at a time, so the
+# warnings add nothing.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-LARGE = 2**24  # pixels
+LARGE = 2**24  # pixels; larger images are decoded one at a time
 
 # Images that are narrower, or that have a larger aspect ratio, are refused.
 MIN_SIDE = 2  # pixels

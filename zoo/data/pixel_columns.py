@@ -1,4 +1,4 @@
-"""Which column of a CSV of pixels is which: header or not, separator, label, index column and order of the pixels."""
+"""Find the columns of a CSV file of pixels: separator, header, labels, an index column, and the order of the pixels."""
 
 import re
 from collections import Counter
@@ -8,7 +8,7 @@ from itertools import pairwise
 
 # The separator is the one of these that the first line has most often.
 SEPARATORS = (",", ";", "\t")
-# With this share of the columns numbered alike, another column is not a pixel.
+# If at least this fraction of the columns has names that differ only in a number, any other column is not a pixel.
 NEARLY_ALL = 0.9
 HEADERS = ("auto", "true", "false")
 
@@ -20,10 +20,10 @@ class Columns:
     Attributes:
         count: number of columns in the file.
         separator: the character between two values.
-        has_header: whether the first line has the names.
+        has_header: whether the first line has names.
         label: position of the column of labels, or None.
         pixels: positions of the pixel columns, in the order of the pixels.
-        notes: what was guessed, one line each.
+        notes: the guesses that were made, one line each.
     """
 
     count: int
@@ -35,17 +35,18 @@ class Columns:
 
 
 def find_columns(first_line: str, *, pixels: int, labeled: bool, header: str = "auto") -> Columns:
-    """The columns of a table whose first line is this one.
+    """Find the columns of a table from its first line.
 
     Args:
         first_line: the first line of the file.
         pixels: required number of pixel columns.
         labeled: whether a column of labels is required.
-        header: "true" or "false" say whether the line has names; "auto": names are not numbers, or count the columns.
+        header: "true" or "false": whether the line has names. "auto": it has names unless all columns are numbers, and
+            also if these numbers count the columns from 0 or 1.
 
     Raises:
-        ValueError: ``label`` is missing, the number of pixel columns is wrong, a name appears twice, or a number in
-            the names is missing.
+        ValueError: ``header`` is unknown, the line may be values or names, ``label`` is missing, the number of pixel
+            columns is wrong, a name appears twice, or the numbers in the names have a gap.
     """
     # Split the line at the separator that it has most often.
     if header not in HEADERS:
@@ -56,7 +57,7 @@ def find_columns(first_line: str, *, pixels: int, labeled: bool, header: str = "
     if separator != ",":
         notes.append("columns are separated by " + ("tabs" if separator == "\t" else f"{separator!r}"))
 
-    # Without a header, all columns are pixels.
+    # Decide whether the line has names or values.
     numbers = [name for name in names if _is_number(name)]
     numeric = len(numbers) == len(names)
     counting = _count_columns(numbers)
@@ -66,17 +67,19 @@ def find_columns(first_line: str, *, pixels: int, labeled: bool, header: str = "
     has_header = header == "true" or (header == "auto" and (not numeric or counting))
     if header == "auto" and numeric:
         kind = "the numbers of the columns, not values" if counting else "values, not names"
-        notes.append(f"the first line is taken as {kind}; header={'false' if counting else 'true'} if it is not")
+        notes.append(f"the first line is taken as {kind}; set header={'false' if counting else 'true'} if it is not")
+    # Without a header, all columns are pixels.
     if not has_header:
         if labeled:
             raise ValueError("no column 'label': the first line has no names; add one such as label,pixel0,pixel1")
         if len(names) != pixels:
             raise ValueError(
-                f"{len(names)} pixel columns, expected {pixels}; a column that is no pixel needs a name: add a header"
+                f"{len(names)} pixel columns, expected {pixels}; a column that is not a pixel needs a name: "
+                "add a header"
             )
         return Columns(len(names), separator, False, None, tuple(range(len(names))), tuple(notes))
 
-    # Find the labels, then what is left beside the pixels.
+    # Find the column of labels, the pixel columns, and the columns that are neither.
     _refuse_twice(names)
     lower = [name.lower() for name in names]
     label = lower.index("label") if "label" in lower else None
@@ -86,7 +89,7 @@ def find_columns(first_line: str, *, pixels: int, labeled: bool, header: str = "
     found = _pixel_columns(names, others)
     if len(found) == pixels < len(others):
         left_out = [names[k] or "(without a name)" for k in others if k not in set(found)]
-        notes.append(f"columns that are no pixels are left out: {_some(left_out)}")
+        notes.append(f"columns that are not pixels are left out: {_some(left_out)}")
     elif len(others) != pixels:
         raise ValueError(f"{len(others)} pixel columns, expected {pixels}")
     elif len(found) == len(others) or len(found) < NEARLY_ALL * len(others):
@@ -112,7 +115,7 @@ def _is_number(text: str) -> bool:
 
 
 def _count_columns(numbers: Sequence[str]) -> bool:
-    """Whether these are the numbers from 0 or 1 on, in any order: names of columns, not values."""
+    """Whether these are consecutive integers from 0 or 1, in any order: then they are names of columns, not values."""
     if len(numbers) < 2 or not all(number.isdecimal() for number in numbers):
         return False
     values = sorted(int(number[:18]) for number in numbers)
@@ -129,12 +132,15 @@ def _numbers(name: str) -> tuple[int, ...]:
 
 
 def _pixel_columns(names: Sequence[str], others: Sequence[int]) -> list[int]:
-    """The columns whose names differ in their numbers only, if most do; else none."""
+    """The columns whose names differ only in their numbers, if they are more than half of all columns; else none.
+
+    If no name has a number and exactly one column has no name, all columns but this one.
+    """
     # The most frequent template with a number is that of the pixels.
     templates = [_template(names[k]) for k in others]
     numbered = [template for template in templates if "#" in template]
     if not numbered:
-        # Columns without a common name: an index column has no name at all.
+        # A single column without a name is an index, as pandas writes it.
         named = [k for k in others if names[k]]
         return named if len(named) == len(others) - 1 else []
     most = Counter(numbered).most_common(1)[0][0]
@@ -143,11 +149,15 @@ def _pixel_columns(names: Sequence[str], others: Sequence[int]) -> list[int]:
 
 
 def _in_order(names: Sequence[str], columns: Sequence[int]) -> list[int]:
-    """The columns sorted by the numbers in their names; unchanged if the names do not number them."""
+    """The columns sorted by the numbers in their names; unchanged if the names do not number them.
+
+    Raises:
+        ValueError: the numbers have a gap.
+    """
     if len({_template(names[k]) for k in columns}) != 1 or "#" not in _template(names[columns[0]]):
         return list(columns)
     order = sorted(columns, key=lambda k: _numbers(names[k]))
-    # A single number counts the pixels: without a gap, and from 0 or 1.
+    # If each name has one number, it counts the pixels, so no number may be missing.
     numbers = [_numbers(names[k]) for k in order]
     if len(numbers[0]) == 1:
         missing = next((a[0] + 1 for a, b in pairwise(numbers) if b[0] != a[0] + 1), None)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from zoo.data.pixel_columns import Columns, find_columns
 
-# Maximum length of a line, in characters for each column and in all: a file may be one line without an end.
+# A line may have PER_COLUMN characters for each column, or SHORTEST_LIMIT if that is more. Without a limit, a large
+# file without line breaks would be read into memory at once.
 PER_COLUMN = 64
 SHORTEST_LIMIT = 2**16
 LARGEST = 2.0**53  # larger integers are not exact in float64
@@ -45,13 +46,13 @@ def read(
     """Read a file in chunks, in its own order.
 
     Args:
-        path: a CSV. With a header, a column ``label`` may be anywhere, an index column is left out, and pixel columns
-            are put in the order of the numbers in their names. Without one, all columns are pixels in order.
+        path: the CSV file. With a header, a column ``label`` may be anywhere, an index column is left out, and pixel
+            columns are put in the order of the numbers in their names. Without one, all columns are pixels in order.
         pixels: required number of pixel columns.
         labeled: whether the column ``label`` is required.
-        header: "true" or "false" say whether the first line has names, "auto" guesses.
+        header: "true" or "false": whether the first line has names; "auto": guess it.
         chunk_size: number of rows in memory at a time.
-        note: called with each line about what was guessed.
+        note: called with a line of text for each guess, such as whether there is a header.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -83,7 +84,7 @@ def read(
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[TextIO]:
-    """The text of a file, decompressed if it is compressed. A file that is not text is a ValueError."""
+    """The text of a file, decompressed if it is compressed. Raises ValueError if it is not text, or damaged."""
     with Path(path).open("rb") as file:
         compressed = file.read(2) == GZIP
     try:
@@ -111,7 +112,10 @@ def _line(file: TextIO, path: str | Path, number: int, limit: int) -> str:
 def _chunk(
     file: TextIO, path: str | Path, waiting: str | None, first: int, columns: Columns, limit: int, size: int
 ) -> list[str]:
-    """Up to ``size`` lines, from number ``first``; ``waiting`` was read before. Blank lines at the end are left out."""
+    """Up to ``size`` lines, from line number ``first``. Blank lines at the end of the file are left out.
+
+    If ``waiting`` is not None, it is the first of these lines, which has already been read.
+    """
     lines: list[str] = []
     while len(lines) < size:
         number = first + len(lines)

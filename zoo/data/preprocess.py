@@ -18,7 +18,7 @@ from zoo.protocols import shape_text
 
 # Number of examples in a chunk when mean and std are computed.
 CHUNK = 8192
-# A standard deviation below this is rounding: 1 / std would overflow in float32.
+# A standard deviation below this is a rounding error: 1 / std would overflow in float32.
 MIN_STD = 1e-30
 
 
@@ -58,7 +58,8 @@ class Preprocess:
             x: N x shape, raw.
             standardize: give every channel (or feature) mean 0 and std 1. A constant channel is only centered.
                 Without it bytes are scaled to [0, 1] and real values stay as they are.
-            scale: the number that raw values are divided by; None: as `zoo.data.value_range.guess_scale` says.
+            scale: the number that raw values are divided by; None: `zoo.data.value_range.guess_scale`
+                guesses it.
 
         Raises:
             ValueError: ``scale`` is not a finite number > 0.
@@ -166,7 +167,7 @@ class Preprocess:
             raise ValueError(f"scale={scale:g} must be finite and > 0")
         white = self.white
         if white is None:
-            # Without a white level, values can only be taken as they are.
+            # Without a white level, values cannot be converted, only used as they are.
             if invert:
                 raise ValueError("invert=true needs a white level; the training data of this checkpoint have none")
             if scale in (None, self.scale):
@@ -215,7 +216,7 @@ class Preprocess:
         found = ValueRange.of(x)
         is_image = len(self.shape) == 3
         reason = mismatch(found, is_image=is_image, white=self.white, seen=self._range, stated=stated)
-        # Features on any scale have statistics of their own.
+        # Standardized features are also compared by the mean and std of each feature.
         seen = self._range
         if seen and x.dim() == 2 and self.white is None and self.mean != (0.0,) and not (reason or stated):
             differs = features_differ(x, torch.tensor(self.mean), torch.tensor(self.std), seen)

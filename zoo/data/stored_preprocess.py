@@ -1,6 +1,6 @@
 """Check the values of a preprocessing that a checkpoint or a run folder stores: types, ranges and limits.
 
-A damaged or hostile file must not make its reader allocate memory. Imports the standard library, and
+A damaged or hostile file must not cause large allocations of memory. Imports the standard library, and
 `zoo.data.images` when it is needed.
 """
 
@@ -20,16 +20,16 @@ def checked(values: Any, *, keys: Collection[str]) -> dict[str, Any]:
     """Check the types and ranges of stored values.
 
     Args:
-        values: what was stored, of any type.
+        values: the stored value, of any type.
         keys: the names of all attributes of `zoo.data.preprocess.Preprocess`.
 
     Returns:
-        Its arguments.
+        The arguments of `Preprocess`.
 
     Raises:
         ValueError: a key is missing, unknown, of the wrong type or out of its range; the message names it.
     """
-    # All keys are known, and the shape is there.
+    # Refuse unknown keys, and check the shape.
     if not isinstance(values, Mapping):
         raise ValueError("preprocess must be a mapping")
     unknown = [key for key in values if key not in keys]
@@ -68,7 +68,7 @@ def checked(values: Any, *, keys: Collection[str]) -> dict[str, Any]:
     if "interpolation" in values:
         if not isinstance(values["interpolation"], str):
             raise ValueError("preprocess.interpolation must be a string")
-        # The filters are those of Pillow, which is imported only if another than the default is named.
+        # The filters are those of Pillow, which is imported only if the filter is not the default.
         if values["interpolation"] != "bilinear":
             from zoo.data.images import FILTERS
 

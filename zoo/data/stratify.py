@@ -1,4 +1,4 @@
-"""Divide examples so that all classes keep their proportion, by random numbers that depend on names alone.
+"""Divide examples at random so that all classes keep their proportion; the same arguments give the same division.
 
 Imports torch only.
 """
@@ -23,9 +23,10 @@ def stratify(
     names: Sequence[str] = (),
     option: str | None = None,
 ) -> tuple[list[int], list[int]]:
-    """Indices of the rest and of a split of ``size``, all classes in proportion.
+    """Divide examples into a split of ``size`` and the rest, with all classes in proportion.
 
-    Arguments and errors as for `zoo.data.splits.hold_out`.
+    Returns the indices of the rest and those of the split. Arguments and errors as for `zoo.data.splits.hold_out`, but
+    ``size`` must not be 0.
     """
     # Turn the size into a number of examples.
     option = option or f"dataset.{split}"

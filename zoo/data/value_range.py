@@ -1,7 +1,8 @@
-"""The scale of raw values: what is guessed from training data, and whether other data are on the same scale.
+"""The scale of raw values: guess it from the training data, and check whether other data are on the same scale.
 
 A net that was trained on bytes (0 to 255) gives wrong predictions for the same images as floating-point numbers in
-[0, 1], without any error. So every such input is refused, with the key that states its scale. Imports torch only.
+[0, 1], without any error. So inputs that are clearly on another scale are refused; the message names the key that
+states the scale. Imports torch only.
 """
 
 from dataclasses import dataclass
@@ -20,15 +21,17 @@ ABOVE_UNIT = 2.0
 GROSS = 50.0
 # Normalized images that use less than this fraction of the range in training are on another scale.
 NARROW = 0.5
-# Features on the scale of training: few values are FAR from the mean, or negative where none were in training; some
-# are below the mean, and their squares are on average not SMALL_SQUARES times those of training.
+# Features are on another scale than the training data if
+# - MANY of the values are FAR from the mean, or negative although no training value was;
+# - their mean square is below SMALL_SQUARES times that of the training data; or
+# - fewer than FEW of the values are below the mean (by more than BELOW).
 FAR = 10.0  # standard deviations
 BELOW = 0.05  # standard deviations
-MANY = 0.05  # share of the values
-FEW = 0.01  # share of the values
+MANY = 0.05  # fraction of the values
+FEW = 0.01  # fraction of the values
 SMALL_SQUARES = 1 / 64
-ENOUGH = 8  # values from which squares tell something, and number of values that are far or negative
-ENOUGH_BELOW = 64  # values of which some must be below the mean
+ENOUGH = 8  # minimum number of values to compare, and of values that are far or negative
+ENOUGH_BELOW = 64  # minimum number of values for the check of those below the mean
 # Images whose maximum in training was below this fraction of white were not on the scale of bytes.
 SMALL_FRACTION = 1 / 4
 
@@ -92,7 +95,7 @@ def white_level(shape: tuple[int, ...], scale: float, mean: tuple[float, ...], s
         is_small = seen is not None and 0 < seen.high < scale * SMALL_FRACTION
         return seen.high if seen is not None and is_small else scale
     is_image = len(shape) == 3
-    # Checkpoints from before the range was stored: their mean tells whether it was [0, 1].
+    # Older checkpoints do not store the range: infer from the mean whether it was [0, 1].
     if seen is None:
         return 1.0 if is_image and 0 <= min(mean) <= max(mean) <= 1 else None
     # Negative values were standardized beforehand.
@@ -148,7 +151,7 @@ def mismatch(
 def features_differ(x: Tensor, mean: Tensor, std: Tensor, seen: ValueRange) -> bool:
     """Whether rows of features cannot be on the scale of the training data, by the statistics of each feature.
 
-    The range of all values does not tell: the features of a table have different ranges.
+    The range of all values together is not enough, since the features of a table have different ranges.
 
     Args:
         x: N x features, raw.
@@ -159,11 +162,11 @@ def features_differ(x: Tensor, mean: Tensor, std: Tensor, seen: ValueRange) -> b
     if x.numel() < ENOUGH:
         return False
     z = (x.float() - mean) / std
-    # Values that training never had, or nearly never; the second kind only where it had no negative ones.
+    # Many values that are far from the mean, or negative although no training value was.
     for strange in (z.abs() > FAR, (x < 0) & (seen.low >= 0)):
         if int(strange.sum()) >= ENOUGH and float(strange.float().mean()) > MANY:
             return True
-    # Values that are all small, or all above the mean, as those in [0, 1] are for standardized features.
+    # Values that are all small, or nearly all above the mean, as values in [0, 1] instead of standardized ones.
     expected = ((mean / std).square() + 1).mean()
     is_small = bool((x / std).square().mean() < SMALL_SQUARES * expected)
     return is_small or (x.numel() >= ENOUGH_BELOW and float((z < -BELOW).float().mean()) < FEW)

@@ -14,7 +14,7 @@ from typing import Any
 # Windows has no SIGUSR1, SIGUSR2 and SIGHUP.
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGHUP")
 SIGNALS = [getattr(signal, name) for name in _NAMES if name in dir(signal)]
-ignored = False  # whether workers that are started now ignore signals; set by a command, which ends them itself
+ignored = False  # whether new workers ignore signals; a command sets it, and ends its workers by `end`
 _CAN_BLOCK = "pthread_sigmask" in dir(signal)  # not on Windows
 
 
@@ -45,7 +45,7 @@ def blocked() -> Iterator[None]:
 
 
 def ignore(worker: int) -> None:
-    """Ignore signals in a worker that was started within `blocked`. Even SIGTERM, so it must be ended by `end`."""
+    """Ignore signals in a worker that was started within `blocked`. It also ignores SIGTERM, so only `end` ends it."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     # Signals that arrived since the start are discarded.

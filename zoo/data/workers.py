@@ -18,7 +18,7 @@ FULL = (
     "or a smaller batch_size=, or enlarge it (docker run --shm-size=2g)"
 )
 NOT_STARTED = "worker processes could not be started"
-# What torch says if that memory is full: when a worker allocates it, or later, when it first writes to it.
+# Parts of torch's messages if that memory is full: when a worker allocates it, or later, when it first writes to it.
 FULL_SIGNS = re.compile(r"shared memory|\bshm\b|Bus error|No space left on device|<?/?torch_\d+", re.IGNORECASE)
 
 
@@ -76,7 +76,7 @@ def _already_collated(batch: Any) -> Any:
 
 @contextmanager
 def told_errors() -> Iterator[None]:
-    """Within the block, errors of worker processes get a readable message of one line.
+    """Within the block, errors of worker processes are raised again with a readable message of one line.
 
     Raises:
         ValueError, OSError: what the worker raised, such as a damaged image, without its traceback.
@@ -85,7 +85,7 @@ def told_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:
-        # Another error may have followed: of a file that was being written, or of Lightning's clean-up.
+        # The worker's error may have caused another one, such as in Lightning's clean-up: search the whole chain.
         found: BaseException | None = error
         while found is not None:
             text = _message(found)

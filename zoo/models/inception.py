@@ -31,7 +31,7 @@ from zoo.models.shapes import check_widths, image
 def _conv(
     in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, batch_norm: bool = False
 ) -> nn.Sequential:
-    """Convolution that keeps the size (at stride 1), batch normalization if asked for, ReLU."""
+    """Convolution that keeps the size (at stride 1), optional batch normalization, ReLU."""
     # Batch normalization subtracts the mean, so a bias before it would have no effect.
     conv = nn.Conv2d(
         in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=not batch_norm

@@ -57,19 +57,19 @@ def per_layer(name: str, option: int | Sequence[int], layers: int, *, minimum: i
 
 
 def side_after(side: int, kernel: int, *, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
-    """Height or width of a map after a convolution or a pooling layer, as torch rounds it.
+    """Height or width of a map after a convolution or a pooling layer, as torch rounds it, in pixels.
 
     Args:
-        side: height or width before it.
+        side: height or width before the layer, in pixels.
         kernel: side of the kernel or of the pooling window.
         stride: its step.
         padding: rows of zeros on each side of the map.
-        dilation: distance between the kernel's taps.
+        dilation: distance between the elements of the kernel.
 
     Raises:
-        ValueError: nothing is left of the map.
+        ValueError: the padded map is smaller than the kernel.
     """
-    span = dilation * (kernel - 1) + 1  # from the first to the last tap
+    span = dilation * (kernel - 1) + 1  # from the first to the last element of the kernel
     room = side + 2 * padding - span
     if room < 0:
         raise ValueError(f"{side} pixels are fewer than the {span - 2 * padding} that a kernel or window covers")

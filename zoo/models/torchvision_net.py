@@ -33,8 +33,8 @@ from zoo.protocols import eval_mode, shape_text
 # Nets that this class cannot divide: the first two have auxiliary heads (for GoogLeNet, use `zoo.models.GoogLeNet`);
 # the head of SqueezeNet is a convolution.
 WITHOUT_KNOWN_HEAD = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
-MAX_PIXELS = 2**24  # of the image that the first layer sees: 4096x4096
-TRIED_PIXELS = 2**20  # a larger image is passed through without values, only to check the shapes
+MAX_PIXELS = 2**24  # maximum size of an enlarged image, such as 4096x4096
+TRIED_PIXELS = 2**20  # for larger images, only shapes are computed, on the meta device
 
 
 class TorchvisionNet(LayeredClassifier):
@@ -88,7 +88,7 @@ class TorchvisionNet(LayeredClassifier):
             raise ValueError(f"images of {shape_text(self.size)} are too large: at most {MAX_PIXELS:,} pixels")
         self.repeat = channels == 1 and gray == "repeat"
 
-        # Build torchvision's net, with a first convolution for one channel where that is asked for.
+        # Build torchvision's net, with a first convolution for one channel if gray is "sum".
         net = _torchvision(architecture, num_classes)
         if channels == 1 and not self.repeat:
             _sum_first_kernels(net)
@@ -182,7 +182,7 @@ def _check_input_size(net: TorchvisionNet) -> None:
 
     In evaluation mode it draws no random numbers and leaves the statistics of batch normalization as they are.
     """
-    # A net without values computes nothing (`zoo.checkpoints.outline`).
+    # A net on the meta device has no values to compute with (`zoo.checkpoints.outline`).
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     if any(tensor.is_meta for tensor in tensors.values()):
         return

@@ -15,7 +15,7 @@ Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]  # name of a line
 FEW_POINTS = 40  # lines with fewer points get a marker for each
 LOG_RATIO = 20  # quantities whose values differ by a larger factor get a logarithmic axis
 MAX_CLASSES_WITH_COUNTS = 30  # confusion matrices of more classes show no numbers
-MAX_CELLS = 1600  # rows and columns of a confusion matrix that are drawn one by one; about one pixel each
+MAX_CELLS = 1600  # larger confusion matrices are drawn in blocks of rows and columns
 MAX_PANELS = 6
 MAX_LETTERS_OF_A_LINE = 60
 MAX_VALUE = 1e300  # larger values cannot be placed on an axis
@@ -100,7 +100,7 @@ def confusion(counts: Sequence[Sequence[int]], classes: Sequence[str], path: str
     edges = (-0.5, len(classes) - 0.5, len(classes) - 0.5, -0.5)  # left, right, bottom, top
     axes.imshow(_shrink(mistakes), cmap="Oranges", vmin=0, vmax=darkest, extent=edges)
 
-    # Name the classes, in small letters if there are many; if there are very many, every second one, and so on.
+    # Name the classes, in small letters if there are many. If there are too many, name every second or third one, …
     points = 72 * cells / len(classes)  # height of a row
     font_size = min(10.0, max(5.0, 0.85 * points))
     named = range(0, len(classes), math.ceil(font_size / points))

@@ -1,7 +1,7 @@
 """What all plots share: matplotlib's default settings, figures of a bounded size, and names that are drawn as they are.
 
-Names of classes, files and runs come from outside. matplotlib would read ``$`` as mathematics, and leave out of a
-legend what begins with ``_``.
+Names of classes, files and runs may have any letters. By default, matplotlib reads text between ``$`` as mathematics,
+and omits names that begin with ``_`` from a legend.
 """
 
 import logging
@@ -31,8 +31,8 @@ def default_style() -> Iterator[None]:
 
     Every function that draws is decorated with it. Threads draw one after another. The user's settings are restored.
     """
-    # matplotlib warns by `warnings` (letters that the font lacks are boxes, a layout does not fit), and by `logging`
-    # (no folder for its cache, unknown settings), also when it is imported.
+    # matplotlib uses `warnings` (about letters that the font lacks, or a layout that does not fit) and `logging` (about
+    # a missing cache folder or unknown settings), also while it is imported.
     logger = logging.getLogger("matplotlib")
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -72,7 +72,7 @@ def write_png(figure: "Figure", path: str | Path | None) -> "Figure":
 
 
 def plain(name: str, max_letters: int = MAX_LETTERS) -> str:
-    """A name as it is drawn: on one line, and shortened in the middle, since both ends of a name identify a file."""
+    """A name on one line. A long one is shortened in the middle, since the beginning and the end identify a file."""
     text = printable(name)
     if len(text) <= max_letters:
         return text
@@ -92,7 +92,7 @@ def add_legend(axes: "Axes", lines: Sequence[Any], names: Sequence[str], *, max_
         max_letters: maximum length of a name.
         options: further arguments of matplotlib's ``legend``.
     """
-    # Say how many lines have no name.
+    # If not all lines are named, the title of the legend says so.
     shown = lines[:MAX_LINES_IN_LEGEND]
     title = None
     if len(lines) > len(shown):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RED = "#c00000"  # frames and captions of wrong predictions
 GRAY = "#888888"  # frames and gaps
 CAPTION_SIZE = 7  # points
-SCREEN = 1600  # pixels
+SCREEN = 1600  # maximum width and height of a plot of strips, in pixels
 LETTER_WIDTH = 0.61  # width of a letter of DejaVu Sans Mono, in font sizes (0.602, rounded up)
 
 
@@ -32,7 +32,8 @@ def grid(
     """Draw images side by side, row by row, without interpolation.
 
     Rows of values, such as the examples of a table, are strips, one below the other. Images and strips that would be
-    too large are shrunk: pixels are averaged; of the values in a strip, the most unusual ones are kept.
+    too large are shrunk: the pixels of an image are averaged; of neighboring values in a strip, the one farthest from
+    the median is kept.
 
     Args:
         tiles: N x C x H x W with C 1 or 3, values in [0, 1]; other shapes are drawn as one row of pixels each.

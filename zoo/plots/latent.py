@@ -24,11 +24,10 @@ def latent_map(
     *,
     method: str = "pca",
 ) -> "Figure":
-    """Draw latent codes in the plane. Without projection, the first two units are the coordinates.
+    """Draw latent codes in the plane.
 
-    There is no projection if there are one or two units, fewer than five examples, or only identical examples.
-
-    Codes with values that are NaN or Inf are left out.
+    The codes are projected to two dimensions. If there are one or two units, fewer than five examples, or only
+    identical examples, they are not: the first two units are the coordinates. Codes with NaN or Inf are left out.
 
     Args:
         features: N x H.

@@ -121,7 +121,7 @@ def _check(sizes: Sequence[int], weights: "Sequence[Tensor] | None", activations
 
 
 def _units(layer: int, size: int, shown: Mapping[int, Sequence[int]], max_units: int) -> list[int]:
-    """The units of a layer that are drawn: those asked for, or all, or the first and the last ones."""
+    """The units of a layer that are drawn: those requested, or all, or the first and the last ones."""
     if layer in shown:
         chosen = list(shown[layer])
         if not chosen or min(chosen) < 0 or max(chosen) >= size:

@@ -19,7 +19,7 @@ CHAINS = 10  # number of Gibbs chains
 CHAIN_STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # number of Gibbs steps after which the chains are drawn
 SAMPLES = 100  # number of samples of a net without label units
 SAMPLES_PER_CLASS = 10
-MAX_SAMPLED_CLASSES = 30  # of more classes, the first ones are sampled
+MAX_SAMPLED_CLASSES = 30  # if there are more classes, only the first ones are sampled
 BATCH_SIZE = 100  # number of examples that are encoded at once
 SAMPLE_STEPS = 500  # number of Gibbs steps of a sample
 
@@ -41,7 +41,7 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
         prefix: first part of the file names.
         latent_map: one of `zoo.plots.latent.LATENT_MAPS`.
     """
-    # Preprocess the examples that are drawn as they are.
+    # Preprocess the examples that are drawn as images.
     device = next(net.parameters()).device
     examples = splits.train if splits.validation is None else splits.validation
     raw, y = examples.batch(range(min(MAX_RECONSTRUCTIONS, len(examples))))
@@ -66,7 +66,7 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
 
 def _encode(net: Net, examples: Examples, preprocess: Preprocess, device: torch.device) -> tuple[Tensor, list[int]]:
     """The features of the first `MAX_POINTS` examples, N x H, and their N labels."""
-    # In batches: large images would not fit into the memory all at once.
+    # Encode in batches: large images may not all fit into memory at once.
     count = min(MAX_POINTS, len(examples))
     features: list[Tensor] = []
     labels: list[int] = []

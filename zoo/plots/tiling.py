@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from zoo.plots.figure import MAX_SIDE
 
-MIN_TILE = 7  # pixels; images in a grid are not shrunk below
-MAX_STRIP = 1500  # number of values of a strip that are drawn
-STRIP_HEIGHT = 4  # in gaps between strips
+MIN_TILE = 7  # minimum height and width to which an image in a grid is shrunk, in pixels
+MAX_STRIP = 1500  # maximum number of values of a strip that are drawn
+STRIP_HEIGHT = 4  # rows of pixels; the gap between two strips is one row
 
 
 def is_strip(shape: Sequence[int]) -> bool:
@@ -35,7 +35,7 @@ def max_count(shape: Sequence[int], columns: int) -> int:
 
 def shrink_images(x: Tensor, columns: int) -> Tensor:
     """N x C x H x W: average pixels so that the grid fits into `MAX_SIDE` x `MAX_SIDE` pixels."""
-    # Images of a few pixels stay as they are.
+    # Sides of fewer than MIN_TILE pixels stay as they are.
     count, _, height, width = x.shape
     rows = -(-count // columns)
     scale = min(1.0, (MAX_SIDE // columns - 2) / width, (MAX_SIDE // rows - 1) / height)
@@ -44,9 +44,10 @@ def shrink_images(x: Tensor, columns: int) -> Tensor:
 
 
 def strips(x: Tensor) -> Tensor:
-    """N x C x 1 x W -> N x C x `STRIP_HEIGHT` x `MAX_STRIP` at most: of neighbors, the most unusual value is kept.
+    """N x C x 1 x W -> N x C x `STRIP_HEIGHT` x min(W, `MAX_STRIP`).
 
-    Most values of wide data and most weights of wide layers are nearly equal; an average would hide the others.
+    Of neighboring values in a wider row, the one farthest from the median of the row is kept. Most values of wide data
+    and most weights of wide layers are nearly equal; an average would hide the others.
     """
     if x.shape[3] > MAX_STRIP:
         distance = (x - x.median(dim=3, keepdim=True).values).abs()

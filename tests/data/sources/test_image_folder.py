@@ -297,7 +297,7 @@ def test_what_is_skipped_is_counted_and_named(tmp_path):
     assert splits.notes == (
         f"skipped below {tmp_path}: 3 files in .thumbnails, @eaDir, __MACOSX; 2 system or hidden files (.DS_Store, "
         "Thumbs.db); 1 image outside the class folders; 1 image of a type that is not read (.heic); 1 archive that is "
-        "not unpacked (more.zip); 1 file that is no image (.txt)",
+        "not unpacked (more.zip); 1 file that is not an image (.txt)",
     )
 
 

@@ -25,7 +25,8 @@ def load(
         validation: a fraction below 1, or a number of examples.
         test: likewise.
         num_classes: number of classes; labels must be below it.
-        header: whether the first line has names: auto, true or false. Without names there is no label.
+        header: whether the first line has names: auto, true or false. Without names, the labels
+            cannot be found.
 
     Raises:
         FileNotFoundError: there is no ``train.csv``; the message says where to get it.

@@ -56,14 +56,14 @@ def load(
         check: read every file once before training, and add notes about duplicate images. Without the check, an
             unreadable file raises ValueError during training.
         stratified: hold out splits in which all classes have their exact proportion. False: a hash of each path
-            decides, so that a new image never moves another one into another split. False in
-            ``conf/dataset/image_folder.yaml``; the configs of older checkpoints have no such key, and keep the splits
-            that they were trained on.
+            decides; if sizes are fractions, a new image then never moves another one into another split. It is false
+            in ``conf/dataset/image_folder.yaml``. The configs of older checkpoints do not have this key; the default
+            keeps the splits that they were trained on.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: an argument is invalid, there are no images, a class without images or with too few, a class in a
-            split that is not in the training split, a layout that is not clear, or files that cannot be read.
+        ValueError: an argument is invalid, the layout is ambiguous, there are no images, a class has no images or too
+            few, the training split lacks a class of another split, or files cannot be read.
     """
     # Check the arguments.
     shape = _checked_shape(shape)
@@ -114,7 +114,7 @@ def load(
 
 
 class _Cut:
-    """Holds splits out from the training images, and says where every split comes from.
+    """Holds splits out from the training images, and records where every split comes from.
 
     Args:
         layout: the layout of the folder.
@@ -138,14 +138,14 @@ class _Cut:
             rest, held_out = hold_out(train, size, split=split, names=self.classes)
             assert held_out is not None
         else:
-            # Images that differ in the suffix only are versions of one image: they stay together.
+            # Files whose names differ only in the suffix are versions of one image: they stay together.
             keys = [path_key(Path(file).with_suffix(""), self.home) for file in train.files.tolist()]
             kept, taken, notes = split_by_hash(keys, train.targets.tolist(), size, split=split, names=self.classes)
             rest, held_out = train.take(kept), train.take(taken)
             self.notes += notes
         self.splits["train"], self.splits[split] = rest, held_out
 
-        # Say where the split comes from.
+        # Record where the split comes from.
         amount = f"{100 * size:.4g} %" if size < 1 else f"{int(size):,} images"
         source = self.origins["train"]
         method = "in proportion to the classes" if self.stratified else "by a hash of each path"
@@ -199,7 +199,7 @@ def _find(root: Path, layout: Layout) -> tuple[dict[str, LabeledFiles], Counter[
                 suffixes = ", ".join(sorted(images.SUFFIXES))
                 raise ValueError(f"{path}: no images ({suffixes}) in the folder of this class{hint}")
 
-    # Folders of the system may also lie beside the splits.
+    # Count system folders and images that lie beside the splits.
     if root not in layout.homes.values():
         outside = image_tree.scan(root, recursive=False)
         skipped.update({key: count for key, count in outside.skipped.items() if key[0] != "other"})

@@ -1,7 +1,7 @@
 """Arrays of the user in an ``.npz`` file, or one array of inputs in an ``.npy`` file.
 
 Either ``x_train, y_train, x_test, y_test`` (and ``x_val, y_val``), or ``x, y``, which this module divides into splits.
-Without y, the data have no labels: they train what needs none.
+Without y, the data have no labels and can train only models that need none.
 """
 
 from pathlib import Path
@@ -17,7 +17,8 @@ from zoo.data.splits import InMemory, Splits, check_labels, hold_out
 Array = np.ndarray[Any, Any]
 # The arrays that are read. Others may be of any type.
 NAMES = tuple(f"{kind}{suffix}" for suffix in ("", "_train", "_val", "_test") for kind in "xy")
-# Limits of the number of classes: a metric counts every pair of classes, and a class without examples is a mistake.
+# Maximum number of classes, since metrics count every pair of classes. If the number is inferred from the largest label
+# and exceeds that of the examples, its maximum is MAX_WITHOUT_EXAMPLES: a larger label is a mistake.
 MAX_CLASSES = 10_000
 MAX_WITHOUT_EXAMPLES = 1000
 
@@ -66,7 +67,7 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
         num_targets = train.y.shape[1]
         if bool((train.y == train.y.round()).all()):
             notes.append(
-                f"y{suffix} has whole numbers of type {arrays[f'y{suffix}'].dtype}: they are values to predict; "
+                f"y{suffix} has whole numbers of type {arrays[f'y{suffix}'].dtype}: they are regression targets; "
                 "for classes, save y as integers"
             )
     else:
@@ -81,7 +82,7 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
         classes = tuple(map(str, range(count)))
         check_labels(train.y, count, where=f"{root}, y{suffix}")
 
-    # The other splits must match them.
+    # The other splits must match the training arrays.
     test_split = _other_split(root, archive, "test", train, classes, labeled=is_labeled, notes=notes)
     validation_split = _other_split(root, archive, "val", train, classes, labeled=is_labeled, notes=notes)
 
@@ -132,7 +133,7 @@ def read(path: str | Path) -> Archive:
 def inputs(array: Array, *, where: str) -> tuple[Tensor, str]:
     """The array x of an archive -> N x features or N x C x H x W, uint8 or float32.
 
-    Integers of other types that are images of bytes become bytes.
+    Images with values from 0 to 255 of another integer type become uint8.
 
     Returns:
         The tensor, and a note about what was guessed, or "".

@@ -1,6 +1,6 @@
 """MNIST, Fashion-MNIST, KMNIST and CIFAR-10 through torchvision, held in memory.
 
-The official test split is never used for training or tuning; validation is a part of the training split.
+The official test split is never used for training or tuning; the validation split is a subset of the training split.
 """
 
 from pathlib import Path
@@ -57,7 +57,7 @@ def _read(dataset_class: Any, root: str, *, train: bool, download: bool) -> Any:
         if "Dataset not found" not in str(error):
             home = _home(dataset_class, root)
             raise ValueError(f"{home}: a file is damaged ({error}); delete it and run again") from error
-    # The files may be there by other names, or compressed.
+    # The files may have other names, or be compressed.
     found = _find_idx(dataset_class, root, train=train)
     if found is not None:
         return found
@@ -80,7 +80,7 @@ def _download(dataset_class: Any, root: str, *, train: bool, download: bool) -> 
 
 
 def _find_idx(dataset_class: Any, root: str, *, train: bool) -> Any:
-    """MNIST or a relative from IDX files by any of their usual names; None if they are not there."""
+    """MNIST, Fashion-MNIST or KMNIST from IDX files with any of their usual names; None if there are no such files."""
     if dataset_class.__name__ == "CIFAR10":
         return None
     # The folder of torchvision, the one above it, or ``root`` itself.
