@@ -193,7 +193,7 @@ CASES = {
     "shape=3": Case("train dataset.shape=3", ("dataset.shape must be a list",)),
     "one label": Case(
         "train model=mlp model.net.hidden=[3] dataset=npz dataset.root=one.npz",
-        ("Classification needs at least two classes, the data have one: 0",),
+        ("Classification needs at least two classes; all examples have the label 0",),
         lambda folder: np.savez(folder / "one.npz", x=np.random.rand(40, 4), y=np.zeros(40, int)),
     ),
     "shift=1.5": Case("train dataset.augment.shift=1.5", ("dataset.augment.shift=1.5 must be an integer",)),

@@ -150,10 +150,6 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
             f"{model_and_dataset}: {task.__name__} needs {words[task.targets]}, the data have {words[kind]}{reason}; "
             f"{fix}"
         )
-    if task.targets == "classes" and len(splits.classes) == 1:
-        raise ValueError(
-            f"{model_and_dataset}: {task.__name__} needs at least two classes, the data have one: {splits.classes[0]}"
-        )
 
 
 def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: bool) -> StagePlan:
@@ -262,7 +258,7 @@ def _training_notes(name: str, task: Task, epochs: int) -> list[str]:
     never = [group for group in first_epochs if group not in starts]
     late = [group for group in never if first_epochs[group] is not None]
 
-    # Name each group that trains. Those that never do are many in a deep net: name the first.
+    # Name each group that trains. In a deep net, many groups may never train: name only the first.
     parts = [f"{group} from epoch {first_epochs[group]}" for group in starts]
     notes = [f"{name}: {', '.join([*parts, *([_first_of(never) + ' never'] if never else [])])}"]
     if late:
