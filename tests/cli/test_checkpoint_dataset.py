@@ -29,7 +29,7 @@ def test_the_source_is_that_of_the_name():
 
 @pytest.mark.parametrize("name", ["x", "../x", "digits/../digits", None, 3, ["digits"], "", "${oc.env:SECRET}"])
 def test_a_name_that_the_zoo_does_not_have_is_refused(name, folder):
-    with pytest.raises(ValueError, match=r"^m\.safetensors: trained on .*, which is no dataset of the zoo; add"):
+    with pytest.raises(ValueError, match=r"^m\.safetensors: trained on .*, which is not a dataset of the zoo; add"):
         config_of(name=name)
     assert not list(folder.iterdir())
 
@@ -55,7 +55,9 @@ def test_the_size_of_a_split_must_be_a_number(test, monkeypatch):
 )
 def test_another_folder_is_the_users_to_name(stored, keys, monkeypatch, folder):
     monkeypatch.setenv("SECRET", "hunter2")
-    with pytest.raises(ValueError, match=r"^m\.safetensors: trained on .* in a folder that is not here") as caught:
+    with pytest.raises(
+        ValueError, match=r"^m\.safetensors: trained on .* in a folder that does not exist here"
+    ) as caught:
         config_of(**stored)
     assert keys in str(caught.value)
     assert "hunter2" not in str(caught.value)

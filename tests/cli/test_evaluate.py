@@ -145,7 +145,11 @@ def test_ink_on_paper_and_dark_images_are_said(cli, folder, trained):
     test = digits.load().test
     for name, x, says in (
         ("ink", 255 - test.x, "the images have a bright border"),
-        ("half", test.x // 2, "the images are dark: their pixels reach 127 of 255; scale=127 makes that white"),
+        (
+            "half",
+            test.x // 2,
+            "the images are dark: their maximum is 127, white is 255; scale=127 makes the maximum white",
+        ),
     ):
         np.savez(f"{name}.npz", x=x.numpy(), y=test.y.numpy())
         outcome = cli("evaluate", f"checkpoint={trained}", "dataset=npz", f"dataset.root={name}.npz")
@@ -158,8 +162,10 @@ def test_a_copy_of_the_folder_of_training_is_said_to_have_its_examples(cli, fold
     outcome = cli("evaluate", f"checkpoint={photos_run}", "dataset.root=copy")
     assert (outcome.status, outcome.err) == (0, "")
     count = checkpoints.info(photos_run).splits["train"]["count"]
-    assert f"note: {count} of the examples are those of training; split=test measures the others" in outcome.out
-    assert "those of training" not in cli("evaluate", f"checkpoint={photos_run}", "dataset.root=copy", "split=test").out
+    assert (
+        f"note: {count} of the examples were used for training; split=test evaluates only the test split" in outcome.out
+    )
+    assert "used for training" not in cli("evaluate", f"checkpoint={photos_run}", "dataset.root=copy", "split=test").out
 
 
 def test_the_test_folder_of_ones_own_is_measured_where_there_is_one(cli, folder, photos_run):

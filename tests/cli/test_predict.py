@@ -333,7 +333,10 @@ def test_files_of_another_kind_are_not_taken_for_images(name, cli, folder, train
     (folder / name).write_bytes(b"PK")
     outcome = cli("predict", f"checkpoint={trained}", f"input={name}")
     assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
-    assert "files of this kind are not read; the input is an image, a folder of images, a CSV of pixels" in outcome.err
+    assert (
+        "this kind of file is not supported; the input must be an image, a folder of images, a CSV of pixels"
+        in outcome.err
+    )
 
 
 def test_a_folder_of_tables_names_one(cli, folder, trained, pixels):
@@ -676,7 +679,9 @@ def test_names_like_formulas_are_written_as_they_are_unless_for_a_spreadsheet(sp
     assert (outcome.status, outcome.err) == (0, "")
     written = [f"'{name}" for name in FORMULAS] if spreadsheet else FORMULAS
     assert {row["file"] for row in rows()} == {*written, "plain.png"}
-    assert ("5 rows have a name or class like a formula; spreadsheet=true" in outcome.out) == (not spreadsheet)
+    assert (
+        "5 rows have a name or class that a spreadsheet would run as a formula; spreadsheet=true" in outcome.out
+    ) == (not spreadsheet)
 
 
 @pytest.mark.parametrize("cell", ["-1", "+1", "-0.5e3", "+inf", "a=b", "", "plain"])

@@ -81,7 +81,7 @@ def test_no_number_of_a_config_may_be_absurd(key, value):
         ("+model.stages.fit.optimizer.capturable=true", "optimizer.capturable=true is not supported"),
         ("dataset.workers=-1", "dataset.workers=-1 must be >= 0"),
         ("dataset.workers=100000", "dataset.workers=100000 must be <= 256"),
-        ("dataset.shape=[1,60000,60000]", "an input of 3,600,000,000 values"),
+        ("dataset.shape=[1,60000,60000]", "an input would have 3,600,000,000 values"),
         (
             "model.stages.fit.lr_schedule._target_=torch.optim.Adam",
             "lr_schedule._target_=torch.optim.Adam is of another",

@@ -210,7 +210,9 @@ def test_nothing_is_written_through_a_link_out_of_the_run_folder(name, run, cli)
     (run / name).symlink_to(Path("elsewhere").absolute())
     before = snapshot(Path())
     outcome = cli("train", f"resume={run}")
-    assert outcome.err == f"zoo train: {run / name}: a link out of the run folder; replace it by what it leads to\n"
+    assert (
+        outcome.err == f"zoo train: {run / name}: a link out of the run folder; replace it with the file it leads to\n"
+    )
     assert snapshot(Path()) == before
 
 
@@ -416,7 +418,7 @@ def test_a_description_that_cannot_be_written_is_refused_before_training(key, fo
     outcome = cli("train", *WORDS, "hydra.run.dir=run", f"dataset.{key}={'x' * 20_000}")
     assert outcome.status == 1
     assert outcome.err.startswith("zoo train: the checkpoint of this run could not be written: ")
-    assert outcome.err.endswith(": a text of 20,000 characters, more than 10,000\n")
+    assert outcome.err.endswith(": a string of 20,000 characters, more than 10,000\n")
     assert not list(folder.iterdir())
 
 

@@ -235,7 +235,7 @@ def test_the_table_is_written_after_every_job(tmp_path):
         ("lr", r"the key has 3 values in the finished jobs of this sweep (1, 2, 3), but a comparison needs 2"),
         ("epochs", "the key has 1 values in the finished jobs of this sweep (5), but a comparison needs 2"),
         ("typo", "the key has 0 values in the finished jobs of this sweep, but a comparison needs 2"),
-        ("seed", "seeds are what pairs the jobs; name the other key"),
+        ("seed", "jobs are paired by seed; name the other key"),
         ("batch_size", "fewer than two seeds have a finished job with each of the two values"),
     ],
 )

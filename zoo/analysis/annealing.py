@@ -13,7 +13,7 @@ too high. Chains from the RBM down to the base-rate model err in the opposite di
 In the base-rate model, each visible and hidden unit is on as often as it is for the data. The papers set a_j = 0, so
 that half of the hidden units are on. That fails for a sparse RBM, in which few hidden units are on for the data: at the
 first small β, the many other ones turn the visible units off through their negative weights. A chain may stay in such
-states, where it finds almost nothing of Z.
+states, and its estimate of Z is then far too small.
 
 Chains miss a mode to which their base-rate model gives almost no probability. Then both directions may agree on a Z
 that is too small. So half of the chains use a uniform base-rate model, in which every unit is on with probability 1/2.
@@ -117,8 +117,8 @@ def _rates(rbm: RBM, data: Tensor | None) -> tuple[Tensor, Tensor]:
 def _samples(paths: list["_Path"], shares: list[int], burn_in: int, data: Tensor | None) -> list[Tensor]:
     """Samples of the RBM, the given number for each path.
 
-    They are the ends of chains that go up, resampled by their weights, after ``burn_in`` Gibbs steps. If there are
-    data, they replace the ends of the first path.
+    Chains are annealed up to the RBM, resampled by their weights, and run for ``burn_in`` Gibbs steps. If there are
+    data, they replace the states of the first path before the resampling.
     """
     # Run chains from every base-rate model up to the RBM; their ends are resampled by their weights.
     first = paths[0]

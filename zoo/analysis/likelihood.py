@@ -69,8 +69,8 @@ def log_partition(
         method: exact (one layer has at most 25 Bernoulli units), ais (biased down) or reverse_ais (biased up).
         chains: number of independent chains, computed side by side.
         temperatures: number of steps of β from 0 to 1, evenly spaced.
-        burn_in: for reverse_ais. Its chains start at samples of the RBM, which are the ends of chains that go up in
-            ``burn_in`` steps of β, after ``burn_in`` Gibbs steps.
+        burn_in: for reverse_ais, whose chains must start at samples of the RBM. For these, other chains are annealed
+            up to the RBM in ``burn_in`` steps of β, then resampled, then run for ``burn_in`` Gibbs steps.
         data: N x in_shape. The first base-rate model has the mean activations of the data, and some chains of
             reverse_ais start at data. None: a base-rate model with the visible biases of the RBM and uniform hidden
             units.

@@ -63,7 +63,7 @@ def save(net: nn.Module, path: str | Path, info: CheckpointInfo, *, half_precisi
 
 def write(tensors: Mapping[str, Tensor], path: str | Path, info: CheckpointInfo) -> None:
     """Like `save`, for given tensors, which must be contiguous and on the CPU."""
-    # What `load` would refuse is not written.
+    # Do not write what `load` would refuse.
     _check_finite(tensors, path)
     # JSON turns tuples into lists, so compute the digest from what a reader will find.
     description = json.loads(json.dumps(to_stored(info)))
@@ -105,7 +105,7 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
     if not str(target).startswith("zoo.models."):
         raise ValueError(f"{path}: net: {target!r} is not a class of zoo.models")
 
-    # Build the net without its memory first: a small file may describe a huge net.
+    # First build the net without allocating its memory: a small file may describe a huge net.
     with _fitting(path):
         draft = outline.check(about.net, tensors)
     shape = about.preprocess.get("shape")
@@ -117,7 +117,7 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
     with _fitting(path):
         net: nn.Module = build(about.net, where="net")
         net.load_state_dict(tensors)
-    # A large number of double precision becomes Inf when it is converted.
+    # A large float64 becomes Inf when it is converted to float32.
     _check_finite(net.state_dict(), path)
     return net.eval(), about
 
@@ -185,7 +185,7 @@ def _check_classes(about: CheckpointInfo, num_outputs: int | None, path: Path) -
 
 
 def _check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
-    """Raise ValueError if a weight is NaN or Inf: a net with such a weight computes nothing."""
+    """Raise ValueError if a weight is NaN or Inf: the outputs of such a net are useless."""
     for name, value in tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"{path}: the weights {schema.shown(name)} contain NaN or Inf")
@@ -193,7 +193,7 @@ def _check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
 
 @contextmanager
 def _fitting(path: Path) -> Iterator[None]:
-    """Within the block, errors of building a net name the file."""
+    """Turn errors of building a net into a ValueError that begins with the path of the file."""
     try:
         yield
     except (RuntimeError, TypeError, ValueError, ArithmeticError, AssertionError, LookupError) as error:

@@ -5,7 +5,7 @@ them. The file has a ``class`` instead: {"class": "LeNet5", "num_classes": 10, â
 module moves. ``class`` is a Python keyword, so no argument can have that name. The class name of a dataset's source is
 the name of its module in ``zoo/data/sources``, such as "digits".
 
-Imports config and data. Nothing is built or imported by translating names. The types and limits of all fields are in
+Imports config and data. Translating names builds and imports nothing. The types and limits of all fields are in
 `zoo.checkpoints.description_schema`.
 """
 
@@ -36,13 +36,11 @@ class CheckpointInfo:
         dataset_config: the config of the dataset. References such as ``${oc.env:ZOO_DATA,data}`` are kept, so that they
             are resolved where the checkpoint is used.
         splits: number of examples and digest of each split that it was trained on, see
-            `zoo.data.splits.Splits.fingerprints`; empty if unknown.
+            `zoo.data.splits.Splits.fingerprints`; empty in files of earlier versions.
         license: license of the data that it was trained on.
         commit: commit of the source tree; empty if unknown.
         versions: versions of the libraries.
         hardware: hardware that it was trained on.
-        splits: for each split the number of its examples and a digest of them, as `Splits.fingerprints` gives them;
-            empty in files of earlier versions.
         file: the file that it was read from, for messages; not stored.
     """
 
@@ -81,7 +79,6 @@ def to_stored(info: CheckpointInfo) -> dict[str, Any]:
         ValueError: a ``_target_`` that is not a model, task, dataset or augmentation of the zoo, or a value that
             `from_stored` would refuse.
     """
-    # What is read is what JSON makes of it, such as lists in place of tuples.
     fields = {key: value for key, value in vars(info).items() if key != "file"}
     # The source and the augmentation of a dataset name a class; its other keys are stored unchanged.
     dataset = dict(info.dataset_config)
@@ -93,6 +90,7 @@ def to_stored(info: CheckpointInfo) -> dict[str, Any]:
         "task": _with_class(info.task, "task"),
         "dataset_config": dataset,
     }
+    # Check the values as a reader gets them: JSON turns tuples into lists.
     schema.check(json.loads(json.dumps(fields)))
 
     # Without fingerprints of the splits, write what earlier versions wrote.

@@ -1,8 +1,8 @@
 """The schema of a checkpoint's description: the type and the limits of every field, checked before any of it is used.
 
 A checkpoint may come from anywhere, and its SHA-256 shows damage, not who wrote it. So nothing in a description is
-trusted: a field of another type, a text or list without end, or a number that asks for memory is refused by its name.
-The limits are far above what the zoo writes.
+trusted. A field with a wrong type, a text or list that is too long, or a number that would need too much memory is
+refused, and the message names the field. The limits are far above what the zoo writes.
 
 May import config and data.
 """
@@ -16,16 +16,16 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from zoo.data.preprocess import Preprocess
 
 MAX_HEADER = 2**23  # bytes of the header of a file: the description, and the name and shape of every tensor
-MAX_DEPTH = 12  # of lists and mappings within each other
+MAX_DEPTH = 12  # levels of nested lists and mappings
 MAX_TEXT = 10_000  # characters of a text
 MAX_COMMAND = 2**20  # characters of a command line
-MAX_NAME = 200  # characters of the name of a model
+MAX_NAME = 200  # characters of the name of a model, a key or a version
 MAX_ENTRIES = 1000  # values of a list or mapping; so a net has at most this many layers
 MAX_CLASSES = 100_000
-MAX_INTEGER = 2**53
+MAX_INTEGER = 2**53  # absolute value; larger integers are not exact in float64
 MAX_INPUT = 2**24  # numbers in one input: three channels of 2364x2364 pixels
 MAX_SIDE = 2**13  # pixels
-SHOWN = 60  # characters of a value that a message shows
+SHOWN = 60  # maximum number of characters of a value in a message
 
 
 def check_depth(content: Any) -> None:
@@ -63,7 +63,7 @@ def check_name(name: object, where: str = "name") -> None:
 
 
 def check_preprocess(values: object, where: str = "preprocess") -> None:
-    """Raise ValueError if a stored `Preprocess` has a wrong type or value. An empty one says that it is not known."""
+    """Raise ValueError if a stored `Preprocess` has a wrong type or value. An empty one means unknown."""
     stored = _mapping(values, where)
     if not stored:
         return
@@ -93,7 +93,7 @@ def check_preprocess(values: object, where: str = "preprocess") -> None:
     side = stored.get("side")
     if side is not None and not (len(shape) == 3 and min(shape[1:]) <= side <= MAX_SIDE):
         raise ValueError(f"{where}.side: {side} must be in [shorter side of an image, {MAX_SIDE}]")
-    # What is left, such as the filter, and numbers that float32 does not hold.
+    # `Preprocess` checks the rest, such as the interpolation and numbers that do not fit into float32.
     Preprocess.from_dict(stored)
 
 
@@ -122,9 +122,9 @@ def shown(value: object) -> str:
 
 def _text(value: object, where: str, *, limit: int = MAX_TEXT) -> None:
     if not isinstance(value, str):
-        raise ValueError(f"{where}: {shown(value)} must be a text")
+        raise ValueError(f"{where}: {shown(value)} must be a string")
     if len(value) > limit:
-        raise ValueError(f"{where}: a text of {len(value):,} characters, more than {limit:,}")
+        raise ValueError(f"{where}: a string of {len(value):,} characters, more than {limit:,}")
 
 
 def _command(value: object, where: str) -> None:
@@ -164,7 +164,7 @@ def _splits(value: object, where: str) -> None:
 
 
 def _node(value: object, where: str) -> None:
-    """A config node of a net or task: nothing in it refers to a value elsewhere."""
+    """Check the config node of a net or task, which may not contain references such as ``${seed}``."""
     node = _mapping(value, where)
     _plain(node, where, references=False)
     if "in_shape" in node:
@@ -206,7 +206,7 @@ def _mapping(value: object, where: str) -> dict[str, Any]:
     for key in value:
         _text(key, where, limit=MAX_NAME)
         if not key.isprintable():
-            raise ValueError(f"{where}: {shown(key)} is not a name")
+            raise ValueError(f"{where}: {shown(key)} is not a printable name")
     return value
 
 
@@ -230,12 +230,12 @@ def _plain(value: object, where: str, *, references: bool = True, limit: int = M
     elif isinstance(value, str):
         _text(value, where)
         if "${" in value and not references:
-            raise ValueError(f"{where}: {shown(value)} refers to another value")
+            raise ValueError(f"{where}: {shown(value)} must not refer to another value")
     elif isinstance(value, float):
         if not isfinite(value):
             raise ValueError(f"{where}: {value} must be finite")
     elif value is not None and not isinstance(value, bool) and not _is_integer(value):
-        raise ValueError(f"{where}: {shown(value)} is not a plain value")
+        raise ValueError(f"{where}: {shown(value)} must be a string, a number, a boolean or null")
 
 
 def _inner(value: object) -> list[Any]:
@@ -246,7 +246,7 @@ def _inner(value: object) -> list[Any]:
 
 
 def _is_integer(value: object) -> bool:
-    """Whether a value is an integer that a computer can count to; True and False are none."""
+    """Whether a value is an integer in [-`MAX_INTEGER`, `MAX_INTEGER`], and not a boolean."""
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_INTEGER
 
 

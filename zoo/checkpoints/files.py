@@ -23,7 +23,7 @@ HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)(-(?P<host>[0-9a-f]{8})-\d+)?\.tmp(\.\w+)?", re.DOTALL)
 NUMBERS = itertools.count()  # keeps threads that write the same file apart
 MAX_NAME = 150  # bytes of a file's name that the name of its temporary file contains
-# Errors of the system that are no errors of writing, although they name no file.
+# System errors without a file name that do not come from writing: no memory, too many open files.
 NOT_OF_WRITING = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 # The files that make up a run folder.
 RUN_FILES: set[str] = {
@@ -34,7 +34,7 @@ STAGE_PLOT = re.compile(r".+-(filters|reconstructions|latent|chains|samples)\.pn
 
 
 class NotWrittenError(OSError):
-    """A file could not be written; an existing one is as it was."""
+    """A file could not be written; an existing one is unchanged."""
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def replacing(path: str | Path, *, sync: bool = True, errors: Sequence[type[Exce
         path: the file to write. Its folder is created if it does not exist. If it is a link, the file that it leads to
             is replaced. A device or a pipe gets the content once it is complete.
         sync: wait until the content is on disk before the file is renamed.
-        errors: the exceptions, besides OSError, by which what writes in the block says that it cannot write.
+        errors: exceptions other than OSError that the block raises if it cannot write, such as torch's RuntimeError.
 
     Raises:
         NotWrittenError: the file could not be written, such as on a full disk. An existing file is left untouched.
@@ -85,7 +85,7 @@ def replacing(path: str | Path, *, sync: bool = True, errors: Sequence[type[Exce
     finally:
         with suppress(OSError):  # there is none if the path itself is invalid
             temporary.unlink()
-        # Folders that were created for a file that was not written; one that has other files by now stays.
+        # Remove the folders that were created for a file that was not written, unless they have other files by now.
         for folder in made:
             with suppress(OSError):
                 folder.rmdir()
@@ -100,7 +100,7 @@ def check_output(
         path: the file to write.
         overwrite: whether an existing file may be replaced.
         suffixes: the suffixes that the file may have, such as ``.csv``, in lower case; empty for any. A device or a
-            pipe needs none if there is only one.
+            pipe may have any name if only one suffix is allowed.
         inputs: the files that the command reads.
 
     Raises:
@@ -116,12 +116,12 @@ def check_output(
     if streams:
         return
 
-    # An existing file must not be one that is needed, whatever name leads to it.
+    # The output must not replace an input, also not under another name, such as a link.
     _check_place(output)
     for other in inputs:
         if output.exists() and Path(other).exists() and output.samefile(other):
             raise ValueError(f"{output} is part of the input and would be replaced; use another output=")
-    # Nor is a file of a run written in place of the run, which it would seem to finish.
+    # Nor may it be a file of a run: a metrics.json, for example, would mark the run as finished.
     target = output.resolve()
     is_of_run = target.name in RUN_FILES or (STAGE_PLOT.fullmatch(target.name) and output.exists())
     if is_of_run and (target.parent / "config.yaml").is_file():
@@ -237,12 +237,12 @@ def _permissions(target: Path, temporary: Path) -> int:
 
 def _is_of_writing(error: Exception, target: Path, temporary: Path) -> bool:
     """Whether an error within `replacing` says that the file could not be written."""
-    # A block that only announces what it raises has no errors of reading.
+    # The caller has listed this exception as an error of writing.
     if not isinstance(error, OSError):
         return True
     if isinstance(error, NotWrittenError):
         return False
-    # The errors of opening and renaming name a file. Those of writing name none.
+    # Errors of opening and renaming have a file name. Those of writing have none.
     if error.filename is not None:
         own = {os.fspath(target), os.fspath(temporary), *map(os.fspath, target.parents)}
         return (
@@ -253,7 +253,7 @@ def _is_of_writing(error: Exception, target: Path, temporary: Path) -> bool:
 
 
 def _not_written(path: str | Path, error: Exception) -> NotWrittenError:
-    """The error that tells why a file could not be written, in one line."""
+    """The error that says in one line why a file could not be written."""
     reason = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno is not None:
         reason = f"[Errno {error.errno}] {error.strerror}"
@@ -268,7 +268,7 @@ def _short(name: str) -> str:
 def _is_alive(pid: int) -> bool:
     """Whether a process of this host may still run."""
     if os.name != "posix":
-        return True  # elsewhere, asking would end the process
+        return True  # on Windows, os.kill would end the process
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

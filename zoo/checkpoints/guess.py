@@ -14,9 +14,9 @@ from zoo.checkpoints import outline
 from zoo.checkpoints.torchvision_files import FromTorchvision
 from zoo.config.catalogue import list_models
 
-MOST = 3  # how many architectures are built, as outlines, to compare their names
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # tensors that are no parameters
-CLASSES = 1000  # of the official weights
+MOST = 3  # maximum number of architectures that are built, as outlines, to compare names
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # buffers of batch normalization, not parameters
+CLASSES = 1000  # number of classes of the official weights
 
 
 def hint(tensors: Mapping[str, Tensor]) -> str:
@@ -33,10 +33,10 @@ def hint(tensors: Mapping[str, Tensor]) -> str:
 
 
 def architecture(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the architecture whose tensors have the names of these; None if there is none."""
+    """The name of torchvision's architecture whose tensors have the same names; None if there is none."""
     from torchvision import models
 
-    # Leave out the parts that all names begin with.
+    # Remove the prefix that all names share.
     columns = zip(*(name.split(".") for name in tensors), strict=False)
     shared = len(list(takewhile(lambda column: len(set(column)) == 1, columns)))
     parts = [name.split(".")[shared:] for name in tensors if not name.endswith("num_batches_tracked")]

@@ -49,7 +49,7 @@ def fetch(weights: str) -> tuple[Path, Preprocess | None]:
             "download its model.safetensors elsewhere and name that file"
         ) from error
 
-    # The config comes from anybody: it is read like the description of a checkpoint.
+    # Anybody can publish a config, so check it like the description of a checkpoint.
     try:
         if config_file.stat().st_size > MAX_CONFIG:
             raise ValueError(f"more than {MAX_CONFIG:,} bytes")

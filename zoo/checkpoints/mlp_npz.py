@@ -18,8 +18,8 @@ DAMAGE = (
     *(ValueError, TypeError, EOFError, AttributeError, LookupError, OverflowError, SyntaxError, RuntimeError),
     *(MemoryError, RecursionError, BadZipFile, zlib.error),
 )
-MAX_UNPACKED = 2**28  # bytes that any archive may unpack to
-MAX_RATIO = 20  # and how many times its own size a larger one: weights hardly compress
+MAX_UNPACKED = 2**28  # bytes to which an archive of any size may unpack
+MAX_RATIO = 20  # a larger archive may unpack to this many times its own size: weights hardly compress
 
 
 def load_mlp(path: str | Path, *, activation: str = "sigmoid", output_activation: str = "identity") -> MLP:
@@ -85,7 +85,7 @@ def _check_size(path: Path) -> None:
         total = sum(entry.file_size for entry in entries)
         if total > max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size):
             raise ValueError(f"it unpacks to {total:,} bytes, more than {MAX_RATIO} times its size")
-        # Read only the header of each array: NumPy would allocate what it says.
+        # Read only the header of each array: NumPy would allocate the size that it states.
         for entry in entries:
             with archive.open(entry) as file:
                 version = np.lib.format.read_magic(file)

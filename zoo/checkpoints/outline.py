@@ -1,8 +1,8 @@
-"""Build a described net without its memory, and compare it with the tensors of a file.
+"""Build a described net without allocating its memory, and compare it with the tensors of a file.
 
-A description of a few bytes may name a net of many gigabytes. So the net is first built as an outline: every tensor but
-the small ones is on torch's meta device, which has shapes and no values. Only a net whose names, shapes and types are
-those of the tensors, which the file really holds, is then built in memory.
+A description of a few bytes may name a net of many gigabytes. So the net is first built as an outline: every tensor
+except small ones is on torch's meta device, which has shapes but no values. The net is built in memory only if the
+names, shapes and dtypes of its tensors are those of the tensors in the file.
 
 May import config and protocols.
 """
@@ -21,8 +21,8 @@ from zoo.config.build import build
 from zoo.protocols import Net, shape_text
 
 SMALL = 4096  # tensors with at most this many values are real in an outline
-MAX_MAPS = 2**28  # values in the maps of one layer, for one example: 1 GiB
-SHOWN = 5  # how many tensors a message lists
+MAX_MAPS = 2**28  # values in the feature maps of one layer for one example: 1 GiB in float32
+SHOWN = 5  # maximum number of tensors that a message lists
 
 # Functions of torch that allocate a tensor of a given size.
 ALLOCATING = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
@@ -31,10 +31,10 @@ SCALING = {"mul", "div", "__mul__", "__rmul__", "__truediv__"}
 
 
 class _Outline(TorchFunctionMode):
-    """Within it, large new tensors are on the meta device, and what would fill or scale them does nothing.
+    """Within this mode, large new tensors are on the meta device, and functions that fill or scale them do nothing.
 
-    ``torch.device("meta")`` does the same to all tensors. But some constructors compute with small ones, and torch
-    imports its symbolic mathematics, for seconds, to scale or to draw a tensor that has no values.
+    ``torch.device("meta")`` is not used, because some constructors compute with small tensors, which must have values.
+    Also, to scale or fill a meta tensor, torch imports its symbolic mathematics, which takes seconds.
     """
 
     def __torch_function__(
@@ -57,11 +57,11 @@ class _Outline(TorchFunctionMode):
 
 
 def draft(node: Mapping[str, Any]) -> Any:
-    """Build the outline of what a config node names. Raises what `zoo.config.build.build` and the constructor raise."""
-    # A library that is imported within an outline could keep tensors without values.
+    """Build the outline of the net in a config node. Raises the errors of `build` and of the constructor."""
+    # Import torchvision first: a library imported within the mode could keep tensors without values.
     if "architecture" in node:
         import torchvision  # noqa: F401
-    # Building an outline draws no random numbers that a later draw would miss.
+    # Restore the state of the random number generator afterwards.
     with torch.random.fork_rng(devices=[]), _Outline():
         return build(node, where="net")
 
@@ -71,14 +71,14 @@ def check(node: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Net:
 
     Args:
         node: the config node of the net. Its values are within the limits of `zoo.checkpoints.description_schema`.
-        tensors: the tensors by name; only their shapes and types are looked at.
+        tensors: the tensors by name; only their shapes and dtypes are read.
 
     Returns:
-        The outline, which cannot compute.
+        The outline. It has no values, so it cannot compute outputs.
 
     Raises:
-        ValueError: the net cannot be built, it is no net, a tensor is missing, left over, or of another shape or type,
-            or its maps would not fit in memory.
+        ValueError: the net cannot be built, or it is a layer and not a net; a tensor is missing, unexpected, or of
+            another shape or dtype; or the feature maps of a layer have more than `MAX_MAPS` values.
         RuntimeError, TypeError: raised by the constructor of the net.
     """
     net = draft(node)
@@ -93,7 +93,7 @@ def check(node: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Net:
 
 
 def _misfits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterable[str]:
-    """What is wrong with the tensors of a file, one by one."""
+    """One message for each tensor that is missing, unexpected, or of another shape or dtype."""
     for name, value in expected.items():
         if name not in given:
             yield f"{name} ({shape_text(value.shape) or 1}) is missing"
@@ -110,18 +110,18 @@ def _misfits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Ite
 
 
 def _check_maps(net: nn.Module) -> None:
-    """Raise ValueError if the maps of one layer would have more than `MAX_MAPS` values for one example."""
+    """Raise ValueError if the feature maps of a layer would have more than `MAX_MAPS` values for one example."""
     assert isinstance(net, Net)
     # The size of the image that the first layer sees.
     size = net.size if isinstance(net, FromTorchvision) else net.in_shape[1:]
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
-    # Usually no map is larger than the image with the most channels, and that bound suffices.
+    # Without large padding, no feature map is larger than the image, so this bound holds.
     padded = any(max(_pair(module.padding)) > max(module.kernel_size) for module in convolutions)
     channels = max((module.out_channels for module in convolutions), default=1)
     if channels * math.prod(size) <= MAX_MAPS and not padded:
         return
 
-    # Otherwise pass an example without values through the net.
+    # Otherwise pass an example on the meta device through the net.
     def look(module: nn.Module, inputs: object, output: object) -> None:
         if isinstance(output, Tensor) and output.numel() > MAX_MAPS:
             raise ValueError(f"a layer computes {output.numel():,} values for one input, more than {MAX_MAPS:,}")

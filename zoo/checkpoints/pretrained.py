@@ -35,7 +35,7 @@ class Pretrained:
         tensors: the tensors by the net's own names.
         preprocess: the preprocessing that they were trained with; None if unknown.
         size: height and width of the images that they were trained on; None if unknown.
-        left_out: names of tensors in the file that are no part of a net, such as the weights of a loss.
+        left_out: names of tensors in the file that are not part of the net, such as the weights of a loss.
     """
 
     source: str

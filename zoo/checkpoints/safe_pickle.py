@@ -15,7 +15,7 @@ import torch
 OVERRIDE_VARIABLE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 STATE_DICT = "save its state_dict() alone, preferably as .safetensors"
 
-# Files of other kinds, by how they begin.
+# Files of other kinds, by their first bytes.
 OTHER_KINDS = {
     b"\x89HDF": "an HDF5 file, as Keras writes it",
     b"GGUF": "a GGUF file",
@@ -59,12 +59,12 @@ def load(path: str | Path) -> Any:
 
 
 class _OtherKindError(Exception):
-    """The file is none that ``torch.save`` writes; the message says what it is."""
+    """The file was not written by ``torch.save``; the message says what it is."""
 
 
 def _check_kind(path: Path) -> None:
-    """Raise `_OtherKindError` for a file that ``torch.save`` did not write, as far as it can be told."""
-    # Some kinds of files begin with a name of their own.
+    """Raise `_OtherKindError` for a file that ``torch.save`` did not write, if its kind is recognized."""
+    # Some file formats begin with fixed bytes.
     with path.open("rb") as file:
         start = file.read(8)
     for magic, kind in OTHER_KINDS.items():
@@ -80,7 +80,9 @@ def _check_kind(path: Path) -> None:
         if any(entry.filename.endswith(ending) for entry in entries):
             raise _OtherKindError(f"not a state dict, but {kind}")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise _OtherKindError("a compressed archive; torch.save writes none. Unpack it, or save the state_dict() again")
+        raise _OtherKindError(
+            "a compressed archive, which torch.save never writes. Unpack it, or save the state_dict() again"
+        )
 
 
 @contextmanager

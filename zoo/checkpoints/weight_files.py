@@ -115,8 +115,8 @@ def renamed(net: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Te
 
 
 def _prefix(names: Sequence[str], known: Collection[str]) -> str:
-    """The prefix after which most names are known; if few are, the prefixes of wrappers that all names share."""
-    # For each name, what stands before the first of its endings that is known.
+    """The prefix without which most names are ``known``. If few are, the wrapper prefixes that all names share."""
+    # For each name, count the prefix before its longest known ending.
     counts: Counter[str] = Counter()
     for name in names:
         parts = name.split(".")
@@ -128,7 +128,7 @@ def _prefix(names: Sequence[str], known: Collection[str]) -> str:
     if 3 * counts[best] >= len(names):
         return best
 
-    # The file is of another net: remove what all names share, so that a message shows the rest.
+    # The file belongs to another net: remove the shared prefixes, so that messages show the rest of each name.
     shared = ""
     while prefix := next((p for p in PREFIXES if all(name.startswith(shared + p) for name in names)), ""):
         shared += prefix
@@ -198,7 +198,7 @@ def _for_gray(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
     given = fitting.get(kernel)
     if given is None or given.dim() != 4 or expected[kernel].shape[1] != 1:
         return fitting
-    # Only of a kernel that fits otherwise: another may be huge.
+    # Sum only a kernel whose other dimensions fit, since any other may be huge.
     first, _, height, width = expected[kernel].shape
     if given.shape == (first, 3, height, width):
         fitting[kernel] = given.sum(dim=1, keepdim=True)  # out x 1 x height x width

@@ -65,7 +65,7 @@ def check(command: str, arguments: Sequence[str]) -> None:
 
 
 def _check_choice(flag: str, value: str) -> None:
-    """Raise ValueError if a flag has choices, and the value is none of them."""
+    """Raise ValueError if a flag has choices, and the value is not one of them."""
     choices = CHOICES.get(flag, (value,))
     if value not in choices:
         raise ValueError(f"{flag} {value}: choose {', '.join(choices[:-1])} or {choices[-1]}")

@@ -1,9 +1,9 @@
-"""The config of the dataset that a checkpoint was trained on, as far as an untrusted file may say it.
+"""The config of the dataset that a checkpoint was trained on, read from a file that is not trusted.
 
 A file may come from anywhere. So only three things are taken from it: the name of a dataset of the zoo, the sizes of
-its splits, and the folder or file of a dataset of the user's own, which is only read. Everything else is that of
-``conf/dataset``. No reference such as ``${oc.env:HOME}`` in the file is resolved. Nothing is downloaded or created for
-a file that is not in the index.
+its splits, and the folder or file of a dataset of the user's own, which is only read. Everything else comes
+from ``conf/dataset``. No reference such as ``${oc.env:HOME}`` in the file is resolved. Nothing is downloaded or created
+for a file that is not in the index.
 """
 
 import math
@@ -30,14 +30,14 @@ def dataset_config(about: CheckpointInfo, *, root: str | None = None) -> DictCon
         root: the folder or file that the user names in place of the stored one.
 
     Raises:
-        ValueError: the file names no dataset of the zoo, or one whose files the user must name; the message asks for
-            ``dataset=``.
+        ValueError: the file does not name a dataset of the zoo, or the user must say where its files are; the message
+            asks for ``dataset=``.
     """
     # Only a dataset of the zoo, by its name.
     stored = about.dataset_config
     name = stored.get("name")
     if not isinstance(name, str) or name not in catalogue.list_datasets():
-        raise ValueError(f"{about.file}: trained on {shown(name)}, which is no dataset of the zoo; add dataset=NAME")
+        raise ValueError(f"{about.file}: trained on {shown(name)}, which is not a dataset of the zoo; add dataset=NAME")
     values = catalogue.dataset_config(name)
     node = OmegaConf.merge(OmegaConf.structured(schemas.Dataset), OmegaConf.create(values))
     assert isinstance(node, DictConfig)
@@ -53,7 +53,7 @@ def dataset_config(about: CheckpointInfo, *, root: str | None = None) -> DictCon
         source = stored.get("source")
         node.source.stratified = not isinstance(source, dict) or source.get("stratified") is not False
 
-    # The files are where the user says, in the zoo's own folder, or a folder or file of the user's own.
+    # Find the files: where the user says, where the user's own data are stored, or in the zoo's data folder.
     if "root" not in values:
         return node
     if root is not None:
@@ -65,11 +65,11 @@ def dataset_config(about: CheckpointInfo, *, root: str | None = None) -> DictCon
         return node
     if name in YOUR_OWN or stored_root != values["root"]:
         raise ValueError(
-            f"{about.file}: trained on {name} in a folder that is not here or not the zoo's; add "
+            f"{about.file}: trained on {name} in a folder that does not exist here or is not the zoo's; add "
             f"{_keys(node, stored_root)}"
         )
     if about.file not in catalogue.list_checkpoints():
-        # The commands that download or write files are the user's.
+        # A file from elsewhere must not cause a download.
         node.download = False
         place = Path(node.root)
         if not place.is_dir() or not any(place.iterdir()):

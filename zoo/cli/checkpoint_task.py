@@ -24,9 +24,11 @@ def task_class(about: CheckpointInfo) -> "type[Task]":
         target, _ = check(about.task, where="task")
     except ValueError as error:
         raise ValueError(f"{about.file}: the description in its header is damaged ({error})") from error
-    # The base class of all tasks is none itself.
+    # The class `Task`, from which all tasks derive, has no targets and trains nothing.
     if "targets" not in dir(target):
-        raise ValueError(f"{about.file}: the description in its header is damaged (task: {target.__name__} is no task)")
+        raise ValueError(
+            f"{about.file}: the description in its header is damaged (task: {target.__name__} is not a task)"
+        )
     return cast("type[Task]", target)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hydra.errors import MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
-# What Hydra says about an override, and what the zoo says instead; "{command}" is the command.
+# Patterns of Hydra's messages, each with the message that is printed instead; "{command}" is the command.
 REWORDED = (
     (
         r"Ambiguous value for argument '(?P<argument>.*?)' 1\.",
@@ -37,7 +37,7 @@ REWORDED = (
     (r".*Missing mandatory value: (?P<key>\S+)", "{key}= is required; see zoo {command} --help"),
 )
 
-MAX_JOBS = 3  # number of jobs of a sweep that are named with the reason why they failed
+MAX_JOBS = 3  # maximum number of failed jobs that are named for each reason
 
 
 def exit_status(error: BaseException) -> int:
@@ -58,7 +58,7 @@ def message(error: BaseException, command: str = "COMMAND") -> str:
 
 
 def _text(error: BaseException, command: str) -> str:
-    """The message as it was raised."""
+    """The message before control characters are escaped."""
     # A sweep: jobs often fail for the same reason, so name the jobs of each reason together.
     if isinstance(error, FailedJobs):
         jobs: dict[str, list[str]] = {}
@@ -153,13 +153,13 @@ def _unknown_key(error: "OmegaConfBaseException") -> str:
 
 
 def _reworded(error: BaseException, command: str) -> str:
-    """The text of the error without line breaks, as `REWORDED` has it."""
+    """The message of the error without line breaks, replaced as `REWORDED` says."""
     text = " ".join(str(error).split())
     return _reword(text, command) or text
 
 
 def _reword(text: str, command: str) -> str | None:
-    """What `REWORDED` has in place of a text; None if it has nothing."""
+    """The replacement of a message by `REWORDED`; None if no pattern matches."""
     for pattern, words in REWORDED:
         match = re.match(pattern, text)
         if match:

@@ -1,4 +1,4 @@
-"""``zoo evaluate``: evaluate a checkpoint on a split of a dataset, by default the test split of the one of training."""
+"""``zoo evaluate``: evaluate a checkpoint on a split of a dataset, by default the test split of its own dataset."""
 
 import json
 import sys
@@ -69,7 +69,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     task = build_task(about, net)
     module = DataModule(data.splits, preprocess=preprocess, workers=data.workers)
     with warnings.catch_warnings():
-        # The message below says more than this warning, which the calibration error gives.
+        # Hide this warning of the calibration error; the error message below is clearer.
         warnings.filterwarnings("ignore", "Encountered `nan` values")
         metrics = measure(task, module, trainer_kwargs=trainer_kwargs)
     if not isfinite(metrics.get("test/loss", 0.0)):
@@ -96,11 +96,11 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
 
 
 def per_class(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """Precision, recall and support of each class; None where a quotient has no examples.
+    """Precision, recall and support of each class; None where the denominator is 0.
 
     Args:
         confusion: number of examples of each true class (row) that were predicted as each class (column).
-        classes: their names.
+        classes: names of the classes.
     """
     table: dict[str, dict[str, float | None]] = {}
     for k, name in enumerate(classes):

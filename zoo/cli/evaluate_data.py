@@ -21,10 +21,10 @@ from zoo.data.splits import Examples, InMemory, Splits
 from zoo.training import data_checks
 
 SPLITS = ("train", "validation", "test", "all")
-PREFIXES = {"validation": "val"}  # of the names of metrics, if it is not the name of the split
+PREFIXES = {"validation": "val"}  # of the names of metrics, where they differ from the name of the split
 # Keys of a dataset that do not change its examples.
 NEUTRAL = {"workers", "download", "check"}
-MISSING = "???"  # a key that neither the command line nor a config gives
+MISSING = "???"  # the value of a key that neither the command line nor a config sets
 
 
 class Evaluated(NamedTuple):
@@ -33,10 +33,10 @@ class Evaluated(NamedTuple):
     Attributes:
         splits: their splits; ``splits.test`` has the examples to measure, whichever split they are.
         split: the name of the split, one of `SPLITS`.
-        title: the examples in words, with their number.
+        title: a description of the examples with their number, for the title of the table.
         name: name of the dataset, for messages.
         workers: number of processes that read images.
-        is_stored: whether they are the examples of which the checkpoint stores metrics.
+        is_stored: whether they are the examples on which the stored metrics of the checkpoint were measured.
         notes: notes for the user, one line each.
     """
 
@@ -97,7 +97,7 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
     given = _given(cfg.dataset)
     node = _config(given, about)
 
-    # Read the data. A folder or file of the user has no test split unless it says so: it is measured as a whole.
+    # Read the data. Data of the user are measured as a whole, unless they have splits or the user asks for one.
     keys = given_keys()
     is_own = "dataset.root" in keys and not _is_same_root(node, about)
     is_cut = bool(keys & {"dataset.test", "dataset.validation"})
@@ -105,7 +105,7 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
     notes: list[str] = []
     if whole:
         notes = _training_examples(node, about) if is_own else []
-        # Hold nothing out. Splits that the data have of their own stay.
+        # Hold no examples out. Splits that the data already have, such as a folder test/, are kept.
         node.test = 0.0
         node.validation = 0.0
     data_checks.check_keys(node)
@@ -122,7 +122,7 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
     examples = list(existing.values()) if split == "all" else [existing[split]]
     measured = _combined(examples).with_preprocess(about.transforms())
 
-    # Tell what is measured, and what is not.
+    # Describe what is measured, and name the classes without examples.
     where = f"{node.name} ({node.root})" if is_own else node.name
     count = f"{len(measured):,} example{'s' if len(measured) != 1 else ''}"
     title = f"all of {where}, {count}" if split == "all" else f"the {split} split of {where}, {count}"
@@ -190,29 +190,29 @@ def _is_same_root(node: DictConfig, about: CheckpointInfo) -> bool:
 
 
 def _training_examples(node: DictConfig, about: CheckpointInfo) -> list[str]:
-    """A note if another folder or file has the examples of training, such as one that was moved."""
+    """A note if the data contain the training examples of the checkpoint, for example in a folder that was moved."""
     if "train" not in about.splits:
         return []
-    # Cut them as for training. Images need not be checked for that.
+    # Split them as for training. Images need not be checked for that.
     node = deepcopy(node)
     node.check = node.on_bad_image == "skip"
     try:
         examples = data_checks.dataset(node).train
     except ValueError:
-        return []  # they cannot be cut like that
+        return []  # they cannot be split like that
     if {"count": len(examples), "digest": examples.digest()} != about.splits["train"]:
         return []
-    return [f"{len(examples):,} of the examples are those of training; split=test measures the others"]
+    return [f"{len(examples):,} of the examples were used for training; split=test evaluates only the test split"]
 
 
 def _is_stored(
     examples: Examples, split: str, given: Mapping[str, Any], about: CheckpointInfo, *, is_own: bool
 ) -> bool:
-    """Whether these are the examples of the split of which the checkpoint stores metrics."""
-    # Without a fingerprint, only the dataset of the checkpoint, with its own config.
+    """Whether these are the examples on which the stored metrics of the checkpoint were measured."""
+    # Without stored fingerprints, only the dataset of the checkpoint with an unchanged config is known to match.
     if not about.splits:
         return not set(given) - NEUTRAL
-    # The fingerprint of image files has their names only: files in another folder may have the same names.
+    # The fingerprint of image files covers only their names: files in another folder may have the same names.
     if is_own and not isinstance(examples, InMemory):
         return False
     fingerprint = {"count": len(examples), "digest": examples.digest()}

@@ -76,7 +76,7 @@ def export(cfg: DictConfig) -> Path:
 
 
 def _format(format: str | None, output: str | None) -> str:
-    """The format: as asked for, or else that of the output's suffix; ONNX without an output."""
+    """The given format, or else that of the output's suffix; ONNX without an output."""
     if format is None:
         if output is None or is_stream(output):
             return "onnx"
@@ -121,7 +121,7 @@ def _description(about: CheckpointInfo, *, has_preprocess: bool) -> dict[str, An
 
 
 def instructions(about: CheckpointInfo, *, has_preprocess: bool) -> list[str]:
-    """What must be done before and after the file is run, one sentence a step."""
+    """The steps before and after running the file, one sentence per step."""
     preprocess = about.transforms()
     steps: list[str] = []
 

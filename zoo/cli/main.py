@@ -32,7 +32,7 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
         arguments: arguments of the command; None: those of this process.
 
     Raises:
-        SystemExit: with status 1 after an error, 130 after Ctrl-C, or the status of the signal that stopped training.
+        SystemExit: with status 1 after an error, 130 after Ctrl-C, or 128 + the number of another signal.
     """
     if arguments is None:
         _prepare_process()
@@ -88,7 +88,7 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
 
 
 def _prepare_process() -> None:
-    """Make the environment of this process, whose program is the zoo, one that every library can work in."""
+    """Prepare the environment of a process that was started as ``zoo``: plots, logging and closed streams."""
     # Draw to files only: Jupyter sets a backend that other environments may lack. Libraries import matplotlib, which
     # would warn if it has no folder for its cache.
     os.environ["MPLBACKEND"] = "agg"
@@ -113,20 +113,20 @@ def _report(error: BaseException, command: str, name: str, *, debug: bool) -> No
     if debug and not is_stop:
         _print_traceback(error)
     elif not is_stop or _is_first_process():
-        # The terminal may be gone, if its end was the signal.
+        # The terminal may be closed: then SIGHUP was the signal.
         with suppress(OSError):
             warn(f"{name}: {message(error, command)}")
 
 
 def _is_first_process() -> bool:
-    """Whether this is the first of the processes of a distributed run, each of which stops; only one says so."""
+    """Whether this is the first process of a distributed run. All processes stop, but only one prints the message."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
 def run(command: str, arguments: Sequence[str]) -> None:
     """Run a command from Python, such as in a notebook: ``run("train", ["model=mlp", "epochs=3"])``.
 
-    Commands that several threads run at the same time run one after another.
+    If several threads run commands at the same time, the commands run one after another.
 
     Raises:
         ValueError: an unknown command or a malformed argument.
@@ -147,7 +147,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
 
 
 def _print_traceback(error: BaseException) -> None:
-    """Print a traceback on standard error, for ``debug=true``; its lines may quote names from outside."""
+    """Print a traceback on standard error, for ``debug=true``; `warn` escapes control characters in it."""
     for line in "".join(traceback.format_exception(error)).rstrip().split("\n"):
         warn(line)
 

@@ -57,7 +57,7 @@ def predict(cfg: DictConfig) -> int:
     files, notes = inputs.find(source)
     preprocess = preprocess_for(about.transforms(), files=bool(files), scale=cfg.scale, invert=cfg.invert)
     predictor = _predictor(net.to(device), about, preprocess, device, mirror_average=cfg.mirror_average)
-    # A device has no file beside it.
+    # An output to a device or a pipe has no folder for the contact sheet.
     has_sheet = cfg.sheet and files and about.classes and not is_stream(output)
     sheet = output.with_suffix(".png") if has_sheet else None
     _check_outputs(output, sheet, [*(files or [source]), locate(cfg.checkpoint)[0]], overwrite=cfg.overwrite)
@@ -113,13 +113,16 @@ def predict(cfg: DictConfig) -> int:
         warn(f"skipped: {error}")
     _report(summary, output, sheet, labeled=bool(labels), skipped=len(skipped), notes=notes)
     if summary.formulas and not cfg.spreadsheet:
-        say(f"{summary.formulas:,} rows have a name or class like a formula; spreadsheet=true makes it text")
+        say(
+            f"{summary.formulas:,} rows have a name or class that a spreadsheet would run as a formula; "
+            "spreadsheet=true makes it text"
+        )
     return summary.count
 
 
 def _check(cfg: DictConfig) -> None:
     """Raise ValueError or FileExistsError for invalid values, before anything is read."""
-    # The output is text in columns, whatever its name promises.
+    # The output is always a CSV, so another suffix is a mistake.
     check_output(cfg.output, overwrite=cfg.overwrite, suffixes=[".csv"])
     if cfg.format not in ("auto", "table", "kaggle"):
         raise ValueError(f"format={cfg.format} must be auto, table or kaggle")
@@ -214,7 +217,7 @@ def _write_csv(
             if not predictions.isfinite().all():
                 first = names[int((~predictions.isfinite()).any(1).nonzero()[0])]
                 raise ValueError(
-                    f"the predictions of {first} are NaN or Inf; the checkpoint computes no numbers for it"
+                    f"the predictions of {first} are NaN or Inf; check the input, or use another checkpoint"
                 )
             batch_labels = [labels[name] for name in names] if labels else []
             # The number of columns is known once there are predictions.

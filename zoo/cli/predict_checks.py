@@ -1,4 +1,4 @@
-"""Check the raw inputs of ``zoo predict``, ``explain`` and ``evaluate``: their scale, and ink on paper or not."""
+"""Check raw inputs of ``zoo predict``, ``explain`` and ``evaluate``: their scale, and dark or bright borders."""
 
 from torch import Tensor
 
@@ -70,7 +70,7 @@ class InputCheck:
         """
         if self.range is None:
             return []
-        # The white of image files is known, so files may be dark; but masks of 0 and 1 are black to every reader.
+        # White is 255 in image files, so dark images are accepted. Masks of 0 and 1, which look black, are not.
         both = Tensor([self.range.low, self.range.high])
         is_mask = self.files and self.range.high == 1 and not self.stated
         self.preprocess.check_values(both, where=self.where, stated=self.stated or (self.files and not is_mask))
@@ -81,8 +81,8 @@ class InputCheck:
         if white is not None and not self.stated and 0 < self.range.high < white / 2:
             kind = "nearly black" if self.range.high < white * DARK else "dark"
             notes.append(
-                f"the images are {kind}: their pixels reach {self.range.high:g} of {white:g}; "
-                f"scale={self.range.high:g} makes that white"
+                f"the images are {kind}: their maximum is {self.range.high:g}, white is {white:g}; "
+                f"scale={self.range.high:g} makes the maximum white"
             )
 
         # Compare the borders with those of the training images.

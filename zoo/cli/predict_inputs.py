@@ -23,7 +23,7 @@ Batches = Iterator[tuple[list[str], Tensor]]  # the names of the rows of a raw b
 Reader = Callable[[Path], Tensor]  # a file -> C x H x W bytes
 CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 ARRAY_SUFFIXES = (".npz", ".npy")
-# Suffixes of files that hold images or tables, but are read by no command.
+# Suffixes of files that may hold images or tables, but that no command can read.
 OTHER_SUFFIXES = {
     *(".zip", ".gz", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z", ".rar"),
     *(".txt", ".json", ".jsonl", ".xls", ".xlsx", ".parquet", ".feather", ".pkl", ".pickle", ".mat", ".h5", ".hdf5"),
@@ -63,7 +63,7 @@ def find(source: Path) -> tuple[list[Path], list[str]]:
     if is_csv(source) or source.suffix.lower() in ARRAY_SUFFIXES:
         return [], []
     if source.suffix.lower() in OTHER_SUFFIXES:
-        raise ValueError(f"input={source}: files of this kind are not read; the input is {TAKEN}")
+        raise ValueError(f"input={source}: this kind of file is not supported; the input must be {TAKEN}")
     return [source], []
 
 
@@ -192,7 +192,7 @@ def read_table(
         batch_size: number of rows in a batch.
         header: whether a CSV has a header: auto, true or false.
         stated: whether the user has stated the scale of the values.
-        note: called with each line about what was guessed.
+        note: called with a line of text for each guess about the file.
 
     Raises:
         ValueError: not such a file, or its inputs have another shape or scale than the training data.

@@ -2,7 +2,7 @@
 
 `Kaggle`: ``ImageId,Label``, as Kaggle's Digit Recognizer takes it. `Classes`: file or row, class, probability.
 `Values`: file or row, and the outputs of a regression or the features of a net without a head.
-`Spreadsheet`: the rows of another one, without cells that a spreadsheet would run as formulas.
+`Spreadsheet`: the rows of another format, with an apostrophe before cells that a spreadsheet would run as formulas.
 """
 
 import csv
@@ -113,7 +113,7 @@ class Spreadsheet:
 
 
 def is_formula(cell: str) -> bool:
-    """Whether a spreadsheet would run a cell as a formula, or might do so; numbers such as -1 are none."""
+    """Whether a spreadsheet may run a cell as a formula. Numbers such as -1 are not formulas."""
     if not cell.startswith(FORMULA_STARTS):
         return False
     try:
@@ -147,7 +147,7 @@ def choose(
     Raises:
         ValueError: the format does not suit the checkpoint, or ``top`` exceeds its number of classes.
     """
-    # Cells that look like formulas are changed on top of any format.
+    # Any format can be combined with apostrophes before formulas.
     if spreadsheet:
         columns = choose(
             format,

@@ -23,7 +23,7 @@ class Shown(NamedTuple):
 
 
 class Summary:
-    """Counts the predictions, the right ones and the names like formulas, and keeps the `SHOWN` images for the sheet.
+    """Counts predictions, correct ones and names that look like formulas; keeps the `SHOWN` images for the sheet.
 
     Wrong predictions come first, then the least certain ones.
 

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> None:
     if names[0] not in (*entries, "all"):
         raise ValueError(f"no shipped checkpoint {names[0]!r}; {suggest(names[0], sorted(entries))}")
 
-    # "all" leaves out what has no recipe to train. Run all of them before reporting, so that none hides the others.
+    # With --train, "all" leaves out checkpoints without a recipe. Report at the end, so that no failure hides others.
     chosen = list(entries) if names[0] == "all" else names
     skipped = [name for name in chosen if train and "experiment" not in entries[name]]
     if names[0] != "all" and skipped:

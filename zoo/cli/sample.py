@@ -72,7 +72,7 @@ def _check(cfg: DictConfig, output: Path) -> None:
 
 
 def _check_size(n: int, shape: tuple[int, ...], output: Path) -> None:
-    """Raise ValueError if so many samples of this shape do not fit in memory, or not on one grid."""
+    """Raise ValueError if ``n`` samples of this shape do not fit in memory or, for a ``.png``, on one grid."""
     most = MAX_VALUES // prod(shape)
     if n > most:
         raise ValueError(f"n={n} must be <= {most:,} for samples of {shape_text(shape)}")

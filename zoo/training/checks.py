@@ -82,7 +82,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     if not torch.isfinite(inputs).all():
         raise ValueError(
             f"dataset {cfg.dataset.name}: standardized inputs are not finite, so the values are too small or too large "
-            "for 32 bits; scale them to about 1"
+            "for float32; scale them to about 1"
         )
     notes += stage_checks.check_tasks(
         planned, net, inputs, num_outputs=splits.num_outputs, model_and_dataset=model_and_dataset
@@ -199,7 +199,7 @@ def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[s
         note = weights.note(net)
         notes += [note] if note else []
 
-    # The scale of the raw values is stated, or guessed and said. A guess needs fewer images than mean and std.
+    # The scale of the raw values is given, or guessed and reported. A guess needs fewer images than mean and std.
     known = weights is not None and weights.preprocess is not None
     raw = data_checks.sample(splits, data_checks.CHECKED_FILES if known else data_checks.SAMPLE)
     scale, guessed = (cfg.dataset.scale, "") if cfg.dataset.scale is not None else guess_scale(raw)

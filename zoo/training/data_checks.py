@@ -15,20 +15,22 @@ from zoo.protocols import shape_text
 MAX_VALUES = 2**26  # values of one input; a batch of such inputs would not fit in memory
 SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
 SAMPLE_VALUES = 2**29  # maximum number of values in these images
-CHECKED = 1000  # number of images that a task checks before training; real values are all checked
+CHECKED = 1000  # number of images that a task checks before training; real-valued inputs are all checked
 CHECKED_FILES = 64  # number of images that it checks if they must be read from files first
 
 
 def check_keys(node: DictConfig) -> None:
-    """Check the keys of a dataset that need not be read for it."""
-    # A source may ignore some of these, but a wrong one is a mistake all the same.
+    """Raise ValueError for an invalid key of a dataset config, as far as it shows without reading the data."""
+    # Check the keys that this source ignores, too: a wrong value is still a mistake.
     numbers = {key: node[key] for key in RANGES["dataset"] if node[key] is not None}
     shape = numbers.pop("shape", None)
     check_numbers(numbers, kind="dataset", where="dataset")
     if shape is not None:
         check_numbers({"shape": list(shape)}, kind="dataset", where="dataset")
         if prod(shape) > MAX_VALUES:
-            raise ValueError(f"dataset.shape={list(shape)}: an input of {prod(shape):,} values; at most {MAX_VALUES:,}")
+            raise ValueError(
+                f"dataset.shape={list(shape)}: an input would have {prod(shape):,} values, more than {MAX_VALUES:,}"
+            )
     if str(node.header).lower() not in ("auto", "true", "false"):
         raise ValueError(f"dataset.header={node.header} must be auto, true or false")
     if node.on_bad_image not in ("refuse", "skip"):
@@ -75,13 +77,13 @@ def sample(splits: Splits, size: int = SAMPLE) -> Tensor:
 
 
 def first_inputs(splits: Splits) -> Tensor:
-    """Raw inputs that tasks check: some images, since all are bytes; or all real-valued inputs."""
+    """Raw inputs that tasks check: a few images, since bytes have a known range; or all real-valued inputs."""
     raw = sample(splits, CHECKED_FILES)
     return raw[:CHECKED] if raw.dtype == torch.uint8 else raw
 
 
 def augmentation(node: DictConfig, splits: Splits) -> Augment:
-    """The augmentation, after checking that it fits the data."""
+    """The augmentation of a dataset config. Raises ValueError if it does not fit the data."""
     augment: Augment = build(node.augment, where="dataset.augment")
     if augment.active and len(splits.shape) != 3:
         raise ValueError(

@@ -35,7 +35,7 @@ def cache_features(
         depth: number of layers to apply.
         device: device on which the features are computed.
         workers: number of processes that read images.
-        progress: if this takes longer than a moment, report the progress under this name; None: do not.
+        progress: name for progress reports, which are printed if this takes more than a few seconds; None: no reports.
 
     Returns:
         The splits, without a test split, and the preprocessing; or None if the features need more than `LIMIT` bytes.

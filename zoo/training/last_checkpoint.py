@@ -15,7 +15,7 @@ from zoo.checkpoints.safe_pickle import load as load_safely
 from zoo.checkpoints.weight_files import is_plain
 from zoo.training.run_folder import CONFIG, LAST, naming
 
-# The content of last.ckpt that every run has: name and type.
+# The entries that every last.ckpt has, with their types.
 CONTENT = {
     "fit": str,
     "state_dict": dict,
@@ -27,7 +27,7 @@ CONTENT = {
     "epoch": int,
     "pytorch-lightning_version": str,
 }
-# How the names of mappings within the state of the loops end.
+# In the state of the loops, the values of keys with these endings must be mappings.
 MAPPINGS = ("loop", "state_dict", "progress", "total", "current", "optimizer", "step", "zero_grad")
 
 
@@ -57,7 +57,7 @@ def _check_version(version: str) -> None:
     """The checkpoint must be from the same major version of Lightning."""
     ours = lightning.__version__.partition(".")[0]
     if version.partition(".")[0] != ours:
-        raise ValueError(f"was saved by Lightning {version[:20]}, which version {ours} cannot resume")
+        raise ValueError(f"was saved by Lightning {version[:20]}, which Lightning {ours} cannot resume")
 
 
 def _check_progress(content: Mapping[str, Any]) -> None:
@@ -69,14 +69,14 @@ def _check_progress(content: Mapping[str, Any]) -> None:
     if not isinstance(fit_loop, dict) or "epoch_progress" not in fit_loop:
         raise ValueError("loops has no progress of the fit")
     _check_loops(content["loops"], "loops")
-    # The optimizer's state belongs to its groups of parameters.
+    # Each optimizer has a state and groups of parameters.
     states = content["optimizer_states"]
     if not states or not all(isinstance(state, dict) and {"state", "param_groups"} <= set(state) for state in states):
         raise ValueError("optimizer_states has no state of an optimizer")
 
 
 def _check_loops(node: Mapping[str, Any], where: str) -> None:
-    """The state of Lightning's loops: mappings of counters, which are integers >= 0 or true or false."""
+    """The state of Lightning's loops: mappings of counters, which are integers >= 0 or booleans."""
     for key, value in node.items():
         if isinstance(value, dict):
             _check_loops(value, f"{where}.{key}")
@@ -85,11 +85,11 @@ def _check_loops(node: Mapping[str, Any], where: str) -> None:
 
 
 def _check_tensors(content: Mapping[str, Any]) -> None:
-    """Weights must be finite tensors, and the states of the generators such that torch accepts them."""
+    """Weights must be finite tensors, and torch must accept the states of the random number generators."""
     for name, value in content["state_dict"].items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"state_dict has no tensor {name!r}")
-        # A tensor of few stored values may have a shape that asks for any amount of memory.
+        # A tensor with few stored values may have a shape that would need any amount of memory.
         if not is_plain(value):
             raise ValueError(f"{name} is not a plain tensor")
         if value.is_floating_point() and not torch.isfinite(value).all():

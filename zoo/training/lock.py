@@ -15,7 +15,8 @@ _descriptors: set[int] = set()
 def locked(folder: Path) -> Iterator[None]:
     """Lock a run folder within the block. The system unlocks it when the process ends, however it ends.
 
-    Only the first process of a distributed run locks it. Nothing is locked where the system or the file system cannot.
+    Only the first process of a distributed run locks it. On a system or file
+    system without such locks, nothing is locked.
 
     Raises:
         ValueError: another process has locked it.

@@ -36,7 +36,7 @@ def refuse_run(folder: Path) -> None:
     if (folder / CONFIG).exists():
         key = "hydra.sweep.dir" if compose.in_sweep() else "hydra.run.dir"
         raise FileExistsError(f"{folder} already contains a run: resume it with resume={folder}, or set another {key}=")
-    # Files that the run writes later than its config are not left over from a start that was killed.
+    # A start that was killed leaves only files that are written before the config. Any other file is the user's.
     for path in [folder / LAST, *(folder / name for name in sorted(files.RUN_FILES - {CONFIG, PREPROCESS, SPLITS}))]:
         if os.path.lexists(path):
             raise FileExistsError(f"{path} exists and would be replaced; set another hydra.run.dir=")
@@ -56,7 +56,7 @@ def begin(plan: Plan, folder: Path, command: str, composition: Mapping[str, str]
         FileExistsError: the folder already contains a run.
     """
     refuse_run(folder)
-    # The config comes last: it makes the folder a run folder, so then the other files must be there.
+    # Write the config last: it marks the folder as a run folder, which must have the other files.
     for name, text in (composition or {}).items():
         _write(folder / ".hydra" / name, text)
     write_data(plan, folder)
@@ -96,7 +96,7 @@ def draw_stage(plan: Plan, stage: StagePlan, folder: Path) -> None:
 
 @contextmanager
 def _drawing(what: str) -> Iterator[None]:
-    """Turn any error of a plot into a warning: what was trained counts, with or without plots."""
+    """Turn any error of a plot into a warning, since the results of a run do not depend on its plots."""
     try:
         yield
     except Exception as error:

@@ -35,8 +35,8 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written. With
             ``resume``, a damaged or missing file of the run.
+            Also if the loss, a gradient or a weight became NaN or Inf during training.
         FileExistsError: the folder already contains a run.
-        ValueError: the loss, a gradient or a weight became NaN or Inf.
         Stopped: a signal asked the run to stop; it can be resumed.
     """
     # Signals raise `Stopped`, except within the blocks in which they are held.
@@ -61,7 +61,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         # Train the remaining fits, until the end or until a signal asks to stop.
         outputs.announce([*summary.lines(run.plan), *run.plan.notes])
         for fit in run.remaining_fits():
-            # A fit saves before it stops. What follows is repeated after a stop.
+            # A fit saves before it stops. A resumed run repeats what follows the fit.
             with stop.held(), _restoring(fit):
                 fit.train(stop)
                 stop.message = f"stopped after {fit.name}; {run.how_to_continue()}"
@@ -125,7 +125,9 @@ class Run:
         with run_folder.naming(folder / run_folder.CONFIG):
             plan = checks.plan(cfg, preprocess=preprocess)
         if plan.preprocess.shape != plan.splits.shape:
-            raise ValueError(f"{folder / run_folder.PREPROCESS}: shape={list(plan.preprocess.shape)} is not the data's")
+            raise ValueError(
+                f"{folder / run_folder.PREPROCESS}: shape={list(plan.preprocess.shape)} is not that of the data"
+            )
         run_folder.check_splits(folder, plan.splits)
         plan = replace(plan, logger=run_folder.own_logger(plan.logger, folder))
         outputs.check_description(plan, command)
@@ -257,7 +259,7 @@ def _restoring(fit: Fit) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # Only the frames tell an error of restoring from one of training.
+        # Only the stack frames distinguish an error of restoring from one of training.
         frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
         in_restore = any(
             Path(code.co_filename).name == "checkpoint_connector.py" and "restore" in code.co_name for code in frames

@@ -1,7 +1,8 @@
-"""Read the files of a run folder when the run is resumed.
+"""Read and check the files of a run folder when the run is resumed.
 
-A file may be damaged, from another program or changed by hand, so every file is checked completely before it is used.
-Every error is a ValueError that begins with the path of the file.
+A file may be damaged, written by another program or edited by hand, so every file is checked completely before it is
+used. A folder without ``config.yaml`` raises FileNotFoundError; every other error is a ValueError that begins with the
+path of the file.
 """
 
 import csv
@@ -29,10 +30,10 @@ METRICS = "metrics.json"
 ROWS = "metrics.csv"
 LAST = Path("checkpoints") / "last.ckpt"
 
-MAX_BYTES = 2**18  # of a YAML or JSON file; the zoo writes a few kilobytes
-MAX_DIGITS = 18  # of a number of steps
-MAX_LINE = 2**16  # characters of a line of metrics.csv
-MAX_DEPTH = 40  # of nested mappings and lists in config.yaml
+MAX_BYTES = 2**18  # size of a YAML or JSON file; the zoo writes a few kilobytes
+MAX_DIGITS = 18  # digits of an epoch or a step in metrics.csv
+MAX_LINE = 2**16  # characters in a line of metrics.csv
+MAX_DEPTH = 40  # levels of nested mappings and lists in config.yaml
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def naming(path: Path, fix: str = "") -> Iterator[None]:
     try:
         yield
     except (ConfigAttributeError, ConfigKeyError) as error:
-        # The key may be one of an older version.
+        # An earlier version may have had this key under another name.
         siblings = [] if error.parent_node is None else [str(key) for key in error.parent_node]
         reason = renamed.message(str(error.full_key), siblings) or f"{error.full_key}: no such key"
     except OmegaConfBaseException as error:
@@ -56,10 +57,9 @@ def naming(path: Path, fix: str = "") -> Iterator[None]:
 
 
 def check_files(folder: Path) -> None:
-    """Raise ValueError if something else than a file has the name of one: a folder, or a link to
-    nothing or out of the run folder.
+    """Raise ValueError if a file of the run is not a file, such as a folder, a broken link or a link out of the folder.
 
-    A file is written through a link, so a link could lead to any file of the user.
+    Writing to a link replaces the file that it leads to, which could be any file of the user.
     """
     for name in (CONFIG, PREPROCESS, SPLITS, METRICS, ROWS, LAST):
         path = folder / name
@@ -68,12 +68,12 @@ def check_files(folder: Path) -> None:
     checkpoints = (folder / LAST).parent
     if (checkpoints.exists() or checkpoints.is_symlink()) and not checkpoints.is_dir():
         raise ValueError(f"{checkpoints}: not a folder; move it away")
-    # The files of a run, and the plots of its stages. A link to another folder, such as that of the data, may stay.
+    # Refuse links out of the folder, also those named like plots. A link to a folder, such as the data, is allowed.
     inside = folder.resolve()
     for path in [*folder.glob("*"), *checkpoints.glob("*")]:
         leads_out = path.is_symlink() and not path.resolve().is_relative_to(inside)
         if leads_out and (path == checkpoints or not path.is_dir()):
-            raise ValueError(f"{path}: a link out of the run folder; replace it by what it leads to")
+            raise ValueError(f"{path}: a link out of the run folder; replace it with the file it leads to")
 
 
 def read_config(folder: Path) -> tuple[DictConfig, str]:
@@ -81,7 +81,7 @@ def read_config(folder: Path) -> tuple[DictConfig, str]:
 
     Raises:
         FileNotFoundError: the folder is not a run folder.
-        ValueError: the file is damaged.
+        ValueError: the file is damaged, or has aliases or references, which the zoo never writes.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -90,7 +90,7 @@ def read_config(folder: Path) -> tuple[DictConfig, str]:
         text = _text(path)
         if not text.strip():
             raise ValueError("the file is empty")
-        # Count levels before anything is built: a few lines of aliases can stand for billions of values.
+        # Check the YAML before anything is built: a few lines of aliases can stand for billions of values.
         _check_yaml(text)
         content = OmegaConf.create(text)
         if not isinstance(content, DictConfig):
@@ -103,9 +103,10 @@ def read_config(folder: Path) -> tuple[DictConfig, str]:
 
 
 def _restore_references(cfg: DictConfig) -> None:
-    """Put the references of ``conf/dataset`` back, such as ``${oc.env:ZOO_DATA,data}``, if they have the same value.
+    """Replace values of the dataset by the references of ``conf/dataset`` if these have the same value.
 
-    So a resumed run stores the same description of its dataset as one that was not stopped.
+    One such reference is ``${oc.env:ZOO_DATA,data}``. So a resumed run stores the same description of its dataset as
+    one that was not stopped.
     """
     if cfg.dataset.name not in catalogue.list_datasets():
         return
@@ -132,7 +133,7 @@ def read_preprocess(folder: Path) -> Preprocess | None:
         values = _json(path)
         if not isinstance(values, dict):
             raise ValueError("must be a mapping")
-        # A default in place of a lost value would change the inputs without a word.
+        # A default in place of a lost value would change the inputs silently.
         missing = [key for key in ("shape", "scale", "mean", "std") if key not in values]
         if missing:
             raise ValueError(f"{missing[0]}: missing")
@@ -140,7 +141,7 @@ def read_preprocess(folder: Path) -> Preprocess | None:
 
 
 def check_splits(folder: Path, splits: Splits) -> None:
-    """Compare the data with those of the first start, if they were recorded.
+    """Check that the data are those of the first start, if ``splits.json`` exists.
 
     Raises:
         ValueError: examples were added, removed or changed, or the file is damaged.
@@ -166,17 +167,22 @@ def check_splits(folder: Path, splits: Splits) -> None:
 
 
 def own_logger(logger: Mapping[str, Any] | None, folder: Path) -> dict[str, Any] | None:
-    """The logger of a resumed run: it writes to the run folder, which may have been moved, and not elsewhere.
+    """The logger of a resumed run. It writes to the current run folder, which may have been moved.
+
+    Args:
+        logger: a ``_target_`` and its arguments, or None.
+        folder: the run folder.
 
     Raises:
-        ValueError: it names a file or a server that the environment does not.
+        ValueError: it would write outside the run folder, or send metrics to another server than the one in the
+            environment variable MLFLOW_TRACKING_URI.
     """
     if logger is None:
         return None
     own = dict(logger)
     if "save_dir" in own:
         own["save_dir"] = str(folder.absolute())
-    # TensorBoard makes folders of these names.
+    # TensorBoard creates folders with these names.
     for key in ("name", "version", "sub_dir"):
         path = Path(str(own.get(key)))
         if path.is_absolute() or ".." in path.parts:
@@ -244,7 +250,7 @@ def _text(path: Path) -> str:
     """The text of a file in UTF-8, unless it is far larger than any that the zoo writes."""
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise ValueError(f"{size:,} bytes, more than the {MAX_BYTES:,} that such a file may have")
+        raise ValueError(f"{size:,} bytes, more than the maximum of {MAX_BYTES:,}")
     return path.read_text(encoding="utf-8")
 
 
@@ -261,10 +267,10 @@ def _check_yaml(text: str) -> None:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C version, if available, is ten times as fast
     for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.AliasEvent):
-            raise ValueError("has an alias (*), which such a file may not have")
+            raise ValueError("has an alias (*), which is not allowed here")
         # A reference could read an environment variable, whose value would be stored in the checkpoint.
         if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
-            raise ValueError("has a reference (${…}), which such a file may not have")
+            raise ValueError("has a reference (${…}), which is not allowed here")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

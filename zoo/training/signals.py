@@ -4,17 +4,18 @@ Whatever the signal, the command ends with one message and the exit status 128 +
 before that depends on what the command is doing, its `Reaction`:
 
 * EXIT, while modules are imported: there is nothing to clean up, so the process ends at once.
-* RAISE, the usual one: `Stopped` is raised where the command is, as KeyboardInterrupt is; temporary files are removed.
+* RAISE, most of the time: `Stopped` is raised at the current line, as KeyboardInterrupt would be, and temporary files
+  are removed.
 * HOLD, within a fit and while files that belong together are written: the signal is noted. A fit saves ``last.ckpt``
   and raises `Stopped` itself; after other blocks, `Stopped` is raised as soon as RAISE is the reaction again.
 
 So a run that is asked to stop while it trains saves first; one that reads data, computes features or evaluates stops at
 once, and ``resume=`` repeats only that. Once the results are being written the run finishes, with status 0.
 
-A second Ctrl-C ends the process at once, even within a long step of native code: Python runs its handlers only between
-two steps, but the operating system writes each signal's number to a socket at once, and a thread reads it there.
+A second Ctrl-C ends the process at once, even within a long call of native code. Python runs signal handlers only
+after such a call, but writes the number of each signal to a socket at once, and a thread reads it there.
 
-Imports no other library than the standard one.
+Imports only the standard library and `zoo.data.worker_signals`.
 """
 
 import os
@@ -31,17 +32,17 @@ from typing import Any
 from zoo.data import worker_signals
 from zoo.data.worker_signals import SIGNALS
 
-AGAIN = 0.1  # seconds: wrappers such as `timeout` deliver one Ctrl-C twice; a user needs longer for a second one
+AGAIN = 0.1  # seconds; a second Ctrl-C within them is ignored, since wrappers such as `timeout` deliver one twice
 
 
 class Stopped(BaseException):
     """Raised where a signal asked a command to stop.
 
-    Not an Exception, like KeyboardInterrupt: so nothing between the signal and the command takes it for an error of one
-    job or one file and goes on, such as a sweep with its next job.
+    Like KeyboardInterrupt, it is not an Exception. So code that catches the errors of one job or one file and continues
+    with the next, such as a sweep, does not catch it.
 
     Attributes:
-        status: exit status of the process: 128 + the signal's number: 130 after Ctrl-C, 143 after ``kill``.
+        status: exit status of the process, 128 + the signal's number: 130 after Ctrl-C, 143 after ``kill``.
     """
 
     def __init__(self, number: int, message: str):
@@ -53,7 +54,7 @@ class Stopped(BaseException):
 
 
 class Reaction(Enum):
-    """What a signal does, see the module."""
+    """What a signal does; see the docstring of the module."""
 
     EXIT = "exit"
     RAISE = "raise"
@@ -61,7 +62,7 @@ class Reaction(Enum):
 
 
 class StopRequest:
-    """The request of a signal to stop.
+    """Whether a signal has asked the command to stop, and how the command reacts.
 
     Attributes:
         signal: the number of the first signal; None until then.
@@ -86,7 +87,7 @@ class StopRequest:
         """Within the block, signals are only noted.
 
         Args:
-            stop_after: whether a noted signal raises `Stopped` after the block, if signals are raised there.
+            stop_after: whether a noted signal raises `Stopped` after the block, if the reaction there is RAISE.
         """
         with self._reacting(Reaction.HOLD):
             yield
@@ -107,7 +108,7 @@ class StopRequest:
 
     @contextmanager
     def _reacting(self, reaction: Reaction) -> Iterator[None]:
-        # EXIT is for the beginning alone: from now on there may be something to clean up.
+        # Never return to EXIT: from now on there may be something to clean up.
         previous = Reaction.HOLD if self.reaction is Reaction.EXIT else self.reaction
         self.reaction = reaction
         try:
@@ -117,8 +118,8 @@ class StopRequest:
 
     def receive(self, number: int, frame: Any) -> None:
         """The signal handler."""
-        # Only the first signal counts: another one must not interrupt the clean-up. But a second Ctrl-C ends a command,
-        # see `_watch`, and in a notebook the call.
+        # Only the first signal counts: another one must not interrupt the clean-up. But a second Ctrl-C ends a command
+        # at once (see `_watch`), and in a notebook it interrupts the call.
         if self.signal is not None:
             if number == signal.SIGINT and not self.watched:
                 raise KeyboardInterrupt
@@ -135,7 +136,7 @@ _current: StopRequest | None = None
 
 @contextmanager
 def command_signals(name: str) -> Iterator[StopRequest]:
-    """Handle signals for a command of the command line; they have their previous handlers again after the block.
+    """Handle signals while a command of the command line runs; the previous handlers are restored after the block.
 
     Args:
         name: beginning of the message of a process that ends at once, such as ``zoo train``.
@@ -144,7 +145,7 @@ def command_signals(name: str) -> Iterator[StopRequest]:
     with _handled(request), _watched(request, name):
         worker_signals.ignored = True
         report = sys.unraisablehook
-        # Python only reports exceptions in finalizers. Of `Stopped` there is nothing to report: the request remains.
+        # Python prints exceptions in finalizers and ignores them. Do not print `Stopped`: the request is still set.
         sys.unraisablehook = lambda args: None if isinstance(args.exc_value, Stopped) else report(args)
         try:
             yield request
@@ -156,7 +157,7 @@ def command_signals(name: str) -> Iterator[StopRequest]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """The request of the running command; for a caller from Python, such as a notebook, one for this block."""
+    """Yield the request of the running command. Without a command, as in a notebook, handle signals in the block."""
     if _current is not None:
         yield _current
         return
@@ -176,7 +177,7 @@ def launching(request: StopRequest, *, sweep: bool) -> AbstractContextManager[No
 
 @contextmanager
 def one_job() -> Iterator[None]:
-    """Around one job of a command: within the block, a signal raises `Stopped`."""
+    """The context of one job of a command: within the block, a signal raises `Stopped`."""
     with stop_on_signals() as request:
         try:
             with request.raised():
@@ -189,14 +190,14 @@ def one_job() -> Iterator[None]:
 
 @contextmanager
 def held(*, stop_after: bool = True) -> Iterator[None]:
-    """`StopRequest.held` of the request that is handled now; without one, nothing changes."""
+    """Like `StopRequest.held` of the current request; does nothing if there is none."""
     with nullcontext() if _current is None else _current.held(stop_after=stop_after):
         yield
 
 
 @contextmanager
 def unmasked() -> Iterator[None]:
-    """Raise `Stopped` also if another error has followed it, such as one of Lightning's clean-up."""
+    """Raise `Stopped` even if it caused another error, such as one in Lightning's clean-up."""
     try:
         yield
     except Exception as error:

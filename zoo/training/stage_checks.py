@@ -258,7 +258,7 @@ def _training_notes(name: str, task: Task, epochs: int) -> list[str]:
     never = [group for group in first_epochs if group not in starts]
     late = [group for group in never if first_epochs[group] is not None]
 
-    # Name each group that trains. Those that never do are many in a deep net: name the first.
+    # Name each group that trains. In a deep net, many groups may never train: name only the first.
     parts = [f"{group} from epoch {first_epochs[group]}" for group in starts]
     notes = [f"{name}: {', '.join([*parts, *([_first_of(never) + ' never'] if never else [])])}"]
     if late:

@@ -18,8 +18,8 @@ from zoo.training import stages
 from zoo.training.plan import Plan, StagePlan
 
 WIDTH = 80  # columns
-LISTED = 6  # classes that are listed one by one; of more classes, the smallest and the largest are named
-IMBALANCE = 2.0  # ratio of the largest class to the smallest from which it is pointed out
+LISTED = 6  # maximum number of classes that are all listed; of more, only the smallest and the largest are named
+IMBALANCE = 2.0  # minimum ratio of the largest class to the smallest that is reported as unbalanced
 MAX_NAME = 24  # characters of a class name
 
 
@@ -65,7 +65,7 @@ def _split(splits: Splits, name: str) -> str:
 
 
 def _classes(splits: Splits) -> str:
-    """The classes with their numbers of training examples; or the number of target values."""
+    """The classes with their numbers of training examples, or the number of target values."""
     if splits.num_targets:
         return f"none: {_count(splits.num_targets, 'real target value')} for each example"
     if not splits.classes:
@@ -109,7 +109,7 @@ def _values(splits: Splits, preprocess: Preprocess) -> str:
         text = f"{kind}, {low:g} to {high:g}"
     text += f", divided by {preprocess.scale:g}" if preprocess.scale != 1 else ", not scaled"
 
-    # The same mean and std for all, or one for each channel or feature.
+    # Values are standardized with one mean and std for all, or with one for each channel or feature.
     if preprocess.mean == (0.0,) * len(preprocess.mean) and preprocess.std == (1.0,) * len(preprocess.std):
         return text
     if len(preprocess.mean) > 3:
@@ -119,7 +119,7 @@ def _values(splits: Splits, preprocess: Preprocess) -> str:
 
 
 def _images(splits: Splits, preprocess: Preprocess, augment: Augment) -> str:
-    """The size of the images, how they get it, and the augmentation."""
+    """The size of the images, how they are resized to it, and the augmentation."""
     text = f"{shape_text(splits.shape)} (channels x height x width)"
     if isinstance(splits.train, ImageFiles):
         height, width = splits.shape[1:]
@@ -159,7 +159,7 @@ def _stage(stage: StagePlan, net: nn.Module, plan: Plan) -> str:
 
 
 def _trained(tasks: Sequence[Task], net: nn.Module, epochs: int) -> str:
-    """The parameters that are trained in some of the epochs, and the layers that are frozen for some or all of them."""
+    """The parameters that are trained in some of the epochs, and the layers that are frozen at first or always."""
     # In fine-tuning, groups of layers may be frozen at first, or for longer than there are epochs.
     trained: set[Tensor] = set()
     later, never = [], []

@@ -1,7 +1,7 @@
 """Summarize a sweep: a table of all jobs, and a comparison of two settings paired by seed.
 
-The files have all metrics. What is printed are the validation metrics, by which settings are chosen; with
-``show_test=true`` also the test metrics.
+The files have all metrics. Only the validation metrics are printed, so that settings are not chosen by the test split;
+``show_test=true`` prints the test metrics, too.
 """
 
 import csv
@@ -34,8 +34,8 @@ MIN_PAIRS = 3  # fewer pairs give no useful confidence interval
 class SweepTable(Callback):
     """Hydra callback that writes ``sweep.csv`` into the sweep's folder and prints it; for few jobs also ``curves.png``.
 
-    ``sweep.csv`` has the jobs that finished. It is written again after each job, so that a sweep that is stopped has
-    it, too. A sweep over seeds and over a key with two values is a paired comparison: then it also writes
+    ``sweep.csv`` has the jobs that finished. It is written again after each job, so that it also exists if
+    the sweep is stopped. A sweep over seeds and over a key with two values is a paired comparison: then it also writes
     ``paired.csv``.
     """
 
@@ -165,7 +165,7 @@ def _why_not(settings: Sequence[dict[str, str]], key: str) -> str:
     values = _values(settings)
     found = values.get(key, [])
     if key == "seed":
-        return "seeds are what pairs the jobs; name the other key"
+        return "jobs are paired by seed; name the other key"
     if len(found) != 2:
         listed = f" ({', '.join(map(str, found))})" if found else ""
         return f"the key has {len(found)} values in the finished jobs of this sweep{listed}, but a comparison needs 2"
@@ -188,7 +188,7 @@ def _difference(firsts: Sequence[float], seconds: Sequence[float]) -> Row:
     mean = sum(differences) / n
     variance = sum((d - mean) ** 2 for d in differences) / (n - 1)
     row: Row = {"difference": mean, "from": None, "to": None, "pairs": n}
-    # Equal differences say nothing about their spread: few jobs on few examples often agree by chance.
+    # Equal differences do not show their spread: few jobs on few examples often agree by chance.
     margin = float(t.ppf(0.975, n - 1)) * (variance / n) ** 0.5
     if n >= MIN_PAIRS and math.isfinite(margin) and margin > 1e-12 * abs(mean):
         row |= {"from": mean - margin, "to": mean + margin}
