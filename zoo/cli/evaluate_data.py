@@ -59,7 +59,8 @@ class Combined(Examples):
         return sum(map(len, self.parts))
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        # Neighbors may be in different splits, so read them one by one: decoding files takes most of the time.
+        # Consecutive indices may be in different splits, so read each example alone. That costs little, since most of
+        # the time goes into decoding files.
         batches = [part.batch([at]) for part, at in map(self._locate, indices)]
         return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
 
@@ -115,7 +116,8 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
     if split != "all" and split not in existing:
         raise ValueError(f"dataset {node.name} has no {split} split; set split={' or '.join((*existing, 'all'))}")
 
-    # Compare them with those of training before their classes are renumbered.
+    # Compare them with the examples that were evaluated after training. Do so before the classes are renumbered, since
+    # fingerprints cover class numbers.
     is_stored = split in ("validation", "test") and _is_stored(existing[split], split, given, about, is_own=is_own)
     about.transforms().check(splits.shape, where=f"dataset {node.name}")
     existing = _with_classes(splits, about, dataset=node.name).existing()
@@ -169,7 +171,8 @@ def _config(given: Mapping[str, Any], about: CheckpointInfo) -> DictConfig:
     shape = list(about.transforms().shape)
     if "shape" in source and "dataset.shape" not in keys:
         node.shape = shape
-    # The number of classes, too. Sources that find the classes by name may have fewer.
+    # So is the number of classes, if the source takes it. The other sources find the classes themselves and may have
+    # fewer than the checkpoint, so theirs is not checked.
     if given and "dataset.num_classes" not in keys:
         if "num_classes" not in source:
             node.num_classes = None
@@ -179,11 +182,15 @@ def _config(given: Mapping[str, Any], about: CheckpointInfo) -> DictConfig:
 
 
 def _is_same_root(node: DictConfig, about: CheckpointInfo) -> bool:
-    """Whether the data are those of training: the same source and the same folder or file."""
+    """Whether the dataset and its root are those of training.
+
+    A dataset in the zoo's data folder counts as the same in every folder.
+    """
     stored_root = about.dataset_config.get("root")
     if node.name != about.dataset_config.get("name") or not stored_root:
         return False
-    # A reference in a file is not resolved: it can only be that of the zoo's own config.
+    # The root in the checkpoint may be an interpolation such as ${oc.env:ZOO_DATA,data}. It is not resolved, since the
+    # checkpoint is not trusted: compare it as text with that of conf/dataset.
     if not is_plain(stored_root):
         return bool(catalogue.dataset_config(node.name).get("root") == stored_root)
     return Path(node.root).resolve() == Path(stored_root).resolve()
@@ -212,7 +219,8 @@ def _is_stored(
     # Without stored fingerprints, only the dataset of the checkpoint with an unchanged config is known to match.
     if not about.splits:
         return not set(given) - NEUTRAL
-    # The fingerprint of image files covers only their names: files in another folder may have the same names.
+    # The fingerprint of image files covers their paths and classes, not their content: other images may have the same
+    # paths.
     if is_own and not isinstance(examples, InMemory):
         return False
     fingerprint = {"count": len(examples), "digest": examples.digest()}
@@ -227,7 +235,8 @@ def _with_single_class(splits: Splits, about: CheckpointInfo) -> Splits:
     parts = list(splits.existing().values())
     if splits.classes or not about.classes or not all(isinstance(part, ImageFiles) for part in parts):
         return splits
-    # The name of a class is composed (NFC); an image beside the folder has no class.
+    # Take the first folder of each path, with Unicode in NFC as in class names; it is "" for an image outside the
+    # class folders, which then matches no class.
     paths = [path_key(file, part.root) for part in parts if isinstance(part, ImageFiles) for file in part.files]
     folders = {path.rpartition(b"/")[0].partition(b"/")[0].decode(errors="surrogateescape") for path in paths}
     if len(folders) != 1 or not folders <= set(about.classes):

@@ -54,7 +54,8 @@ def _show_model(name: str) -> None:
     rows = []
     for path, module in _rows(net):
         num_params = sum(parameter.numel() for parameter in module.parameters())
-        # A layer that `forward` does not call, such as an RBM of a DBN: show its number of units.
+        # `forward` does not call every layer, such as the RBMs of a DBN: show the number of hidden units of such a
+        # layer.
         shape = shapes.get(path) or (next(module.parameters()).shape[0],)
         rows.append((path or name, _describe(module), shape_text(shape), f"{num_params:,}"))
     columns = ("layer", "type", "output", "parameters")

@@ -62,7 +62,7 @@ def _check_counts(kwargs: dict[str, Any]) -> None:
     numbers = {key: kwargs[key] for key in ("devices", "num_nodes") if kwargs[key] != "auto"}
     check_numbers(numbers, kind="accelerator", where="accelerator")
 
-    # There must not be more GPUs than this machine has.
+    # The config must not ask for more GPUs than this machine has.
     kind = device(kwargs).type
     found = {"cuda": torch.cuda.device_count(), "mps": 1}.get(kind)
     if found is not None and devices != "auto" and devices > found:

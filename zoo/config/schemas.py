@@ -1,7 +1,8 @@
 """The schemas of all configs. Hydra refuses unknown keys and values of the wrong type.
 
-Nodes of type ``dict[str, Any]`` hold a ``_target_``; `zoo.config.build.check` compares their keys with its signature.
-The files in ``conf/`` give only the values that differ from the defaults here.
+Nodes of type ``dict[str, Any]``, except ``about``, name a class or function in ``_target_``; `zoo.config.build.check`
+compares their other keys with the signature of that class or function. A key that the files in ``conf/`` do not set has
+the default given here; MISSING: they must set it, or the user must.
 """
 
 from dataclasses import dataclass, field, fields, make_dataclass
@@ -37,7 +38,9 @@ class Model:
     """A net, and the stages that train it."""
 
     name: str = MISSING  # name of the file in conf/model
-    about: dict[str, Any] = MISSING  # what `zoo show` prints: title, paper, layers, parameters, deviations
+    about: dict[str, Any] = (
+        MISSING  # what `zoo list` and `zoo show` print: title, paper, layers, parameters, deviations
+    )
     net: dict[str, Any] = MISSING  # a class of zoo.models and its arguments
     input_scaling: str = MISSING  # standardized: mean 0 and std 1; unit: pixels in [0, 1], real values unchanged
     stages: dict[str, Stage] = MISSING  # in the order in which they run
@@ -57,7 +60,9 @@ class Dataset:
     labeled_examples: int | None = None  # number of training examples that keep their labels; null: all
     shape: list[int] | None = None  # shape of one input; null: as in the data
     num_classes: int | None = None  # number of classes; null: as in the data
-    scale: float | None = None  # number that raw values are divided by, their white level; null: 255 for bytes, else 1
+    scale: float | None = (
+        None  # number that raw values are divided by, their white level; null: 255 for bytes (1 if all are 0 or 1), else 1
+    )
     header: Any = "auto"  # whether the first line of a CSV has names: auto, true or false
     augment: dict[str, Any] = MISSING  # random changes of training images: a file of conf/augment
     workers: int = 0  # number of processes that read images
@@ -99,7 +104,8 @@ class Train:
     debug: bool = False
 
 
-# The keys of a dataset, none of which has a default: `zoo evaluate` takes the others from the checkpoint.
+# A `Dataset` without defaults, so that `zoo evaluate` sees which keys the command line sets. The other keys come from
+# the checkpoint's dataset.
 GivenDataset = make_dataclass("GivenDataset", [(key.name, key.type, field(default=MISSING)) for key in fields(Dataset)])
 
 

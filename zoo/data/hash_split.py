@@ -1,8 +1,9 @@
 """Cut a split out of files by a hash of each path, so that the splits of a growing folder stay as they are.
 
 Each file has a position in [0, 1), which depends only on its path and on the name of the split. If the size of the
-split is a fraction, the split gets the files whose position is below it, so a new file moves no other file. If the size
-is a number of examples, the split gets this number of files, those with the lowest positions.
+split is a fraction, the split gets the files whose position is below it, so a new file moves no other file, unless a
+class would otherwise have no example on one side. If the size is a number of examples, the split gets this number of
+files, those with the lowest positions.
 """
 
 from collections import Counter

@@ -127,7 +127,7 @@ def _images(splits: Splits, preprocess: Preprocess, augment: Augment) -> str:
             text += f", stretched to {height}x{width}"
         else:
             text += f", shorter side resized to {preprocess.side}, center of {height}x{width} cut out"
-    # The options that differ from their defaults.
+    # The options that are switched on. ``magnitude`` alone switches nothing on, so it is not listed.
     default = Augment(magnitude=augment.magnitude)
     options = [
         f"{field.name} {_option(augment, field.name)}"

@@ -56,7 +56,7 @@ def load(
         check: read every file once before training, and add notes about duplicate images. Without the check, an
             unreadable file raises ValueError during training.
         stratified: hold out splits in which all classes have their exact proportion. False: a hash of each path
-            decides; if sizes are fractions, a new image then never moves another one into another split. It is false
+            decides; if sizes are fractions, a new image then does not move another one into another split. It is false
             in ``conf/dataset/image_folder.yaml``. The configs of older checkpoints do not have this key; the default
             keeps the splits that they were trained on.
 
