@@ -60,9 +60,8 @@ class Dataset:
     labeled_examples: int | None = None  # number of training examples that keep their labels; null: all
     shape: list[int] | None = None  # shape of one input; null: as in the data
     num_classes: int | None = None  # number of classes; null: as in the data
-    scale: float | None = (
-        None  # number that raw values are divided by, their white level; null: 255 for bytes (1 if all are 0 or 1), else 1
-    )
+    # Divisor of raw values, their white level; null: 255 for bytes (1 if all are 0 or 1), else 1.
+    scale: float | None = None
     header: Any = "auto"  # whether the first line of a CSV has names: auto, true or false
     augment: dict[str, Any] = MISSING  # random changes of training images: a file of conf/augment
     workers: int = 0  # number of processes that read images
