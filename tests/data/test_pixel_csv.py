@@ -170,7 +170,9 @@ def test_a_line_without_an_end_takes_no_memory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x1f\x8b\x08 damaged", gzip.compress(b"a,b,c\n1,2,3\n")[:-9], b"a,b,c\n1,\xff,3\n"]
+    "content",
+    [b"\x1f\x8b\x08 damaged", gzip.compress(b"a,b,c\n1,2,3\n")[:-9], b"a,b,c\n1,\xff,3\n"],
+    ids=["damaged header", "cut short", "not UTF-8"],
 )
 def test_a_damaged_table_is_refused(tmp_path, content):
     (tmp_path / "x.csv").write_bytes(content)

@@ -61,8 +61,8 @@ def changes(description: dict[str, Any]) -> st.SearchStrategy[tuple[str, dict[st
 
 
 def check(judge: Any, command: str, count: int, *, number: int) -> None:
-    labels = np.arange(100) % 10
-    np.savez("data.npz", x=np.random.default_rng(0).integers(0, 256, (100, 28, 28), dtype=np.uint8), y=labels)
+    labels = np.arange(200) % 10
+    np.savez("data.npz", x=np.random.default_rng(0).integers(0, 256, (200, 28, 28), dtype=np.uint8), y=labels)
     Image.new("L", (28, 28), 100).save("a.png")
     description, tensors = described(command)
     write(Path("m.safetensors"), tensors, description)

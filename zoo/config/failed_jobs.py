@@ -20,7 +20,7 @@ class FailedJobs(Exception):  # noqa: N818 - several errors
     """
 
     def __init__(self) -> None:
-        super().__init__("jobs of the sweep failed")
+        super().__init__()  # no arguments, so that launchers of other processes can pickle it
         self.errors: dict[str, Exception] = {}
 
     def add(self, job: Any, error: Exception) -> None:
