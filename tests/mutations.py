@@ -1,6 +1,6 @@
 """What is wrong with a file: values of a wrong type or size in a description, and damaged bytes.
 
-`mutations` gives every field a wrong type, a missing, huge or deep value, a reference, and a class that is none.
+`mutations` gives every field a wrong type, a missing, huge or deep value, a reference, and an unknown class.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Whatever a description says, a checkpoint is refused in one line that begins with its path, or it is used as it is.
 
-`mutations.py` gives every field a wrong type, a missing, huge or deep value, a reference, and a class that is none.
+`mutations.py` gives every field a wrong type, a missing, huge or deep value, a reference, and an unknown class.
 """
 
 import json
@@ -247,7 +247,7 @@ def test_one_output_of_binary_cross_entropy_is_two_classes(tmp_path):
         checkpoints.load(write(tmp_path / "m.safetensors", tensors, {**about, "task": {}}))
 
 
-# Weights that are no numbers
+# NaN and Inf in weights
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

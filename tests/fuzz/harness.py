@@ -74,7 +74,7 @@ class Judge:
         self.count = self.refused = 0
         self.memory = peak()
 
-    def run(self, verb: str, *words: str, note: str = "", may_change: Iterable[Path] = ()) -> None:
+    def run(self, command: str, *words: str, note: str = "", may_change: Iterable[Path] = ()) -> None:
         """Run one command; what it has written is removed.
 
         Args:
@@ -86,11 +86,11 @@ class Judge:
         signal.signal(signal.SIGALRM, _give_up)
         signal.alarm(5 * SECONDS)
         try:
-            outcome = self.cli(verb, *words)
+            outcome = self.cli(command, *words)
         except TooLongError:
             outcome = None
         except BaseException as error:
-            self._problem(verb, words, note, f"raised {type(error).__name__}: {str(error)[:300]}")
+            self._problem(command, words, note, f"raised {type(error).__name__}: {str(error)[:300]}")
             outcome = None
         finally:
             signal.alarm(0)
@@ -105,10 +105,10 @@ class Judge:
         failed = outcome is None or outcome.status != 0
         if outcome is not None:
             self.refused += failed
-            wrong += _judged(outcome, verb)
+            wrong += _judged(outcome, command)
             message = outcome.err.strip()
             self.messages.append(f"{note} | {outcome.status} | {message}")
-            _log(f"{verb} {' '.join(words)[-200:]} | {self.messages[-1]}")
+            _log(f"{command} {' '.join(words)[-200:]} | {self.messages[-1]}")
 
         # What it left.
         changed = [path for path in before if after.get(path) != before[path]]
@@ -128,11 +128,11 @@ class Judge:
             wrong.append(f"took {(peak() - self.memory) / GIGABYTE:.1f} GB")
             self.memory = peak()
         for text in wrong:
-            self._problem(verb, words, note, text)
+            self._problem(command, words, note, text)
 
-    def _problem(self, verb: str, words: Iterable[str], note: str, text: str) -> None:
+    def _problem(self, command: str, words: Iterable[str], note: str, text: str) -> None:
         shown = " ".join(word[:100] for word in words)
-        self.problems.append(ascii(f"zoo {verb} {shown} [{note[:200]}]: {text}"))
+        self.problems.append(ascii(f"zoo {command} {shown} [{note[:200]}]: {text}"))
         _log(f"PROBLEM {self.problems[-1]}")
 
 
@@ -148,7 +148,7 @@ def _give_up(*_: Any) -> None:
     raise TooLongError
 
 
-def _judged(outcome: Any, verb: str) -> list[str]:
+def _judged(outcome: Any, command: str) -> list[str]:
     """What is wrong with the status and the words of a command."""
     lines = outcome.err.splitlines()
     if outcome.status == 0:
@@ -157,7 +157,7 @@ def _judged(outcome: Any, verb: str) -> list[str]:
     if outcome.status != 1:
         wrong.append(f"status {outcome.status}")
     lines = [line for line in lines if not line.startswith(NOTES)]
-    if len(lines) != 1 or not outcome.err.startswith(f"zoo {verb}: "):
+    if len(lines) != 1 or not outcome.err.startswith(f"zoo {command}: "):
         wrong.append(f"said {len(lines)} lines: {outcome.err[:500]!r}")
     if "internal error" in outcome.err or "Traceback" in outcome.err:
         wrong.append(f"said {outcome.err[:500]!r}")

@@ -243,6 +243,14 @@ def tables(draw: st.DrawFn) -> str:
     return "; ".join(odd)
 
 
+def check_digits(files, words, judge, monkeypatch):
+    """Run one command on `EACH` generated files of digits; the checkpoint has the ten classes."""
+    no_plots(monkeypatch)
+    write_checkpoint(*"0123456789")
+    for_each(files, EACH, lambda odd: judge.run(*words, note=odd), number=1)
+    assert judge.count == EACH
+
+
 TABLE = {
     "train": (*TRAIN, "dataset=digit_recognizer", "dataset.root=."),
     "predict": (CHECKPOINT, "input=train.csv"),
@@ -253,10 +261,7 @@ TABLE = {
 @pytest.mark.slow
 @pytest.mark.parametrize("command", TABLE)
 def test_tables(command, judge, monkeypatch):
-    no_plots(monkeypatch)
-    write_checkpoint(*"0123456789")
-    for_each(tables(), EACH, lambda odd: judge.run(command, *TABLE[command], note=odd), number=1)
-    assert judge.count == EACH
+    check_digits(tables(), (command, *TABLE[command]), judge, monkeypatch)
 
 
 # Arrays
@@ -335,10 +340,7 @@ ARRAY = {
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ARRAY)
 def test_arrays(command, judge, monkeypatch):
-    no_plots(monkeypatch)
-    write_checkpoint(*"0123456789")
-    for_each(arrays(), EACH, lambda odd: judge.run(command, *ARRAY[command], note=odd), number=1)
-    assert judge.count == EACH
+    check_digits(arrays(), (command, *ARRAY[command]), judge, monkeypatch)
 
 
 def test_some_arrays(judge, monkeypatch):

@@ -231,7 +231,7 @@ def test_the_order_of_an_epoch_goes_on_where_it_was_left():
     assert list(Shuffle(20, seed=3)) != order  # of another epoch
 
 
-# Values that are no numbers
+# NaN and Inf
 
 
 def test_a_loss_that_is_no_number_stops_before_the_step(tmp_path, monkeypatch, cli):

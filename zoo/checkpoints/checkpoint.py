@@ -113,11 +113,10 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
         problem = f"preprocess.shape: {shape}, but the net takes {list(draft.in_shape)}"
         raise ValueError(f"{path}: the description in its header is damaged ({problem})")
     _check_classes(about, draft.num_classes, path)
-    _check_finite(tensors, path)
     with _fitting(path):
         net: nn.Module = build(about.net, where="net")
         net.load_state_dict(tensors)
-    # A large float64 becomes Inf when it is converted to float32.
+    # Check the converted weights, since a large float64 becomes Inf as a float32.
     _check_finite(net.state_dict(), path)
     return net.eval(), about
 
