@@ -27,6 +27,14 @@ LOGISTIC = ["model=logistic", *ALWAYS]
 LAYERS = ["model=dbn", "model.net.hidden=[12,8]", *ALWAYS]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _hangup_is_not_ignored():
+    """Tests that nohup started would otherwise ignore SIGHUP, as every command does that nohup started."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 def signal_in(monkeypatch, module, name: str, number: int = signal.SIGTERM, *, at: int = 1, after: bool = False):
     """Send this process a signal at the ``at``-th call of a function, before or after it."""
     original, calls = getattr(module, name), iter(range(1, 10**9))
