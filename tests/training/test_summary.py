@@ -25,7 +25,7 @@ def test_a_classifier_on_images_in_memory():
     text = lines_of("model=lenet5", "dataset=digits", "epochs=2", "dataset.augment.shift=1")
     assert "train 1,293 examples" in text
     assert "validation 144 examples" in text
-    assert "classes 10, with 125 (8) to 131 (6) training examples each" in text
+    assert "classes 10, with 125 (class 8) to 131 (class 6) training examples each" in text
     assert "values bytes, 0 to 255, divided by 255, then standardized with mean 0.159 and std 0.298" in text
     assert "images 1x28x28 (channels x height x width); augmentation: shift 1" in text
     assert "stage fit Classification, 2 epochs of 11 steps, batch size 128, " in text

@@ -124,8 +124,9 @@ COMMANDS = {
         examples=("lenet5-digits", "lenet5-mnist --train"),
         notes=(
             "Evaluates the checkpoint and compares the metrics with those in checkpoints/index.yaml. With --train, the "
-            "recipe of the checkpoint is trained first, and the new weights are evaluated; all leaves out checkpoints "
-            "without a recipe. If one of them fails, the others are still compared, and the exit status is 1.",
+            "recipe of the checkpoint is trained first, and the new weights are evaluated; zoo reproduce all --train "
+            "skips checkpoints without a recipe. If a checkpoint fails, the others are still compared, and the exit "
+            "status is 1.",
         ),
     ),
 }

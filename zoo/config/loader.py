@@ -50,7 +50,7 @@ class CheckedLoader(ConfigLoaderImpl):
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         check_hydra(cfg.hydra)
         check_added(cfg)
-        # Hydra also composes without this flag, only to find out whether it is a sweep.
+        # Hydra also composes with validate_sweep_overrides=False, only to find out whether the command is a sweep.
         if run_mode == RunMode.MULTIRUN and validate_sweep_overrides:
             refuse_sweep(Path(cfg.hydra.sweep.dir))
         return cfg

@@ -10,8 +10,8 @@ and energies of an RBM through this protocol alone. Imports torch and `zoo.proto
     Softmax           one of K is on      -u·b                   unit k is on with probability softmax(a)_k
     WithLabels        Bernoulli units, then one Softmax group
 
-**Adding a kind** takes two steps, both in this file: write a class that implements `Units`, and add it to `KINDS`. RBMs
-and autoencoders find their units in that table.
+**Adding a kind** takes a class that implements `Units` and an entry in `KINDS`, where RBMs and autoencoders find their
+units. The docstring of `RBM` and the comments of ``conf/model/rbm.yaml`` and ``dbn.yaml`` list the kinds.
 
 Shapes: N examples, U units of the layer, K units of a label group. a: the pre-activations, N x U, bias included.
 """

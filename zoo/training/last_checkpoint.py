@@ -89,7 +89,7 @@ def _check_tensors(content: Mapping[str, Any]) -> None:
     for name, value in content["state_dict"].items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"state_dict has no tensor {name!r}")
-        # A tensor with few stored values may have a shape that would need any amount of memory.
+        # An expanded tensor stores few values, but a copy of it could need any amount of memory.
         if not is_plain(value):
             raise ValueError(f"{name} is not a plain tensor")
         if value.is_floating_point() and not torch.isfinite(value).all():

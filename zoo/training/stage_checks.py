@@ -141,7 +141,7 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
         reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         fix = "choose another stage or dataset"
         if task.targets == "classes" and kind == "values":
-            fix = "save class numbers as integers, of one-hot labels y.argmax(1), or choose another stage or dataset"
+            fix = "save class numbers as integers (for one-hot labels: y.argmax(1)), or choose another stage or dataset"
         if kind == "none":
             fix = (
                 f"switch the stage off with {where}.epochs=0, or choose a model that trains without labels, such as rbm"

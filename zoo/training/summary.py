@@ -80,8 +80,8 @@ def _classes(splits: Splits) -> str:
         text = f"{len(counts)}, with training examples: {listed}"
     else:
         text = (
-            f"{len(counts)}, with {counts[smallest]:,} ({_name(splits, smallest)}) to {counts[largest]:,} "
-            f"({_name(splits, largest)}) training examples each"
+            f"{len(counts)}, with {counts[smallest]:,} (class {_name(splits, smallest)}) to {counts[largest]:,} "
+            f"(class {_name(splits, largest)}) training examples each"
         )
 
     # Point out classes without examples, and imbalance.

@@ -111,8 +111,8 @@ def edited(array, value):
         ({"x": edited(X, np.nan), "y": Y}, "x: contains NaN or Inf"),
         ({"x": edited(X, np.inf), "y": Y}, "x: contains NaN or Inf"),
         ({"x": X, "y": edited(X, np.nan)}, "y: contains NaN or Inf"),
-        ({"x": X.astype(object), "y": Y}, "not a readable .npz archive of plain arrays"),
-        ({"x": X, "y": Y.astype(object)}, "not a readable .npz archive of plain arrays"),
+        ({"x": X.astype(object), "y": Y}, "not a readable .npz or .npy file of plain arrays"),
+        ({"x": X, "y": Y.astype(object)}, "not a readable .npz or .npy file of plain arrays"),
         ({"x": X.astype(str), "y": Y}, "x: values of type .*, expected numbers"),
         ({"x": X, "y": Y.astype(str)}, r"y: the labels are text; number the classes from 0, as by np\.unique"),
         ({"x": X, "y": np.eye(20, dtype=int)}, r"y: shape \(20, 20\), expected N class numbers or N x targets"),
@@ -207,7 +207,7 @@ def test_labels_that_begin_at_1_leave_classes_without_examples_which_is_said(tmp
 @pytest.mark.parametrize(
     ("y", "says"),
     [
-        (np.eye(2, dtype=int)[np.arange(40) % 2], r"of one-hot labels, save y\.argmax\(1\)"),
+        (np.eye(2, dtype=int)[np.arange(40) % 2], r"for one-hot labels, save y\.argmax\(1\)"),
         (np.arange(40) % 2 * 2 - 1, r"has label -1; .*; number the classes from 0"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Datasets, one a file: the ``load(...)`` of each module returns `zoo.data.splits.Splits`."""
+"""Datasets: the ``load(...)`` of each module returns `zoo.data.splits.Splits`."""

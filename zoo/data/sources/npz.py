@@ -127,7 +127,9 @@ def read(path: str | Path) -> Archive:
                 return Archive(arrays, sorted(archive.files))
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path}: not a readable .npz archive of plain arrays ({reason})") from error
+        # NumPy takes every other file for a pickle, and advises to load it unsafely.
+        reason = "" if "unsafely" in reason else f" ({reason})"
+        raise ValueError(f"{path}: not a readable .npz or .npy file of plain arrays{reason}") from error
 
 
 def inputs(array: Array, *, where: str) -> tuple[Tensor, str]:
@@ -234,7 +236,7 @@ def _targets(array: Array, *, where: str) -> Tensor:
             f"{where}: the labels are text; number the classes from 0, as by np.unique(y, return_inverse=True)[1]"
         )
     if not array.ndim or (integers and array.size != len(array)):
-        hint = "; of one-hot labels, save y.argmax(1)" if array.ndim == 2 else ""
+        hint = "; for one-hot labels, save y.argmax(1)" if array.ndim == 2 else ""
         raise ValueError(f"{where}: shape {array.shape}, expected N class numbers or N x targets real values{hint}")
     if integers:
         return torch.from_numpy(array.astype(np.int64)).flatten()
