@@ -1,9 +1,9 @@
 """The base class of all tasks: a LightningModule that trains some or all parameters of a net.
 
-May import Lightning, torchmetrics, `zoo.protocols` and its neighbors in this folder.
+May import Lightning, torchmetrics, `zoo.protocols`, `zoo.data` and its neighbors in this folder.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
+from zoo.data.datamodule import DataModule
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, configure
+
+Batch = Sequence[Tensor] | Tensor  # (x, y); tasks without targets also take (x,) and x
 
 
 class Task(LightningModule):
@@ -39,6 +42,8 @@ class Task(LightningModule):
 
     Attributes:
         net: the whole net, even if only one layer is trained.
+        lr: learning rate that replaces that of the optimizer; None: not replaced. Lightning's `LearningRateFinder` sets
+            it.
         layer_input: computes the features of lower layers if the task trains on them; otherwise None.
         means: the metrics of `log_mean` by name.
     """
@@ -50,6 +55,7 @@ class Task(LightningModule):
     refused_precisions: ClassVar[Mapping[str, str]] = {}
 
     net: nn.Module
+    lr: float | None = None
     layer_input: LayerInput | None = None
 
     def __init__(
@@ -63,6 +69,7 @@ class Task(LightningModule):
         self.optimizer = optimizer
         self.lr_schedule = lr_schedule
         self.total_steps = total_steps
+        self._configured_lr: float | None = None
         self.means = nn.ModuleDict()
 
     # Methods that a subclass may override
@@ -106,6 +113,11 @@ class Task(LightningModule):
         for parameter in self.net.parameters():
             parameter.requires_grad_(parameter in trainable)
 
+    def on_fit_start(self) -> None:
+        # `LearningRateFinder` has set `lr`: use it as the base of the schedule and of the factors of layers, too.
+        if self.lr != self._configured_lr:
+            self.trainer.strategy.setup_optimizers(self.trainer)
+
     def on_train_start(self) -> None:
         # Lightning does not call `on_train_epoch_start` when it resumes within an epoch.
         if self.trainer.fit_loop.restarted_mid_epoch:
@@ -114,6 +126,12 @@ class Task(LightningModule):
     def on_train_epoch_start(self) -> None:
         self.begin_epoch()
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # `zoo train` checks the inputs before it trains; those of other data are checked here, once.
+        first = batch_idx == 0 and self.global_step == 0
+        if first and not isinstance(cast(Any, self.trainer).datamodule, DataModule):
+            self.check_inputs(inputs_and_labels(batch)[0])
+
     def teardown(self, stage: str) -> None:
         """Restore the net: all parameters require gradients again."""
         if stage == "fit":
@@ -121,6 +139,10 @@ class Task(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = (self.optimizer or self.default_optimizer)(self.parameter_groups())
+        if self.lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr
+        self._configured_lr = self.lr
         return configure(optimizer, self.lr_schedule, self._steps_of_fit)
 
     def _steps_of_fit(self) -> int:
@@ -155,3 +177,21 @@ class Task(LightningModule):
         mean = cast(MeanMetric, self.means[name])
         mean.update(value.detach(), count)
         self.log(name, mean, on_step=False, on_epoch=True, prog_bar=prog_bar, metric_attribute=f"means.{name}")
+
+
+def inputs_and_labels(batch: Batch, *, needed: bool = False) -> tuple[Tensor, Tensor]:
+    """The inputs of a batch, N x in_shape, and its labels; zeros (int64) if the batch has only inputs.
+
+    Args:
+        batch: ``(x, y)``, ``(x,)`` or x.
+        needed: whether the net needs labels.
+
+    Raises:
+        ValueError: labels are needed, but the batch has only inputs.
+    """
+    x: Tensor = batch if isinstance(batch, Tensor) else batch[0]
+    if not isinstance(batch, Tensor) and len(batch) > 1:
+        return x, batch[1]
+    if needed:
+        raise ValueError("a net with label units needs batches (x, y) with class numbers y")
+    return x, torch.zeros(len(x), dtype=torch.int64, device=x.device)
