@@ -34,7 +34,8 @@ class Task(LightningModule):
         total_steps: number of optimizer steps of the whole fit, for the schedule; None: as the trainer estimates it.
 
     Class attributes, read before a task is built:
-        targets: the targets that the data must have besides inputs: "classes", "values" or "none".
+        targets: the targets that the data must have besides inputs: "classes", "labels" (any number of labels per
+            example), "values" or "none".
         monitor: the metric by which epochs and runs are compared, such as "val/accuracy".
         mode: "max" or "min": which value of ``monitor`` is better.
         has_validation_loss: whether the task logs "val/loss", which a schedule or ``stop_below`` may read.
