@@ -253,10 +253,15 @@ def _with_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> Spl
     Raises:
         ValueError: a class of the data that the checkpoint does not have.
     """
-    needs_targets = task_class(about).targets != "none"
+    targets = task_class(about).targets
+    needs_targets = targets != "none"
+    if needs_targets and splits.classes and splits.multi_label != (targets == "labels"):
+        found = "any number of labels" if splits.multi_label else "one class"
+        expected = "any number of labels" if targets == "labels" else "one class"
+        raise ValueError(f"dataset {dataset} has {found} per example, the checkpoint was trained with {expected}")
     if list(splits.classes) == about.classes or not (needs_targets or about.classes):
         return splits
-    if not splits.classes or not set(splits.classes) <= set(about.classes):
+    if not splits.classes or splits.multi_label or not set(splits.classes) <= set(about.classes):
         found = f"the classes {', '.join(splits.classes)}" if splits.classes else "no classes"
         reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         raise ValueError(
