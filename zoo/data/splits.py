@@ -5,7 +5,7 @@ three splits with their shape and classes. Imports torch only.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -147,6 +147,8 @@ class Splits:
         unlabeled: why the examples have no labels, in words; empty if they have labels.
         multi_label: whether an example may have any number of labels: y is then N x labels (float32), 1 where an
             example has the label and 0 elsewhere.
+        groups: the group of each training example, such as the patient that an image is of; None: no groups.
+            `zoo.data.folds` keeps the examples of a group together.
     """
 
     train: Examples
@@ -159,6 +161,7 @@ class Splits:
     origins: Mapping[str, str] = field(default_factory=dict)
     unlabeled: str = ""
     multi_label: bool = False
+    groups: tuple[Hashable, ...] | None = None
 
     @property
     def labeled(self) -> bool:
@@ -235,7 +238,7 @@ class Splits:
         # The name "labels" only seeds the draw; past results depend on it.
         _, kept = hold_out(self.train, count, split="labels", seed=seed, names=self.classes, option=option)
         assert kept is not None
-        return replace(self, train=kept)
+        return replace(self, train=kept, groups=None)
 
 
 def hold_out(
