@@ -35,7 +35,7 @@ class ImageFiles(Examples):
     Attributes:
         files: N paths, as a NumPy array of text. Reference counting would write to the memory pages of a Python list,
             so every worker process would copy them.
-        targets: N class numbers.
+        targets: N class numbers, N x num_targets real values, or N x labels of 0 and 1.
         shape: channels, height, width.
         side: as in `zoo.data.preprocess.Preprocess`.
         interpolation: likewise.
@@ -76,6 +76,9 @@ class ImageFiles(Examples):
 
     def renumbered(self, numbers: Tensor) -> "ImageFiles":
         return replace(self, targets=numbers[self.targets])
+
+    def with_labels(self, columns: Tensor) -> "ImageFiles":
+        return replace(self, targets=self.targets @ columns)
 
     def with_preprocess(self, preprocess: Preprocess) -> "ImageFiles":
         """The same files, resized as ``preprocess`` says. Raises ValueError if its interpolation is unknown."""

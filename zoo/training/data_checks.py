@@ -1,7 +1,9 @@
 """Check and read the dataset of a run; a part of `zoo.training.checks`, and used by ``zoo evaluate``."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from math import prod
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -18,8 +20,16 @@ MAX_VALUES = 2**26  # values of one input; a batch of such inputs would not fit 
 SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
 SAMPLE_VALUES = 2**29  # maximum number of values in these images
 CHECKED = 1000  # number of images that a task checks before training; real-valued inputs are all checked
+TABLES = ("zoo.data.sources.table.load", "zoo.data.sources.diabetes.load")
 # Keys of some sources, and what to do where the source does not have the key.
-OWN_KEYS = {"groups": "groups are read from a table, a list of images or an .npz"}
+OWN_KEYS = {
+    "groups": "groups are read from a table, a list of images or an .npz",
+    **dict.fromkeys(
+        ("target", "target_type", "label_separator", "standardize_targets", "split_column"),
+        "it belongs to dataset=table or dataset=image_list",
+    ),
+    **dict.fromkeys(("ignore", "categorical", "missing"), "it belongs to dataset=table"),
+}
 CHECKED_FILES = 64  # number of images that it checks if they must be read from files first
 
 
@@ -52,8 +62,13 @@ def check_keys(node: DictConfig) -> None:
         )
 
 
-def dataset(node: DictConfig) -> Splits:
+def dataset(node: DictConfig, *, table: Mapping[str, Any] | None = None) -> Splits:
     """Load the splits of a dataset config (``cfg.dataset``).
+
+    Args:
+        node: the config.
+        table: the encoding of the columns that a checkpoint stores, for a dataset that is a table; None or empty: it is
+            computed on the training split.
 
     Raises:
         FileNotFoundError, ValueError: the source cannot load the data, or they do not have the configured shape or
@@ -64,7 +79,9 @@ def dataset(node: DictConfig) -> Splits:
     if divide:
         node = deepcopy(node)
         node.validation = 0.0
-    splits: Splits = build(node.source, where="dataset.source")
+    # An encoding from a checkpoint is not trusted, so it does not pass through the config.
+    stored = {"columns": table} if table and node.source._target_ in TABLES else {}
+    splits: Splits = build(node.source, where="dataset.source", **stored)
     if divide:
         splits = take_fold(splits, node.fold, node.folds)
     if node.shape is not None and tuple(node.shape) != splits.shape:
