@@ -112,7 +112,7 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         node.fold = None
         node.folds = None
     data_checks.check_keys(node)
-    splits = _with_single_class(data_checks.dataset(node), about)
+    splits = _with_single_class(data_checks.dataset(node, table=about.table), about)
     split = cfg.split or ("all" if whole and splits.test is None and splits.validation is None else "test")
     existing = splits.existing()
     if split != "all" and split not in existing:
@@ -206,7 +206,7 @@ def _training_examples(node: DictConfig, about: CheckpointInfo) -> list[str]:
     node = deepcopy(node)
     node.check = node.on_bad_image == "skip"
     try:
-        examples = data_checks.dataset(node).train
+        examples = data_checks.dataset(node, table=about.table).train
     except ValueError:
         return []  # they cannot be split like that
     if {"count": len(examples), "digest": examples.digest()} != about.splits["train"]:
