@@ -73,6 +73,9 @@ class Combined(Examples):
     def renumbered(self, numbers: Tensor) -> "Combined":
         return Combined(tuple(part.renumbered(numbers) for part in self.parts))
 
+    def with_labels(self, columns: Tensor) -> "Combined":
+        return Combined(tuple(part.with_labels(columns) for part in self.parts))
+
     def with_preprocess(self, preprocess: Preprocess) -> "Combined":
         return Combined(tuple(part.with_preprocess(preprocess) for part in self.parts))
 

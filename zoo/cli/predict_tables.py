@@ -80,8 +80,8 @@ def far_columns(x: Tensor, encoding: TableEncoding, preprocess: Preprocess) -> l
     for feature in encoding.features:
         if feature.categories is None and share[first] > MANY:
             notes.append(
-                f"column {feature.name}: {share[first]:.0%} of the values are more than {FAR:g} standard deviations from "
-                "the mean of the training data; is it in another unit?"
+                f"column {feature.name}: {share[first]:.0%} of the values are more than {FAR:g} standard deviations "
+                "from the mean of the training data; is it in another unit?"
             )
         first += feature.width
     return notes

@@ -113,7 +113,7 @@ def _by_column(table: Table, name: str) -> Division:
         rows.setdefault(split, []).append(row)
     if "train" not in rows:
         raise ValueError(f"{table.where}: {KEY}={name}: no row is of the training split")
-    return Division(rows, {split: f"column {name} of {table.where}" for split in rows})
+    return Division(rows, dict.fromkeys(rows, f"column {name} of {table.where}"))
 
 
 def _refuse_shared(table: Table, rows: dict[str, list[int]], cells: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from zoo.data import images
 from zoo.data.augment import Augment
 from zoo.data.crop import crop_boxes
+from zoo.data.orientation import Box
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import AugmentedExamples, Examples, seed_from
 
@@ -131,7 +132,7 @@ class AugmentedImages(AugmentedExamples):
         # A generator for this image in this epoch; "view" keeps its seed apart from those of batches.
         generator = torch.Generator().manual_seed(seed_from(self.seed, epoch, "view", index))
 
-        def draw(width: int, height: int) -> images.Box:
+        def draw(width: int, height: int) -> Box:
             boxes = crop_boxes(1, height, width, min_area=self.augment.crop, generator=generator)
             left, top, box_width, box_height = boxes[0].tolist()
             return left, top, min(left + box_width, width), min(top + box_height, height)

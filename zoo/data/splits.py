@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from zoo.data.stratify import seed_from, stratify
+from zoo.data.stratify import check_labels, seed_from, stratify
 from zoo.data.table_columns import TableEncoding
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Examples(Protocol):
         raise NotImplementedError
 
     def with_labels(self: AnyExamples, columns: Tensor) -> AnyExamples:
-        """The same examples with other labels: y @ ``columns``, which is labels x new labels, for several labels each."""
+        """The same examples with other columns of labels: y @ ``columns``, which is labels x new labels."""
         raise NotImplementedError
 
     def with_preprocess(self: AnyExamples, preprocess: "Preprocess") -> AnyExamples:
@@ -295,17 +295,3 @@ def hold_out(
     # Divide the indices, then take the examples.
     rest, held_out = stratify(labels.tolist(), size, split=split, seed=seed, names=names, option=option)
     return examples.take(rest), examples.take(held_out)
-
-
-def check_labels(labels: Tensor, num_classes: int, *, where: str) -> None:
-    """Raise ValueError if a class number is not in [0, num_classes); ``where`` names the file in the message."""
-    # Report only the first wrong label.
-    wrong = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
-    if len(wrong):
-        first = int(wrong[0])
-        label = int(labels[first])
-        fix = "set dataset.num_classes if there are more" if label > 0 else "number the classes from 0"
-        raise ValueError(
-            f"{where}: example {first} (counted from 0) has label {label}; labels must be in "
-            f"[0, {num_classes - 1}] ({num_classes} classes); {fix}"
-        )

@@ -218,8 +218,8 @@ def _is_numeric(table: Table, name: str, cells: Sequence[str]) -> bool:
         return True
     if all(DATE.fullmatch(cell) for cell in found):
         raise ValueError(
-            f"{table.where}: column {name!r} has dates or times, such as {found[0]!r}; convert them to numbers, such as "
-            f"days, or {_ignore(name)}"
+            f"{table.where}: column {name!r} has dates or times, such as {found[0]!r}; convert them to numbers, such "
+            f"as days, or {_ignore(name)}"
         )
     if 2 * len(strange) < len(found):
         row = next(row for row, cell in enumerate(cells, start=1) if cell == strange[0])
@@ -231,7 +231,7 @@ def _is_numeric(table: Table, name: str, cells: Sequence[str]) -> bool:
 
 
 def _categories(table: Table, name: str, cells: Sequence[str]) -> tuple[str, ...]:
-    """The categories of a column, sorted: numbers by their value, before text. Raises ValueError if they are too many."""
+    """The categories of a column, sorted: numbers by value, then text. Raises ValueError if they are too many."""
     categories = sorted(set(cells), key=lambda cell: (not is_number(cell), float(cell) if is_number(cell) else 0, cell))
     count = len(categories)
     if count > MAX_CATEGORIES or (count > FEW_CATEGORIES and 2 * count > len(cells)):
@@ -249,8 +249,8 @@ def _filled(table: Table, feature: Feature, cells: Sequence[str], notes: list[st
     if missing.any():
         values[missing] = feature.fill
         notes.append(
-            f"column {feature.name}: {int(missing.sum()):,} missing values are replaced by {feature.fill:g}, the median "
-            "of the training split"
+            f"column {feature.name}: {int(missing.sum()):,} missing values are replaced by {feature.fill:g}, the "
+            "median of the training split"
         )
     return values[:, None]
 
@@ -265,13 +265,15 @@ def _one_hot(
     found = [position.get(cell, by_value.get(float(cell), -1) if is_number(cell) else -1) for cell in cells]
     unknown = sorted({cell for cell, k in zip(cells, found, strict=True) if k < 0})
     if unknown:
+        count = found.count(-1)
+        rows = "1 row has" if count == 1 else f"{count:,} rows have"
         notes.append(
-            f"column {name}: {found.count(-1):,} rows have a value that the training split does not have "
+            f"column {name}: {rows} a value that the training split does not have "
             f"({some([cell or 'missing' for cell in unknown])}); all features of the column are 0 there"
         )
     # The last row is for unknown categories.
-    rows = np.vstack([np.eye(len(categories), dtype=np.float32), np.zeros((1, len(categories)), dtype=np.float32)])
-    return rows[found]
+    one_hot = np.vstack([np.eye(len(categories), dtype=np.float32), np.zeros((1, len(categories)), dtype=np.float32)])
+    return one_hot[found]
 
 
 def _ignore(name: str) -> str:

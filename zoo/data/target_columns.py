@@ -93,9 +93,7 @@ def read(table: Table, names: Sequence[str], *, kind: str = "auto", separator: s
     return Targets(torch.tensor([number[cell] for cell in columns[0]]), kind, classes, _notes(note))
 
 
-def _guess(
-    table: Table, names: Sequence[str], columns: Sequence[Sequence[str]], separator: str
-) -> tuple[str, str]:
+def _guess(table: Table, names: Sequence[str], columns: Sequence[Sequence[str]], separator: str) -> tuple[str, str]:
     """The kind of the targets, and a note that says what was guessed and how to change it."""
     if len(names) > 1:
         is_binary = all(cell.lower() in ZERO_ONE for cells in columns for cell in cells)

@@ -115,7 +115,9 @@ def from_table(
     if stored is not None:
         inputs = [feature.name for feature in stored.features if feature.name in table.columns]
     else:
-        inputs = _inputs(table, names, ignore=ignore, categorical=categorical, others=(groups, split_column), notes=notes)
+        inputs = _inputs(
+            table, names, ignore=ignore, categorical=categorical, others=(groups, split_column), notes=notes
+        )
 
     # Leave out rows with missing values, or refuse them.
     if missing == "drop":
