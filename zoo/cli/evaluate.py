@@ -19,6 +19,7 @@ from zoo.checkpoints.files import check_output, replacing
 from zoo.cli import evaluate_data
 from zoo.cli.checkpoint_task import build_task, task_class
 from zoo.cli.predict_checks import InputCheck, preprocess_for
+from zoo.cli.predict_tables import far_columns
 from zoo.config import hardware
 from zoo.config.console import print_table, say
 from zoo.data.datamodule import DataModule
@@ -62,8 +63,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     is_files = isinstance(data.splits.train, ImageFiles)
     preprocess = preprocess_for(about.transforms(), files=is_files, scale=cfg.scale, invert=cfg.invert)
     check = InputCheck(preprocess, where=f"dataset {data.name}", files=is_files, stated=cfg.scale is not None)
-    check.add(data_checks.sample(replace(data.splits, train=data.splits.test), CHECKED))
-    notes = [*data.notes, *check.finish()]
+    sample = data_checks.sample(replace(data.splits, train=data.splits.test), CHECKED)
+    # The columns of a table have different ranges: each is compared with its own.
+    if data.splits.table is None:
+        check.add(sample)
+        notes = [*data.notes, *check.finish()]
+    else:
+        notes = [*data.notes, *far_columns(sample, data.splits.table, about.transforms())]
 
     # Lightning evaluates them as a test split, whichever split they are.
     task = build_task(about, net)

@@ -17,6 +17,7 @@ from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, is_stream, replacing
 from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_outputs as outputs
+from zoo.cli import predict_tables
 from zoo.cli.checkpoint_task import is_multi_label, output_probabilities, task_class
 from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.cli.predict_sheet import Summary
@@ -53,7 +54,8 @@ def predict(cfg: DictConfig) -> int:
     net, about = open_checkpoint(cfg.checkpoint)
     source = Path(cfg.input)
     output = Path(cfg.output)
-    files, notes = inputs.find(source)
+    encoding = predict_tables.encoding_for(about, source)
+    files, notes = ([], []) if encoding is not None else inputs.find(source)
     preprocess = preprocess_for(about.transforms(), files=bool(files), scale=cfg.scale, invert=cfg.invert)
     predictor = _predictor(net.to(device), about, preprocess, device, mirror_average=cfg.mirror_average)
     # An output to a device or a pipe has no folder for the contact sheet.
@@ -65,7 +67,8 @@ def predict(cfg: DictConfig) -> int:
     # Choose the columns. Labels are known if the images are in subfolders named after classes.
     labels, notice = ({}, "") if multi_label else inputs.labels(files, source, about.classes)
     notes += [notice] if notice else []
-    as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and inputs.is_csv(source) and not multi_label)
+    as_pixels = inputs.is_csv(source) and encoding is None and not multi_label
+    as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and as_pixels)
     top = cfg.top
     if about.classes and not multi_label and top > len(about.classes):
         top = len(about.classes)
@@ -81,12 +84,23 @@ def predict(cfg: DictConfig) -> int:
         spreadsheet=cfg.spreadsheet,
     )
 
+    # Real target values of a table are written in their original units, under the names of their columns.
+    compute = predictor.compute
+    if encoding is not None and encoding.kind == "values" and predictor.column == "value":
+        compute = predict_tables.original_values(compute, encoding)
+        columns = predict_tables.NamedValues(columns, encoding.targets)
+
     # Prepare to read the input batch by batch. Images are prefetched while the net computes.
     skipped: list[Exception] = []
     if files:
         read = inputs.reader(about, resize=cfg.resize)
         skip = skipped.append if cfg.on_bad_image == "skip" else None
         batches = inputs.read_images(files, source, read, batch_size=cfg.batch_size, skip=skip)
+    elif encoding is not None:
+        header = str(cfg.header).lower()
+        batches = predict_tables.read(
+            source, encoding, preprocess, header=header, batch_size=cfg.batch_size, note=notes.append
+        )
     else:
         batches = inputs.read_table(
             source,
@@ -103,8 +117,9 @@ def predict(cfg: DictConfig) -> int:
     with ExitStack() as stack:
         temporary_sheet = stack.enter_context(replacing(sheet)) if sheet else None
         temporary = stack.enter_context(replacing(output))
-        checked = _checked(batches, check)
-        _write_csv(temporary, checked, predictor.compute, columns, labels, summary, draw=sheet is not None)
+        # The columns of a table have their own checks.
+        checked = _checked(batches, check) if encoding is None else batches
+        _write_csv(temporary, checked, compute, columns, labels, summary, draw=sheet is not None)
         notes += check.finish()
         if temporary_sheet:
             summary.draw(temporary_sheet, labeled=bool(labels))

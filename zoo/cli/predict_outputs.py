@@ -81,7 +81,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels with a probability >= 0.5, separated by semicolons, and the probability of each label."""
+    """The labels with a probability >= 0.5, separated by |, and the probability of each label."""
 
     labels: Sequence[str]
     name_column: str  # "file" or "row"
@@ -95,8 +95,8 @@ class Labels:
 
 
 def label_list(labels: Sequence[str], row: Sequence[float]) -> str:
-    """The labels with a probability >= 0.5, separated by semicolons."""
-    return ";".join(name for name, p in zip(labels, row, strict=True) if p >= THRESHOLD)
+    """The labels with a probability >= 0.5, separated by |, as in the targets of a table."""
+    return "|".join(name for name, p in zip(labels, row, strict=True) if p >= THRESHOLD)
 
 
 @dataclass(frozen=True)
