@@ -140,7 +140,7 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
     if task.targets not in ("none", kind):
         words = {
             "classes": "class labels",
-            "labels": "any number of labels per example",
+            "labels": "multi-label targets (any number of labels per example)",
             "values": "real target values",
             "none": "no labels",
         }
