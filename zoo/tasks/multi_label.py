@@ -28,7 +28,7 @@ class MultiLabelClassification(SupervisedTask):
 
     Evaluates macro-F1 and exact match (all K labels of an example are right), both of the labels with a probability
     >= 0.5; and the mean over labels of the average precision (mAP), which depends only on the order of the
-    probabilities. A label without examples in a split counts as F1 = 0, and is left out of mAP.
+    probabilities. A label without examples in a split counts as 0 in both means, as in scikit-learn.
 
     Batches are ``(x, y)``: x is N x in_shape, y is N x K, 1 where an example has the label and 0 elsewhere.
 

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from zoo.data.datamodule import DataModule
 from zoo.tasks.layer_input import LayerInput
@@ -132,6 +132,18 @@ class Task(LightningModule):
         first = batch_idx == 0 and self.global_step == 0
         if first and not isinstance(cast(Any, self.trainer).datamodule, DataModule):
             self.check_inputs(inputs_and_labels(batch)[0])
+
+    def on_validation_start(self) -> None:
+        self._reset_metrics()
+
+    def on_test_start(self) -> None:
+        self._reset_metrics()
+
+    def _reset_metrics(self) -> None:
+        """Replace the empty states that `Trainer.validate` leaves: inference tensors, which a fit could not change."""
+        for metric in (*self.children(), *self.means.values()):
+            if isinstance(metric, Metric | MetricCollection) and not torch.is_inference_mode_enabled():
+                metric.reset()
 
     def teardown(self, stage: str) -> None:
         """Restore the net: all parameters require gradients again."""
