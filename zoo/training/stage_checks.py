@@ -239,10 +239,10 @@ def check_batches(planned: list[StagePlan], net: nn.Module, inputs: Tensor, *, p
 
 
 def _try_optimizer(task: Task, *, where: str) -> None:
-    """Build the optimizer once. Raises ValueError with PyTorch's reason if its options do not go together."""
+    """Build the optimizer once. Raises ValueError with PyTorch's reason if it refuses its options or the net."""
     try:
         task.configure_optimizers()
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: {' '.join(str(error).split())[:200]}") from error
 
 
