@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.api import list_models as list_models
     from zoo.api import load as load
     from zoo.checkpoints.description import CheckpointInfo as CheckpointInfo
+    from zoo.config.trust import trust as trust
 
 __version__ = "0.2.0"
 
@@ -34,6 +35,7 @@ _HOMES = {
     "info": "zoo.api",
     "dataset": "zoo.api",
     "CheckpointInfo": "zoo.checkpoints.description",
+    "trust": "zoo.config.trust",
 }
 _MODULES = {
     "models": "zoo.models",
@@ -52,6 +54,7 @@ __all__ = [
     "load",
     "models",
     "tasks",
+    "trust",
 ]
 
 

@@ -8,7 +8,7 @@ name to ``__all__``. May import torch and Lightning.
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 __all__ = ["Constant", "Cosine", "OneCycle", "Plateau"]
 
 
+@runtime_checkable
 class LRSchedule(Protocol):
     """A learning-rate schedule."""
 

@@ -28,7 +28,7 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
 from zoo.data.value_range import guess_scale
 from zoo.plots.latent import LATENT_MAPS
-from zoo.protocols import HasLabelUnits, RBMLayer, shape_text
+from zoo.protocols import HasLabelUnits, RBMLayer, shape_text, state_sizes
 from zoo.training import data_checks, stage_checks
 from zoo.training.plan import Plan
 
@@ -161,7 +161,7 @@ def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, mo
         reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         raise ValueError(f"{model_and_dataset}: label_units need class labels, the data have no labels{reason}")
     try:
-        net = build(node.net, where="model.net")
+        net = state_sizes(build(node.net, where="model.net"), splits.shape)
     except ValueError as error:
         raise ValueError(f"{model_and_dataset}: {error}") from error
     if net.in_shape != splits.shape:
@@ -188,7 +188,7 @@ def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, mo
         single_logit = outputs == 1 and stage.task.get("loss") == "binary_cross_entropy"
         if outputs not in (None, splits.num_outputs) and not single_logit:
             raise ValueError(f"{model_and_dataset}: the net has {outputs} outputs, the data need {splits.num_outputs}")
-    return cast(nn.Module, net.to(memory_format=torch.channels_last))
+    return cast(nn.Module, net).to(memory_format=torch.channels_last)
 
 
 def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[str]) -> Preprocess:
