@@ -9,7 +9,7 @@ Shapes: N examples, K classes, V visible and H hidden units of a layer.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +28,6 @@ class Net(Protocol):
 
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """The output of layer ``depth`` (None: the last layer below the head; 0: the input)."""
-
-
-@runtime_checkable
-class Sized(Protocol):
-    """A net that states the shape of one input and the number of its outputs (None: it has no head)."""
-
-    in_shape: tuple[int, ...]
-    num_classes: int | None
-
-    def __call__(self, x: Tensor) -> Tensor: ...
 
 
 @runtime_checkable
@@ -279,33 +269,6 @@ def layers_of(net: nn.Module) -> dict[str, nn.Module]:
     """The layers of a net by name, from the input up. A net without ``layers`` counts as one layer, "net"."""
     children = dict(net.named_children())
     return dict(children["layers"].named_children()) if "layers" in children else {"net": net}
-
-
-def state_sizes(net: nn.Module, in_shape: tuple[int, ...] | None) -> Sized:
-    """The net; one that is not of the zoo and does not state its sizes gets the attributes of `Sized`.
-
-    Args:
-        net: the net. Its outputs for two inputs of zeros tell the number of outputs, if they are N x K.
-        in_shape: shape of one input.
-
-    Raises:
-        ValueError: the net fails for such inputs, or it does not state its sizes and ``in_shape`` is None.
-    """
-    if isinstance(net, Sized):
-        return net
-    name = type(net).__name__
-    if in_shape is None:
-        raise ValueError(f"{name} has no attributes in_shape and num_classes")
-    try:
-        with torch.no_grad(), eval_mode(net):
-            outputs = net(torch.zeros(2, *in_shape))
-    except Exception as error:  # the code of a user may raise anything
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{name} fails for inputs of shape {shape_text(in_shape)} ({reason})") from error
-    sized = cast(Any, net)
-    sized.in_shape = in_shape
-    sized.num_classes = outputs.shape[1] if isinstance(outputs, Tensor) and outputs.ndim == 2 else None
-    return cast(Sized, sized)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from zoo.checkpoints import format1, outline
 from zoo.checkpoints.description import CheckpointInfo as CheckpointInfo
 from zoo.checkpoints.description import from_stored, refuse_untrusted, to_stored
 from zoo.checkpoints.files import replacing
+from zoo.checkpoints.own_net import build_own
 from zoo.checkpoints.provenance import provenance as provenance
 from zoo.checkpoints.torchvision_files import sha256_of
 from zoo.config import catalogue, trust
@@ -111,7 +112,7 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
     # for the constructors of users, whose packages are trusted.
     shape = about.preprocess.get("shape")
     with _fitting(path):
-        draft = outline.own(about.net, shape) if is_own else outline.check(about.net, tensors)
+        draft = build_own(about.net, shape) if is_own else outline.check(about.net, tensors)
     if shape is not None and tuple(shape) != tuple(draft.in_shape):
         problem = f"preprocess.shape: {shape}, but the net takes {list(draft.in_shape)}"
         raise ValueError(f"{path}: the description in its header is damaged ({problem})")

@@ -8,7 +8,7 @@ May import config and protocols.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from zoo.checkpoints.torchvision_files import FromTorchvision
 from zoo.checkpoints.weight_files import FLOATS
 from zoo.config.build import build
-from zoo.protocols import Net, Sized, shape_text, state_sizes
+from zoo.protocols import Net, shape_text
 
 SMALL = 4096  # tensors with at most this many values are real in an outline
 MAX_MAPS = 2**28  # values in the feature maps of one layer for one example: 1 GiB in float32
@@ -90,21 +90,6 @@ def check(node: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Net:
         raise ValueError("; ".join(wrong[:SHOWN]) + more)
     _check_maps(net)
     return net
-
-
-def own(node: Mapping[str, Any], in_shape: Sequence[int] | None) -> Sized:
-    """Build the net of a trusted package, in memory.
-
-    Args:
-        node: the config node of the net.
-        in_shape: shape of one input, for a net that does not state it.
-
-    Raises:
-        ValueError: the net cannot be built, or does not work for such inputs.
-        Exception: any other error of the constructor.
-    """
-    net: nn.Module = build(node, where="net")
-    return state_sizes(net, None if in_shape is None else tuple(in_shape))
 
 
 def _misfits(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Iterable[str]:

@@ -82,7 +82,8 @@ def _output_shapes(net: "nn.Module") -> dict[str, tuple[int, ...]]:
     """
     import torch
 
-    from zoo.protocols import HasAuxiliaryHeads, Sized, eval_mode
+    from zoo.checkpoints.own_net import Sized
+    from zoo.protocols import HasAuxiliaryHeads, eval_mode
 
     shapes: dict[str, tuple[int, ...]] = {}
     if not isinstance(net, Sized):

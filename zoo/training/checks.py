@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.checkpoints import pretrained
 from zoo.checkpoints.description_schema import check_name
+from zoo.checkpoints.own_net import state_sizes
 from zoo.config import hardware
 from zoo.config.build import build, check, check_seed
 from zoo.config.ranges import check_numbers
@@ -28,7 +29,7 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
 from zoo.data.value_range import guess_scale
 from zoo.plots.latent import LATENT_MAPS
-from zoo.protocols import HasLabelUnits, RBMLayer, shape_text, state_sizes
+from zoo.protocols import HasLabelUnits, RBMLayer, shape_text
 from zoo.training import data_checks, stage_checks
 from zoo.training.plan import Plan
 
