@@ -6,7 +6,7 @@ config needs: its class here, a line in `Fit.train`, the key in `Stage` (``zoo/c
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,14 @@ from torch.nn.utils import get_total_norm
 
 from zoo.data.splits import seed_from
 from zoo.training import signals
+from zoo.training.csv_logger import CSVLogger
 from zoo.training.signals import Stopped, StopRequest
 
 LOG_EVERY = 50  # steps between rows of metrics.csv, but there is at least one row per epoch
+
+
+class OutOfTime(Exception):  # noqa: N818 - not an error
+    """Raised when the time that a run may take is over; ``last.ckpt`` was written."""
 
 
 class KeepSignalHandlers(Callback):
@@ -35,6 +40,36 @@ class KeepSignalHandlers(Callback):
         signals.reinstall()
 
 
+class LogEpoch(Callback):
+    """Tells the CSV logger the epoch, for rows of callbacks that log a step only, such as `LearningRateMonitor`."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for logger in trainer.loggers:
+            if isinstance(logger, CSVLogger):
+                logger.epoch = trainer.current_epoch
+
+
+class FinishResumed(Callback):
+    """Calls `on_train_end` of other callbacks if a run is resumed after its last epoch, which Lightning leaves out.
+
+    Some change the weights there, such as `StochasticWeightAveraging`.
+    """
+
+    def __init__(self, callbacks: Iterable[Callback]):
+        self.callbacks = list(callbacks)
+        self.trained = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.trained = True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for callback in [] if self.trained else self.callbacks:
+            callback.on_train_end(trainer, pl_module)
+
+
 class SaveForResume(Checkpoint):
     """Saves ``last.ckpt`` at intervals of epochs, steps or minutes, at the end, and when the run is asked to stop.
 
@@ -43,13 +78,16 @@ class SaveForResume(Checkpoint):
     an epoch: so the saved state of early stopping includes the epoch.
 
     Within an epoch it does not save on logging steps: Lightning writes their row of metrics.csv after this callback,
-    so a resumed run would lack the row.
+    so a resumed run would lack the row. It does not save either while gradients are accumulated, since a checkpoint
+    has no gradients.
 
     Args:
         name: name of the fit.
         last: the file to write.
         every, every_steps, every_minutes: epochs, steps and minutes between checkpoints; 0 or None: no interval.
         stop: the stop request that the signal handler sets.
+        deadline: the time of `time.monotonic` after which to save and raise `OutOfTime`; None: no limit.
+        within_epochs: whether to save within epochs, too.
     """
 
     def __init__(
@@ -61,6 +99,8 @@ class SaveForResume(Checkpoint):
         every_steps: int | None,
         every_minutes: float | None,
         stop: StopRequest,
+        deadline: float | None = None,
+        within_epochs: bool = True,
     ):
         self.name = name
         self.last = last
@@ -68,6 +108,8 @@ class SaveForResume(Checkpoint):
         self.every_steps = every_steps
         self.every_minutes = every_minutes
         self.stop = stop
+        self.deadline = deadline
+        self.within_epochs = within_epochs
         self.rng: dict[str, Any] | None = None  # state in the checkpoint that the fit resumes from
         self.ended_early = False  # whether that checkpoint is of a fit that early stopping has ended
         self.saved_step = 0
@@ -81,6 +123,9 @@ class SaveForResume(Checkpoint):
         interval = _log_interval(trainer)
         if trainer.is_last_batch or trainer.global_step % interval == 0:
             return
+        # A step has the gradients of several batches. ``rest`` ends with the index of the batch.
+        if not self.within_epochs or (rest[-1] + 1) % trainer.accumulate_grad_batches:
+            return
         # Steps and minutes since the last checkpoint.
         steps = trainer.global_step - self.saved_step
         minutes = (time.monotonic() - self.saved_time) / 60
@@ -92,18 +137,24 @@ class SaveForResume(Checkpoint):
         """Save every ``every`` epochs, and at the end of the fit: what follows may be stopped, too."""
         epoch = trainer.current_epoch + 1
         due = bool(self.every) and epoch % self.every == 0
-        self._save_if(trainer, due=due or trainer.should_stop or epoch == trainer.max_epochs)
+        at_end = trainer.should_stop or epoch == trainer.max_epochs
+        self._save_if(trainer, due=due or at_end, at_end=at_end)
 
-    def _save_if(self, trainer: Trainer, *, due: bool) -> None:
-        """Save if it is due or the run was asked to stop; raise `Stopped` in the second case."""
+    def _save_if(self, trainer: Trainer, *, due: bool, at_end: bool = False) -> None:
+        """Save if it is due, the time is over or the run was asked to stop.
+
+        Raise `Stopped` in the last case, and `OutOfTime` if the time is over, unless the fit is at its end.
+        """
         stop = self.stop.signal or 0
+        late = self.deadline is not None and not at_end and time.monotonic() >= self.deadline
         # Each process has its own clock and signals, but all must save together: if one saves or stops, all do.
         if trainer.world_size > 1:
-            decision = torch.tensor([float(due), float(stop)], device=trainer.strategy.root_device)
+            decision = torch.tensor([float(due), float(stop), float(late)], device=trainer.strategy.root_device)
             torch.distributed.all_reduce(decision, torch.distributed.ReduceOp.MAX)
             due = bool(decision[0])
             stop = int(decision[1])
-        if due or stop:
+            late = bool(decision[2])
+        if due or stop or late:
             for logger in trainer.loggers:
                 logger.save()
             trainer.save_checkpoint(self.last)
@@ -113,6 +164,8 @@ class SaveForResume(Checkpoint):
         if stop:
             run = self.last.parent.parent
             raise Stopped(stop, f"stopped at step {trainer.global_step} of {self.name}; continue with resume={run}")
+        if late:
+            raise OutOfTime(f"trainer.max_time: stopped at step {trainer.global_step} of {self.name}")
 
     def _remove_best_of_others(self) -> None:
         """Remove the best weights of earlier fits, which were needed while ``last.ckpt`` belonged to one of them."""

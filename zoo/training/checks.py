@@ -29,7 +29,7 @@ from zoo.data.splits import Splits
 from zoo.data.value_range import guess_scale
 from zoo.plots.latent import LATENT_MAPS
 from zoo.protocols import HasLabelUnits, RBMLayer, shape_text
-from zoo.training import data_checks, stage_checks
+from zoo.training import data_checks, stage_checks, trainer_checks, trainer_settings, user_callbacks
 from zoo.training.plan import Plan
 
 INPUT_SCALINGS = ("standardized", "unit")
@@ -50,6 +50,9 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     # 1. Check the values of all keys, one by one.
     cfg = deepcopy(cfg)
     enabled, trainer_kwargs = check_values(cfg)
+    settings = trainer_settings.parse(cfg.trainer)
+    callbacks = stage_checks.plain(cfg.callbacks)
+    user_callbacks.check_callbacks(callbacks, list(enabled))
 
     # 2. Load the data, and check that the augmentation and every stage can use them.
     splits = data_checks.dataset(cfg.dataset)
@@ -60,6 +63,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     for name, stage in enabled.items():
         where = f"model.stages.{name}"
         stage_checks.check_data(stage, splits, where=where, model_and_dataset=model_and_dataset)
+        trainer_checks.check_stage(name, stage, settings, callbacks)
 
     # 3. Build the net, and check that the data fit it. The seed determines its initial weights.
     seed_everything(cfg.seed, verbose=False)
@@ -76,7 +80,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     for name, stage in enabled.items():
         needs_labels = stage_checks.task_class(stage).targets != "none"
         examples = labeled if needs_labels else splits
-        planned.append(stage_checks.stage_plan(name, stage, examples, drop_single=drop_single))
+        planned.append(stage_checks.stage_plan(name, stage, examples, drop_single=drop_single, settings=settings))
     notes = [f"note: {note}" for note in notes]
     inputs = preprocess(data_checks.first_inputs(splits))
     if not torch.isfinite(inputs).all():
@@ -90,6 +94,10 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
 
     if drop_single:
         stage_checks.check_batches(planned, net, inputs, processes=hardware.processes(trainer_kwargs))
+
+    # Try the compiler last, since that takes seconds.
+    if settings.compile:
+        notes += trainer_checks.check_compile(planned, hardware.device(trainer_kwargs))
 
     # Store the dataset's config unresolved, so that ${oc.env:...} is resolved on the machine that loads the checkpoint.
     return Plan(
@@ -112,6 +120,8 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
         net=net,
         preprocess=preprocess,
         notes=tuple(notes),
+        settings=settings,
+        callbacks=callbacks,
     )
 
 

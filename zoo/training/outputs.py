@@ -15,6 +15,7 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
 
+from zoo.analysis.class_statistics import CONFUSION, PER_CLASS, write_tables
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.checkpoints.checkpoint import CheckpointInfo
@@ -28,6 +29,7 @@ from zoo.tasks.task import Task
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.plan import Plan, StagePlan
 from zoo.training.run_folder import CONFIG, LAST, METRICS, PREPROCESS, SPLITS
+from zoo.training.trainer_options import PROFILE
 
 
 @rank_zero_only
@@ -140,11 +142,22 @@ def check_description(plan: Plan, command: str) -> None:
 
 
 @rank_zero_only
-def finish(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: CSVLogger) -> None:
-    """Write the results, and print the metrics."""
-    # Write the weights, then the metrics: their file marks a run as finished.
+def finish(
+    plan: Plan,
+    folder: Path,
+    about: CheckpointInfo,
+    task: Task,
+    logger: CSVLogger,
+    *,
+    unfinished: str | None = None,
+) -> None:
+    """Write the results, and print the metrics; also why the run is ``unfinished``, if it is."""
+    # Write the weights, then the tables of the classes, then the metrics: their file marks a run as finished.
     checkpoints.save(plan.net, folder / "model.safetensors", about)
-    _write(folder / METRICS, json.dumps(about.metrics, indent=2) + "\n")
+    if isinstance(task, Classification) and task.confusion:
+        write_tables(task.confusion, about.classes, statistics=folder / PER_CLASS, counts=folder / CONFUSION)
+    if unfinished is None:
+        _write(folder / METRICS, json.dumps(about.metrics, indent=2) + "\n")
 
     # Draw the plots.
     with _drawing("curves.png"):
@@ -153,6 +166,10 @@ def finish(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: 
         with _drawing("confusion.png"):
             curves.confusion(task.confusion, about.classes, folder / "confusion.png")
     _print_metrics(about, folder)
+    if plan.settings.profiler is not None:
+        say(f"profile: {folder / PROFILE}")
+    if unfinished is not None:
+        say(unfinished)
 
 
 def _panels(plan: Plan, logger: CSVLogger) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ A run starts from a checked `Plan` or is resumed from its folder. Each fit has a
 ``metrics.csv`` (every logged step), ``checkpoints/last.ckpt`` (to resume from) and the files of `zoo.training.outputs`.
 """
 
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ from zoo.config.build import build
 from zoo.data.datamodule import DataModule
 from zoo.data.splits import seed_from
 from zoo.tasks.task import Task
-from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, stages, summary
+from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, stages, summary, trainer_options
+from zoo.training.callbacks import OutOfTime
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.feature_cache import cache_features
 from zoo.training.lock import locked
@@ -58,14 +60,18 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 return metrics
             run = Run.resume(folder)
             stop.message = f"stopped before training began; {run.how_to_continue()}"
-        # Train the remaining fits, until the end or until a signal asks to stop.
+        # Train the remaining fits, until the end, or until a signal or trainer.max_time asks to stop.
         outputs.announce([*summary.lines(run.plan), *run.plan.notes])
-        for fit in run.remaining_fits():
-            # A fit saves before it stops. A resumed run repeats what follows the fit.
-            with stop.held(), _restoring(fit):
-                fit.train(stop)
-                stop.message = f"stopped after {fit.name}; {run.how_to_continue()}"
-        return run.finish()
+        with trainer_options.flags(run.plan.settings):
+            try:
+                for fit in run.remaining_fits():
+                    # A fit saves before it stops. A resumed run repeats what follows the fit.
+                    with stop.held(), _restoring(fit):
+                        fit.train(stop)
+                        stop.message = f"stopped after {fit.name}; {run.how_to_continue()}"
+            except OutOfTime as reason:
+                return run.finish(unfinished=f"{reason}; continue with resume={run.folder}")
+            return run.finish()
 
 
 @dataclass(frozen=True)
@@ -142,7 +148,16 @@ class Run:
     def _in_folder(cls, plan: Plan, folder: Path, command: str, checkpoint: dict[str, Any] | None = None) -> "Run":
         logger = CSVLogger(folder / "metrics.csv")
         loggers = [logger, *_extra_loggers(plan)]
-        session = Session(folder / "checkpoints", loggers, plan.trainer_kwargs, plan.progress)
+        limit = plan.settings.max_time
+        session = Session(
+            folder / "checkpoints",
+            loggers,
+            plan.trainer_kwargs,
+            plan.progress,
+            plan.settings,
+            plan.callbacks,
+            deadline=None if limit is None else time.monotonic() + limit,
+        )
         return cls(plan, folder, command, logger, session, checkpoint)
 
     def remaining_fits(self) -> Iterator[Fit]:
@@ -205,7 +220,9 @@ class Run:
         preprocess = self.plan.preprocess
         # With augmentation, inputs differ in every epoch, so their features cannot be cached.
         layer_input = task.layer_input
-        if layer_input is not None and layer_input.depth and stage.encode_once and not self.plan.augment.active:
+        # Nor with a limit on the batches: most examples would be encoded in vain.
+        cacheable = stage.encode_once and not self.plan.augment.active and self.plan.settings.uses_all_batches
+        if layer_input is not None and layer_input.depth and cacheable:
             cached = cache_features(
                 self.plan.net,
                 splits,
@@ -227,8 +244,12 @@ class Run:
             drop_single=self.plan.drop_single,
         )
 
-    def finish(self) -> dict[str, float]:
-        """Evaluate the trained net, write the results, and return the metrics."""
+    def finish(self, *, unfinished: str | None = None) -> dict[str, float]:
+        """Evaluate the trained net, write the results, and return the metrics.
+
+        Args:
+            unfinished: why the run is not finished yet; it then gets no ``metrics.json``, so that it can be resumed.
+        """
         # Build the task of the last stage for the whole net, also if that stage trained layer by layer.
         plan = self.plan
         task = build(plan.stages[-1].task, plan.net)
@@ -237,7 +258,7 @@ class Run:
         trainer_kwargs = dict(plan.trainer_kwargs)
         if trainer_kwargs["precision"].endswith("mixed"):
             trainer_kwargs["precision"] = "32-true"
-        metrics = measure(task, data, trainer_kwargs=trainer_kwargs)
+        metrics = measure(task, data, trainer_kwargs=trainer_kwargs, settings=plan.settings)
 
         # With stop_below, the number of training steps is a metric, too.
         for stage in plan.stages:
@@ -247,8 +268,8 @@ class Run:
         # Write everything, the metrics last. A signal comes too late now: this takes seconds, and then all is done.
         about = outputs.description(plan, self.command, metrics)
         with signals.held(stop_after=False):
-            outputs.finish(plan, self.folder, about, task, self.logger)
-            for path in self.session.folder.glob("best.*.ckpt"):
+            outputs.finish(plan, self.folder, about, task, self.logger, unfinished=unfinished)
+            for path in [] if unfinished else self.session.folder.glob("best.*.ckpt"):
                 path.unlink(missing_ok=True)
         return metrics
 
