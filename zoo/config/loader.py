@@ -21,6 +21,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from zoo.config import renamed
 from zoo.config.catalogue import suggest
 
 # The callbacks that a config may name.
@@ -105,7 +106,7 @@ def check_added(node: Any, key: str = "") -> None:
         if not key and name == "hydra":
             continue
         if known is not None and name not in known:
-            raise ValueError(f"{key}{name}: no such key; {suggest(name, known)}")
+            raise ValueError(renamed.elsewhere(f"{key}{name}") or f"{key}{name}: no such key; {suggest(name, known)}")
         check_added(node._get_node(name), f"{key}{name}.")
 
 

@@ -6,7 +6,7 @@ config needs: its class here, a line in `Fit.train`, the key in `Stage` (``zoo/c
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from torch.nn.utils import get_total_norm
 
 from zoo.data.splits import seed_from
 from zoo.training import signals
-from zoo.training.csv_logger import CSVLogger
 from zoo.training.signals import Stopped, StopRequest
 
 LOG_EVERY = 50  # steps between rows of metrics.csv, but there is at least one row per epoch
@@ -38,36 +37,6 @@ class KeepSignalHandlers(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         signals.reinstall()
-
-
-class LogEpoch(Callback):
-    """Tells the CSV logger the epoch, for rows of callbacks that log a step only, such as `LearningRateMonitor`."""
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.on_train_epoch_start(trainer, pl_module)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, CSVLogger):
-                logger.epoch = trainer.current_epoch
-
-
-class FinishResumed(Callback):
-    """Calls `on_train_end` of other callbacks if a run is resumed after its last epoch, which Lightning leaves out.
-
-    Some change the weights there, such as `StochasticWeightAveraging`.
-    """
-
-    def __init__(self, callbacks: Iterable[Callback]):
-        self.callbacks = list(callbacks)
-        self.trained = False
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.trained = True
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for callback in [] if self.trained else self.callbacks:
-            callback.on_train_end(trainer, pl_module)
 
 
 class SaveForResume(Checkpoint):

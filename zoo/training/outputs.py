@@ -167,7 +167,7 @@ def finish(
             curves.confusion(task.confusion, about.classes, folder / "confusion.png")
     _print_metrics(about, folder)
     if plan.settings.profiler is not None:
-        say(f"profile: {folder / PROFILE}")
+        say(f"profile: {_shown(folder / PROFILE)}")
     if unfinished is not None:
         say(unfinished)
 
@@ -200,7 +200,10 @@ def _print_metrics(about: CheckpointInfo, folder: Path) -> None:
         for name, value in sorted(about.metrics.items())
     ]
     print_table(title, ("metric", "value"), rows, right=("value",))
-    # Print the folder relative to the working directory, if it lies inside it.
+    say(f"run folder: {_shown(folder)}")
+
+
+def _shown(folder: Path) -> Path:
+    """A folder relative to the working directory, if it lies inside it."""
     here = Path.cwd()
-    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    say(f"run folder: {shown}")
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -159,7 +159,7 @@ def _stage(stage: StagePlan, net: nn.Module, plan: Plan) -> str:
         f"{type(tasks[0]).__name__}, {_count(stage.epochs, 'epoch')} of {_count(steps, 'step')}{each}, "
         f"batch size {stage.batch_size:,}, {optimizer} with lr {stage.optimizer['lr']:g}"
     )
-    if len(stage.splits.train) != len(plan.splits.train):
+    if len(stage.splits.train) != len(plan.splits.train) and not plan.settings.overfit_batches:
         text += f"; {len(stage.splits.train):,} examples keep their labels"
     return f"{text}; {_trained(tasks, net, stage.epochs)}"
 

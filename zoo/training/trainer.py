@@ -27,9 +27,7 @@ from zoo.training import signals, trainer_options, user_callbacks
 from zoo.training.callbacks import (
     EMA,
     LOG_EVERY,
-    FinishResumed,
     KeepSignalHandlers,
-    LogEpoch,
     OutOfTime,
     SaveForResume,
     StopBelow,
@@ -38,6 +36,7 @@ from zoo.training.callbacks import (
 from zoo.training.plan import StagePlan
 from zoo.training.progress import ProgressBar
 from zoo.training.signals import StopRequest
+from zoo.training.trainer_hooks import AverageLastStep, FinishResumed, LogEpoch
 from zoo.training.trainer_settings import DEFAULT, TrainerSettings, limited
 
 # Lightning's warnings about deliberate choices of the zoo.
@@ -46,6 +45,8 @@ EXPECTED_WARNINGS = (
     "LeafSpec",
     "Checkpoint directory",
     "smaller than the logging interval",
+    "SWA is currently only supported every epoch",  # it replaces the schedule, also one of steps
+    "default schedule will be overridden",  # of the PyTorch profiler, in a fit of few steps
     "your dataloader is not resumable",  # the zoo's sampler skips the examples that were seen before the stop
 )
 
@@ -125,6 +126,8 @@ class Fit:
         # The callbacks of the config come first. With patience, `best` saves the weights of the best epoch.
         named = user_callbacks.callbacks_of(self.session.callbacks, self.name, self.session.folder.parent)
         callbacks: list[Callback] = [StopOnNonFinite(), LogEpoch(), *named.values(), FinishResumed(named.values())]
+        if settings.accumulate_grad_batches > 1:
+            callbacks.append(AverageLastStep())
         best = None
         if stage.patience is not None:
             stop_early, best = user_callbacks.patience_callbacks(

@@ -126,11 +126,11 @@ def texts(settings: TrainerSettings) -> list[str]:
         if limit != 1.0 or isinstance(limit, int):
             parts.append(f"{_amount(limit)} {what} batch{'' if limit == 1 else 'es'}")
     if settings.overfit_batches:
-        parts.append(f"trains and validates on the same {_amount(settings.overfit_batches)} training batches")
+        parts.append(f"trains and validates on the same training batches: {_amount(settings.overfit_batches)}")
     if settings.check_val_every_n_epoch > 1:
         parts.append(f"validates every {settings.check_val_every_n_epoch} epochs")
     if settings.max_time is not None:
-        parts.append(f"stops after {timedelta(seconds=settings.max_time)} h")
+        parts.append(f"stops after {timedelta(seconds=settings.max_time)} (h:mm:ss)")
     parts += [f"{key}={getattr(settings, key)}" for key in ("deterministic", "profiler") if getattr(settings, key)]
     parts += [name for name in ("compile", "detect_anomaly") if getattr(settings, name)]
     return parts
