@@ -125,7 +125,8 @@ class Fit:
 
         # The callbacks of the config come first. With patience, `best` saves the weights of the best epoch.
         named = user_callbacks.callbacks_of(self.session.callbacks, self.name, self.session.folder.parent)
-        callbacks: list[Callback] = [StopOnNonFinite(), LogEpoch(), *named.values(), FinishResumed(named.values())]
+        callbacks: list[Callback] = [StopOnNonFinite(), LogEpoch(), *named.values()]
+        callbacks.append(FinishResumed(named.values(), epochs=stage.epochs))
         if settings.accumulate_grad_batches > 1:
             callbacks.append(AverageLastStep())
         best = None

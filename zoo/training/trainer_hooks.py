@@ -38,16 +38,24 @@ class AverageLastStep(Callback):
 class FinishResumed(Callback):
     """Calls `on_train_end` of other callbacks if a run is resumed after its last epoch, which Lightning leaves out.
 
-    Some change the weights there, such as `StochasticWeightAveraging`.
+    Some change the weights there, such as `StochasticWeightAveraging`; for a net with batch normalization, it adds an
+    epoch in which it has already changed them.
+
+    Args:
+        callbacks: the other callbacks.
+        epochs: number of epochs of the fit, without an epoch that a callback adds.
     """
 
-    def __init__(self, callbacks: Iterable[Callback]):
+    def __init__(self, callbacks: Iterable[Callback], *, epochs: int):
         self.callbacks = list(callbacks)
+        self.epochs = epochs
         self.trained = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.trained = True
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for callback in [] if self.trained else self.callbacks:
+        if self.trained or trainer.max_epochs != self.epochs:
+            return
+        for callback in self.callbacks:
             callback.on_train_end(trainer, pl_module)
