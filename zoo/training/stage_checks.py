@@ -27,6 +27,7 @@ from zoo.tasks.optimization import LRSchedule, MakeSchedule
 from zoo.tasks.task import Task
 from zoo.training import stages
 from zoo.training.plan import StagePlan
+from zoo.training.trainer_settings import DEFAULT, TrainerSettings, limited, overfit
 
 # Options of PyTorch's optimizers that need a step function of their own.
 UNSUPPORTED = ("capturable", "differentiable")
@@ -153,12 +154,18 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
         )
 
 
-def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: bool) -> StagePlan:
+def stage_plan(
+    name: str, stage: DictConfig, splits: Splits, *, drop_single: bool, settings: TrainerSettings = DEFAULT
+) -> StagePlan:
     """The `StagePlan` of a checked stage. Side effect: raises ``stage.epochs`` if ``min_steps`` needs more epochs."""
     task = task_class(stage)
-    steps_per_epoch = batches(len(splits.train), stage.batch_size, drop_single=drop_single)
+    per_epoch = batches(len(splits.train), stage.batch_size, drop_single=drop_single)
+    # A limit on the batches makes a run shorter, so it does not add epochs.
     if stage.min_steps is not None:
-        stage.epochs = max(stage.epochs, ceil(stage.min_steps / steps_per_epoch))
+        stage.epochs = max(stage.epochs, ceil(stage.min_steps / ceil(per_epoch / settings.accumulate_grad_batches)))
+    if settings.overfit_batches:
+        per_epoch = limited(per_epoch, settings.overfit_batches)
+        splits = overfit(splits, per_epoch * stage.batch_size)
     return StagePlan(
         name=name,
         order=stage.order,
@@ -176,7 +183,7 @@ def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: boo
         checkpoint_every_steps=stage.checkpoint_every_steps,
         checkpoint_every_minutes=stage.checkpoint_every_minutes,
         splits=splits,
-        total_steps=stage.epochs * steps_per_epoch,
+        total_steps=stage.epochs * settings.steps(per_epoch),
         needs_labels=task.targets != "none",
         monitor=task.monitor,
     )
