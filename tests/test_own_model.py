@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from documents import blocks
 from support import ROOT, metrics_of, no_plots, rows_of, same_weights
 
 import zoo
@@ -41,6 +42,13 @@ def test_the_example_is_short():
     lines = [line for path in files for line in path.read_text().splitlines() if line.strip()]
     assert len(files) == 5
     assert len(lines) <= 60
+
+
+def test_the_documentation_shows_these_files():
+    shown = {block.file: block.text for block in blocks(ROOT / "docs" / "own_code.md") if block.file}
+    for path in (EXAMPLE / "own_model").rglob("*"):
+        if path.suffix in (".py", ".yaml"):
+            assert shown[str(path.relative_to(EXAMPLE))] == path.read_text()
 
 
 def test_every_command_works_with_trust_and_refuses_without(example, cli, monkeypatch):

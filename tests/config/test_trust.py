@@ -85,12 +85,14 @@ KEYS = {
     "dataset.source._target_": "source",
     "dataset.augment._target_": "Augment",
     "logger._target_": "Log",
+    "callbacks.stop._target_": "Stop",
 }
 # A run with everything from the package.
 OWN = """
 # @package _global_
 dataset: {source: {_target_: mine.source}}
 logger: {_target_: mine.Log, save_dir: log}
+callbacks: {stop: {_target_: mine.Stop, monitor: val/loss}}
 model:
   name: mine
   net: {_target_: mine.Net, num_classes: "${dataset.num_classes}"}
@@ -166,7 +168,7 @@ def test_a_run_folder_imports_no_untrusted_package(key, mine, cli, trained, tmp_
     node = config
     *parents, last = key.split(".")
     for name in parents:
-        node[name] = node[name] or {}
+        node[name] = node.get(name) or {}
         node = node[name]
     node[last] = f"mine.{KEYS[key]}"
     path.write_text("# zoo train --trust mine\n" + yaml.safe_dump(config))

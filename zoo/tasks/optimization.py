@@ -41,6 +41,11 @@ MakeOptimizer = Callable[[Any], Optimizer]
 MakeSchedule = Callable[[Optimizer, int], LRScheduler | dict[str, Any]]
 
 
+def reads_validation_loss(schedule: MakeSchedule) -> bool:
+    """Whether a schedule needs a validation split. A function, or a class without the attribute, does not."""
+    return isinstance(schedule, LRSchedule) and schedule.needs_validation
+
+
 def configure(
     optimizer: Optimizer, lr_schedule: MakeSchedule | None, total_steps: Callable[[], int]
 ) -> OptimizerLRScheduler:

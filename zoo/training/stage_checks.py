@@ -23,7 +23,7 @@ from zoo.config.ranges import RANGES, check_numbers
 from zoo.data.datamodule import batches
 from zoo.data.splits import Splits
 from zoo.protocols import shape_text
-from zoo.tasks.optimization import LRSchedule, MakeSchedule
+from zoo.tasks.optimization import MakeSchedule, reads_validation_loss
 from zoo.tasks.task import Task
 from zoo.training import stages
 from zoo.training.plan import StagePlan
@@ -108,7 +108,7 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
     for key in ("patience", "stop_below"):
         if stage[key] is not None and splits.validation is None:
             raise ValueError(f"{where}.{key} needs a validation split: set dataset.validation, or {key} to null")
-    needs_validation = isinstance(schedule, LRSchedule) and schedule.needs_validation
+    needs_validation = reads_validation_loss(schedule)
     if needs_validation and splits.validation is None:
         raise ValueError(
             f"{where}.lr_schedule: {schedule_name} needs a validation split: set dataset.validation, "
