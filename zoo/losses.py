@@ -48,19 +48,19 @@ def classification_loss(name: str | Loss, *, label_smoothing: float = 0.0, class
       logit.
 
     Args:
-        name: a name of `CLASSIFICATION`, or a loss function, which is returned as it is.
+        name: a name of `CLASSIFICATION`; or a function of logits and targets that returns a scalar, which is returned.
         label_smoothing: s in [0, 1] mixes the target with the uniform distribution: (1 - s) · target + s / K.
         class_weights: K weights of the classes in the mean; for cross_entropy only.
 
     Raises:
-        ValueError: no loss has that name, ``label_smoothing`` is out of range, or the loss has no class weights or no
-            label smoothing.
+        ValueError: no loss has that name, ``label_smoothing`` is out of range, or the loss has no class weights; a
+            function has neither label smoothing nor class weights.
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing} must be in [0, 1]")
     if callable(name):
         if label_smoothing or class_weights is not None:
-            raise ValueError("label_smoothing and class_weights are for losses by name; build them into your function")
+            raise ValueError("a loss of your own has no label_smoothing and no class_weights; compute them in the loss")
         return name
     if name not in CLASSIFICATION:
         raise ValueError(f"unknown loss {name!r}; choose one of: {', '.join(CLASSIFICATION)}")
@@ -79,6 +79,8 @@ def regression_loss(name: str | Loss) -> Loss:
 
     Args:
         name: mse, mae or smooth_l1, or a loss function, which is returned as it is.
+
+    A function of outputs and targets is returned as it is.
 
     Raises:
         ValueError: no loss has that name.

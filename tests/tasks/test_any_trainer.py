@@ -381,7 +381,7 @@ def test_a_loss_may_be_a_function():
     torch.testing.assert_close(
         Regression(net, loss=F.huber_loss).training_step((x, values), 0), F.huber_loss(net(x), values)
     )
-    with pytest.raises(ValueError, match="build them into your function"):
+    with pytest.raises(ValueError, match="a loss of your own has no label_smoothing"):
         Classification(net, loss=F.multi_margin_loss, label_smoothing=0.1)
 
 

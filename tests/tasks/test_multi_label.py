@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from lightning.pytorch import Trainer
 from sklearn.datasets import make_multilabel_classification
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, precision_recall_fscore_support
-from support import CPU, fit, metrics_of, no_plots
+from support import CPU, fit, metrics_of, no_plots, rows_of
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -192,12 +192,14 @@ def test_a_table_of_labels_is_trained_evaluated_and_predicted(table, cli, folder
     names = {f"{split}/{name}" for split in ("val", "test") for name in ("f1", "mean_average_precision", "exact_match")}
     assert names <= metrics_of(folder / "run").keys()
 
+    assert [row["class"] for row in rows_of(folder / "run" / "per_class.csv")] == sorted(LABELS)
+
     outcome = cli("evaluate", "checkpoint=run", "output=report.json", "accelerator=cpu")
     assert (outcome.status, outcome.err) == (0, "")
     report = json.loads((folder / "report.json").read_text())
     assert report["test/f1"] == pytest.approx(metrics_of(folder / "run")["test/f1"])
     assert report["labels"].keys() == set(LABELS)
-    assert report["labels"]["red"].keys() == {"precision", "recall", "support"}
+    assert report["labels"]["red"].keys() == {"precision", "recall", "f1", "support"}
 
     write_table(folder / "new.csv", 6, labels=False)
     outcome = cli("predict", "checkpoint=run", "input=new.csv", "output=out.csv", "accelerator=cpu")

@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCalibrationError,
@@ -23,6 +23,8 @@ from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.supervised import SupervisedTask, given_weights, number_of_outputs
 from zoo.tasks.training_labels import training_labels
 
+TOP_5_ABOVE = 10  # of more classes, top-5 accuracy is measured, too
+
 
 class Classification(SupervisedTask):
     """Trains a classifier by gradient descent; evaluates accuracy, macro-F1 and expected calibration error.
@@ -32,8 +34,8 @@ class Classification(SupervisedTask):
     Args:
         net: the classifier: N x in_shape -> N x K.
         layer: must be None, since a single layer has no classes.
-        loss: name of the loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`), or
-            a function of logits and targets.
+        loss: name of the loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`); or
+            a function of logits, N x K, and targets that returns a scalar.
         label_smoothing: fraction of the target that is spread over all classes, in [0, 1].
         class_weights: weights of the classes in the training loss: a list of K numbers >= 0, or True: the mean number
             of training examples per class, divided by the number of the class. False: all classes count alike.
@@ -93,7 +95,7 @@ class Classification(SupervisedTask):
         self.num_classes = number_of_outputs(self, num_classes)
 
         # The loss for evaluation. The loss for training may have class weights.
-        self.loss_name = loss
+        self.loss_name = loss if isinstance(loss, str) else "cross_entropy"  # how outputs become probabilities
         self.label_smoothing = label_smoothing
         self.loss = classification_loss(loss, label_smoothing=label_smoothing)
         self.class_weights = class_weights
@@ -108,7 +110,7 @@ class Classification(SupervisedTask):
 
         # The metrics. Binary cross-entropy reads a single output as two classes.
         self.mirror_average = mirror_average
-        count = _fixed_number_of_classes(loss) or self.num_classes
+        count = CLASSIFICATION[self.loss_name].num_classes or self.num_classes
         metrics = _metrics(count)
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
@@ -117,7 +119,7 @@ class Classification(SupervisedTask):
 
     def check_targets(self, num_outputs: int) -> None:
         """Raise ValueError if the loss does not work for data with ``num_outputs`` classes."""
-        needed = _fixed_number_of_classes(self.loss_name)
+        needed = CLASSIFICATION[self.loss_name].num_classes
         if needed is not None and num_outputs != needed:
             raise ValueError(f"loss={self.loss_name} needs {needed} classes, the data have {num_outputs}")
 
@@ -185,18 +187,15 @@ class Classification(SupervisedTask):
 
 
 def _metrics(num_classes: int) -> MetricCollection:
-    return MetricCollection(
-        {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-            "f1": MulticlassF1Score(num_classes, average="macro"),
-            "calibration_error": MulticlassCalibrationError(num_classes),
-        }
-    )
-
-
-def _fixed_number_of_classes(loss: str | Loss) -> int | None:
-    """The only number of classes for which a loss works; None: any number."""
-    return CLASSIFICATION[loss].num_classes if isinstance(loss, str) else None
+    metrics: dict[str, Metric | MetricCollection] = {
+        "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+        "f1": MulticlassF1Score(num_classes, average="macro"),
+        "calibration_error": MulticlassCalibrationError(num_classes),
+    }
+    # Of few classes, five guesses are right too often to tell anything.
+    if num_classes > TOP_5_ABOVE:
+        metrics["accuracy_top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=5)
+    return MetricCollection(metrics)
 
 
 def _class_numbers(y: Tensor) -> Tensor:

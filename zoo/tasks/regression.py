@@ -22,8 +22,8 @@ class Regression(SupervisedTask):
     Args:
         net: N x in_shape -> N x targets.
         layer: must be None, since a single layer has no targets.
-        loss: name of the loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`), or a function of outputs and
-            targets.
+        loss: name of the loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`); or a function of outputs and
+            targets, both N x targets, that returns a scalar.
         policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
         unfreeze_at: with "gradual", the epoch (counted from 0) at which each layer below the head is unfrozen, from the
             top down. The last epoch applies to all remaining layers.
@@ -65,7 +65,6 @@ class Regression(SupervisedTask):
             layer_decay=layer_decay,
         )
         # The loss, for training and for evaluation.
-        self.loss_name = loss
         self.loss = regression_loss(loss)
         # The same two metrics for every loss, so that runs can be compared. Each split has its own metrics.
         metrics = MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()})
