@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zoo.api import load as load
     from zoo.api import train as train
     from zoo.checkpoints.description import CheckpointInfo as CheckpointInfo
+    from zoo.config.trust import trust as trust
     from zoo.training.from_python import Result as Result
 
 __version__ = "0.2.0"
@@ -38,6 +39,7 @@ _HOMES = {
     "dataset": "zoo.api",
     "train": "zoo.api",
     "CheckpointInfo": "zoo.checkpoints.description",
+    "trust": "zoo.config.trust",
     "Result": "zoo.training.from_python",
 }
 _MODULES = {
@@ -59,6 +61,7 @@ __all__ = [
     "models",
     "tasks",
     "train",
+    "trust",
 ]
 
 

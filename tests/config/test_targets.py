@@ -106,7 +106,7 @@ def test_names_and_targets_translate_both_ways():
         assert targets.find(target) is not None
 
 
-@pytest.mark.parametrize("name", ["mlp.nn.Module", "", "a b", "MLP\n", None, ["MLP"], "../x"])
+@pytest.mark.parametrize("name", ["zoo.models.mlp.MLP", "mlp..MLP", "", "a b", "MLP\n", None, ["MLP"], "../x"])
 def test_a_name_that_leads_elsewhere_is_refused(name):
     with pytest.raises(ValueError, match="not the name of a model"):
         targets.target_of(name, "model")

@@ -135,7 +135,8 @@ def _unknown_choice(error: "MissingConfigException") -> str:
     group, _, name = re.sub("/+", "/", error.missing_cfg_file or "").rpartition("/")
     kind = group.split("/")[-1]
     options = sorted(str(option) for option in error.options or ())
-    return f"{group}={name}: no such {kind}; {suggest(name, options)}"
+    own = f"; a {kind} of your own package needs --trust PACKAGE" if kind in ("model", "dataset") else ""
+    return f"{group}={name}: no such {kind}; {suggest(name, options)}{own}"
 
 
 def _unknown_key(error: "OmegaConfBaseException") -> str:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from zoo.config import renamed
+from zoo.config import renamed, trust
 from zoo.config.catalogue import suggest
 
 # The callbacks that a config may name.
@@ -39,7 +40,33 @@ TEXT_INTERPOLATION = re.compile(r"\$\{(hydra[.:]|now:|oc\.env:)")
 
 
 class CheckedLoader(ConfigLoaderImpl):
-    """Hydra's loader; every composed config is checked by `check_hydra` and `check_added`."""
+    """Hydra's loader, which also searches the configs of trusted packages.
+
+    Every composed config is checked by `check_hydra` and `check_added`, and every folder of configs, before it is
+    searched, by `check_search_path`.
+    """
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        # Hydra's own configs and those of its plugins are in packages, too.
+        for element in config_search_path.get_path():
+            if element.provider in ("main", "command-line"):
+                check_search_path(element.path, "--config-path")
+        # Search trusted packages last, so that none of them can replace a file of the zoo.
+        for package, folder in trust.conf_folders().items():
+            config_search_path.prepend(f"trusted {package}", f"file://{folder}", anchor="schema")
+        super().__init__(config_search_path)
+
+    def _process_config_searchpath(self, config_name: str | None, parsed_overrides: Any, repo: Any) -> None:
+        # Hydra imports a package to search it. Refuse that before Hydra does.
+        primary = None if config_name is None else repo.load_config(config_path=config_name)
+        paths = []
+        if primary is not None and isinstance(primary.config, DictConfig):
+            paths.append(OmegaConf.select(primary.config, "hydra.searchpath"))
+        paths += [each.value() for each in parsed_overrides if each.get_key_element() == "hydra.searchpath"]
+        for path in paths:
+            for entry in path if isinstance(path, list | ListConfig) else [path]:
+                check_search_path(entry, "hydra.searchpath")
+        super()._process_config_searchpath(config_name, parsed_overrides, repo)
 
     def load_configuration(
         self,
@@ -67,6 +94,16 @@ def refuse_sweep(folder: Path) -> None:
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     if is_first and (folder / "sweep.csv").exists():
         raise FileExistsError(f"{folder} already contains a sweep; set another hydra.sweep.dir=")
+
+
+def check_search_path(path: object, key: str) -> None:
+    """Raise ValueError if a folder of configs is a package (``pkg://NAME``) that is not trusted."""
+    scheme, has_scheme, name = str(path).partition("://")
+    if not has_scheme or scheme.lower() != "pkg":
+        return
+    package = name.strip("/").replace("/", ".")
+    if not trust.covers(package):
+        raise ValueError(f"{key}={path} would import {package}{trust.hint(package + '.conf')}")
 
 
 def without_debug(command: str | None, overrides: Sequence[str]) -> tuple[list[str], bool | None]:

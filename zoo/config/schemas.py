@@ -38,9 +38,8 @@ class Model:
     """A net, and the stages that train it."""
 
     name: str = MISSING  # name of the file in conf/model
-    about: dict[str, Any] = (
-        MISSING  # what `zoo list` and `zoo show` print: title, paper, layers, parameters, deviations
-    )
+    # What `zoo list` and `zoo show` print: title, paper, layers, parameters, deviations.
+    about: dict[str, Any] = field(default_factory=dict)
     net: dict[str, Any] = MISSING  # a class of zoo.models and its arguments
     input_scaling: str = MISSING  # standardized: mean 0 and std 1; unit: pixels in [0, 1], real values unchanged
     stages: dict[str, Stage] = MISSING  # in the order in which they run

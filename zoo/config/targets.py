@@ -2,7 +2,8 @@
 
 The allowed targets are derived from what the packages export. So a new model or dataset needs one Python file and one
 YAML file; a new task also needs a line in ``__all__`` of ``zoo/tasks/__init__.py``. Only the public name of a target is
-allowed: ``zoo.models.MLP``, not ``zoo.models.mlp.MLP``. Everything else is refused without being imported.
+allowed: ``zoo.models.MLP``, not ``zoo.models.mlp.MLP``. Of packages that the user trusts (`zoo.config.trust`), every
+class and function of a fitting kind is allowed. Everything else is refused without being imported.
 
 This module imports nothing of the zoo when it is loaded, because `zoo list` must not import torch. Each package is
 imported by name when one of its targets is looked up.
@@ -15,6 +16,8 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Literal
+
+from zoo.config import trust
 
 MODELS = "zoo.models"
 TASKS = "zoo.tasks"
@@ -43,6 +46,20 @@ EXCEPTIONS = (
     "ThroughputMonitor",
 )
 
+# For each kind of node in a config: the base of the classes of a trusted package that it may name, and whether it may
+# also name a function.
+OF_TRUSTED: dict[str, tuple[str | None, bool]] = {
+    "net": ("torch.nn.Module", False),
+    "task": ("zoo.tasks.task.Task", False),
+    "source": (None, True),
+    "augment": ("zoo.data.augment.Augment", False),
+    "loss": (None, True),
+    "optimizer": ("torch.optim.Optimizer", True),
+    "lr_schedule": ("object", True),
+    "callback": ("lightning.pytorch.callbacks.Callback", False),
+    "logger": ("lightning.pytorch.loggers.Logger", False),
+}
+
 # For each kind of class name in a checkpoint, the form of its target; "{}" stands for the name.
 Kind = Literal["model", "task", "source", "augment"]
 HOMES: dict[Kind, str] = {
@@ -57,9 +74,28 @@ def find(target: object) -> Callable[..., Any] | None:
     """The class or function that a ``_target_`` names; None if it is not allowed."""
     if not isinstance(target, str):
         return None
+    if trust.is_path(target) and trust.covers(target):
+        found = trust.find(target)
+        return found if any(is_of_kind(found, kind) for kind in OF_TRUSTED) else None
     package, _, name = target.rpartition(".")
     # A package that is not allowed is not imported, because an import runs code.
     return exported(package).get(name)
+
+
+def is_of_kind(value: object, kind: str) -> bool:
+    """Whether a class or function of a trusted package may be the target of a node of a kind in `OF_TRUSTED`.
+
+    A function must be defined in a trusted package: one that it only imports, such as ``torch.load``, is refused.
+    """
+    base, may_be_function = OF_TRUSTED[kind]
+    if inspect.isclass(value):
+        if base is None:
+            return False
+        if base == "object":
+            return trust.covers(value.__module__)
+        module_name, _, name = base.rpartition(".")
+        return issubclass(value, vars(import_module(module_name))[name])
+    return may_be_function and inspect.isfunction(value) and trust.covers(value.__module__)
 
 
 def allowed() -> frozenset[str]:
@@ -113,13 +149,16 @@ def source_names() -> tuple[str, ...]:
 
 
 def class_name(target: object, kind: Kind) -> str:
-    """The short name of a target: ``zoo.models.LeNet5`` is "LeNet5", ``zoo.data.sources.digits.load`` is "digits".
+    """The name of a target in a checkpoint: ``zoo.models.LeNet5`` is "LeNet5", ``zoo.data.sources.digits.load``
+    "digits". A target of a trusted package has its import path, such as "my_package.Net".
 
     Nothing is imported; the class need not exist.
 
     Raises:
-        ValueError: the target does not have the form that its kind has in `HOMES`.
+        ValueError: the target neither has the form that its kind has in `HOMES`, nor belongs to a trusted package.
     """
+    if trust.is_path(target) and trust.covers(target):
+        return str(target)
     before, _, after = HOMES[kind].partition("{}")
     name = str(target).removeprefix(before).removesuffix(after)
     if not name.isidentifier() or HOMES[kind].format(name) != target:
@@ -128,11 +167,13 @@ def class_name(target: object, kind: Kind) -> str:
 
 
 def target_of(name: object, kind: Kind) -> str:
-    """The target of a short name, the inverse of `class_name`. Use `find` to check that it is allowed.
+    """The target of a name in a checkpoint, the inverse of `class_name`. Use `find` to check that it is allowed.
 
     Raises:
-        ValueError: the name is not a Python identifier: with dots, it could name an object elsewhere.
+        ValueError: the name is neither a Python identifier nor the import path of an object outside the zoo.
     """
+    if trust.is_path(name) and not str(name).startswith("zoo."):
+        return str(name)
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(f"{name!r} is not the name of a {kind}")
     return HOMES[kind].format(name)

@@ -3,7 +3,7 @@
 May import Lightning, torchmetrics, `zoo.protocols`, `zoo.losses`, `zoo.data` and its neighbors in this folder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -34,7 +34,8 @@ class Classification(SupervisedTask):
     Args:
         net: the classifier: N x in_shape -> N x K.
         layer: must be None, since a single layer has no classes.
-        loss: name of the loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`).
+        loss: name of the loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`); or
+            a function of logits, N x K, and targets that returns a scalar.
         label_smoothing: fraction of the target that is spread over all classes, in [0, 1].
         class_weights: whether to weight the classes in the training loss. The weight of a class is the mean number of
             examples per class, divided by its number of examples. Needs a `zoo.data.datamodule.DataModule`.
@@ -64,7 +65,7 @@ class Classification(SupervisedTask):
         net: nn.Module,
         layer: int | None = None,
         *,
-        loss: str = "cross_entropy",
+        loss: str | Callable[[Tensor, Tensor], Tensor] = "cross_entropy",
         label_smoothing: float = 0.0,
         class_weights: bool = False,
         auxiliary_weight: float = 0.3,
@@ -94,7 +95,7 @@ class Classification(SupervisedTask):
         self.num_classes = num_classes
 
         # The loss for evaluation, and the loss for training, which may have class weights (`setup`).
-        self.loss_name = loss
+        self.loss_name = loss if isinstance(loss, str) else "cross_entropy"  # how outputs become probabilities
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
         self.loss = classification_loss(loss, label_smoothing=label_smoothing)
@@ -108,7 +109,7 @@ class Classification(SupervisedTask):
 
         # The metrics. Binary cross-entropy reads a single output as two classes.
         self.mirror_average = mirror_average
-        count = CLASSIFICATION[loss].num_classes or num_classes
+        count = CLASSIFICATION[self.loss_name].num_classes or num_classes
         metrics = _metrics(count)
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")

@@ -8,7 +8,7 @@ name to ``__all__``. May import torch and Lightning.
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -19,6 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 __all__ = ["Constant", "Cosine", "OneCycle", "Plateau"]
 
 
+@runtime_checkable
 class LRSchedule(Protocol):
     """A learning-rate schedule."""
 
@@ -38,6 +39,11 @@ class LRSchedule(Protocol):
 MakeOptimizer = Callable[[Any], Optimizer]
 # A function of the optimizer and the number of steps, such as an `LRSchedule`.
 MakeSchedule = Callable[[Optimizer, int], LRScheduler | dict[str, Any]]
+
+
+def reads_validation_loss(schedule: MakeSchedule) -> bool:
+    """Whether a schedule needs a validation split. A function, or a class without the attribute, does not."""
+    return isinstance(schedule, LRSchedule) and schedule.needs_validation
 
 
 def configure(

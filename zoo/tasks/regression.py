@@ -3,7 +3,7 @@
 May import Lightning, torchmetrics, `zoo.losses` and its neighbors in this folder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -22,7 +22,8 @@ class Regression(SupervisedTask):
     Args:
         net: N x in_shape -> N x targets.
         layer: must be None, since a single layer has no targets.
-        loss: name of the loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`).
+        loss: name of the loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`); or a function of outputs and
+            targets, both N x targets, that returns a scalar.
         policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
         unfreeze_at: with "gradual", the epoch (counted from 0) at which each layer below the head is unfrozen, from the
             top down. The last epoch applies to all remaining layers.
@@ -43,7 +44,7 @@ class Regression(SupervisedTask):
         net: nn.Module,
         layer: int | None = None,
         *,
-        loss: str = "mse",
+        loss: str | Callable[[Tensor, Tensor], Tensor] = "mse",
         policy: str = "full",
         unfreeze_at: Sequence[int] = (1,),
         head_lr_factor: float = 1.0,
@@ -64,7 +65,6 @@ class Regression(SupervisedTask):
             layer_decay=layer_decay,
         )
         # The loss, for training and for evaluation.
-        self.loss_name = loss
         self.loss = regression_loss(loss)
         # The same two metrics for every loss, so that runs can be compared. Each split has its own metrics.
         metrics = MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()})

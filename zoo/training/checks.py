@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.checkpoints import pretrained
 from zoo.checkpoints.description_schema import check_name
+from zoo.checkpoints.own_net import Sized, state_sizes
 from zoo.config import hardware
 from zoo.config.build import build, check, check_seed
 from zoo.config.ranges import check_numbers
@@ -28,7 +29,7 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
 from zoo.data.value_range import guess_scale
 from zoo.plots.latent import LATENT_MAPS
-from zoo.protocols import HasLabelUnits, Net, RBMLayer, shape_text
+from zoo.protocols import HasLabelUnits, RBMLayer, shape_text
 from zoo.training import data_checks, given_net, stage_checks, trainer_checks, trainer_settings, user_callbacks
 from zoo.training.plan import Given, Plan
 
@@ -71,7 +72,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
     # 3. Build the net, and check that the data fit it. The seed determines its initial weights.
     seed_everything(cfg.seed, verbose=False)
     net = _net(cfg.model, splits, model_and_dataset=model_and_dataset) if given.net is None else given.net
-    if isinstance(net, Net):
+    if isinstance(net, Sized):
         _check_net(net, enabled, splits, model_and_dataset=model_and_dataset)
     net = net.to(memory_format=torch.channels_last)
     notes = list(splits.notes)
@@ -94,7 +95,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
             f"dataset {cfg.dataset.name}: standardized inputs are not finite, so the values are too small or too large "
             "for float32; scale them to about 1"
         )
-    if not isinstance(net, Net) and any(stage.needs_labels for stage in planned):
+    if not isinstance(net, Sized) and any(stage.needs_labels for stage in planned):
         net = given_net.with_outputs(net, splits, inputs, model_and_dataset=model_and_dataset)
     notes += stage_checks.check_tasks(
         planned, net, inputs, num_outputs=splits.num_outputs, model_and_dataset=model_and_dataset
@@ -179,12 +180,12 @@ def _net(node: DictConfig, splits: Splits, *, model_and_dataset: str) -> nn.Modu
         reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         raise ValueError(f"{model_and_dataset}: label_units need class labels, the data have no labels{reason}")
     try:
-        return cast(nn.Module, build(node.net, where="model.net"))
+        return cast(nn.Module, state_sizes(build(node.net, where="model.net"), splits.shape))
     except ValueError as error:
         raise ValueError(f"{model_and_dataset}: {error}") from error
 
 
-def _check_net(net: Net, enabled: dict[str, DictConfig], splits: Splits, *, model_and_dataset: str) -> None:
+def _check_net(net: Sized, enabled: dict[str, DictConfig], splits: Splits, *, model_and_dataset: str) -> None:
     """Raise ValueError if the net does not fit the data or a stage."""
     if net.in_shape != splits.shape:
         raise ValueError(

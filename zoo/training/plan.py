@@ -12,7 +12,7 @@ from torch import nn
 from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
-from zoo.tasks.optimization import LRSchedule
+from zoo.tasks.optimization import MakeSchedule
 from zoo.training.trainer_settings import DEFAULT, TrainerSettings
 
 
@@ -51,7 +51,7 @@ class StagePlan:
     order: str
     task: Mapping[str, Any]
     optimizer: Mapping[str, Any]
-    lr_schedule: LRSchedule
+    lr_schedule: MakeSchedule
     epochs: int
     batch_size: int
     encode_once: bool

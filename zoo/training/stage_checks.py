@@ -23,7 +23,7 @@ from zoo.config.ranges import RANGES, check_numbers
 from zoo.data.datamodule import batches
 from zoo.data.splits import Splits
 from zoo.protocols import shape_text
-from zoo.tasks.optimization import LRSchedule
+from zoo.tasks.optimization import MakeSchedule, reads_validation_loss
 from zoo.tasks.task import Task
 from zoo.training import stages
 from zoo.training.plan import StagePlan
@@ -101,21 +101,22 @@ def refuse_precision(task: type[Task], precision: str) -> None:
 def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_dataset: str) -> None:
     """Raise ValueError unless the data have the targets, the validation split and the images that a stage needs."""
     task = task_class(stage)
-    schedule: LRSchedule = build(stage.lr_schedule)
+    schedule: MakeSchedule = build(stage.lr_schedule, where=f"{where}.lr_schedule")
     schedule_name = type(schedule).__name__
 
     # patience, stop_below and some schedules need a validation split, and the last two a task with a validation loss.
     for key in ("patience", "stop_below"):
         if stage[key] is not None and splits.validation is None:
             raise ValueError(f"{where}.{key} needs a validation split: set dataset.validation, or {key} to null")
-    if schedule.needs_validation and splits.validation is None:
+    needs_validation = reads_validation_loss(schedule)
+    if needs_validation and splits.validation is None:
         raise ValueError(
             f"{where}.lr_schedule: {schedule_name} needs a validation split: set dataset.validation, "
             "or choose another lr_schedule"
         )
     if stage.stop_below is not None and not task.has_validation_loss:
         raise ValueError(f"{where}.stop_below: {task.__name__} has no validation loss; set it to null")
-    if schedule.needs_validation and not task.has_validation_loss:
+    if needs_validation and not task.has_validation_loss:
         raise ValueError(
             f"{where}.lr_schedule: {schedule_name} needs a validation loss, {task.__name__} has none; "
             "choose another lr_schedule"
@@ -170,7 +171,7 @@ def stage_plan(
         order=stage.order,
         task={"_target_": stage.task._target_, **check(stage.task)[1]},  # values of the types that its class declares
         optimizer=plain(stage.optimizer),
-        lr_schedule=build(stage.lr_schedule),
+        lr_schedule=build(stage.lr_schedule, where="lr_schedule"),
         epochs=stage.epochs,
         batch_size=stage.batch_size,
         encode_once=stage.encode_once,

@@ -6,7 +6,7 @@ import torch
 from omegaconf import DictConfig
 
 from zoo.config.build import build
-from zoo.tasks.optimization import LRSchedule
+from zoo.tasks.optimization import reads_validation_loss
 from zoo.training import stage_checks, user_callbacks
 from zoo.training.plan import StagePlan
 from zoo.training.trainer_settings import TrainerSettings
@@ -17,9 +17,9 @@ def check_stage(name: str, stage: DictConfig, settings: TrainerSettings, callbac
     """Raise ValueError if the trainer config or a callback conflicts with a stage."""
     # Some keys read the validation of every epoch.
     task = stage_checks.task_class(stage)
-    schedule: LRSchedule = build(stage.lr_schedule)
+    schedule = build(stage.lr_schedule, where="lr_schedule")
     keys = [key for key in ("patience", "stop_below") if stage[key] is not None]
-    keys += ["lr_schedule"] if schedule.needs_validation else []
+    keys += ["lr_schedule"] if reads_validation_loss(schedule) else []
     for key in keys:
         if settings.limit_val_batches == 0:
             raise ValueError(f"trainer.limit_val_batches=0: model.stages.{name}.{key} needs the validation; change one")
