@@ -31,6 +31,14 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
 MARKDOWN = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "RESULTS.md"))]
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 COMMANDS = [command for block in BLOCKS if block.language in ("bash", "console") for command in block.commands()]
+# Warnings of Lightning about the short examples of the pages.
+LIGHTNING = (
+    "LeafSpec",
+    "does not have many workers",
+    "smaller than the logging interval",
+    "You defined a `validation_step`",
+    "Be aware that when using `ckpt_path`",
+)
 EXTRAS = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
 
 
@@ -92,6 +100,7 @@ def own_trust():
 
 @pytest.mark.parametrize("page", slow_but(PAGES, lambda page: page.name == "README.md"), ids=NAMES)
 @pytest.mark.usefixtures("quiet_logs", "own_trust")
+@pytest.mark.filterwarnings(*(f"ignore:.*{text}" for text in LIGHTNING))
 def test_a_page_runs_from_top_to_bottom(page, tmp_path):
     session = Session(tmp_path)
     session.write_inputs(page)
