@@ -206,7 +206,8 @@ CASES = {
     "seed=null": Case("train seed=null", ("seed=null is not allowed; give a value",)),
     "weights=[a]": Case("train weights=[a]", ("weights=[a]: expected a .pth",)),
     "class_weights=x": Case(
-        "train model.stages.fit.task.class_weights=x", ("fit.task.class_weights=x must be true or false",)
+        "train model.stages.fit.task.class_weights=x",
+        ("fit.task.class_weights=x must be true or false, or a list of 10 weights",),
     ),
     "stages=3": Case("train model.stages=3", ("model.stages must be a mapping",)),
     "interpolation": Case("train 'lr=${{foo}}'", ("'foo' not found",)),

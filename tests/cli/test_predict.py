@@ -17,7 +17,7 @@ from PIL import Image
 from support import record_sheet
 
 from zoo.checkpoints import checkpoint as checkpoints
-from zoo.cli import predict
+from zoo.cli import checkpoint_task
 from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_outputs as outputs
 from zoo.cli.predict_sheet import Summary
@@ -193,7 +193,7 @@ def test_memory_stays_flat_over_two_hundred_batches(cli, folder, trained, pixels
         sizes.append(resident())
         return probabilities(outputs, loss)
 
-    monkeypatch.setattr(predict, "probabilities", watched)
+    monkeypatch.setattr(checkpoint_task, "probabilities", watched)
     assert cli("predict", f"checkpoint={trained}", "batch_size=16", "input=long.csv").status == 0
     assert len(sizes) == 200
     assert max(sizes[20:]) < 1.02 * sizes[20]

@@ -3,9 +3,9 @@
 import json
 import sys
 import warnings
-from collections.abc import Sequence
 from dataclasses import replace
 from math import isfinite, prod
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,19 +13,20 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from zoo.analysis import likelihood
+from zoo.analysis import class_statistics, likelihood
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, replacing
 from zoo.cli import evaluate_data
 from zoo.cli.checkpoint_task import build_task, task_class
 from zoo.cli.predict_checks import InputCheck, preprocess_for
+from zoo.cli.predict_tables import far_columns
 from zoo.config import hardware
 from zoo.config.console import print_table, say
 from zoo.data.datamodule import DataModule
 from zoo.data.image_files import ImageFiles
 from zoo.models import DBN, RBM
 from zoo.protocols import Generative, RBMLayer, layers_of
-from zoo.tasks import Classification
+from zoo.tasks import Classification, MultiLabelClassification
 from zoo.training import data_checks
 from zoo.training.trainer import measure
 
@@ -53,6 +54,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if cfg.output is not None:
         inputs = [locate(cfg.checkpoint)[0]]
         check_output(cfg.output, overwrite=cfg.overwrite, suffixes=[".json"], inputs=inputs)
+        for path in _tables(cfg.output):
+            check_output(path, overwrite=cfg.overwrite, suffixes=[".csv"], inputs=inputs)
     trainer_kwargs = hardware.trainer_kwargs(cfg.accelerator)
     net, about = open_checkpoint(cfg.checkpoint)
 
@@ -62,8 +65,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     is_files = isinstance(data.splits.train, ImageFiles)
     preprocess = preprocess_for(about.transforms(), files=is_files, scale=cfg.scale, invert=cfg.invert)
     check = InputCheck(preprocess, where=f"dataset {data.name}", files=is_files, stated=cfg.scale is not None)
-    check.add(data_checks.sample(replace(data.splits, train=data.splits.test), CHECKED))
-    notes = [*data.notes, *check.finish()]
+    sample = data_checks.sample(replace(data.splits, train=data.splits.test), CHECKED)
+    # The columns of a table have different ranges: each is compared with its own.
+    if data.splits.table is None:
+        check.add(sample)
+        notes = [*data.notes, *check.finish()]
+    else:
+        notes = [*data.notes, *far_columns(sample, data.splits.table, about.transforms())]
 
     # Lightning evaluates them as a test split, whichever split they are.
     task = build_task(about, net)
@@ -88,30 +96,25 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if cfg.output is not None:
         content: dict[str, Any] = dict(metrics)
         if isinstance(task, Classification):
-            content["classes"] = per_class(task.confusion, about.classes)
+            content["classes"] = class_statistics.per_class(task.confusion, about.classes)
+            statistics, counts = _tables(cfg.output)
+            class_statistics.write_tables(task.confusion, about.classes, statistics=statistics, counts=counts)
+        if isinstance(task, MultiLabelClassification):
+            content["labels"] = class_statistics.per_label(task.counts, about.classes)
+            statistics, _ = _tables(cfg.output)
+            class_statistics.write_statistics(content["labels"], statistics)
         with replacing(cfg.output) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
     _print(metrics, about, data, notes)
     return metrics
 
 
-def per_class(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """Precision, recall and support of each class; None where the denominator is 0.
-
-    Args:
-        confusion: number of examples of each true class (row) that were predicted as each class (column).
-        classes: names of the classes.
-    """
-    table: dict[str, dict[str, float | None]] = {}
-    for k, name in enumerate(classes):
-        support = sum(confusion[k])
-        predicted = sum(row[k] for row in confusion)
-        table[name] = {
-            "precision": confusion[k][k] / predicted if predicted else None,
-            "recall": confusion[k][k] / support if support else None,
-            "support": support,
-        }
-    return table
+def _tables(output: str) -> tuple[Path, Path]:
+    """The CSV files of a classifier beside ``output``, NAME.json: NAME_per_class.csv and NAME_confusion.csv."""
+    path = Path(output)
+    names = (class_statistics.PER_CLASS, class_statistics.CONFUSION)
+    statistics, counts = (path.with_name(f"{path.stem}_{name}") for name in names)
+    return statistics, counts
 
 
 @rank_zero_only  # all processes of a distributed run have the same metrics

@@ -108,9 +108,16 @@ RANGES: dict[str, dict[str, Range]] = {
         "validation": WHOLE,
         "test": WHOLE,
         "labeled_examples": NATURAL,
+        "folds": Range(2, 10**6),
+        "fold": WHOLE,
         "shape": Range(1, 2**16),
         "num_classes": Range(1, 10**6),
         "workers": Range(0, 256),
+    },
+    "trainer": {
+        "accumulate_grad_batches": Range(1, 10**6),
+        "check_val_every_n_epoch": NATURAL,
+        "num_sanity_val_steps": Range(-1, COUNT),
     },
     "accelerator": {
         "devices": Range(1, 1024),

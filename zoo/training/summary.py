@@ -14,7 +14,7 @@ from zoo.data.splits import InMemory, Splits
 from zoo.protocols import shape_text
 from zoo.tasks.supervised import SupervisedTask
 from zoo.tasks.task import Task
-from zoo.training import stages
+from zoo.training import stages, trainer_settings
 from zoo.training.plan import Plan, StagePlan
 
 WIDTH = 80  # columns
@@ -27,7 +27,7 @@ def lines(plan: Plan) -> list[str]:
     """The summary of a plan: about ten lines of at most 80 columns, unless a single word is longer."""
     # The data: how many examples, from where, of which classes.
     entries = [(name, _split(plan.splits, name)) for name in ("train", "validation", "test")]
-    entries += [("classes", _classes(plan.splits))]
+    entries += [("labels" if plan.splits.multi_label else "classes", _classes(plan.splits))]
 
     # How they become inputs of the net.
     entries += [("values", _values(plan.splits, plan.preprocess))]
@@ -39,6 +39,12 @@ def lines(plan: Plan) -> list[str]:
     entries += [("model", f"{plan.model}: {_count(total, 'parameter')}")]
     net = deepcopy(plan.net)
     entries += [(f"stage {stage.name}", _stage(stage, net, plan)) for stage in plan.stages]
+
+    # What the trainer config and the callbacks change.
+    settings = trainer_settings.texts(plan.settings)
+    entries += [("trainer", "; ".join(settings))] if settings else []
+    callbacks = [f"{name} ({node['_target_'].rpartition('.')[2]})" for name, node in plan.callbacks.items()]
+    entries += [("callbacks", ", ".join(callbacks))] if callbacks else []
     width = max(len(label) for label, _ in entries) + 2
     return [line for label, text in entries for line in _wrapped(label.ljust(width), text)]
 
@@ -65,12 +71,16 @@ def _split(splits: Splits, name: str) -> str:
 
 
 def _classes(splits: Splits) -> str:
-    """The classes with their numbers of training examples, or the number of target values."""
+    """The classes or labels with their numbers of training examples, or the number of target values."""
     if splits.num_targets:
         return f"none: {_count(splits.num_targets, 'real target value')} for each example"
     if not splits.classes:
         return "none: the data have no labels"
-    counts = splits.train.labels().bincount(minlength=len(splits.classes)).tolist()
+    labels = splits.train.labels()
+    if splits.multi_label:
+        counts = labels.sum(dim=0).long().tolist()
+    else:
+        counts = labels.bincount(minlength=len(splits.classes)).tolist()
     by_count = sorted(range(len(counts)), key=lambda label: counts[label])
     smallest, largest = by_count[0], by_count[-1]
 
@@ -88,6 +98,8 @@ def _classes(splits: Splits) -> str:
     empty = counts.count(0)
     if empty:
         return f"{text}; {empty} without any"
+    if splits.multi_label:
+        return f"{text}; {labels.sum(dim=1).mean():.2f} labels per example"
     ratio = counts[largest] / counts[smallest]
     return f"{text}; unbalanced, {ratio:.1f} to 1" if ratio >= IMBALANCE else text
 
@@ -153,7 +165,7 @@ def _stage(stage: StagePlan, net: nn.Module, plan: Plan) -> str:
         f"{type(tasks[0]).__name__}, {_count(stage.epochs, 'epoch')} of {_count(steps, 'step')}{each}, "
         f"batch size {stage.batch_size:,}, {optimizer} with lr {stage.optimizer['lr']:g}"
     )
-    if len(stage.splits.train) != len(plan.splits.train):
+    if len(stage.splits.train) != len(plan.splits.train) and not plan.settings.overfit_batches:
         text += f"; {len(stage.splits.train):,} examples keep their labels"
     return f"{text}; {_trained(tasks, net, stage.epochs)}"
 
