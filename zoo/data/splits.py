@@ -94,6 +94,10 @@ class Examples(Protocol):
         """The examples, augmented when they are read; None if all of ``augment`` is applied on the device."""
         return None
 
+    def loader(self) -> Any:
+        """A loader of the user that yields the batches, in an order of its own; None: the batches are read by index."""
+        return None
+
 
 @dataclass(frozen=True)
 class InMemory(Examples):
