@@ -72,6 +72,7 @@ def prepare(
         arguments += _for_loader(splits, keys)
     arguments += overrides
 
+    chosen = [f"stage={name}" for name in stages]
     # Without a name, there is no config that lists stages: the targets of the data decide.
     if own_net is not None and not stages:
         splits = splits or data_checks.dataset(_composed(arguments).dataset)
@@ -81,7 +82,8 @@ def prepare(
         _describe(cfg, own_net)
     command = shlex.join(["zoo", "train", *arguments])
     if own_net is not None or not isinstance(data, str) or stages:
-        command = f"zoo.train({', '.join([cfg.model.name, cfg.dataset.name, *arguments[2:], *stages])})"
+        shown = [repr(net) if isinstance(net, str) else cfg.model.name, repr(data) if isinstance(data, str) else "data"]
+        command = f"zoo.train({', '.join([*shown, *arguments[2:], *chosen])})"
     return Prepared(cfg, Given(own_net, splits), command)
 
 

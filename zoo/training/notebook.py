@@ -24,16 +24,18 @@ def in_notebook() -> bool:
 
 
 class LiveCurve:
-    """The curves of one fit: the losses in one panel, the other metrics in the next.
+    """The curves of one fit: the losses in one panel, the monitored metric in the next.
 
     Args:
         name: name of the fit.
+        monitor: the metric by which epochs are compared; without it, the second panel has all metrics but the losses.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, monitor: str = "") -> None:
         from IPython import display
 
         self.name = name
+        self.monitor = monitor
         self._values: dict[str, tuple[list[float], list[float]]] = {}
         self._image: Any = display.Image
         self._handle = cast(Any, display).display({"text/plain": f"{name}: training …"}, raw=True, display_id=True)
@@ -52,7 +54,9 @@ class LiveCurve:
         """Replace the figure in the notebook."""
         losses = {name: line for name, line in self._values.items() if name.endswith("/loss")}
         others = {name: line for name, line in self._values.items() if name not in losses}
-        panels = {f"{self.name}: loss": losses, f"{self.name}: other metrics": others}
+        if self.monitor in others:
+            others = {self.monitor: others[self.monitor]}
+        panels = {f"{self.name}: loss": losses, f"{self.name}: metrics": others}
         figure = curves.curves({title: lines for title, lines in panels.items() if lines}, x_label="epoch")
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=DPI)

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar as Bar
 from rich.table import Table
 from rich.text import Text
 
+from zoo.tasks.task import Task
 from zoo.training.notebook import LiveCurve, in_notebook
 
 REDRAW_EVERY = 0.1  # seconds: reading the metrics more often would slow the training of a small net
@@ -67,7 +68,7 @@ class ProgressBar(LightningProgressBar):
             self._epochs = str(trainer.max_epochs)
         self._start_share = self._share(trainer)
         if self._enabled and in_notebook():
-            self._curve = LiveCurve(self.name)
+            self._curve = LiveCurve(self.name, pl_module.monitor if isinstance(pl_module, Task) else "")
             return
         console = Console()
         if self._enabled and console.is_terminal and not console.is_dumb_terminal:
