@@ -78,6 +78,7 @@ def test_it_is_the_command_to_the_bit(model, keys, overrides, tmp_path, monkeypa
     assert same_net(zoo.load(result.folder), result.net)
 
 
+@pytest.mark.slow
 def test_a_dataset_as_splits_or_arrays_gives_the_same_weights_as_its_name():
     splits = zoo.dataset("digits")
     arrays = (splits.train.x.numpy(), splits.train.y.numpy())
@@ -135,7 +136,7 @@ def test_it_is_the_loop_that_one_would_write_oneself():
 def test_real_values_are_regression():
     x, _ = two_classes(200)
     y = x @ torch.tensor([[1.0], [2.0], [0.0], [-1.0]])
-    result = train(nn.Linear(4, 1), (x, y[:, 0].double()), epochs=40, batch_size=20, lr=0.1, validation_data=0.2)
+    result = train(nn.Linear(4, 1), (x, y[:, 0].double()), epochs=25, batch_size=20, lr=0.1, validation_data=0.2)
     assert result.metrics["val/mse"] < 0.01
     torch.testing.assert_close(result.net.weight, torch.tensor([[1.0, 2.0, 0.0, -1.0]]), atol=0.05, rtol=0)
 
@@ -161,6 +162,21 @@ def test_the_stages_of_a_net_are_chosen():
         "dbn", (x, (x[:, 0] > 0.5).long()), stage="classify", overrides=[*CPU_ONLY, "model.net.hidden=[3]"]
     )
     assert [row["fit"] for row in supervised.history] == ["fit"]
+
+
+def test_a_net_in_evaluation_mode_is_trained_in_training_mode():
+    """As are those of `zoo.load` and of an earlier training."""
+    nets = [nn.Sequential(small_net(), nn.Dropout(0.5), nn.Linear(2, 2)) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    trained = [train(nets[0].eval(), two_classes()).net, train(nets[1].train(), two_classes()).net]
+    assert same_net(*trained)
+
+
+@pytest.mark.slow
+def test_a_logger_writes_to_the_folder(tmp_path):
+    pytest.importorskip("tensorboard")
+    train(small_net(), two_classes(), overrides=[*CPU_ONLY, "logger=tensorboard"], folder=tmp_path / "run")
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
 
 
 class Noisy(TensorDataset):
@@ -190,6 +206,7 @@ def test_a_loader_keeps_its_transforms_its_batches_and_its_sampler():
     assert result.metrics["val/accuracy"] == pytest.approx(float(correct))
 
 
+@pytest.mark.slow
 def test_a_loader_of_a_batch_sampler_or_with_a_name_trains():
     data = TensorDataset(*two_classes(60))
     batches = torch.utils.data.BatchSampler(torch.utils.data.SequentialSampler(data), batch_size=8, drop_last=False)
@@ -333,6 +350,9 @@ X, Y = two_classes()
         (small_net(), "digits", {}, "Sequential fails for inputs of shape 1x28x28"),
         (small_net(3), (X, Y + 2), {}, "class numbers from 2 to 3, expected 0 to 2: one for each output"),
         (small_net(), (X, X), {}, "the net has 2 outputs, the data need 4"),
+        (small_net().requires_grad_(False), (X, Y), {}, "0.weight does not require a gradient, but all are trained"),
+        (small_net(), (X, Y), {"stage": "linear_probe"}, "this Sequential has no head"),
+        (small_net(), (X, Y), {"overrides": ["accelerator.devices=2", *CPU_ONLY]}, "so they need folder="),
         (nn.LSTM(4, 2), (X, Y), {}, "LSTM returns a tuple for 2 examples; the task needs a tensor of shape"),
         (small_net(), X, {}, "the data have no labels: choose a stage that needs none"),
         (small_net(), (X, Y[:9]), {}, "x has 80 examples, y has 9"),

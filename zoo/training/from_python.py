@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -27,8 +27,10 @@ from zoo.config import compose, hardware
 from zoo.data.preprocess import Preprocess
 from zoo.training import checks, outputs, run_folder, signals, summary
 from zoo.training.given_config import Data, Prepared, Validation, prepare, readable_errors
+from zoo.training.given_net import WithOutputs
 from zoo.training.lock import locked
 from zoo.training.notebook import in_notebook
+from zoo.training.plan import Plan
 from zoo.training.run import Run
 from zoo.training.signals import Stopped
 
@@ -121,9 +123,12 @@ def _run(parts: Prepared, folder: Path, *, keep: bool, resume: bool, loud: bool)
         else:
             if keep:
                 outputs.refuse_run(folder, from_python=True)
+            # The YAMLs of loggers name Hydra's folder.
+            if parts.cfg.logger is not None and "save_dir" in parts.cfg.logger:
+                parts.cfg.logger.save_dir = str(folder)
             plan = checks.plan(parts.cfg, given=parts.given)
-            if plan.splits.train.loader() is not None and hardware.processes(plan.trainer_kwargs) > 1:
-                raise ValueError("a DataLoader trains on one device; pass Splits or tensors, or set devices=1")
+            if hardware.processes(plan.trainer_kwargs) > 1:
+                _check_processes(plan, keep=keep)
             with stop.held():
                 run = Run.begin(plan, folder, parts.command, keep=keep)
 
@@ -143,16 +148,22 @@ def _run(parts: Prepared, folder: Path, *, keep: bool, resume: bool, loud: bool)
         return run, metrics
 
 
+def _check_processes(plan: Plan, *, keep: bool) -> None:
+    """Raise ValueError if a run cannot be trained by several processes."""
+    if not keep:
+        raise ValueError("accelerator.devices: several devices share the files of a run, so they need folder=")
+    if plan.splits.train.loader() is not None:
+        raise ValueError("accelerator.devices: a DataLoader trains on one device; pass Splits or tensors for several")
+
+
 def _with_trained_net(run: Run) -> Run:
     """A finished run, with the weights of its folder in the net."""
     path = run.folder / "model.safetensors"
-    if run.plan.net_config:
-        state = open_checkpoint(path)[0].state_dict()
-    else:
-        state = {f"net.{name}": value for name, value in load_file(path).items()}
+    state = open_checkpoint(path)[0].state_dict() if run.plan.net_config else load_file(path)
+    net = run.plan.net.net if isinstance(run.plan.net, WithOutputs) else run.plan.net
     with run_folder.naming(path):
         try:
-            run.plan.net.load_state_dict(state)
+            net.load_state_dict(state)
         except RuntimeError as error:
             raise ValueError(f"its weights are not those of this net: {error}") from error
     return run
@@ -201,7 +212,10 @@ def _random_numbers_kept() -> Iterator[None]:
     """Within the block, training may seed the global random number generators; afterwards, restore their state."""
     python = random.getstate()
     numpy = np.random.get_state()
-    with torch.random.fork_rng():
+    # A GPU that the program has not used yet has no random numbers to keep.
+    used = cast(Any, torch.cuda).is_initialized()
+    devices = range(torch.cuda.device_count()) if used else []
+    with torch.random.fork_rng(devices=devices):
         try:
             yield
         finally:

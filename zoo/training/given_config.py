@@ -19,7 +19,7 @@ from zoo.data.arrays import ArrayLike, splits_of
 from zoo.data.loaders import LoadedExamples, splits_of_loader
 from zoo.data.splits import Splits
 from zoo.training import data_checks
-from zoo.training.given_net import count_outputs
+from zoo.training.given_net import count_outputs, ready
 from zoo.training.plan import Given
 
 Data: TypeAlias = str | Splits | Tensor | tuple[ArrayLike, ArrayLike] | DataLoader[Any]
@@ -84,7 +84,7 @@ def prepare(
     if own_net is not None or not isinstance(data, str) or stages:
         shown = [repr(net) if isinstance(net, str) else cfg.model.name, repr(data) if isinstance(data, str) else "data"]
         command = f"zoo.train({', '.join([*shown, *arguments[2:], *chosen])})"
-    return Prepared(cfg, Given(own_net, splits), command)
+    return Prepared(cfg, Given(None if own_net is None else ready(own_net), splits), command)
 
 
 def _composed(arguments: Sequence[str]) -> DictConfig:

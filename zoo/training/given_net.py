@@ -29,6 +29,21 @@ def refuse_missing(cfg: DictConfig, given: Given) -> None:
             )
 
 
+def ready(net: nn.Module) -> nn.Module:
+    """The net in training mode, in which no net of `zoo.load` or of an earlier training is.
+
+    Raises:
+        ValueError: a parameter does not require a gradient, but tasks train all that their policy does not freeze.
+    """
+    frozen = next((name for name, parameter in net.named_parameters() if not parameter.requires_grad), None)
+    if frozen is not None:
+        raise ValueError(
+            f"net: {frozen} does not require a gradient, but all are trained: call net.requires_grad_(True), "
+            "and freeze layers by a stage such as gradual"
+        )
+    return net.train()
+
+
 class WithOutputs(nn.Module):
     """A net that is not one of the zoo's, with the attributes that a task with targets reads.
 
@@ -101,4 +116,6 @@ def with_outputs(net: nn.Module, splits: Splits, inputs: Tensor, *, model_and_da
         raise ValueError(
             f"{model_and_dataset}: the net has {outputs.shape[1]} outputs, the data need {splits.num_outputs}"
         )
-    return WithOutputs(net, in_shape=splits.shape, num_classes=splits.num_outputs)
+    # Messages name the class of a net: let it be that of the user.
+    kind: type[WithOutputs] = type(name, (WithOutputs,), {})
+    return kind(net, in_shape=splits.shape, num_classes=splits.num_outputs)

@@ -148,10 +148,11 @@ def check_description(plan: Plan, command: str) -> None:
 def finish(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: CSVLogger) -> None:
     """Write the results."""
     # Write the weights, then the metrics: their file marks a run as finished.
+    net = plan.net.net if isinstance(plan.net, WithOutputs) else plan.net
     if plan.net_config:
-        checkpoints.save(plan.net, folder / "model.safetensors", about)
+        checkpoints.save(net, folder / "model.safetensors", about)
     else:
-        _save_weights(plan.net, folder / "model.safetensors")
+        _save_weights(net, folder / "model.safetensors")
     _write(folder / METRICS, json.dumps(about.metrics, indent=2) + "\n")
 
     # Draw the plots.
@@ -164,8 +165,7 @@ def finish(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: 
 
 def _save_weights(net: nn.Module, path: Path) -> None:
     """Save the weights alone, of a net that no config describes. Parameters that share memory are all written."""
-    own = net.net if isinstance(net, WithOutputs) else net
-    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in own.state_dict().items()}
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in net.state_dict().items()}
     with files.replacing(path, errors=[SafetensorError]) as temporary:
         save_file(tensors, temporary)
 
