@@ -10,6 +10,7 @@ from support import solid_image
 from torchvision.transforms.v2 import functional as F
 
 from zoo.data import images
+from zoo.data.orientation import ORIENTATION
 
 
 def test_what_is_transparent_in_a_palette_becomes_white(tmp_path):
@@ -74,7 +75,7 @@ def test_a_narrow_image_is_read(size):
 @pytest.mark.parametrize(("shape", "side"), [((3, 60, 50), None), ((3, 60, 60), 70), ((1, 30, 130), None)])
 def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path, photograph, monkeypatch, shape, side, orientation):
     exif = Image.Exif()
-    exif[images.ORIENTATION] = orientation
+    exif[ORIENTATION] = orientation
     photograph.resize((1283, 857)).save(tmp_path / "a.jpg", quality=92, exif=exif)
     with Image.open(tmp_path / "a.jpg") as image:
         whole = images.to_tensor(image, shape, resize=True, side=side).float()
@@ -109,7 +110,7 @@ def test_a_crop_equals_torchvision_except_at_its_border(tmp_path, photograph, bo
 
 def test_a_crop_of_a_drafted_jpeg_equals_that_of_the_whole(tmp_path, photograph):
     exif = Image.Exif()
-    exif[images.ORIENTATION] = 6
+    exif[ORIENTATION] = 6
     photograph.resize((1283, 857)).save(tmp_path / "a.jpg", quality=92, exif=exif)
     with Image.open(tmp_path / "a.jpg") as image:
         image.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "a.png", exif=Image.Exif())

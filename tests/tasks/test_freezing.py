@@ -630,10 +630,10 @@ def test_weights_of_classes_are_put_where_the_trainer_computes():
     part, _ = unbalanced()
     task = Classification(MLP(in_shape=(5,), num_classes=3, hidden=()), class_weights=True)
     task.trainer = SimpleNamespace(
-        datamodule=module(part, batch_size=4), strategy=SimpleNamespace(root_device=torch.device("meta"))
+        datamodule=module(part, batch_size=4), fit_loop=SimpleNamespace(restarted_mid_epoch=False)
     )
-    task.setup("fit")  # the net itself is moved there only after this
-    loss = task.loss(torch.zeros(4, 3, device="meta"), torch.zeros(4, dtype=torch.long, device="meta"))
+    task.on_train_start()
+    loss = task.training_loss(torch.zeros(4, 3, device="meta"), torch.zeros(4, dtype=torch.long, device="meta"))
     assert loss.device.type == "meta"
 
 

@@ -3,7 +3,6 @@
 import math
 from dataclasses import FrozenInstanceError
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -201,13 +200,6 @@ def test_binary_cross_entropy_needs_two_classes(num_outputs):
     task.check_targets(2)
     Classification(Given(3)).check_targets(3)
     Regression(Given(num_outputs)).check_targets(num_outputs)
-
-
-def test_class_weights_need_the_labels_of_a_data_module():
-    task = Classification(Given(2), class_weights=True)
-    task.trainer = SimpleNamespace(datamodule=None)
-    with pytest.raises(ValueError, match="class_weights=true requires training with"):
-        task.setup("fit")
 
 
 @pytest.mark.parametrize("task", [Classification, Regression])

@@ -37,6 +37,8 @@ class CheckpointInfo:
             are resolved where the checkpoint is used.
         splits: number of examples and digest of each split that it was trained on, see
             `zoo.data.splits.Splits.fingerprints`; empty in files of earlier versions.
+        table: how the columns of a table become inputs and targets, by `zoo.data.table_columns.TableEncoding.to_dict`;
+            empty if it was not trained on a table.
         license: license of the data that it was trained on.
         commit: commit of the source tree; empty if unknown.
         versions: versions of the libraries.
@@ -59,6 +61,7 @@ class CheckpointInfo:
     versions: dict[str, str] = field(default_factory=dict)
     hardware: str = ""
     splits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    table: dict[str, Any] = field(default_factory=dict)
     file: str = field(default="", compare=False)
 
     def transforms(self) -> Preprocess:
@@ -93,9 +96,10 @@ def to_stored(info: CheckpointInfo) -> dict[str, Any]:
     # Check the values as a reader gets them: JSON turns tuples into lists.
     schema.check(json.loads(json.dumps(fields)))
 
-    # Without fingerprints of the splits, write what earlier versions wrote.
-    if not info.splits:
-        del stored["splits"]
+    # Without fingerprints of the splits or a table, write what earlier versions wrote.
+    for key in ("splits", "table"):
+        if not stored[key]:
+            del stored[key]
     return stored
 
 

@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from zoo.data.preprocess import Preprocess
+from zoo.data.table_columns import MAX_COLUMNS, TableEncoding
 
 MAX_HEADER = 2**23  # bytes of the header of a file: the description, and the name and shape of every tensor
 MAX_DEPTH = 12  # levels of nested lists and mappings
@@ -177,6 +178,14 @@ def _dataset_config(value: object, where: str) -> None:
     _plain(_mapping(value, where), where)
 
 
+def _table(value: object, where: str) -> None:
+    """Check the encoding of a table's columns. An empty one means that the data are no table."""
+    stored = _mapping(value, where)
+    if stored:
+        _plain(stored, where, limit=MAX_COLUMNS)
+        TableEncoding.from_dict(stored)
+
+
 FIELDS: dict[str, Callable[[object, str], None]] = {
     "name": check_name,
     "net": _node,
@@ -193,6 +202,7 @@ FIELDS: dict[str, Callable[[object, str], None]] = {
     "versions": _versions,
     "hardware": _text,
     "splits": _splits,
+    "table": _table,
 }
 
 

@@ -73,6 +73,9 @@ class Combined(Examples):
     def renumbered(self, numbers: Tensor) -> "Combined":
         return Combined(tuple(part.renumbered(numbers) for part in self.parts))
 
+    def with_labels(self, columns: Tensor) -> "Combined":
+        return Combined(tuple(part.with_labels(columns) for part in self.parts))
+
     def with_preprocess(self, preprocess: Preprocess) -> "Combined":
         return Combined(tuple(part.with_preprocess(preprocess) for part in self.parts))
 
@@ -109,8 +112,10 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         # Hold no examples out. Splits that the data already have, such as a folder test/, are kept.
         node.test = 0.0
         node.validation = 0.0
+        node.fold = None
+        node.folds = None
     data_checks.check_keys(node)
-    splits = _with_single_class(data_checks.dataset(node), about)
+    splits = _with_single_class(data_checks.dataset(node, table=about.table), about)
     split = cfg.split or ("all" if whole and splits.test is None and splits.validation is None else "test")
     existing = splits.existing()
     if split != "all" and split not in existing:
@@ -204,7 +209,7 @@ def _training_examples(node: DictConfig, about: CheckpointInfo) -> list[str]:
     node = deepcopy(node)
     node.check = node.on_bad_image == "skip"
     try:
-        examples = data_checks.dataset(node).train
+        examples = data_checks.dataset(node, table=about.table).train
     except ValueError:
         return []  # they cannot be split like that
     if {"count": len(examples), "digest": examples.digest()} != about.splits["train"]:
@@ -253,10 +258,15 @@ def _with_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> Spl
     Raises:
         ValueError: a class of the data that the checkpoint does not have.
     """
-    needs_targets = task_class(about).targets != "none"
+    targets = task_class(about).targets
+    needs_targets = targets != "none"
+    if needs_targets and splits.classes and splits.multi_label != (targets == "labels"):
+        found = "any number of labels" if splits.multi_label else "one class"
+        expected = "any number of labels" if targets == "labels" else "one class"
+        raise ValueError(f"dataset {dataset} has {found} per example, the checkpoint was trained with {expected}")
     if list(splits.classes) == about.classes or not (needs_targets or about.classes):
         return splits
-    if not splits.classes or not set(splits.classes) <= set(about.classes):
+    if not splits.classes or splits.multi_label or not set(splits.classes) <= set(about.classes):
         found = f"the classes {', '.join(splits.classes)}" if splits.classes else "no classes"
         reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         raise ValueError(

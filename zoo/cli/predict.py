@@ -17,14 +17,14 @@ from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, is_stream, replacing
 from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_outputs as outputs
-from zoo.cli.checkpoint_task import task_class
+from zoo.cli import predict_tables
+from zoo.cli.checkpoint_task import is_multi_label, output_probabilities, task_class
 from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.cli.predict_sheet import Summary
 from zoo.config import hardware
 from zoo.config.console import say, warn
 from zoo.data import pixel_columns
 from zoo.data.preprocess import Preprocess
-from zoo.losses import probabilities
 from zoo.protocols import Net, shape_text
 
 Compute = Callable[[Tensor], Tensor]  # raw batch -> probabilities, values or features on the CPU, N x width
@@ -54,20 +54,23 @@ def predict(cfg: DictConfig) -> int:
     net, about = open_checkpoint(cfg.checkpoint)
     source = Path(cfg.input)
     output = Path(cfg.output)
-    files, notes = inputs.find(source)
+    encoding = predict_tables.encoding_for(about, source)
+    files, notes = ([], []) if encoding is not None else inputs.find(source)
     preprocess = preprocess_for(about.transforms(), files=bool(files), scale=cfg.scale, invert=cfg.invert)
     predictor = _predictor(net.to(device), about, preprocess, device, mirror_average=cfg.mirror_average)
     # An output to a device or a pipe has no folder for the contact sheet.
-    has_sheet = cfg.sheet and files and about.classes and not is_stream(output)
+    multi_label = is_multi_label(about)
+    has_sheet = cfg.sheet and files and about.classes and not multi_label and not is_stream(output)
     sheet = output.with_suffix(".png") if has_sheet else None
     _check_outputs(output, sheet, [*(files or [source]), locate(cfg.checkpoint)[0]], overwrite=cfg.overwrite)
 
     # Choose the columns. Labels are known if the images are in subfolders named after classes.
-    labels, notice = inputs.labels(files, source, about.classes)
+    labels, notice = ({}, "") if multi_label else inputs.labels(files, source, about.classes)
     notes += [notice] if notice else []
-    as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and inputs.is_csv(source))
+    as_pixels = inputs.is_csv(source) and encoding is None and not multi_label
+    as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and as_pixels)
     top = cfg.top
-    if about.classes and top > len(about.classes):
+    if about.classes and not multi_label and top > len(about.classes):
         top = len(about.classes)
         notes.append(f"top={cfg.top}: the checkpoint has {top} classes, so {top} are listed")
     columns = outputs.choose(
@@ -77,8 +80,15 @@ def predict(cfg: DictConfig) -> int:
         value_column=predictor.column,
         top=top,
         labeled=bool(labels),
+        multi_label=multi_label,
         spreadsheet=cfg.spreadsheet,
     )
+
+    # Real target values of a table are written in their original units, under the names of their columns.
+    compute = predictor.compute
+    if encoding is not None and encoding.kind == "values" and predictor.column == "value":
+        compute = predict_tables.original_values(compute, encoding)
+        columns = predict_tables.NamedValues(columns, encoding.targets)
 
     # Prepare to read the input batch by batch. Images are prefetched while the net computes.
     skipped: list[Exception] = []
@@ -86,6 +96,11 @@ def predict(cfg: DictConfig) -> int:
         read = inputs.reader(about, resize=cfg.resize)
         skip = skipped.append if cfg.on_bad_image == "skip" else None
         batches = inputs.read_images(files, source, read, batch_size=cfg.batch_size, skip=skip)
+    elif encoding is not None:
+        header = str(cfg.header).lower()
+        batches = predict_tables.read(
+            source, encoding, preprocess, header=header, batch_size=cfg.batch_size, note=notes.append
+        )
     else:
         batches = inputs.read_table(
             source,
@@ -97,13 +112,14 @@ def predict(cfg: DictConfig) -> int:
         )
 
     # Write both files under temporary names; they appear once both are complete.
-    summary = Summary(about.classes)
+    summary = Summary(about.classes, multi_label=multi_label)
     check = InputCheck(preprocess, where=str(source), files=bool(files), stated=cfg.scale is not None)
     with ExitStack() as stack:
         temporary_sheet = stack.enter_context(replacing(sheet)) if sheet else None
         temporary = stack.enter_context(replacing(output))
-        checked = _checked(batches, check)
-        _write_csv(temporary, checked, predictor.compute, columns, labels, summary, draw=sheet is not None)
+        # The columns of a table have their own checks.
+        checked = _checked(batches, check) if encoding is None else batches
+        _write_csv(temporary, checked, compute, columns, labels, summary, draw=sheet is not None)
         notes += check.finish()
         if temporary_sheet:
             summary.draw(temporary_sheet, labeled=bool(labels))
@@ -166,7 +182,7 @@ def _predictor(
     # Convolutions are fastest in the channels-last memory format.
     assert isinstance(net, Net)
     model: Net = net.to(memory_format=torch.channels_last)
-    loss = about.task.get("loss", "cross_entropy")
+    read = output_probabilities(about)
     average = about.task.get("mirror_average", False) if mirror_average is None else mirror_average
 
     def values(raw: Tensor) -> Tensor:
@@ -176,10 +192,10 @@ def _predictor(
         return model.encode(preprocess(raw.to(device))).float().cpu()
 
     def class_probabilities(raw: Tensor) -> Tensor:
-        p = probabilities(values(raw), loss)  # N x classes
+        p = read(values(raw))  # N x classes
         if not average:
             return p
-        return (p + probabilities(values(raw.flip(-1)), loss)) / 2
+        return (p + read(values(raw.flip(-1)))) / 2
 
     if about.classes:
         return Predictor(class_probabilities, "value")

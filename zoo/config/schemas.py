@@ -57,6 +57,18 @@ class Dataset:
     download: bool = True  # whether to download the data if root has no copy
     validation: float = MISSING  # validation split: a fraction below 1, or a number of examples
     test: float | None = None  # test split, if the data have none: a fraction below 1, or a number of examples
+    folds: int | None = None  # number of folds of the training split, for cross-validation; null: none
+    fold: int | None = None  # the fold that is the validation split, in place of validation: 0 to folds - 1
+    groups: str | None = None  # column (npz: array) with the group of each example; a group is in one split only
+    # Of tables and lists of images:
+    target: Any = None  # name of the column of targets, or a list of names; null: no targets
+    target_type: str | None = None  # auto, classes, values (regression) or labels (any number of them for an example)
+    label_separator: str | None = None  # text between two labels in a cell
+    standardize_targets: bool | None = None  # whether real target values get mean 0 and std 1
+    split_column: str | None = None  # column with the split of each row: train, val or test; null: none
+    ignore: list[str] | None = None  # columns that are left out
+    categorical: list[str] | None = None  # columns of numbers that are categories
+    missing: str | None = None  # missing values: refuse, impute (by the median of the training split) or drop (the row)
     labeled_examples: int | None = None  # number of training examples that keep their labels; null: all
     shape: list[int] | None = None  # shape of one input; null: as in the data
     num_classes: int | None = None  # number of classes; null: as in the data

@@ -14,6 +14,7 @@ from torch import Tensor
 from zoo.data import images
 from zoo.data.augment import Augment
 from zoo.data.crop import crop_boxes
+from zoo.data.orientation import Box
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import AugmentedExamples, Examples, seed_from
 
@@ -35,7 +36,7 @@ class ImageFiles(Examples):
     Attributes:
         files: N paths, as a NumPy array of text. Reference counting would write to the memory pages of a Python list,
             so every worker process would copy them.
-        targets: N class numbers.
+        targets: N class numbers, N x num_targets real values, or N x labels of 0 and 1.
         shape: channels, height, width.
         side: as in `zoo.data.preprocess.Preprocess`.
         interpolation: likewise.
@@ -76,6 +77,9 @@ class ImageFiles(Examples):
 
     def renumbered(self, numbers: Tensor) -> "ImageFiles":
         return replace(self, targets=numbers[self.targets])
+
+    def with_labels(self, columns: Tensor) -> "ImageFiles":
+        return replace(self, targets=self.targets @ columns)
 
     def with_preprocess(self, preprocess: Preprocess) -> "ImageFiles":
         """The same files, resized as ``preprocess`` says. Raises ValueError if its interpolation is unknown."""
@@ -128,7 +132,7 @@ class AugmentedImages(AugmentedExamples):
         # A generator for this image in this epoch; "view" keeps its seed apart from those of batches.
         generator = torch.Generator().manual_seed(seed_from(self.seed, epoch, "view", index))
 
-        def draw(width: int, height: int) -> images.Box:
+        def draw(width: int, height: int) -> Box:
             boxes = crop_boxes(1, height, width, min_area=self.augment.crop, generator=generator)
             left, top, box_width, box_height = boxes[0].tolist()
             return left, top, min(left + box_width, width), min(top + box_height, height)

@@ -16,7 +16,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from zoo.data import image_tree
+from zoo.data import bands, image_tree
+from zoo.data.orientation import ORIENTATION, TRANSPOSED, Box, image_box, upright_size
 from zoo.protocols import shape_text
 
 # Files with other suffixes are ignored.
@@ -42,15 +43,6 @@ LARGE = 2**24  # pixels; larger images are decoded one at a time
 MIN_SIDE = 2  # pixels
 MAX_16_BITS = 65535
 MAX_ASPECT = 100
-
-# The EXIF tag for the orientation of a photograph has values from 1 (upright) to 8. Each tuple lists the values for
-# which turning the stored image upright has a certain effect.
-ORIENTATION = 0x0112
-TRANSPOSED = (5, 6, 7, 8)  # its rows become columns
-LAST_COLUMN_TO_LEFT = (2, 3, 6, 7)  # its last column (or row, if transposed) is then on the left
-LAST_ROW_TO_TOP = (3, 4, 7, 8)  # its last row (or column, if transposed) is then at the top
-
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 def read(
@@ -106,12 +98,12 @@ def read_crop(
         full_width, full_height = full_size
         target = (width * full_width / (right - left), height * full_height / (bottom - top))
         scale = _draft(image, target)
-        upright = to_8_bits(ImageOps.exif_transpose(image), channels)
+        upright = _pixels(image, channels)
 
         # Find the box in the smaller image, and resize it.
-        x, y, _, _ = _image_box(image, full_size, scale)
+        x, y, _, _ = image_box(image, full_size, scale)
         box = x + left / scale, y + top / scale, x + right / scale, y + bottom / scale
-        return _to_bytes(upright.resize((width, height), resampling(interpolation), box=box))
+        return _to_bytes([band.resize((width, height), resampling(interpolation), box=box) for band in upright])
 
 
 def to_tensor(
@@ -126,7 +118,8 @@ def to_tensor(
 
     Args:
         image: of any size, and of any mode except floating-point pixels.
-        shape: channels (1 or 3), height, width.
+        shape: channels, height, width. One channel is gray, three are RGB; of other numbers, the image must have as
+            many bands or pages, see `zoo.data.bands.split`.
         resize: whether to convert size and channels; without it, they must be those of ``shape``.
         side: number of pixels to which the shorter side is resized; then the center of the image is cropped to
             ``shape``, padded with black where the image is too small. None: the image is stretched to ``shape``.
@@ -197,12 +190,6 @@ def to_8_bits(image: Image.Image, channels: int) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height after the rotation by EXIF orientation, without decoding."""
-    width, height = image.size
-    return (height, width) if image.getexif().get(ORIENTATION) in TRANSPOSED else (width, height)
-
-
 def refuse_narrow(size: tuple[int, int]) -> None:
     """Raise ValueError if an image of this width and height is too narrow to be resized."""
     width, height = size
@@ -220,32 +207,39 @@ def _convert(
     interpolation: str,
 ) -> Tensor:
     """`to_tensor` of an image of upright size ``full_size``, which may have been drafted at 1 / ``scale`` of it."""
-    if len(shape) != 3 or shape[0] not in (1, 3):
+    if len(shape) != 3:
         raise ValueError(f"the net expects inputs of shape {shape_text(shape)}, not images")
     channels, height, width = shape
-    upright = ImageOps.exif_transpose(image)
 
-    # Without resizing, the image must have exactly the given shape.
-    gray = upright.mode in ("1", "L", "LA", "F") or upright.mode.startswith("I")
+    # Without resizing, the image must have exactly the given shape. Other numbers of channels are checked below.
+    gray = image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
     full_width, full_height = full_size
-    found = (1 if gray else 3, full_height, full_width)
+    found = ((1 if gray else 3) if channels in (1, 3) else channels, full_height, full_width)
     if not resize and found != tuple(shape):
         raise ValueError(
             f"the image has shape {shape_text(found)} (channels x height x width), "
             f"the net expects {shape_text(shape)}; add resize=true to convert"
         )
-    pixels = to_8_bits(upright, channels)
+    pixels = _pixels(image, channels)
     if not resize:
         return _to_bytes(pixels)
 
     # Resize to the shape itself, or so that the shorter side is ``side``; then crop the center.
     refuse_narrow(full_size)
     size = (width, height) if side is None else _resized(full_size, side)
-    if pixels.size != size:
-        pixels = pixels.resize(size, resampling(interpolation), box=_image_box(image, full_size, scale))
+    if pixels[0].size != size:
+        box = image_box(image, full_size, scale)
+        pixels = [band.resize(size, resampling(interpolation), box=box) for band in pixels]
     if side is not None:
-        pixels = _center_crop(pixels, width, height)
+        pixels = [_center_crop(band, width, height) for band in pixels]
     return _to_bytes(pixels)
+
+
+def _pixels(image: Image.Image, channels: int) -> list[Image.Image]:
+    """An upright gray or RGB image of 8 bits, for one and three channels; otherwise one gray image per channel."""
+    if channels in (1, 3):
+        return [to_8_bits(ImageOps.exif_transpose(image), channels)]
+    return [to_8_bits(ImageOps.exif_transpose(band), 1) for band in bands.split(image, channels)]
 
 
 def _draft(image: Image.Image, size: tuple[float, float]) -> float:
@@ -264,20 +258,6 @@ def _draft(image: Image.Image, size: tuple[float, float]) -> float:
     return 1.0 if drafted is None else float(round(stored_width / drafted[1][2]))
 
 
-def _image_box(image: Image.Image, full_size: tuple[int, int], scale: float) -> Box:
-    """The box of the upright image in its drafted version.
-
-    The last column and row of the draft may be only partly filled; turned upright, they may come first.
-    """
-    # The size of the upright draft, and the size of the image within it.
-    orientation = image.getexif().get(ORIENTATION)
-    width, height = image.size if orientation not in TRANSPOSED else image.size[::-1]
-    scaled_width, scaled_height = full_size[0] / scale, full_size[1] / scale
-    left = width - scaled_width if orientation in LAST_COLUMN_TO_LEFT else 0.0
-    top = height - scaled_height if orientation in LAST_ROW_TO_TOP else 0.0
-    return left, top, left + scaled_width, top + scaled_height
-
-
 def _resized(size: tuple[int, int], side: int) -> tuple[int, int]:
     """The size at which the shorter side is ``side``. The longer one is rounded down, as torchvision does."""
     width, height = size
@@ -294,7 +274,7 @@ def _center_crop(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _to_bytes(image: Image.Image) -> Tensor:
-    """Height x width (x 3) pixels -> channels x height x width."""
-    pixels = torch.from_numpy(np.array(image))
-    return pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1).contiguous()
+def _to_bytes(images: Sequence[Image.Image]) -> Tensor:
+    """Images of height x width (x 3) pixels -> channels x height x width."""
+    pixels = [torch.from_numpy(np.array(image)) for image in images]
+    return torch.cat([x[None] if x.dim() == 2 else x.permute(2, 0, 1) for x in pixels]).contiguous()

@@ -5,14 +5,15 @@ three splits with their shape and classes. Imports torch only.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from zoo.data.stratify import seed_from, stratify
+from zoo.data.stratify import check_labels, seed_from, stratify
+from zoo.data.table_columns import TableEncoding
 
 if TYPE_CHECKING:
     from zoo.data.augment import Augment
@@ -86,6 +87,10 @@ class Examples(Protocol):
         """The same examples; class k becomes class ``numbers[k]``."""
         raise NotImplementedError
 
+    def with_labels(self: AnyExamples, columns: Tensor) -> AnyExamples:
+        """The same examples with other columns of labels: y @ ``columns``, which is labels x new labels."""
+        raise NotImplementedError
+
     def with_preprocess(self: AnyExamples, preprocess: "Preprocess") -> AnyExamples:
         """The same examples, decoded and resized for ``preprocess``. Examples without files stay the same."""
         return self
@@ -105,7 +110,7 @@ class InMemory(Examples):
 
     Attributes:
         x: N x shape; uint8 for pixels (0 to 255), float32 for anything else.
-        y: N class numbers (int64), or N x num_targets real values (float32).
+        y: N class numbers (int64), N x num_targets real values (float32), or N x labels of 0 and 1 (float32).
     """
 
     x: Tensor
@@ -130,6 +135,9 @@ class InMemory(Examples):
     def renumbered(self, numbers: Tensor) -> "InMemory":
         return replace(self, y=numbers[self.y])
 
+    def with_labels(self, columns: Tensor) -> "InMemory":
+        return replace(self, y=self.y @ columns)
+
     def to(self, device: torch.device) -> "InMemory":
         return replace(self, x=self.x.to(device), y=self.y.to(device))
 
@@ -151,6 +159,9 @@ class Splits:
         unlabeled: why the examples have no labels, in words; empty if they have labels.
         multi_label: whether an example may have any number of labels: y is then N x labels (float32), 1 where an
             example has the label and 0 elsewhere.
+        groups: the group of each training example, such as the patient that an image is of; None: no groups.
+            `zoo.data.folds` keeps the examples of a group together.
+        table: how the columns of a table became inputs and targets; None if the data are not a table.
     """
 
     train: Examples
@@ -163,6 +174,8 @@ class Splits:
     origins: Mapping[str, str] = field(default_factory=dict)
     unlabeled: str = ""
     multi_label: bool = False
+    groups: tuple[Hashable, ...] | None = None
+    table: TableEncoding | None = None
 
     @property
     def labeled(self) -> bool:
@@ -202,7 +215,7 @@ class Splits:
         return replace(self, train=train, validation=validation, test=test)
 
     def with_classes(self, classes: Sequence[str]) -> "Splits":
-        """The same splits, with the class numbers of another list of classes, which must contain theirs.
+        """The same splits, with the class numbers (or columns of labels) of another list, which must contain theirs.
 
         Raises:
             ValueError: a class is not in the list.
@@ -212,7 +225,13 @@ class Splits:
         if unknown:
             raise ValueError(f"class {unknown[0]!r} is not among {', '.join(classes)}")
         numbers = torch.tensor([list(classes).index(name) for name in self.classes], dtype=torch.int64)
-        splits = {name: examples.renumbered(numbers) for name, examples in self.existing().items()}
+        if self.multi_label:
+            # Move the column of each label to its new position; the other columns are 0.
+            columns = torch.zeros(len(self.classes), len(classes))
+            columns[torch.arange(len(numbers)), numbers] = 1
+            splits = {name: examples.with_labels(columns) for name, examples in self.existing().items()}
+        else:
+            splits = {name: examples.renumbered(numbers) for name, examples in self.existing().items()}
         return replace(
             self,
             train=splits["train"],
@@ -239,7 +258,7 @@ class Splits:
         # The name "labels" only seeds the draw; past results depend on it.
         _, kept = hold_out(self.train, count, split="labels", seed=seed, names=self.classes, option=option)
         assert kept is not None
-        return replace(self, train=kept)
+        return replace(self, train=kept, groups=None)
 
 
 def hold_out(
@@ -280,17 +299,3 @@ def hold_out(
     # Divide the indices, then take the examples.
     rest, held_out = stratify(labels.tolist(), size, split=split, seed=seed, names=names, option=option)
     return examples.take(rest), examples.take(held_out)
-
-
-def check_labels(labels: Tensor, num_classes: int, *, where: str) -> None:
-    """Raise ValueError if a class number is not in [0, num_classes); ``where`` names the file in the message."""
-    # Report only the first wrong label.
-    wrong = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
-    if len(wrong):
-        first = int(wrong[0])
-        label = int(labels[first])
-        fix = "set dataset.num_classes if there are more" if label > 0 else "number the classes from 0"
-        raise ValueError(
-            f"{where}: example {first} (counted from 0) has label {label}; labels must be in "
-            f"[0, {num_classes - 1}] ({num_classes} classes); {fix}"
-        )

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 
 def seed_from(*parts: object) -> int:
@@ -79,3 +80,17 @@ def check_size(size: float, *, option: str) -> None:
     is_whole = size >= 1 and size % 1 == 0
     if not (0 < size < 1 or is_whole):
         raise ValueError(f"{option}={size:.10g}: must be 0, a fraction below 1, or a whole number of examples")
+
+
+def check_labels(labels: Tensor, num_classes: int, *, where: str) -> None:
+    """Raise ValueError if a class number is not in [0, num_classes); ``where`` names the file in the message."""
+    # Report only the first wrong label.
+    wrong = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
+    if len(wrong):
+        first = int(wrong[0])
+        label = int(labels[first])
+        fix = "set dataset.num_classes if there are more" if label > 0 else "number the classes from 0"
+        raise ValueError(
+            f"{where}: example {first} (counted from 0) has label {label}; labels must be in "
+            f"[0, {num_classes - 1}] ({num_classes} classes); {fix}"
+        )

@@ -11,6 +11,7 @@ from zoo.models.units import bernoulli
 from zoo.protocols import Centering, Decoding, RBMLayer, Reconstructing, StackOfRBMs, Unrollable, layers_of
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
+from zoo.tasks.task import Batch
 from zoo.tasks.unsupervised import GenerativeTask, check_unit_interval, log_generative, squared_error
 
 KEPT_BATCHES = 10  # the first batches of an epoch, kept to compute val/free_energy_gap
@@ -136,8 +137,6 @@ class ContrastiveDivergence(GenerativeTask):
             what = "inputs of Bernoulli visible units must be"
             check_unit_interval(self.layer_input(x), what=what, fix=f"model.net.{gaussian}")
 
-    # Parameters and optimizer
-
     def trainable_parameters(self) -> list[nn.Parameter]:
         return self.rbm.energy_parameters()
 
@@ -179,7 +178,7 @@ class ContrastiveDivergence(GenerativeTask):
             for group in optimizer.param_groups:
                 group["momentum"] = self.initial_momentum if early else optimizer.defaults["momentum"]
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         rbm = self.rbm
         v0 = self._visible(batch)  # N x V
         if batch_idx < KEPT_BATCHES:
@@ -212,8 +211,8 @@ class ContrastiveDivergence(GenerativeTask):
             assert isinstance(rbm, Centering)
             rbm.center_gradients(self.visible_offset, self.hidden_offset)
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        x, y = batch
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        x, y = self.unpacked(batch)
         log_generative(self, self.rbm if self.has_rbm else self.net, self.layer_input(x), y, split="val")
         # Outside of a fit there are no training batches to compare with.
         if not self._kept:
@@ -243,9 +242,9 @@ class ContrastiveDivergence(GenerativeTask):
 
     # Gibbs chains
 
-    def _visible(self, batch: tuple[Tensor, Tensor], *, sampled: bool = True) -> Tensor:
+    def _visible(self, batch: Batch, *, sampled: bool = True) -> Tensor:
         """The visible units for a batch, N x V: the inputs of the layer, then the label units, if any."""
-        x, y = batch
+        x, y = self.unpacked(batch)
         v = self.layer_input(x)
         if self.sample_data and sampled:
             v = bernoulli(v)
@@ -273,8 +272,6 @@ class ContrastiveDivergence(GenerativeTask):
             v = rbm.sample_visible(rbm.sample_hidden(v))
         self.chains = v
         return v
-
-    # Sparsity and centering
 
     def _sparsity(self, a0: Tensor) -> Tensor:
         """A scalar with the gradient of the sparsity penalty; a0: hidden pre-activations of the data, N x H.

@@ -67,9 +67,14 @@ def is_logging_step(task: LightningModule) -> bool:
 
     Calling `log` in every step would take a tenth of the training time of a small net.
     """
-    # With ``log_every_n_steps=50``, steps 50, 100, 150 and so on are logged.
-    every: int = cast(Any, task.trainer).log_every_n_steps  # an attribute that Lightning sets without declaring it
-    return bool(every) and (task.global_step + 1) % every == 0
+    # A plain PyTorch loop has no trainer, and so no loggers.
+    if task._trainer is None:
+        return False
+    # With ``log_every_n_steps=50``, steps 50, 100, 150 and so on are logged. The last step of an epoch also counts, so
+    # that callbacks which monitor the training loss find it in every epoch; the loggers write no row for it.
+    trainer = cast(Any, task.trainer)  # it has attributes that Lightning sets without declaring them
+    every: int = trainer.log_every_n_steps
+    return bool(every) and ((task.global_step + 1) % every == 0 or trainer.is_last_batch)
 
 
 @dataclass(frozen=True, kw_only=True)

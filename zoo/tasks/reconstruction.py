@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from zoo.protocols import Decoding, HasJacobian, head_of, layers_of
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
-from zoo.tasks.task import Task
+from zoo.tasks.task import Batch, Task, inputs_and_labels
 from zoo.tasks.unsupervised import NO_TARGETS, check_unit_interval, squared_error
 
 CORRUPTIONS = ("none", "masking", "gaussian", "salt_and_pepper")
@@ -127,9 +127,9 @@ class Reconstruction(Task):
             fix="loss=squared_error with model.net.output_activation=identity",
         )
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # Encode the corrupted input, decode it, and compare with the clean one.
-        x, _ = batch
+        x, _ = inputs_and_labels(batch)
         v = self.layer_input(x)  # N x V
         h = self.autoencoder.encode(self.corrupt(v))  # N x H
         loss = self._loss(h, v)
@@ -144,10 +144,10 @@ class Reconstruction(Task):
             self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, "val")
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, "test")
 
     def corrupt(self, v: Tensor) -> Tensor:
@@ -195,10 +195,10 @@ class Reconstruction(Task):
         assert isinstance(layer, HasJacobian)
         return layer.squared_jacobian(v).mean()
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
+    def _evaluate(self, batch: Batch, split: str) -> None:
         """Log the loss and the reconstruction error, without corruption and penalties."""
         # Encode and decode the clean inputs. The error is computed from activated outputs for both losses.
-        x, _ = batch
+        x, _ = inputs_and_labels(batch)
         v = self.layer_input(x)  # N x V
         h = self.autoencoder.encode(v)  # N x H
         self.log_mean(f"{split}/loss", self._loss(h, v), len(v))

@@ -7,12 +7,14 @@ May import Lightning, `zoo.protocols` and its neighbors in this folder.
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from zoo.protocols import HasHead, PartlyGenerative, layers_of
+from zoo.protocols import HasHead, HasOutputs, PartlyGenerative, layers_of
 from zoo.tasks.freezing import LayerGroup, layer_groups
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
@@ -147,3 +149,34 @@ class SupervisedTask(Task):
         if self.frozen:
             self.frozen = []
             self.train()
+
+
+def number_of_outputs(task: SupervisedTask, given: int | None) -> int:
+    """The number of outputs of a task's net: as given, or its ``num_classes``.
+
+    Raises:
+        ValueError: neither is known, or they differ.
+    """
+    net = task.net
+    own = net.num_classes if isinstance(net, HasOutputs) else None
+    if given is not None and own is not None and given != own:
+        raise ValueError(f"num_classes={given}: this {type(net).__name__} has num_classes={own}")
+    count = given if own is None else own
+    if not count:
+        raise ValueError(f"{type(task).__name__} needs outputs; set num_classes of this {type(net).__name__}")
+    return count
+
+
+def given_weights(weights: bool | Sequence[float], count: int, *, key: str) -> Tensor | None:
+    """A list of ``count`` weights as a tensor; None for True, which computes them from the labels.
+
+    Raises:
+        ValueError: not as many finite weights >= 0, or not a list; the message begins with the ``key``.
+    """
+    if weights is True:
+        return None
+    if isinstance(weights, str) or not isinstance(weights, Sequence):
+        raise ValueError(f"{key}={weights} must be true or false, or a list of {count} weights")
+    if len(weights) != count or not all(0 <= weight < inf for weight in weights):
+        raise ValueError(f"{key}={list(weights)} must have {count} finite weights >= 0")
+    return torch.tensor(weights, dtype=torch.float32)

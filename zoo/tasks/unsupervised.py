@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from zoo.protocols import HasLabelUnits, HasPseudoLikelihood, RBMLayer, Reconstructing
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
-from zoo.tasks.task import Task
+from zoo.tasks.task import Batch, Task, inputs_and_labels
 
 NO_TARGETS = "none"
 FP16 = {"16-mixed": "free energies and their differences leave float16's range; use bf16-mixed or 32-true"}
@@ -74,6 +74,10 @@ class GenerativeTask(Task):
             chains = torch.where(again, noise, chains)
         return chains
 
+    def unpacked(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Inputs and class numbers of a batch. Raises ValueError if a net with label units gets no labels."""
+        return inputs_and_labels(batch, needed=isinstance(self.net, HasLabelUnits) and bool(self.net.label_units))
+
     def mean_over_processes(self, values: Tensor) -> Tensor:
         """The mean over all processes of the trainer."""
         if self._trainer is None or self.trainer.world_size == 1:
@@ -88,8 +92,8 @@ class GenerativeTask(Task):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.chains = checkpoint["chains"]
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        x, y = batch
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        x, y = self.unpacked(batch)
         log_generative(self, self.net, x, y, split="test")
 
 

@@ -11,6 +11,7 @@ from zoo.models.units import bernoulli
 from zoo.protocols import BeliefNet, RBMLayer, head_of, layers_of
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
+from zoo.tasks.task import Batch
 from zoo.tasks.unsupervised import GenerativeTask, check_unit_interval, log_generative
 
 
@@ -102,8 +103,8 @@ class WakeSleep(GenerativeTask):
         """Raise ValueError if the inputs, N x in_shape, are not in [0, 1]."""
         check_unit_interval(x, what="inputs of Bernoulli visible units must be", fix="use another model")
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        x, y = batch
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        x, y = self.unpacked(batch)
         net = self.belief_net
         directed, top = self.rbms()
 
@@ -144,8 +145,8 @@ class WakeSleep(GenerativeTask):
             self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        x, y = batch
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        x, y = self.unpacked(batch)
         log_generative(self, self.net, x, y, split="val")
 
     def trainable_parameters(self) -> list[nn.Parameter]:

@@ -132,6 +132,7 @@ def description(plan: Plan, command: str, metrics: dict[str, float]) -> Checkpoi
         dataset_config=plan.dataset_config,
         license=plan.license,
         splits=plan.splits.fingerprints(),
+        table=plan.splits.table.to_dict() if plan.splits.table is not None else {},
         **checkpoints.provenance(hardware.device(plan.trainer_kwargs)),
     )
 
