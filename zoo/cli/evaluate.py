@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from math import isfinite, prod
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from zoo.analysis import likelihood
+from zoo.analysis import class_statistics, likelihood
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, replacing
 from zoo.cli import evaluate_data
@@ -54,6 +55,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if cfg.output is not None:
         inputs = [locate(cfg.checkpoint)[0]]
         check_output(cfg.output, overwrite=cfg.overwrite, suffixes=[".json"], inputs=inputs)
+        for path in _tables(cfg.output):
+            check_output(path, overwrite=cfg.overwrite, suffixes=[".csv"], inputs=inputs)
     trainer_kwargs = hardware.trainer_kwargs(cfg.accelerator)
     net, about = open_checkpoint(cfg.checkpoint)
 
@@ -94,7 +97,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if cfg.output is not None:
         content: dict[str, Any] = dict(metrics)
         if isinstance(task, Classification):
-            content["classes"] = per_class(task.confusion, about.classes)
+            content["classes"] = class_statistics.per_class(task.confusion, about.classes)
+            statistics, counts = _tables(cfg.output)
+            class_statistics.write_tables(task.confusion, about.classes, statistics=statistics, counts=counts)
         if isinstance(task, MultiLabelClassification):
             content["labels"] = per_label(task.counts, about.classes)
         with replacing(cfg.output) as temporary:
@@ -103,23 +108,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def per_class(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """Precision, recall and support of each class; None where the denominator is 0.
-
-    Args:
-        confusion: number of examples of each true class (row) that were predicted as each class (column).
-        classes: names of the classes.
-    """
-    table: dict[str, dict[str, float | None]] = {}
-    for k, name in enumerate(classes):
-        support = sum(confusion[k])
-        predicted = sum(row[k] for row in confusion)
-        table[name] = {
-            "precision": confusion[k][k] / predicted if predicted else None,
-            "recall": confusion[k][k] / support if support else None,
-            "support": support,
-        }
-    return table
+def _tables(output: str) -> tuple[Path, Path]:
+    """The CSV files of a classifier beside ``output``, NAME.json: NAME_per_class.csv and NAME_confusion.csv."""
+    path = Path(output)
+    names = (class_statistics.PER_CLASS, class_statistics.CONFUSION)
+    statistics, counts = (path.with_name(f"{path.stem}_{name}") for name in names)
+    return statistics, counts
 
 
 def per_label(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> dict[str, dict[str, float | None]]:
@@ -132,7 +126,8 @@ def per_label(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> dict[st
     # For one label, having it and not having it are two classes: the rows and columns are no, yes.
     confusions = [[[tn, fp], [fn, tp]] for tp, fp, tn, fn in counts]
     return {
-        name: per_class(confusion, ["no", "yes"])["yes"] for name, confusion in zip(labels, confusions, strict=True)
+        name: class_statistics.per_class(confusion, ["no", "yes"])["yes"]
+        for name, confusion in zip(labels, confusions, strict=True)
     }
 
 

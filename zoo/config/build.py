@@ -25,9 +25,9 @@ PACKAGES = {
     "task": targets.TASKS,
     "lr_schedule": targets.SCHEDULES,
     "source": targets.SOURCES,
-    "optimizer": "torch.optim",
-    "augment": "zoo.data.augment",
-    "logger": "lightning.pytorch.loggers",
+    "optimizer": targets.OPTIMIZERS,
+    "augment": targets.AUGMENT,
+    "logger": targets.LOGGERS,
 }
 
 GROUPS = ("stage", "optimizer", "lr_schedule", "augment")  # groups of configs within a model or a dataset

@@ -9,7 +9,7 @@ Imports Hydra, so it is imported late.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from zoo.config import renamed
 from zoo.config.catalogue import suggest
 
 # The callbacks that a config may name.
@@ -32,6 +33,7 @@ STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 LOG_FILES = ("${hydra.runtime.output_dir}/${hydra.job.name}.log",)
 # Keys with commands of a shell or variables of an environment: only the command line may set them.
 COMMAND_LINE_ONLY = ("launcher.setup", "launcher.additional_parameters", "launcher.python", "job.env_set")
+DEBUG = re.compile(r"\+{0,2}debug=(?P<value>.*)", re.DOTALL)
 # The interpolations whose value is always a string.
 TEXT_INTERPOLATION = re.compile(r"\$\{(hydra[.:]|now:|oc\.env:)")
 
@@ -47,7 +49,10 @@ class CheckedLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
+        overrides, debug = without_debug(config_name, overrides)
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        if debug is not None:
+            cfg.debug = debug
         check_hydra(cfg.hydra)
         check_added(cfg)
         # Hydra also composes without this flag, only to find out whether it is a sweep.
@@ -64,6 +69,29 @@ def refuse_sweep(folder: Path) -> None:
         raise FileExistsError(f"{folder} already contains a sweep; set another hydra.sweep.dir=")
 
 
+def without_debug(command: str | None, overrides: Sequence[str]) -> tuple[list[str], bool | None]:
+    """The overrides without ``debug=true`` and ``debug=false``, and the last of their values; None without any.
+
+    For ``zoo train``, any other value names a file of conf/debug, so Hydra takes ``debug`` for a group.
+
+    Raises:
+        ValueError: another value, for another command.
+    """
+    rest: list[str] = []
+    debug: bool | None = None
+    for override in overrides:
+        match = DEBUG.fullmatch(override)
+        if match is None:
+            rest.append(override)
+        elif match["value"].lower() in ("true", "false"):
+            debug = match["value"].lower() == "true"
+        elif command == "train":
+            rest.append(override)
+        else:
+            raise ValueError(f"{override}: choose true or false; only zoo train has other values")
+    return rest, debug
+
+
 def check_added(node: Any, key: str = "") -> None:
     """Raise ValueError if a config has a key that its schema does not have; Hydra adds such keys for ``+KEY=VALUE``.
 
@@ -78,7 +106,7 @@ def check_added(node: Any, key: str = "") -> None:
         if not key and name == "hydra":
             continue
         if known is not None and name not in known:
-            raise ValueError(f"{key}{name}: no such key; {suggest(name, known)}")
+            raise ValueError(renamed.elsewhere(f"{key}{name}") or f"{key}{name}: no such key; {suggest(name, known)}")
         check_added(node._get_node(name), f"{key}{name}.")
 
 

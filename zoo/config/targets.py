@@ -21,12 +21,27 @@ TASKS = "zoo.tasks"
 SCHEDULES = "zoo.tasks.optimization"
 SOURCES = "zoo.data.sources"
 
+AUGMENT = "zoo.data.augment"
+OPTIMIZERS = "torch.optim"
+LOGGERS = "lightning.pytorch.loggers"
+CALLBACKS = "lightning.pytorch.callbacks"
+
 # Packages of which only these names are allowed.
-FIXED = {
-    "zoo.data.augment": ("Augment",),
-    "torch.optim": ("SGD", "Adam", "AdamW"),
-    "lightning.pytorch.loggers": ("TensorBoardLogger", "MLFlowLogger", "WandbLogger"),
-}
+FIXED = {AUGMENT: ("Augment",)}
+
+# Packages of which all classes with this base are allowed, and the exceptions.
+BASES = {OPTIMIZERS: "Optimizer", LOGGERS: "Logger", CALLBACKS: "Callback"}
+EXCEPTIONS = (
+    "SparseAdam",  # needs sparse gradients, which no net here has
+    # Base classes.
+    "BaseFinetuning",
+    "BasePredictionWriter",
+    "Checkpoint",
+    "ProgressBar",
+    # Their arguments are functions, which a config cannot give.
+    "LambdaCallback",
+    "ThroughputMonitor",
+)
 
 # For each kind of class name in a checkpoint, the form of its target; "{}" stands for the name.
 Kind = Literal["model", "task", "source", "augment"]
@@ -50,7 +65,7 @@ def find(target: object) -> Callable[..., Any] | None:
 def allowed() -> frozenset[str]:
     """All allowed targets. Imports every package that has one, torch and Lightning included."""
     sources = [f"{SOURCES}.{name}" for name in source_names()]
-    packages = [MODELS, TASKS, SCHEDULES, *sources, *FIXED]
+    packages = [MODELS, TASKS, SCHEDULES, *sources, *FIXED, *BASES]
     return frozenset(f"{package}.{name}" for package in packages for name in exported(package))
 
 
@@ -77,6 +92,13 @@ def exported(package: str) -> dict[str, Callable[..., Any]]:
     if parent == SOURCES and module_name in source_names():
         load = vars(import_module(package)).get("load")
         return {"load": load} if load is not None else {}
+
+    # Optimizers of PyTorch, loggers and callbacks of Lightning: every exported class with the base, but not the base.
+    if package in BASES:
+        public = _public(package)
+        base = public[BASES[package]]
+        classes = {name: value for name, value in public.items() if _is_class(value, base) and value is not base}
+        return {name: value for name, value in classes.items() if name not in EXCEPTIONS}
 
     # The targets of other packages are listed by name.
     module = import_module(package) if package in FIXED else None

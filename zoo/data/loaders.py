@@ -75,6 +75,9 @@ class LoadedExamples(Examples):
     def renumbered(self, numbers: Tensor) -> "LoadedExamples":
         raise ValueError(f"{self.where}: the classes of a loader cannot be renumbered")
 
+    def with_labels(self, columns: Tensor) -> "LoadedExamples":
+        raise ValueError(f"{self.where}: the labels of a loader cannot be renumbered")
+
     def pair(self, batch: Any) -> tuple[Tensor, Tensor]:
         """A batch of the loader as x, N x shape, and N class numbers (int64) or N x num_targets values (float32).
 

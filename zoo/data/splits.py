@@ -39,7 +39,6 @@ class AugmentedExamples(Protocol):
     @property
     def remaining(self) -> "Augment":
         """The part of the augmentation that must still be applied to the batch on its device."""
-        ...
 
 
 class Examples(Protocol):
@@ -100,7 +99,7 @@ class Examples(Protocol):
         return None
 
     def loader(self) -> Any:
-        """A loader of the user that yields the batches, in an order of its own; None: the batches are read by index."""
+        """A loader of the user, which yields the batches in its own order; None: batches are read by index."""
         return None
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCalibrationError,
@@ -22,6 +22,8 @@ from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.supervised import SupervisedTask, given_weights, number_of_outputs
 from zoo.tasks.training_labels import training_labels
+
+TOP_5_ABOVE = 10  # of more classes, top-5 accuracy is measured, too
 
 
 class Classification(SupervisedTask):
@@ -185,13 +187,15 @@ class Classification(SupervisedTask):
 
 
 def _metrics(num_classes: int) -> MetricCollection:
-    return MetricCollection(
-        {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-            "f1": MulticlassF1Score(num_classes, average="macro"),
-            "calibration_error": MulticlassCalibrationError(num_classes),
-        }
-    )
+    metrics: dict[str, Metric | MetricCollection] = {
+        "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+        "f1": MulticlassF1Score(num_classes, average="macro"),
+        "calibration_error": MulticlassCalibrationError(num_classes),
+    }
+    # Of few classes, five guesses are right too often to tell anything.
+    if num_classes > TOP_5_ABOVE:
+        metrics["accuracy_top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=5)
+    return MetricCollection(metrics)
 
 
 def _fixed_number_of_classes(loss: str | Loss) -> int | None:

@@ -29,7 +29,7 @@ from zoo.data.splits import Splits
 from zoo.data.value_range import guess_scale
 from zoo.plots.latent import LATENT_MAPS
 from zoo.protocols import HasLabelUnits, Net, RBMLayer, shape_text
-from zoo.training import data_checks, given_net, stage_checks
+from zoo.training import data_checks, given_net, stage_checks, trainer_checks, trainer_settings, user_callbacks
 from zoo.training.plan import Given, Plan
 
 INPUT_SCALINGS = ("standardized", "unit")
@@ -53,6 +53,9 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
     given = given or Given()
     given_net.refuse_missing(cfg, given)
     enabled, trainer_kwargs = check_values(cfg)
+    settings = trainer_settings.parse(cfg.trainer)
+    callbacks = stage_checks.plain(cfg.callbacks)
+    user_callbacks.check_callbacks(callbacks, list(enabled))
 
     # 2. Load the data, and check that the augmentation and every stage can use them.
     splits = data_checks.dataset(cfg.dataset) if given.splits is None else given.splits
@@ -63,6 +66,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
     for name, stage in enabled.items():
         where = f"model.stages.{name}"
         stage_checks.check_data(stage, splits, where=where, model_and_dataset=model_and_dataset)
+        trainer_checks.check_stage(name, stage, settings, callbacks)
 
     # 3. Build the net, and check that the data fit it. The seed determines its initial weights.
     seed_everything(cfg.seed, verbose=False)
@@ -82,7 +86,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
     for name, stage in enabled.items():
         needs_labels = stage_checks.task_class(stage).targets != "none"
         examples = labeled if needs_labels else splits
-        planned.append(stage_checks.stage_plan(name, stage, examples, drop_single=drop_single))
+        planned.append(stage_checks.stage_plan(name, stage, examples, drop_single=drop_single, settings=settings))
     notes = [f"note: {note}" for note in notes]
     inputs = preprocess(data_checks.first_inputs(splits))
     if not torch.isfinite(inputs).all():
@@ -98,6 +102,10 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
 
     if drop_single:
         stage_checks.check_batches(planned, net, inputs, processes=hardware.processes(trainer_kwargs))
+
+    # Try the compiler last, since that takes seconds.
+    if settings.compile:
+        notes += trainer_checks.check_compile(planned, hardware.device(trainer_kwargs))
 
     # Store the dataset's config unresolved, so that ${oc.env:...} is resolved on the machine that loads the checkpoint.
     return Plan(
@@ -120,6 +128,8 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
         net=net,
         preprocess=preprocess,
         notes=tuple(notes),
+        settings=settings,
+        callbacks=callbacks,
     )
 
 

@@ -139,12 +139,12 @@ def _run(parts: Prepared, folder: Path, *, keep: bool, resume: bool, loud: bool)
             for note in run.plan.notes:
                 if note.startswith(("note: ", "warning: ")):
                     warnings.warn(note.partition(": ")[2], stacklevel=4)
-        for fit in run.remaining_fits():
-            with run.guarded(fit, stop):
-                fit.train(stop)
-        metrics = run.finish()
+        unfinished = run.fit(stop)
+        metrics = run.finish(finished=unfinished is None)
         if loud:
             outputs.print_metrics(run.plan, metrics, folder if keep else None)
+        if unfinished:
+            warnings.warn(unfinished, stacklevel=4)
         return run, metrics
 
 
@@ -175,7 +175,12 @@ def _folder(folder: str | Path | None) -> Iterator[Path]:
     if folder is not None:
         path = Path(folder).absolute()
         path.mkdir(parents=True, exist_ok=True)
-        yield path
+        try:
+            yield path
+        finally:
+            # Leave no folder behind in which nothing was written.
+            if not any(path.iterdir()):
+                path.rmdir()
         return
     path = Path(tempfile.mkdtemp(prefix="zoo-"))
     try:

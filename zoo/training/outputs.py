@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
+from zoo.analysis.class_statistics import CONFUSION, PER_CLASS, write_tables
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.checkpoints.checkpoint import CheckpointInfo
@@ -32,6 +33,7 @@ from zoo.training.csv_logger import CSVLogger
 from zoo.training.given_net import WithOutputs
 from zoo.training.plan import Plan, StagePlan
 from zoo.training.run_folder import CONFIG, LAST, METRICS, PREPROCESS, SPLITS
+from zoo.training.trainer_options import PROFILE
 
 
 @rank_zero_only
@@ -146,15 +148,20 @@ def check_description(plan: Plan, command: str) -> None:
 
 
 @rank_zero_only
-def finish(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: CSVLogger) -> None:
-    """Write the results."""
-    # Write the weights, then the metrics: their file marks a run as finished.
+def finish(
+    plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: CSVLogger, *, finished: bool = True
+) -> None:
+    """Write the results; a run that is not ``finished`` gets no ``metrics.json``, so that it can be resumed."""
+    # Write the weights, then the tables of the classes, then the metrics: their file marks a run as finished.
     net = plan.net.net if isinstance(plan.net, WithOutputs) else plan.net
     if plan.net_config:
         checkpoints.save(net, folder / "model.safetensors", about)
     else:
         _save_weights(net, folder / "model.safetensors")
-    _write(folder / METRICS, json.dumps(about.metrics, indent=2) + "\n")
+    if isinstance(task, Classification) and task.confusion:
+        write_tables(task.confusion, about.classes, statistics=folder / PER_CLASS, counts=folder / CONFUSION)
+    if finished:
+        _write(folder / METRICS, json.dumps(about.metrics, indent=2) + "\n")
 
     # Draw the plots.
     with _drawing("curves.png"):
@@ -201,7 +208,12 @@ def print_metrics(plan: Plan, metrics: Mapping[str, float], folder: Path | None)
     print_table(title, ("metric", "value"), rows, right=("value",))
     if folder is None:
         return
-    # Print the folder relative to the working directory, if it lies inside it.
+    say(f"run folder: {_shown(folder)}")
+    if plan.settings.profiler is not None:
+        say(f"profile: {_shown(folder / PROFILE)}")
+
+
+def _shown(folder: Path) -> Path:
+    """A folder relative to the working directory, if it lies inside it."""
     here = Path.cwd()
-    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    say(f"run folder: {shown}")
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

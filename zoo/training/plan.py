@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -13,6 +13,7 @@ from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
 from zoo.tasks.optimization import LRSchedule
+from zoo.training.trainer_settings import DEFAULT, TrainerSettings
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class StagePlan:
         lr_schedule: the learning-rate schedule.
         epochs: number of epochs of each fit, including those that the key ``min_steps`` adds.
         splits: the data of the stage. With ``dataset.labeled_examples``, stages that need labels have fewer examples.
-        total_steps: number of steps of each fit.
+        total_steps: number of optimizer steps of each fit.
         needs_labels: whether its task needs targets.
         monitor: the validation metric that determines the best epoch.
 
@@ -92,6 +93,8 @@ class Plan:
         net: the net with its initial or pretrained weights.
         preprocess: the preprocessing from raw values to the net's input.
         notes: notes for the user, printed before training starts.
+        settings: the trainer config.
+        callbacks: the callbacks of the config: name -> a ``_target_`` and its arguments.
     """
 
     model: str
@@ -113,3 +116,5 @@ class Plan:
     net: nn.Module
     preprocess: Preprocess
     notes: tuple[str, ...]
+    settings: TrainerSettings = DEFAULT
+    callbacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -5,13 +5,11 @@ A run starts from a checked `Plan` or is resumed from its folder. Each fit has a
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import seed_everything
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from zoo.checkpoints import files
@@ -20,11 +18,13 @@ from zoo.config.build import build
 from zoo.data.datamodule import DataModule
 from zoo.data.splits import seed_from
 from zoo.tasks.task import Task
-from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, stages, summary
+from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, stages, summary, trainer_options
+from zoo.training.callbacks import OutOfTime
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.feature_cache import cache_features
 from zoo.training.lock import locked
 from zoo.training.plan import Given, Plan, StagePlan
+from zoo.training.session import session_of
 from zoo.training.signals import StopRequest
 from zoo.training.trainer import Fit, Session, measure
 
@@ -59,13 +59,11 @@ def train(cfg: DictConfig) -> dict[str, float]:
             run = Run.resume(folder)
             stop.message = f"stopped before training began; {run.how_to_continue()}"
         outputs.announce([*summary.lines(run.plan), *run.plan.notes])
-        # Train the remaining fits, until the end or until a signal asks to stop.
-        for fit in run.remaining_fits():
-            with run.guarded(fit, stop):
-                fit.train(stop)
-        metrics = run.finish()
+        unfinished = run.fit(stop)
+        metrics = run.finish(finished=unfinished is None)
         with stop.held(stop_after=False):
             outputs.print_metrics(run.plan, metrics, folder)
+            outputs.announce([unfinished] if unfinished else [])
         return metrics
 
 
@@ -160,17 +158,25 @@ class Run:
     def _in_folder(
         cls, plan: Plan, folder: Path, command: str, checkpoint: dict[str, Any] | None = None, *, keep: bool = True
     ) -> "Run":
-        logger = CSVLogger(folder / "metrics.csv")
-        loggers = [logger, *_extra_loggers(plan)]
-        session = Session(folder / "checkpoints", loggers, plan.trainer_kwargs, plan.progress)
+        logger, session = session_of(plan, folder)
         return cls(plan, folder, command, logger, session, checkpoint, keep)
 
-    @contextmanager
-    def guarded(self, fit: Fit, stop: StopRequest) -> Iterator[None]:
-        """The context in which a fit is trained: it saves before it stops. A resumed run repeats what follows it."""
-        with stop.held(), last_checkpoint.restoring(fit.resume):
-            yield
-            stop.message = f"stopped after {fit.name}; {self.how_to_continue()}"
+    def fit(self, stop: StopRequest) -> str | None:
+        """Train the remaining fits, until the end or until a signal or trainer.max_time asks to stop.
+
+        Returns:
+            None; or, after trainer.max_time, where the run was stopped and how to continue it.
+        """
+        with trainer_options.flags(self.plan.settings):
+            try:
+                for fit in self.remaining_fits():
+                    # A fit saves before it stops. A resumed run repeats what follows the fit.
+                    with stop.held(), last_checkpoint.restoring(fit.resume):
+                        fit.train(stop)
+                        stop.message = f"stopped after {fit.name}; {self.how_to_continue()}"
+            except OutOfTime as reason:
+                return f"{reason}; {self.how_to_continue()}"
+        return None
 
     def remaining_fits(self) -> Iterator[Fit]:
         """The fits that are left to train. Each one is built after the previous one was trained.
@@ -232,8 +238,10 @@ class Run:
         preprocess = self.plan.preprocess
         # With augmentation or a loader of the user, inputs differ in every epoch, so their features cannot be cached.
         layer_input = task.layer_input
+        # Nor with a limit on the batches: most examples would be encoded in vain.
         fixed = not self.plan.augment.active and splits.train.loader() is None
-        if layer_input is not None and layer_input.depth and stage.encode_once and fixed:
+        cacheable = stage.encode_once and fixed and self.plan.settings.uses_all_batches
+        if layer_input is not None and layer_input.depth and cacheable:
             cached = cache_features(
                 self.plan.net,
                 splits,
@@ -255,8 +263,8 @@ class Run:
             drop_single=self.plan.drop_single,
         )
 
-    def finish(self) -> dict[str, float]:
-        """Evaluate the trained net, write the results, and return the metrics."""
+    def finish(self, *, finished: bool = True) -> dict[str, float]:
+        """Evaluate the trained net, write the results, and return the metrics; see `outputs.finish`."""
         # Build the task of the last stage for the whole net, also if that stage trained layer by layer.
         plan = self.plan
         task = build(plan.stages[-1].task, plan.net)
@@ -265,7 +273,8 @@ class Run:
         trainer_kwargs = dict(plan.trainer_kwargs)
         if trainer_kwargs["precision"].endswith("mixed"):
             trainer_kwargs["precision"] = "32-true"
-        metrics = measure(task, data, trainer_kwargs=trainer_kwargs)
+        with trainer_options.flags(plan.settings):
+            metrics = measure(task, data, trainer_kwargs=trainer_kwargs, settings=plan.settings)
 
         # With stop_below, the number of training steps is a metric, too.
         for stage in plan.stages:
@@ -277,22 +286,7 @@ class Run:
         # Write everything, the metrics last. A signal comes too late now: this takes seconds, and then all is done.
         about = outputs.description(plan, self.command, metrics)
         with signals.held(stop_after=False):
-            outputs.finish(plan, self.folder, about, task, self.logger)
-            for path in self.session.folder.glob("best.*.ckpt"):
+            outputs.finish(plan, self.folder, about, task, self.logger, finished=finished)
+            for path in self.session.folder.glob("best.*.ckpt") if finished else ():
                 path.unlink(missing_ok=True)
         return metrics
-
-
-def _extra_loggers(plan: Plan) -> list[Logger]:
-    """The additional logger of the config, if there is one."""
-    if plan.logger is None:
-        return []
-    try:
-        return [build(plan.logger, where="logger")]
-    except ModuleNotFoundError as error:
-        name = str(plan.logger["_target_"]).rpartition(".")[2]
-        extra = name.removesuffix("Logger").lower()
-        raise ValueError(
-            f"logger: {name} needs a package that is not installed; pip install 'reference-zoo[{extra}]', or leave "
-            "logger= out"
-        ) from error

@@ -2,11 +2,9 @@
 
 Where a rule belongs:
 
-- the range of a number: in `zoo.config.ranges`;
+- the range of a number: in `zoo.config.ranges`; net against data: in `zoo.training.checks`;
 - task against data, and schedule against data: in `check_data`;
-- what one task alone requires of precision, targets, inputs or net: in the task itself (`zoo.tasks.task.Task`), and
-  whether a learning-rate schedule needs validation: in the schedule. This module evaluates these declarations;
-- net against data: in `zoo.training.checks`.
+- what one task or schedule alone requires: in the task (`zoo.tasks.task.Task`) or schedule, as attributes and methods.
 """
 
 import re
@@ -27,9 +25,9 @@ from zoo.tasks.optimization import LRSchedule
 from zoo.tasks.task import Task
 from zoo.training import stages
 from zoo.training.plan import StagePlan
+from zoo.training.trainer_settings import DEFAULT, TrainerSettings, limited, overfit
 
-# Options of PyTorch's optimizers that need a step function of their own.
-UNSUPPORTED = ("capturable", "differentiable")
+UNSUPPORTED = ("capturable", "differentiable")  # options of PyTorch's optimizers that need another step function
 
 
 def enabled_stages(cfg: DictConfig) -> dict[str, DictConfig]:
@@ -162,12 +160,18 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
         )
 
 
-def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: bool) -> StagePlan:
+def stage_plan(
+    name: str, stage: DictConfig, splits: Splits, *, drop_single: bool, settings: TrainerSettings = DEFAULT
+) -> StagePlan:
     """The `StagePlan` of a checked stage. Side effect: raises ``stage.epochs`` if ``min_steps`` needs more epochs."""
     task = task_class(stage)
-    steps_per_epoch = batches(len(splits.train), stage.batch_size, drop_single=drop_single)
+    per_epoch = batches(len(splits.train), stage.batch_size, drop_single=drop_single)
+    # A limit on the batches makes a run shorter, so it does not add epochs.
     if stage.min_steps is not None:
-        stage.epochs = max(stage.epochs, ceil(stage.min_steps / steps_per_epoch))
+        stage.epochs = max(stage.epochs, ceil(stage.min_steps / ceil(per_epoch / settings.accumulate_grad_batches)))
+    if settings.overfit_batches:
+        per_epoch = limited(per_epoch, settings.overfit_batches)
+        splits = overfit(splits, per_epoch * stage.batch_size)
     return StagePlan(
         name=name,
         order=stage.order,
@@ -185,7 +189,7 @@ def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: boo
         checkpoint_every_steps=stage.checkpoint_every_steps,
         checkpoint_every_minutes=stage.checkpoint_every_minutes,
         splits=splits,
-        total_steps=stage.epochs * steps_per_epoch,
+        total_steps=stage.epochs * settings.steps(per_epoch),
         needs_labels=task.targets != "none",
         monitor=task.monitor,
     )
@@ -249,10 +253,10 @@ def check_batches(planned: list[StagePlan], net: nn.Module, inputs: Tensor, *, p
 
 
 def _try_optimizer(task: Task, *, where: str) -> None:
-    """Build the optimizer once. Raises ValueError with PyTorch's reason if its options do not go together."""
+    """Build the optimizer once. Raises ValueError with PyTorch's reason if it refuses its options or the net."""
     try:
         task.configure_optimizers()
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: {' '.join(str(error).split())[:200]}") from error
 
 
