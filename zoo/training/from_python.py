@@ -139,12 +139,15 @@ def _run(parts: Prepared, folder: Path, *, keep: bool, resume: bool, loud: bool)
             for note in run.plan.notes:
                 if note.startswith(("note: ", "warning: ")):
                     warnings.warn(note.partition(": ")[2], stacklevel=4)
-        unfinished = run.fit(stop)
-        metrics = run.finish(finished=unfinished is None)
+        with run.fitting() as unfinished:
+            for fit in run.remaining_fits():
+                with run.guarded(fit, stop):
+                    fit.train(stop)
+        metrics = run.finish(finished=not unfinished)
         if loud:
             outputs.print_metrics(run.plan, metrics, folder if keep else None)
-        if unfinished:
-            warnings.warn(unfinished, stacklevel=4)
+        for line in unfinished:
+            warnings.warn(line, stacklevel=4)
         return run, metrics
 
 
