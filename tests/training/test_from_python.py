@@ -141,6 +141,15 @@ def test_real_values_are_regression():
     torch.testing.assert_close(result.net.weight, torch.tensor([[1.0, 2.0, 0.0, -1.0]]), atol=0.05, rtol=0)
 
 
+def test_several_labels_per_example():
+    x, _ = two_classes(200)
+    result = train(nn.Linear(4, 3), (x, x[:, :3] > 0), stage="multi_label", epochs=15, lr=0.1, validation_data=0.2)
+    assert result.metrics["val/f1"] > 0.8
+    assert result.classes == ("0", "1", "2")
+    with pytest.raises(ValueError, match="several labels are N x K of zeros and ones"):
+        train(nn.Linear(4, 3), (x, x[:, :3]), stage="multi_label")
+
+
 def test_inputs_alone_train_without_labels_and_bytes_are_scaled():
     x = torch.randint(0, 256, (60, 6), dtype=torch.uint8)
     result = train("rbm", x, overrides=[*CPU_ONLY, "model.net.hidden=3"])
