@@ -47,10 +47,15 @@ def test_what_is_handed_out_is_a_net_and_splits():
     assert isinstance(zoo.dataset("digits"), Splits)
 
 
-@pytest.mark.parametrize("name", ["create", "load", "info", "dataset", "list_models", "list_checkpoints"])
+@pytest.mark.parametrize("name", ["create", "load", "info", "dataset", "list_models", "list_checkpoints", "train"])
 def test_no_public_function_returns_any(name):
     annotation = inspect.signature(getattr(api, name)).return_annotation
     assert annotation not in (inspect.Signature.empty, typing.Any, "Any")
+
+
+def test_no_field_of_a_result_is_any():
+    for field, hint in typing.get_type_hints(zoo.Result).items():
+        assert "Any" not in str(hint), field
 
 
 def test_listing_imports_neither_torch_nor_hydra():

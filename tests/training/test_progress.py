@@ -7,7 +7,9 @@ import pytest
 import torch
 from rich.console import Console
 
+import zoo
 from zoo.training import progress
+from zoo.training.notebook import in_notebook
 from zoo.training.progress import ProgressBar
 
 LINE = r"(\S+) epoch (\d)/(\d)(  \S+ -?[\d.e+-]+)+  [\d.]+ s"
@@ -132,3 +134,33 @@ def test_durations_are_written_with_their_unit(seconds, text):
 def test_values_are_readable_at_any_size():
     metrics = {"a": 0.98765, "b": 0.0, "c": 0.00001234, "d": -85.678, "e": 1234567.0, "f": float("nan")}
     assert list(progress._texts(metrics)) == ["a 0.988", "b 0.000", "c 1.23e-05", "d -85.678", "e 1.23e+06", "f nan"]
+
+
+def test_a_notebook_gets_one_figure_per_fit_that_is_redrawn(monkeypatch, capfd):
+    """Jupyter is replaced: its display shows an object, and its handle replaces it."""
+    shown: list[list[object]] = []
+
+    class Handle:
+        def update(self, image: object) -> None:
+            shown[-1].append(image)
+
+    def display(content: object, **options: object) -> Handle:
+        shown.append([content])
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setattr("zoo.training.from_python.in_notebook", lambda: True)
+    keys = ["accelerator=cpu", "model.net.hidden=[3]"]
+    zoo.train("dbn", (torch.rand(30, 4), torch.arange(30) % 2), epochs=2, batch_size=15, overrides=keys)
+    assert [figures[0] for figures in shown] == [
+        {"text/plain": f"{name}: training …"} for name in ("pretrain.layer0", "finetune")
+    ]
+    for _, *figures in shown:
+        assert figures
+        assert figures[-1].data.startswith(b"\x89PNG")
+    assert capfd.readouterr().out == ""
+
+
+def test_a_script_is_not_a_notebook():
+    assert not in_notebook()

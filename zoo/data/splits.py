@@ -39,7 +39,6 @@ class AugmentedExamples(Protocol):
     @property
     def remaining(self) -> "Augment":
         """The part of the augmentation that must still be applied to the batch on its device."""
-        ...
 
 
 class Examples(Protocol):
@@ -97,6 +96,10 @@ class Examples(Protocol):
 
     def augmented(self, augment: "Augment", seed: int) -> AugmentedExamples | None:
         """The examples, augmented when they are read; None if all of ``augment`` is applied on the device."""
+        return None
+
+    def loader(self) -> Any:
+        """A loader of the user, which yields the batches in its own order; None: batches are read by index."""
         return None
 
 

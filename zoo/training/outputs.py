@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from zoo.analysis.class_statistics import CONFUSION, PER_CLASS, per_label, write_statistics, write_tables
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.checkpoints.checkpoint import CheckpointInfo
@@ -29,6 +28,7 @@ from zoo.plots import curves, stage_plots
 from zoo.protocols import ChangesConfig, HasLabelUnits
 from zoo.tasks import Classification, MultiLabelClassification
 from zoo.tasks.task import Task
+from zoo.training.class_statistics import CONFUSION, PER_CLASS, per_label, write_statistics, write_tables
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.given_net import WithOutputs
 from zoo.training.plan import Plan, StagePlan
@@ -153,10 +153,11 @@ def finish(
 ) -> None:
     """Write the results; a run that is not ``finished`` gets no ``metrics.json``, so that it can be resumed."""
     # Write the weights, then the tables of the classes, then the metrics: their file marks a run as finished.
+    net = plan.net.net if isinstance(plan.net, WithOutputs) else plan.net
     if plan.net_config:
-        checkpoints.save(plan.net, folder / "model.safetensors", about)
+        checkpoints.save(net, folder / "model.safetensors", about)
     else:
-        _save_weights(plan.net, folder / "model.safetensors")
+        _save_weights(net, folder / "model.safetensors")
     if isinstance(task, Classification) and task.confusion:
         write_tables(task.confusion, about.classes, statistics=folder / PER_CLASS, counts=folder / CONFUSION)
     if isinstance(task, MultiLabelClassification) and task.counts:
@@ -174,8 +175,7 @@ def finish(
 
 def _save_weights(net: nn.Module, path: Path) -> None:
     """Save the weights alone, of a net that no config describes. Parameters that share memory are all written."""
-    own = net.net if isinstance(net, WithOutputs) else net
-    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in own.state_dict().items()}
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in net.state_dict().items()}
     with files.replacing(path, errors=[SafetensorError]) as temporary:
         save_file(tensors, temporary)
 

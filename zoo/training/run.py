@@ -5,6 +5,7 @@ A run starts from a checked `Plan` or is resumed from its folder. Each fit has a
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             outputs.refuse_run(folder)
             plan = checks.plan(cfg)
             with stop.held():
-                run = Run.begin(plan, folder, command=compose.command_line("train"), composition=compose.composition())
+                run = Run.begin(plan, folder, compose.command_line("train"), compose.composition())
                 stop.message = f"stopped before training began; {run.how_to_continue()}"
         else:
             # Do not train a finished run again.
@@ -59,11 +60,15 @@ def train(cfg: DictConfig) -> dict[str, float]:
             run = Run.resume(folder)
             stop.message = f"stopped before training began; {run.how_to_continue()}"
         outputs.announce([*summary.lines(run.plan), *run.plan.notes])
-        unfinished = run.fit(stop)
-        metrics = run.finish(finished=unfinished is None)
+        # Train the remaining fits, until the end or until a signal or trainer.max_time asks to stop.
+        with run.fitting() as unfinished:
+            for fit in run.remaining_fits():
+                with run.guarded(fit, stop):
+                    fit.train(stop)
+        metrics = run.finish(finished=not unfinished)
         with stop.held(stop_after=False):
             outputs.print_metrics(run.plan, metrics, folder)
-            outputs.announce([unfinished] if unfinished else [])
+            outputs.announce(unfinished)
         return metrics
 
 
@@ -161,22 +166,25 @@ class Run:
         logger, session = session_of(plan, folder)
         return cls(plan, folder, command, logger, session, checkpoint, keep)
 
-    def fit(self, stop: StopRequest) -> str | None:
-        """Train the remaining fits, until the end or until a signal or trainer.max_time asks to stop.
+    @contextmanager
+    def fitting(self) -> Iterator[list[str]]:
+        """The context in which the remaining fits are trained.
 
-        Returns:
-            None; or, after trainer.max_time, where the run was stopped and how to continue it.
+        It yields a list. After trainer.max_time the list has a line: where the run stopped and how to continue it.
         """
+        unfinished: list[str] = []
         with trainer_options.flags(self.plan.settings):
             try:
-                for fit in self.remaining_fits():
-                    # A fit saves before it stops. A resumed run repeats what follows the fit.
-                    with stop.held(), last_checkpoint.restoring(fit.resume):
-                        fit.train(stop)
-                        stop.message = f"stopped after {fit.name}; {self.how_to_continue()}"
+                yield unfinished
             except OutOfTime as reason:
-                return f"{reason}; {self.how_to_continue()}"
-        return None
+                unfinished.append(f"{reason}; {self.how_to_continue()}")
+
+    @contextmanager
+    def guarded(self, fit: Fit, stop: StopRequest) -> Iterator[None]:
+        """The context in which a fit is trained: it saves before it stops. A resumed run repeats what follows it."""
+        with stop.held(), last_checkpoint.restoring(fit.resume):
+            yield
+            stop.message = f"stopped after {fit.name}; {self.how_to_continue()}"
 
     def remaining_fits(self) -> Iterator[Fit]:
         """The fits that are left to train. Each one is built after the previous one was trained.
@@ -236,10 +244,11 @@ class Run:
         """The examples of the stage. Features of fixed lower layers replace the inputs if they can be cached."""
         splits = stage.splits
         preprocess = self.plan.preprocess
-        # With augmentation, inputs differ in every epoch, so their features cannot be cached.
+        # With augmentation or a loader of the user, inputs differ in every epoch, so their features cannot be cached.
         layer_input = task.layer_input
         # Nor with a limit on the batches: most examples would be encoded in vain.
-        cacheable = stage.encode_once and not self.plan.augment.active and self.plan.settings.uses_all_batches
+        fixed = not self.plan.augment.active and splits.train.loader() is None
+        cacheable = stage.encode_once and fixed and self.plan.settings.uses_all_batches
         if layer_input is not None and layer_input.depth and cacheable:
             cached = cache_features(
                 self.plan.net,

@@ -2,11 +2,9 @@
 
 Where a rule belongs:
 
-- the range of a number: in `zoo.config.ranges`;
+- the range of a number: in `zoo.config.ranges`; net against data: in `zoo.training.checks`;
 - task against data, and schedule against data: in `check_data` and `zoo.training.target_checks`;
-- what one task alone requires of precision, targets, inputs or net: in the task itself (`zoo.tasks.task.Task`), and
-  whether a learning-rate schedule needs validation: in the schedule. This module evaluates these declarations;
-- net against data: in `zoo.training.checks`.
+- what one task or schedule alone requires: in the task (`zoo.tasks.task.Task`) or schedule, as attributes and methods.
 """
 
 import re
@@ -30,8 +28,7 @@ from zoo.training.plan import StagePlan
 from zoo.training.target_checks import check_targets
 from zoo.training.trainer_settings import DEFAULT, TrainerSettings, limited, overfit
 
-# Options of PyTorch's optimizers that need a step function of their own.
-UNSUPPORTED = ("capturable", "differentiable")
+UNSUPPORTED = ("capturable", "differentiable")  # options of PyTorch's optimizers that need another step function
 
 
 def enabled_stages(cfg: DictConfig) -> dict[str, DictConfig]:
