@@ -25,7 +25,7 @@ def _fast(monkeypatch):
     ("node", "says"),
     [
         ({"_target_": "os.system"}, "._target_: 'os.system' is not one of the targets"),
-        ({"_target_": "torch.optim.SGD"}, "._target_=torch.optim.SGD is not a callback of Lightning"),
+        ({"_target_": "torch.optim.SGD"}, "._target_=torch.optim.SGD is of another kind"),
         (3, "=3 must be a mapping"),
         ({**STOPPING, "mode": "up"}, ": `mode` can be min, max, got up"),
         ({**STOPPING, "patience": "x"}, ".patience=x must be an integer"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from zoo.analysis.class_statistics import per_class, write_tables
+from zoo.training.class_statistics import per_class, write_tables
 
 
 def test_they_are_those_of_scikit_learn():
