@@ -29,7 +29,13 @@ def test_the_metrics_are_those_of_training(cli, folder, trained):
     assert sum(counts["support"] for counts in classes.values()) == len(digits.load().test)
     assert "lenet5 on the test split of digits, 360 examples" in outcome.out
     assert f"{metrics['test/accuracy']:.4f}" in outcome.out
-    assert [path.name for path in folder.iterdir()] == ["metrics.json"]
+    # The tables are those that the run has written.
+    tables = ["metrics_confusion.csv", "metrics_per_class.csv"]
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", *tables]
+    for name in tables:
+        assert (folder / name).read_text() == (trained / name.removeprefix("metrics_")).read_text()
+    refused = cli("evaluate", f"checkpoint={trained}", "output=metrics.json", "overwrite=false")
+    assert "metrics.json" in refused.err
 
 
 def test_the_accuracy_is_that_of_the_nets_own_answers(cli, folder, trained):
