@@ -114,6 +114,9 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         node.validation = 0.0
         node.fold = None
         node.folds = None
+        # New data may lack the columns that divided those of training.
+        for key in {"groups", "split_column"} - {key.removeprefix("dataset.") for key in keys}:
+            node[key] = None
     data_checks.check_keys(node)
     splits = _with_single_class(data_checks.dataset(node, table=about.table), about)
     split = cfg.split or ("all" if whole and splits.test is None and splits.validation is None else "test")

@@ -66,6 +66,9 @@ def predict(cfg: DictConfig) -> int:
     predictor = _predictor(net.to(device), about, preprocess, device, mirror_average=cfg.mirror_average)
     # An output to a device or a pipe has no folder for the contact sheet.
     has_sheet = cfg.sheet and files and about.classes and not is_stream(output)
+    if has_sheet and preprocess.shape[0] not in (1, 3):
+        has_sheet = False
+        notes.append(f"no contact sheet: the images have {preprocess.shape[0]} channels, not 1 (gray) or 3 (RGB)")
     sheet = output.with_suffix(".png") if has_sheet else None
     _check_outputs(output, sheet, [*(files or [source]), locate(cfg.checkpoint)[0]], overwrite=cfg.overwrite)
 

@@ -48,7 +48,7 @@ def inputs(
             is_last = _channels_are_last(sizes)
             if shape is not None:
                 is_last = sizes != tuple(shape) and (sizes[2], *sizes[:2]) == tuple(shape)
-            elif not {sizes[0], sizes[2]} & {1, 3}:
+            elif not {sizes[0], sizes[2]} & {1, 3} and (is_last or sizes[1] != sizes[2]):
                 axis = "last" if is_last else "first"
                 notes.append(
                     f"{where}: the channels are taken to be the {axis} axis of {shape_text(sizes)}; "
