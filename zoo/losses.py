@@ -18,6 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# A function of outputs and targets that returns the mean loss, a scalar.
+Loss = Callable[[Tensor, Tensor], Tensor]
+
 
 @dataclass(frozen=True)
 class ClassificationLoss:
@@ -36,9 +39,7 @@ class ClassificationLoss:
     num_classes: int | None = None
 
 
-def classification_loss(
-    name: str, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
-) -> Callable[[Tensor, Tensor], Tensor]:
+def classification_loss(name: str | Loss, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None) -> Loss:
     """A function of outputs and targets that returns the mean loss, a scalar.
 
     - ``cross_entropy``: minus the log of the softmax at the class.
@@ -47,15 +48,20 @@ def classification_loss(
       logit.
 
     Args:
-        name: a name of `CLASSIFICATION`.
+        name: a name of `CLASSIFICATION`, or a loss function, which is returned as it is.
         label_smoothing: s in [0, 1] mixes the target with the uniform distribution: (1 - s) · target + s / K.
         class_weights: K weights of the classes in the mean; for cross_entropy only.
 
     Raises:
-        ValueError: no loss has that name, ``label_smoothing`` is out of range, or the loss has no class weights.
+        ValueError: no loss has that name, ``label_smoothing`` is out of range, or the loss has no class weights or no
+            label smoothing.
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing} must be in [0, 1]")
+    if callable(name):
+        if label_smoothing or class_weights is not None:
+            raise ValueError("label_smoothing and class_weights are for losses by name; build them into your function")
+        return name
     if name not in CLASSIFICATION:
         raise ValueError(f"unknown loss {name!r}; choose one of: {', '.join(CLASSIFICATION)}")
     loss = CLASSIFICATION[name]
@@ -68,31 +74,37 @@ def classification_loss(
     return partial(loss.function, label_smoothing=label_smoothing)
 
 
-def regression_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """A function of outputs and targets, both N x targets, that returns the mean loss: mse, mae or smooth_l1.
+def regression_loss(name: str | Loss) -> Loss:
+    """A function of outputs and targets, both N x targets, that returns the mean loss.
+
+    Args:
+        name: mse, mae or smooth_l1, or a loss function, which is returned as it is.
 
     Raises:
         ValueError: no loss has that name.
     """
+    if callable(name):
+        return name
     if name not in REGRESSION:
         raise ValueError(f"unknown loss {name!r}; choose one of: {', '.join(REGRESSION)}")
     return REGRESSION[name]
 
 
-def probabilities(outputs: Tensor, loss: str) -> Tensor:
+def probabilities(outputs: Tensor, loss: str | Loss) -> Tensor:
     """Turn the outputs of a net, N x K, into class probabilities, N x K, whose rows sum to 1.
 
     A single logit of ``binary_cross_entropy``, N x 1, becomes N x 2.
 
     Args:
         outputs: of the net.
-        loss: the name of the loss that the net was trained with. Outputs are read as logits if it is not a
+        loss: the loss that the net was trained with. Outputs are read as logits if it is not the name of a
             classification loss, such as that of an autoencoder with a head.
 
     Raises:
         ValueError: the loss does not work for that number of outputs.
     """
-    read = CLASSIFICATION[loss].probabilities if loss in CLASSIFICATION else _softmax
+    known = CLASSIFICATION.get(loss) if isinstance(loss, str) else None
+    read = _softmax if known is None else known.probabilities
     return read(outputs)
 
 
@@ -153,7 +165,7 @@ CLASSIFICATION: dict[str, ClassificationLoss] = {
     "quadratic": ClassificationLoss(_quadratic, _clamped_and_normalized),
     "binary_cross_entropy": ClassificationLoss(_binary_cross_entropy, _sigmoid, num_classes=2),
 }
-REGRESSION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+REGRESSION: dict[str, Loss] = {
     "mse": F.mse_loss,
     "mae": F.l1_loss,
     "smooth_l1": F.smooth_l1_loss,

@@ -31,6 +31,13 @@ class Net(Protocol):
 
 
 @runtime_checkable
+class HasOutputs(Protocol):
+    """A net that says how many outputs it has; None or 0: none."""
+
+    num_classes: int | None
+
+
+@runtime_checkable
 class Classifier(Protocol):
     """A net whose head (or label units) can be replaced, for another number of classes."""
 

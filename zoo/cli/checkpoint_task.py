@@ -1,11 +1,15 @@
 """The task of a checkpoint, whose attribute ``targets`` decides which commands apply to the checkpoint."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.config.build import build, check
+from zoo.losses import CLASSIFICATION, probabilities
 
 if TYPE_CHECKING:  # tasks import Lightning, which most predictions do not need
     from zoo.tasks import Task
@@ -30,6 +34,29 @@ def task_class(about: CheckpointInfo) -> "type[Task]":
             f"{about.file}: the description in its header is damaged (task: {target.__name__} is not a task)"
         )
     return cast("type[Task]", target)
+
+
+def is_multi_label(about: CheckpointInfo) -> bool:
+    """Whether the outputs of a checkpoint are logits of labels, of which an input may have any number.
+
+    Raises:
+        ValueError: as `task_class`.
+    """
+    # The name of a loss for classes is enough; most predictions need not import the tasks, which import Lightning.
+    if not about.classes or not about.task or about.task.get("loss") in CLASSIFICATION:
+        return False
+    return task_class(about).targets == "labels"
+
+
+def output_probabilities(about: CheckpointInfo) -> Callable[[Tensor], Tensor]:
+    """A function that turns the outputs of a checkpoint's net into probabilities of its classes or labels, N x K.
+
+    Raises:
+        ValueError: as `task_class`.
+    """
+    if is_multi_label(about):
+        return torch.sigmoid
+    return partial(probabilities, loss=about.task.get("loss", "cross_entropy"))
 
 
 def build_task(about: CheckpointInfo, net: nn.Module) -> "Task":

@@ -26,7 +26,7 @@ from zoo.data.datamodule import DataModule
 from zoo.data.image_files import ImageFiles
 from zoo.models import DBN, RBM
 from zoo.protocols import Generative, RBMLayer, layers_of
-from zoo.tasks import Classification
+from zoo.tasks import Classification, MultiLabelClassification
 from zoo.training import data_checks
 from zoo.training.trainer import measure
 
@@ -95,6 +95,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         content: dict[str, Any] = dict(metrics)
         if isinstance(task, Classification):
             content["classes"] = per_class(task.confusion, about.classes)
+        if isinstance(task, MultiLabelClassification):
+            content["labels"] = per_label(task.counts, about.classes)
         with replacing(cfg.output) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
     _print(metrics, about, data, notes)
@@ -118,6 +120,20 @@ def per_class(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> dic
             "support": support,
         }
     return table
+
+
+def per_label(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> dict[str, dict[str, float | None]]:
+    """Precision, recall and support of each label; None where the denominator is 0.
+
+    Args:
+        counts: true positives, false positives, true negatives and false negatives of each label.
+        labels: names of the labels.
+    """
+    # For one label, having it and not having it are two classes: the rows and columns are no, yes.
+    confusions = [[[tn, fp], [fn, tp]] for tp, fp, tn, fn in counts]
+    return {
+        name: per_class(confusion, ["no", "yes"])["yes"] for name, confusion in zip(labels, confusions, strict=True)
+    }
 
 
 @rank_zero_only  # all processes of a distributed run have the same metrics

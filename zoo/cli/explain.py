@@ -16,12 +16,12 @@ from zoo.analysis.gradcam import gradcam
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, replacing
 from zoo.cli import predict_inputs as inputs
+from zoo.cli.checkpoint_task import output_probabilities
 from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.config import hardware
 from zoo.config.catalogue import suggest
 from zoo.config.console import say
 from zoo.data.preprocess import Preprocess
-from zoo.losses import probabilities
 from zoo.plots import images as plots
 
 MAX_IMAGES = 240  # maximum number of images on a sheet
@@ -128,7 +128,7 @@ def _explain_batch(
         wanted = torch.full((len(x),), about.classes.index(target))
     heat, explained = gradcam(net, x, wanted)  # N x H x W, N
     with torch.inference_mode():
-        p = probabilities(net(x).float(), about.task.get("loss", "cross_entropy"))  # N x classes
+        p = output_probabilities(about)(net(x).float())  # N x classes
     predicted = p.argmax(dim=1).tolist()
 
     # The caption names the class of the map, and the predicted class if it is another one.

@@ -18,14 +18,13 @@ from zoo.checkpoints.files import check_output, is_stream, replacing
 from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_lists, predict_tables
 from zoo.cli import predict_outputs as outputs
-from zoo.cli.checkpoint_task import task_class
+from zoo.cli.checkpoint_task import is_multi_label, output_probabilities, task_class
 from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.cli.predict_sheet import Summary
 from zoo.config import hardware
 from zoo.config.console import say, warn
 from zoo.data import pixel_columns
 from zoo.data.preprocess import Preprocess
-from zoo.losses import probabilities
 from zoo.protocols import Net, shape_text
 
 Compute = Callable[[Tensor], Tensor]  # raw batch -> probabilities, values or features on the CPU, N x width
@@ -65,7 +64,8 @@ def predict(cfg: DictConfig) -> int:
     preprocess = preprocess_for(about.transforms(), files=bool(files), scale=cfg.scale, invert=cfg.invert)
     predictor = _predictor(net.to(device), about, preprocess, device, mirror_average=cfg.mirror_average)
     # An output to a device or a pipe has no folder for the contact sheet.
-    has_sheet = cfg.sheet and files and about.classes and not is_stream(output)
+    multi_label = is_multi_label(about)
+    has_sheet = cfg.sheet and files and about.classes and not multi_label and not is_stream(output)
     if has_sheet and preprocess.shape[0] not in (1, 3):
         has_sheet = False
         notes.append(f"no contact sheet: the images have {preprocess.shape[0]} channels, not 1 (gray) or 3 (RGB)")
@@ -73,12 +73,14 @@ def predict(cfg: DictConfig) -> int:
     _check_outputs(output, sheet, [*(files or [source]), locate(cfg.checkpoint)[0]], overwrite=cfg.overwrite)
 
     # Choose the columns. Labels are known if the images are in subfolders named after classes.
-    labels, notice = (listed.labels, "") if listed is not None else inputs.labels(files, source, about.classes)
+    labels, notice = inputs.labels(files, source, about.classes) if listed is None else (listed.labels, "")
+    if multi_label:
+        labels, notice = {}, ""
     notes += [notice] if notice else []
-    of_pixels = inputs.is_csv(source) and encoding is None and listed is None
+    of_pixels = inputs.is_csv(source) and encoding is None and listed is None and not multi_label
     as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and of_pixels)
     top = cfg.top
-    if about.classes and top > len(about.classes):
+    if about.classes and not multi_label and top > len(about.classes):
         top = len(about.classes)
         notes.append(f"top={cfg.top}: the checkpoint has {top} classes, so {top} are listed")
     columns = outputs.choose(
@@ -88,6 +90,7 @@ def predict(cfg: DictConfig) -> int:
         value_column=predictor.column,
         top=top,
         labeled=bool(labels),
+        multi_label=multi_label,
         spreadsheet=cfg.spreadsheet,
     )
 
@@ -119,7 +122,7 @@ def predict(cfg: DictConfig) -> int:
         )
 
     # Write both files under temporary names; they appear once both are complete.
-    summary = Summary(about.classes)
+    summary = Summary(about.classes, multi_label=multi_label)
     check = InputCheck(preprocess, where=str(source), files=bool(files), stated=cfg.scale is not None)
     with ExitStack() as stack:
         temporary_sheet = stack.enter_context(replacing(sheet)) if sheet else None
@@ -189,7 +192,7 @@ def _predictor(
     # Convolutions are fastest in the channels-last memory format.
     assert isinstance(net, Net)
     model: Net = net.to(memory_format=torch.channels_last)
-    loss = about.task.get("loss", "cross_entropy")
+    read = output_probabilities(about)
     average = about.task.get("mirror_average", False) if mirror_average is None else mirror_average
 
     def values(raw: Tensor) -> Tensor:
@@ -199,10 +202,10 @@ def _predictor(
         return model.encode(preprocess(raw.to(device))).float().cpu()
 
     def class_probabilities(raw: Tensor) -> Tensor:
-        p = probabilities(values(raw), loss)  # N x classes
+        p = read(values(raw))  # N x classes
         if not average:
             return p
-        return (p + probabilities(values(raw.flip(-1)), loss)) / 2
+        return (p + read(values(raw.flip(-1)))) / 2
 
     if about.classes:
         return Predictor(class_probabilities, "value")

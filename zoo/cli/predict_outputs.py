@@ -1,6 +1,7 @@
 """The columns and rows of the CSV that ``zoo predict`` writes.
 
 `Kaggle`: ``ImageId,Label``, as Kaggle's Digit Recognizer takes it. `Classes`: file or row, class, probability.
+`Labels`: file or row, the predicted labels, and the probability of each label.
 `Values`: file or row, and the outputs of a regression or the features of a net without a head.
 `Spreadsheet`: the rows of another format, with an apostrophe before cells that a spreadsheet would run as formulas.
 """
@@ -12,6 +13,7 @@ from typing import Any, Protocol, TextIO
 
 from torch import Tensor
 
+THRESHOLD = 0.5  # minimum probability of a predicted label
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -78,6 +80,26 @@ class Classes:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """The labels with a probability >= 0.5, separated by |, and the probability of each label."""
+
+    labels: Sequence[str]
+    name_column: str  # "file" or "row"
+
+    def header(self, width: int) -> list[str]:
+        return [self.name_column, "labels", *(f"probability_{name}" for name in self.labels)]
+
+    def rows(self, names: Sequence[str], outputs: Tensor, labels: Sequence[str]) -> Iterator[list[Any]]:
+        for name, row in zip(names, outputs.tolist(), strict=True):
+            yield [name, label_list(self.labels, row), *(f"{p:.6f}" for p in row)]
+
+
+def label_list(labels: Sequence[str], row: Sequence[float]) -> str:
+    """The labels with a probability >= 0.5, separated by |, as in the targets of a table."""
+    return "|".join(name for name, p in zip(labels, row, strict=True) if p >= THRESHOLD)
+
+
+@dataclass(frozen=True)
 class Values:
     """All outputs, in columns ``value0``, ``value1``, ... or ``feature0``, ``feature1``, ...
 
@@ -131,6 +153,7 @@ def choose(
     value_column: str,
     top: int,
     labeled: bool,
+    multi_label: bool = False,
     spreadsheet: bool = False,
 ) -> Columns:
     """The columns for a checkpoint.
@@ -142,6 +165,7 @@ def choose(
         value_column: heading of the outputs if there are no classes: "value" or "feature".
         top: number of classes to list.
         labeled: whether the true classes are known.
+        multi_label: whether an input may have any number of the classes.
         spreadsheet: whether to put an apostrophe before cells that a spreadsheet would run as formulas.
 
     Raises:
@@ -156,8 +180,19 @@ def choose(
             value_column=value_column,
             top=top,
             labeled=labeled,
+            multi_label=multi_label,
         )
         return Spreadsheet(columns)
+
+    # All labels with their probabilities, since each of them may apply.
+    if multi_label:
+        if format == "kaggle":
+            raise ValueError(
+                "format=kaggle has one class per row, this checkpoint any number of labels; use format=table"
+            )
+        if top > 1:
+            raise ValueError(f"top={top} must be 1: the probabilities of all labels are listed")
+        return Labels(classes, name_column)
 
     # Kaggle's format has one class per row.
     if format == "kaggle":

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from zoo.cli.predict_outputs import is_formula
+from zoo.cli.predict_outputs import is_formula, label_list
 from zoo.plots import images as plots
 
 SHOWN = 24  # number of images on the sheet
@@ -29,10 +29,12 @@ class Summary:
 
     Args:
         classes: the classes of the checkpoint. If empty, predictions are only counted.
+        multi_label: whether an input may have any number of these labels. Predictions are then only counted.
     """
 
-    def __init__(self, classes: Sequence[str]):
-        self.classes = classes
+    def __init__(self, classes: Sequence[str], *, multi_label: bool = False):
+        self.classes = () if multi_label else classes
+        self.labels = classes if multi_label else ()
         self.count = 0
         self.right = 0
         self.formulas = 0  # number of inputs whose name or class a spreadsheet would run as a formula
@@ -56,6 +58,11 @@ class Summary:
             self.right += sum(guess == label for guess, label in zip(predicted, labels, strict=False))
             if raw is not None:
                 self._keep(names, raw, predicted, p.tolist(), labels)
+        if self.labels:
+            formulas = [
+                found or is_formula(label_list(self.labels, row))
+                for found, row in zip(formulas, outputs.tolist(), strict=True)
+            ]
         self.formulas += sum(formulas)
         self.count += len(names)
 

@@ -110,8 +110,10 @@ class DataModule(LightningDataModule):
     ):
         super().__init__()
         augment = augment or Augment()
-        if augment.mixes and not splits.classes:
-            raise ValueError("dataset.augment.mixup and cutmix need classes, which these data do not have")
+        if augment.mixes and (not splits.classes or splits.multi_label):
+            raise ValueError(
+                "dataset.augment.mixup and cutmix need one class per example, which these data do not have"
+            )
         self.splits = splits
         self.preprocess = preprocess
         self.batch_size = batch_size

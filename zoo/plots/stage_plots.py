@@ -46,7 +46,7 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
     examples = splits.train if splits.validation is None else splits.validation
     raw, y = examples.batch(range(min(MAX_RECONSTRUCTIONS, len(examples))))
     x = preprocess(raw.to(device))  # N x in_shape
-    classes = splits.classes
+    classes = () if splits.multi_label else splits.classes  # a point of the latent-code plot has one color
 
     # Use a fixed seed and restore the RNG, so that plotting does not affect training.
     with eval_mode(net), torch.random.fork_rng(devices=[]):

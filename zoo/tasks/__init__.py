@@ -6,9 +6,18 @@ the base class of all tasks. The methods that a task needs of its net are protoc
 
 from zoo.tasks.classification import Classification
 from zoo.tasks.contrastive_divergence import ContrastiveDivergence
+from zoo.tasks.multi_label import MultiLabelClassification
 from zoo.tasks.reconstruction import Reconstruction
 from zoo.tasks.regression import Regression
 from zoo.tasks.task import Task
 from zoo.tasks.wake_sleep import WakeSleep
 
-__all__ = ["Classification", "ContrastiveDivergence", "Reconstruction", "Regression", "Task", "WakeSleep"]
+__all__ = [
+    "Classification",
+    "ContrastiveDivergence",
+    "MultiLabelClassification",
+    "Reconstruction",
+    "Regression",
+    "Task",
+    "WakeSleep",
+]

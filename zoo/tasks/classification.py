@@ -4,7 +4,7 @@ May import Lightning, torchmetrics, `zoo.protocols`, `zoo.losses`, `zoo.data` an
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,12 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
-from zoo.data.datamodule import DataModule
-from zoo.losses import CLASSIFICATION, classification_loss, probabilities
-from zoo.protocols import Classifier, HasAuxiliaryHeads
+from zoo.losses import CLASSIFICATION, Loss, classification_loss, probabilities
+from zoo.protocols import HasAuxiliaryHeads
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import Optimization, is_logging_step
-from zoo.tasks.supervised import SupervisedTask
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
+from zoo.tasks.supervised import SupervisedTask, given_weights, number_of_outputs
+from zoo.tasks.training_labels import training_labels
 
 
 class Classification(SupervisedTask):
@@ -32,10 +32,11 @@ class Classification(SupervisedTask):
     Args:
         net: the classifier: N x in_shape -> N x K.
         layer: must be None, since a single layer has no classes.
-        loss: name of the loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`).
+        loss: name of the loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`), or
+            a function of logits and targets.
         label_smoothing: fraction of the target that is spread over all classes, in [0, 1].
-        class_weights: whether to weight the classes in the training loss. The weight of a class is the mean number of
-            examples per class, divided by its number of examples. Needs a `zoo.data.datamodule.DataModule`.
+        class_weights: weights of the classes in the training loss: a list of K numbers >= 0, or True: the mean number
+            of training examples per class, divided by the number of the class. False: all classes count alike.
         auxiliary_weight: weight of the loss of each auxiliary head, if the net has any (GoogLeNet: 0.3); 0: not used.
         policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
         unfreeze_at: with "gradual", the epoch (counted from 0) at which each layer below the head is unfrozen, from the
@@ -43,13 +44,15 @@ class Classification(SupervisedTask):
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
         layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
         mirror_average: whether evaluation averages the probabilities of an image and of its mirror image.
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
+        num_classes: K; None: that of the net. A net with an attribute ``num_classes`` does not need it.
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Attributes:
         confusion: after a test, the confusion matrix: K x K counts, one row per true class.
 
     Raises:
-        ValueError: an unknown loss or policy, a ``layer``, a number out of range, or a net without outputs.
+        ValueError: an unknown loss or policy, a ``layer``, a number out of range, or a net without outputs. When
+            training starts: ``class_weights=True`` with a dataset whose labels cannot be read.
     """
 
     targets: ClassVar[str] = "classes"
@@ -62,38 +65,41 @@ class Classification(SupervisedTask):
         net: nn.Module,
         layer: int | None = None,
         *,
-        loss: str = "cross_entropy",
+        loss: str | Loss = "cross_entropy",
         label_smoothing: float = 0.0,
-        class_weights: bool = False,
+        class_weights: bool | list[float] = False,
         auxiliary_weight: float = 0.3,
         policy: str = "full",
         unfreeze_at: Sequence[int] = (1,),
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
         mirror_average: bool = False,
-        optimization: Optimization | None = None,
+        num_classes: int | None = None,
+        optimizer: MakeOptimizer | None = None,
+        lr_schedule: MakeSchedule | None = None,
+        total_steps: int | None = None,
     ):
         super().__init__(
             net,
             layer,
-            optimization=optimization,
+            optimizer=optimizer,
+            lr_schedule=lr_schedule,
+            total_steps=total_steps,
             policy=policy,
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,
             layer_decay=layer_decay,
         )
-        num_classes = cast(Classifier, net).num_classes
-        if num_classes is None:
-            raise ValueError(f"Classification needs outputs; set num_classes of this {type(net).__name__}")
-        self.num_classes = num_classes
+        self.num_classes = number_of_outputs(self, num_classes)
 
-        # The loss for evaluation, and the loss for training, which may have class weights (`setup`).
+        # The loss for evaluation. The loss for training may have class weights.
         self.loss_name = loss
         self.label_smoothing = label_smoothing
-        self.class_weights = class_weights
         self.loss = classification_loss(loss, label_smoothing=label_smoothing)
-        self.training_loss = self.loss
+        self.class_weights = class_weights
+        self.weights: Tensor | None = None  # K; of True, they are known once training starts
         if class_weights:
+            self.weights = given_weights(class_weights, self.num_classes, key="class_weights")
             classification_loss(loss, class_weights=torch.ones(1))  # raises if the loss has no class weights
 
         # Auxiliary heads add gradients to the layers below them, so they are not needed if only the head is trained.
@@ -102,7 +108,7 @@ class Classification(SupervisedTask):
 
         # The metrics. Binary cross-entropy reads a single output as two classes.
         self.mirror_average = mirror_average
-        count = CLASSIFICATION[loss].num_classes or num_classes
+        count = _fixed_number_of_classes(loss) or self.num_classes
         metrics = _metrics(count)
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
@@ -111,32 +117,30 @@ class Classification(SupervisedTask):
 
     def check_targets(self, num_outputs: int) -> None:
         """Raise ValueError if the loss does not work for data with ``num_outputs`` classes."""
-        needed = CLASSIFICATION[self.loss_name].num_classes
+        needed = _fixed_number_of_classes(self.loss_name)
         if needed is not None and num_outputs != needed:
             raise ValueError(f"loss={self.loss_name} needs {needed} classes, the data have {num_outputs}")
 
-    def setup(self, stage: str) -> None:
-        """Compute the class weights from the labels of the training split, if ``class_weights`` is set."""
-        super().setup(stage)
-        if stage != "fit" or not self.class_weights:
-            return
-        data = cast(Any, self.trainer).datamodule  # an attribute that Lightning sets without declaring it
-        if not isinstance(data, DataModule):
-            raise ValueError("class_weights=true requires training with a zoo.data.datamodule.DataModule")
+    def on_train_start(self) -> None:
+        """Compute the class weights from the labels of the training data, with ``class_weights=True``."""
+        super().on_train_start()
+        if self.class_weights is True:
+            labels = training_labels(self.trainer, fix="set class_weights to a list with one weight for each class")
+            # The mean number of examples per class, divided by the number of examples of each class.
+            counts = torch.bincount(labels.cpu(), minlength=self.num_classes)  # K
+            self.weights = len(labels) / (len(counts) * counts.clamp(min=1))  # K
 
-        # The mean number of examples per class, divided by the number of examples of each class.
-        labels = data.splits.train.labels()
-        counts = torch.bincount(labels.cpu(), minlength=self.num_classes)  # K
-        weights = len(labels) / (len(counts) * counts.clamp(min=1))  # K
-
-        # Lightning moves the task to the device after `setup`, so the device is taken from the strategy.
-        weights = weights.to(self.trainer.strategy.root_device)
-        self.training_loss = classification_loss(
-            self.loss_name, label_smoothing=self.label_smoothing, class_weights=weights
-        )
+    def training_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The loss with class weights, if there are any: N x K outputs and N targets -> a scalar."""
+        if self.weights is None:
+            return self.loss(outputs, y)
+        self.weights = self.weights.to(outputs.device)
+        loss = classification_loss(self.loss_name, label_smoothing=self.label_smoothing, class_weights=self.weights)
+        return loss(outputs, y)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
+        y = _class_numbers(y)
         # The loss of the head, plus the weighted losses of the auxiliary heads.
         if self.has_auxiliaries:
             outputs, auxiliary_outputs = cast(HasAuxiliaryHeads, self.net).forward_with_auxiliaries(x)
@@ -154,7 +158,7 @@ class Classification(SupervisedTask):
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         # A test also updates the confusion matrix.
         predicted = self._evaluate(batch, "test", self.test_metrics)
-        self._confusion.update(predicted, batch[1])
+        self._confusion.update(predicted, _class_numbers(batch[1]))
 
     def on_test_epoch_end(self) -> None:
         # `compute` adds up the counts of all processes.
@@ -164,6 +168,7 @@ class Classification(SupervisedTask):
     def _evaluate(self, batch: tuple[Tensor, Tensor], split: str, metrics: MetricCollection) -> Tensor:
         """Update and log the metrics of a split ("val" or "test"). Returns the class probabilities, N x K."""
         x, y = batch
+        y = _class_numbers(y)
         outputs = self.outputs(x)  # N x K
         predicted = probabilities(outputs.float(), self.loss_name)  # N x K
 
@@ -187,3 +192,13 @@ def _metrics(num_classes: int) -> MetricCollection:
             "calibration_error": MulticlassCalibrationError(num_classes),
         }
     )
+
+
+def _fixed_number_of_classes(loss: str | Loss) -> int | None:
+    """The only number of classes for which a loss works; None: any number."""
+    return CLASSIFICATION[loss].num_classes if isinstance(loss, str) else None
+
+
+def _class_numbers(y: Tensor) -> Tensor:
+    """Class numbers as int64, which losses need; class probabilities stay as they are."""
+    return y if y.is_floating_point() else y.long()

@@ -5,11 +5,12 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from zoo.protocols import Decoding, HasJacobian, head_of, layers_of
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import Optimization, is_logging_step
-from zoo.tasks.task import Task
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
+from zoo.tasks.task import Batch, Task, inputs_and_labels
 from zoo.tasks.unsupervised import NO_TARGETS, check_unit_interval, squared_error
 
 CORRUPTIONS = ("none", "masking", "gaussian", "salt_and_pepper")
@@ -33,7 +34,7 @@ class Reconstruction(Task):
             [0, 1]; 0 for none.
         contractive: weight of the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011); for training
             one layer at a time. 0 for none.
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Raises:
         ValueError: a net that is not an autoencoder, an unknown loss or corruption, or a level or target out of range.
@@ -55,9 +56,11 @@ class Reconstruction(Task):
         sparsity_target: float = 0.1,
         sparsity_cost: float = 0.0,
         contractive: float = 0.0,
-        optimization: Optimization | None = None,
+        optimizer: MakeOptimizer | None = None,
+        lr_schedule: MakeSchedule | None = None,
+        total_steps: int | None = None,
     ):
-        super().__init__()
+        super().__init__(optimizer=optimizer, lr_schedule=lr_schedule, total_steps=total_steps)
         if loss not in LOSSES:
             raise ValueError(f"loss={loss}: choose one of: {', '.join(LOSSES)}")
         if corruption not in CORRUPTIONS:
@@ -66,7 +69,6 @@ class Reconstruction(Task):
             raise ValueError(f"sparsity_target={sparsity_target} must be in (0, 1)")
         self.net = net
         self.layer = layer
-        self.optimization = optimization
         self.loss_name = loss
         self.corruption = corruption
         self.level = _level_of_layer(level, layer, corruption)
@@ -125,9 +127,9 @@ class Reconstruction(Task):
             fix="loss=squared_error with model.net.output_activation=identity",
         )
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         # Encode the corrupted input, decode it, and compare with the clean one.
-        x, _ = batch
+        x, _ = inputs_and_labels(batch)
         v = self.layer_input(x)  # N x V
         h = self.autoencoder.encode(self.corrupt(v))  # N x H
         loss = self._loss(h, v)
@@ -142,10 +144,10 @@ class Reconstruction(Task):
             self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, "val")
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         self._evaluate(batch, "test")
 
     def corrupt(self, v: Tensor) -> Tensor:
@@ -168,6 +170,10 @@ class Reconstruction(Task):
         others = set() if head is None else set(head.parameters())
         return [p for p in self.trained_module.parameters() if p not in others]
 
+    def default_optimizer(self, parameters: Any) -> Optimizer:
+        """Adam with a learning rate of 0.001."""
+        return torch.optim.Adam(parameters, lr=1e-3)
+
     def _loss(self, h: Tensor, v: Tensor) -> Tensor:
         """The loss of v, N x V, decoded from the hidden units h, N x H: summed over inputs, mean over the batch."""
         # Cross-entropy of logits is more precise than cross-entropy of their sigmoid.
@@ -189,10 +195,10 @@ class Reconstruction(Task):
         assert isinstance(layer, HasJacobian)
         return layer.squared_jacobian(v).mean()
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], split: str) -> None:
+    def _evaluate(self, batch: Batch, split: str) -> None:
         """Log the loss and the reconstruction error, without corruption and penalties."""
         # Encode and decode the clean inputs. The error is computed from activated outputs for both losses.
-        x, _ = batch
+        x, _ = inputs_and_labels(batch)
         v = self.layer_input(x)  # N x V
         h = self.autoencoder.encode(v)  # N x H
         self.log_mean(f"{split}/loss", self._loss(h, v), len(v))

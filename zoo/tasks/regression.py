@@ -9,26 +9,27 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
-from zoo.losses import regression_loss
-from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.losses import Loss, regression_loss
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.supervised import SupervisedTask
 
 
 class Regression(SupervisedTask):
     """Trains a net on real-valued targets by gradient descent; evaluates mean squared and mean absolute error.
 
-    Batches are ``(x, y)``: x is N x in_shape, y is N x targets.
+    Batches are ``(x, y)``: x is N x in_shape, y is N x targets, or N if there is one target.
 
     Args:
         net: N x in_shape -> N x targets.
         layer: must be None, since a single layer has no targets.
-        loss: name of the loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`).
+        loss: name of the loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`), or a function of outputs and
+            targets.
         policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
         unfreeze_at: with "gradual", the epoch (counted from 0) at which each layer below the head is unfrozen, from the
             top down. The last epoch applies to all remaining layers.
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
         layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Raises:
         ValueError: an unknown loss or policy, a ``layer``, or a number out of range.
@@ -43,17 +44,21 @@ class Regression(SupervisedTask):
         net: nn.Module,
         layer: int | None = None,
         *,
-        loss: str = "mse",
+        loss: str | Loss = "mse",
         policy: str = "full",
         unfreeze_at: Sequence[int] = (1,),
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
-        optimization: Optimization | None = None,
+        optimizer: MakeOptimizer | None = None,
+        lr_schedule: MakeSchedule | None = None,
+        total_steps: int | None = None,
     ):
         super().__init__(
             net,
             layer,
-            optimization=optimization,
+            optimizer=optimizer,
+            lr_schedule=lr_schedule,
+            total_steps=total_steps,
             policy=policy,
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,
@@ -75,7 +80,8 @@ class Regression(SupervisedTask):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
         # The mean over the batch.
-        loss = self.loss(self.outputs(x), y)
+        outputs = self.outputs(x)  # N x targets
+        loss = self.loss(outputs, _targets(y, outputs))
         if is_logging_step(self):
             self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -90,7 +96,18 @@ class Regression(SupervisedTask):
         """Update and log the metrics of a split ("val" or "test")."""
         x, y = batch
         outputs = self.outputs(x)  # N x targets
+        y = _targets(y, outputs)
         # torchmetrics reshapes its inputs with `view`, which needs contiguous memory.
         metrics.update(outputs.contiguous(), y)
         self.log_mean(f"{split}/loss", self.loss(outputs, y), len(y))
         self.log_dict(metrics, prog_bar=split == "val", batch_size=len(y))
+
+
+def _targets(y: Tensor, outputs: Tensor) -> Tensor:
+    """The targets in the shape of the outputs, N x targets, as float32. Raises ValueError if they do not fit."""
+    # A difference of N x 1 and N values would be N x N.
+    if y.dim() == 1 and outputs.shape == (len(y), 1):
+        y = y.unsqueeze(1)
+    if y.shape != outputs.shape:
+        raise ValueError(f"the net has outputs of shape {tuple(outputs.shape)}, the targets {tuple(y.shape)}")
+    return y.float()

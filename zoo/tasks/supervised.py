@@ -7,15 +7,17 @@ May import Lightning, `zoo.protocols` and its neighbors in this folder.
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from zoo.protocols import HasHead, PartlyGenerative, layers_of
+from zoo.protocols import HasHead, HasOutputs, PartlyGenerative, layers_of
 from zoo.tasks.freezing import LayerGroup, layer_groups
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import Optimization
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
 from zoo.tasks.task import Task
 
 
@@ -25,7 +27,7 @@ class SupervisedTask(Task):
     Args:
         net: the net.
         layer: must be None, since a single layer has no targets.
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
         policy, unfreeze_at, head_lr_factor, layer_decay: as in `layer_groups`.
 
     Attributes:
@@ -43,17 +45,18 @@ class SupervisedTask(Task):
         net: nn.Module,
         layer: int | None,
         *,
-        optimization: Optimization | None,
+        optimizer: MakeOptimizer | None,
+        lr_schedule: MakeSchedule | None,
+        total_steps: int | None,
         policy: str,
         unfreeze_at: Sequence[int],
         head_lr_factor: float,
         layer_decay: float,
     ):
-        super().__init__()
+        super().__init__(optimizer=optimizer, lr_schedule=lr_schedule, total_steps=total_steps)
         if layer is not None:
             raise ValueError(f"{type(self).__name__} trains the whole net; set order=joint")
         self.net = net
-        self.optimization = optimization
 
         # Exclude parameters that `forward` does not use, such as the visible biases of a stack of RBMs.
         generative = list(net.generative_parameters()) if isinstance(net, PartlyGenerative) else []
@@ -146,3 +149,34 @@ class SupervisedTask(Task):
         if self.frozen:
             self.frozen = []
             self.train()
+
+
+def number_of_outputs(task: SupervisedTask, given: int | None) -> int:
+    """The number of outputs of a task's net: as given, or its ``num_classes``.
+
+    Raises:
+        ValueError: neither is known, or they differ.
+    """
+    net = task.net
+    own = net.num_classes if isinstance(net, HasOutputs) else None
+    if given is not None and own is not None and given != own:
+        raise ValueError(f"num_classes={given}: this {type(net).__name__} has num_classes={own}")
+    count = given if own is None else own
+    if not count:
+        raise ValueError(f"{type(task).__name__} needs outputs; set num_classes of this {type(net).__name__}")
+    return count
+
+
+def given_weights(weights: bool | Sequence[float], count: int, *, key: str) -> Tensor | None:
+    """A list of ``count`` weights as a tensor; None for True, which computes them from the labels.
+
+    Raises:
+        ValueError: not as many finite weights >= 0, or not a list; the message begins with the ``key``.
+    """
+    if weights is True:
+        return None
+    if isinstance(weights, str) or not isinstance(weights, Sequence):
+        raise ValueError(f"{key}={weights} must be true or false, or a list of {count} weights")
+    if len(weights) != count or not all(0 <= weight < inf for weight in weights):
+        raise ValueError(f"{key}={list(weights)} must have {count} finite weights >= 0")
+    return torch.tensor(weights, dtype=torch.float32)

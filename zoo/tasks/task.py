@@ -1,28 +1,41 @@
 """The base class of all tasks: a LightningModule that trains some or all parameters of a net.
 
-May import Lightning, torchmetrics, `zoo.protocols` and its neighbors in this folder.
+May import Lightning, torchmetrics, `zoo.protocols`, `zoo.data` and its neighbors in this folder.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
+from zoo.data.datamodule import DataModule
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import Optimization
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, configure
+
+Batch = Sequence[Tensor] | Tensor  # (x, y); tasks without targets also take (x,) and x
 
 
 class Task(LightningModule):
-    """Abstract: trains and evaluates a net. A subclass sets ``net`` and ``optimization`` and defines the steps.
+    """Abstract: trains and evaluates a net. A subclass sets ``net`` and defines the steps.
 
     During a fit, only the parameters of `trainable_parameters` require gradients. DDP needs this: it raises an error if
     a parameter that requires a gradient does not receive one.
 
+    Args:
+        optimizer: function that makes the optimizer from parameters or groups of parameters; None: that of
+            `default_optimizer`.
+        lr_schedule: function of the optimizer and the number of steps that makes a learning-rate schedule
+            (`zoo.tasks.optimization.configure`); None: a constant learning rate.
+        total_steps: number of optimizer steps of the whole fit, for the schedule; None: as the trainer estimates it.
+
     Class attributes, read before a task is built:
-        targets: the targets that the data must have besides inputs: "classes", "values" or "none".
+        targets: the targets that the data must have besides inputs: "classes", "labels" (any number of labels per
+            example), "values" or "none".
         monitor: the metric by which epochs and runs are compared, such as "val/accuracy".
         mode: "max" or "min": which value of ``monitor`` is better.
         has_validation_loss: whether the task logs "val/loss", which a schedule or ``stop_below`` may read.
@@ -30,7 +43,8 @@ class Task(LightningModule):
 
     Attributes:
         net: the whole net, even if only one layer is trained.
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
+        lr: learning rate that replaces that of the optimizer; None: not replaced. Lightning's `LearningRateFinder` sets
+            it.
         layer_input: computes the features of lower layers if the task trains on them; otherwise None.
         means: the metrics of `log_mean` by name.
     """
@@ -42,11 +56,21 @@ class Task(LightningModule):
     refused_precisions: ClassVar[Mapping[str, str]] = {}
 
     net: nn.Module
-    optimization: Optimization | None
+    lr: float | None = None
     layer_input: LayerInput | None = None
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        optimizer: MakeOptimizer | None = None,
+        lr_schedule: MakeSchedule | None = None,
+        total_steps: int | None = None,
+    ) -> None:
         super().__init__()
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.total_steps = total_steps
+        self._configured_lr: float | None = None
         self.means = nn.ModuleDict()
 
     # Methods that a subclass may override
@@ -58,6 +82,10 @@ class Task(LightningModule):
     def parameter_groups(self) -> list[Any]:
         """The trainable parameters for the optimizer: a plain list, or parameter groups with their own options."""
         return self.trainable_parameters()
+
+    def default_optimizer(self, parameters: Any) -> Optimizer:
+        """The optimizer that is used if none was given; by default AdamW with a learning rate of 0.001."""
+        return torch.optim.AdamW(parameters, lr=1e-3)
 
     def training_plan(self) -> dict[str, int | None]:
         """For each layer group by name, the first epoch in which it is trained (None: never).
@@ -86,6 +114,11 @@ class Task(LightningModule):
         for parameter in self.net.parameters():
             parameter.requires_grad_(parameter in trainable)
 
+    def on_fit_start(self) -> None:
+        # `LearningRateFinder` has set `lr`: use it as the base of the schedule and of the factors of layers, too.
+        if self.lr != self._configured_lr:
+            self.trainer.strategy.setup_optimizers(self.trainer)
+
     def on_train_start(self) -> None:
         # Lightning does not call `on_train_epoch_start` when it resumes within an epoch.
         if self.trainer.fit_loop.restarted_mid_epoch:
@@ -94,14 +127,36 @@ class Task(LightningModule):
     def on_train_epoch_start(self) -> None:
         self.begin_epoch()
 
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # `zoo train` checks the inputs before it trains; those of other data are checked here, once.
+        first = batch_idx == 0 and self.global_step == 0
+        if first and not isinstance(cast(Any, self.trainer).datamodule, DataModule):
+            self.check_inputs(inputs_and_labels(batch)[0])
+
     def teardown(self, stage: str) -> None:
         """Restore the net: all parameters require gradients again."""
         if stage == "fit":
             self.net.requires_grad_(True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        assert self.optimization is not None, "a task without optimization only evaluates"
-        return self.optimization(self.parameter_groups())
+        optimizer = (self.optimizer or self.default_optimizer)(self.parameter_groups())
+        if self.lr is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr
+        self._configured_lr = self.lr
+        return configure(optimizer, self.lr_schedule, self._steps_of_fit)
+
+    def _steps_of_fit(self) -> int:
+        """Number of optimizer steps of the whole fit. Raises ValueError if it is neither given nor finite."""
+        if self.total_steps is not None:
+            return self.total_steps
+        steps = float("inf") if self._trainer is None else self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ValueError(
+                f"{type(self).__name__}: the learning-rate schedule needs the number of steps; set total_steps=, or "
+                "max_epochs= or max_steps= of the Trainer"
+            )
+        return int(steps)
 
     # Methods that a subclass calls
 
@@ -123,3 +178,21 @@ class Task(LightningModule):
         mean = cast(MeanMetric, self.means[name])
         mean.update(value.detach(), count)
         self.log(name, mean, on_step=False, on_epoch=True, prog_bar=prog_bar, metric_attribute=f"means.{name}")
+
+
+def inputs_and_labels(batch: Batch, *, needed: bool = False) -> tuple[Tensor, Tensor]:
+    """The inputs of a batch, N x in_shape, and its labels; zeros (int64) if the batch has only inputs.
+
+    Args:
+        batch: ``(x, y)``, ``(x,)`` or x.
+        needed: whether the net needs labels.
+
+    Raises:
+        ValueError: labels are needed, but the batch has only inputs.
+    """
+    x: Tensor = batch if isinstance(batch, Tensor) else batch[0]
+    if not isinstance(batch, Tensor) and len(batch) > 1:
+        return x, batch[1]
+    if needed:
+        raise ValueError("a net with label units needs batches (x, y) with class numbers y")
+    return x, torch.zeros(len(x), dtype=torch.int64, device=x.device)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.protocols import HasLabelUnits, HasPseudoLikelihood, RBMLayer, Reconstructing
-from zoo.tasks.task import Task
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
+from zoo.tasks.task import Batch, Task, inputs_and_labels
 
 NO_TARGETS = "none"
 FP16 = {"16-mixed": "free energies and their differences leave float16's range; use bf16-mixed or 32-true"}
@@ -23,6 +24,7 @@ class GenerativeTask(Task):
         k: Gibbs steps per update, >= 1.
         persistent: whether chains continue from batch to batch.
         restart: probability, per update, with which a persistent chain is restarted from noise, in [0, 1).
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Raises:
         ValueError: k < 1, restart outside [0, 1), or a restart of chains that are not persistent.
@@ -34,8 +36,17 @@ class GenerativeTask(Task):
     has_validation_loss: ClassVar[bool] = False
     refused_precisions: ClassVar[dict[str, str]] = FP16
 
-    def __init__(self, *, k: int, persistent: bool, restart: float) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        k: int,
+        persistent: bool,
+        restart: float,
+        optimizer: MakeOptimizer | None,
+        lr_schedule: MakeSchedule | None,
+        total_steps: int | None,
+    ) -> None:
+        super().__init__(optimizer=optimizer, lr_schedule=lr_schedule, total_steps=total_steps)
         if k < 1:
             raise ValueError(f"k={k} must be >= 1")
         if not 0 <= restart < 1:
@@ -63,14 +74,26 @@ class GenerativeTask(Task):
             chains = torch.where(again, noise, chains)
         return chains
 
+    def unpacked(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Inputs and class numbers of a batch. Raises ValueError if a net with label units gets no labels."""
+        return inputs_and_labels(batch, needed=isinstance(self.net, HasLabelUnits) and bool(self.net.label_units))
+
+    def mean_over_processes(self, values: Tensor) -> Tensor:
+        """The mean over all processes of the trainer."""
+        if self._trainer is None or self.trainer.world_size == 1:
+            return values
+        mean = self.trainer.strategy.reduce(values, reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return mean
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["chains"] = self.chains
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.chains = checkpoint["chains"]
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        x, y = batch
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        x, y = self.unpacked(batch)
         log_generative(self, self.net, x, y, split="test")
 
 

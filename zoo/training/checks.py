@@ -169,9 +169,10 @@ def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, mo
             f"{model_and_dataset}: the net expects inputs of shape {shape_text(net.in_shape)}, "
             f"the data have shape {shape_text(splits.shape)}"
         )
-    if isinstance(net, HasLabelUnits) and net.label_units and not splits.classes:
+    if isinstance(net, HasLabelUnits) and net.label_units and (not splits.classes or splits.multi_label):
+        found = "several labels per example" if splits.multi_label else "real target values"
         raise ValueError(
-            f"{model_and_dataset}: label_units need class labels, the data have real target values; "
+            f"{model_and_dataset}: label_units need class labels, the data have {found}; "
             "set model.net.label_units=false"
         )
 

@@ -130,6 +130,8 @@ def augmentation(node: DictConfig, splits: Splits) -> Augment:
             f"dataset.augment.shift={augment.shift} must be < {min(splits.shape[1:])}, "
             f"the smaller side of the images of dataset {node.name}"
         )
+    if augment.mixes and splits.multi_label:
+        raise ValueError(f"mixup and cutmix need one class per example; dataset {node.name} has any number of labels")
     if augment.mixes and not splits.classes:
         raise ValueError(f"mixup and cutmix need classes; dataset {node.name} has none")
     return augment

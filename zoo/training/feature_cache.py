@@ -71,4 +71,7 @@ def cache_features(
 
     # The features are preprocessed already, so the new preprocessing is the identity.
     identity = Preprocess.from_data(train.x[:1], standardize=False)
-    return Splits(train, validation, None, (width,), splits.classes, splits.num_targets), identity
+    cached = Splits(
+        train, validation, None, (width,), splits.classes, splits.num_targets, multi_label=splits.multi_label
+    )
+    return cached, identity

@@ -126,22 +126,32 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
             f"{model_and_dataset}: mirror_average needs images, the data have shape {shape_text(splits.shape)}"
         )
 
-    # A classifier needs two classes.
-    if task.targets == "classes" and len(splits.classes) == 1:
-        raise ValueError(
-            f"{model_and_dataset}: {task.__name__} needs at least two classes; all examples have the label "
-            f"{splits.classes[0]}"
-        )
+    # A classifier needs two classes, or two labels of which an example may have any number.
+    if task.targets in ("classes", "labels") and len(splits.classes) == 1:
+        found = f"the only label is {splits.classes[0]}"
+        if not splits.multi_label:
+            found = f"all examples have the label {splits.classes[0]}"
+        raise ValueError(f"{model_and_dataset}: {task.__name__} needs at least two classes; {found}")
 
     # The data must have the kind of targets that the task needs.
-    kind = "classes" if splits.classes else "values" if splits.num_targets else "none"
+    kind = "values" if splits.num_targets else "none"
+    if splits.classes:
+        kind = "labels" if splits.multi_label else "classes"
     if task.targets not in ("none", kind):
-        words = {"classes": "class labels", "values": "real target values", "none": "no labels"}
+        words = {
+            "classes": "class labels",
+            "labels": "multi-label targets (any number of labels per example)",
+            "values": "real target values",
+            "none": "no labels",
+        }
         # Without labels, only the stages that need none can be trained.
         reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         fix = "choose another stage or dataset"
         if task.targets == "classes" and kind == "values":
             fix = "save class numbers as integers, of one-hot labels y.argmax(1), or choose another stage or dataset"
+        if {task.targets, kind} == {"classes", "labels"}:
+            name = where.removeprefix("model.stages.")
+            fix = f"set stage@model.stages.{name}={'multi_label' if kind == 'labels' else 'classify'}"
         if kind == "none":
             fix = (
                 f"switch the stage off with {where}.epochs=0, or choose a model that trains without labels, such as rbm"

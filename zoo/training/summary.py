@@ -27,7 +27,7 @@ def lines(plan: Plan) -> list[str]:
     """The summary of a plan: about ten lines of at most 80 columns, unless a single word is longer."""
     # The data: how many examples, from where, of which classes.
     entries = [(name, _split(plan.splits, name)) for name in ("train", "validation", "test")]
-    entries += [("classes", _classes(plan.splits))]
+    entries += [("labels" if plan.splits.multi_label else "classes", _classes(plan.splits))]
 
     # How they become inputs of the net.
     entries += [("values", _values(plan.splits, plan.preprocess))]
@@ -65,12 +65,16 @@ def _split(splits: Splits, name: str) -> str:
 
 
 def _classes(splits: Splits) -> str:
-    """The classes with their numbers of training examples, or the number of target values."""
+    """The classes or labels with their numbers of training examples, or the number of target values."""
     if splits.num_targets:
         return f"none: {_count(splits.num_targets, 'real target value')} for each example"
     if not splits.classes:
         return "none: the data have no labels"
-    counts = splits.train.labels().bincount(minlength=len(splits.classes)).tolist()
+    labels = splits.train.labels()
+    if splits.multi_label:
+        counts = labels.sum(dim=0).long().tolist()
+    else:
+        counts = labels.bincount(minlength=len(splits.classes)).tolist()
     by_count = sorted(range(len(counts)), key=lambda label: counts[label])
     smallest, largest = by_count[0], by_count[-1]
 
@@ -88,6 +92,8 @@ def _classes(splits: Splits) -> str:
     empty = counts.count(0)
     if empty:
         return f"{text}; {empty} without any"
+    if splits.multi_label:
+        return f"{text}; {labels.sum(dim=1).mean():.2f} labels per example"
     ratio = counts[largest] / counts[smallest]
     return f"{text}; unbalanced, {ratio:.1f} to 1" if ratio >= IMBALANCE else text
 
