@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zoo.checkpoints.checkpoint import CheckpointInfo
+from zoo.cli.checkpoint_task import is_multi_label
 from zoo.data import image_list, table_file
 from zoo.data.image_tree import SUFFIXES
 from zoo.data.table_file import Table
@@ -71,7 +72,7 @@ def _labels(table: Table, column: str, names: list[str], about: CheckpointInfo) 
     rest = [name for name in table.columns if name != column]
     if not isinstance(target, str) or target not in table.columns:
         target = rest[0] if len(rest) == 1 else None
-    if target is None or not about.classes:
+    if target is None or not about.classes or is_multi_label(about):
         return {}, ""
     unknown = sorted(set(table.columns[target]) - set(about.classes))
     if unknown:
