@@ -4,9 +4,9 @@
 
 Both train the same net from the same initial weights on the same splits, by the same recipe: contrastive divergence one
 RBM after another, then AdamW on the squared error, with early stopping on the validation split. The loop below uses
-nothing of the zoo but the net and the numbers of the splits. Prints the test error of both for each seed, the paired
-difference with its 95 % interval (Student's t), and that of a linear regression. Errors are mean squared errors in units
-of the variance of the target over the training split.
+nothing of the zoo but the net and the splits. Prints the test error of both for each seed, the paired difference with
+its 95 % interval (Student's t), and the error of a linear regression. Errors are mean squared errors in units of the
+variance of the target over the training split.
 """
 
 import json
