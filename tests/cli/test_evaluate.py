@@ -14,8 +14,8 @@ from support import no_plots
 
 from zoo.analysis import likelihood
 from zoo.checkpoints import checkpoint as checkpoints
-from zoo.cli.evaluate_data import Combined, _combined
 from zoo.config import catalogue
+from zoo.data.combined import Combined, combined
 from zoo.data.sources import digits
 from zoo.data.splits import InMemory
 
@@ -261,7 +261,7 @@ def test_splits_are_joined_in_order_with_the_class_numbers_of_the_checkpoint(in_
     ]
     if not in_memory:
         parts[1] = Combined((parts[1],))
-    joined = _combined([part.renumbered(torch.tensor([5, 7])) for part in parts])
+    joined = combined([part.renumbered(torch.tensor([5, 7])) for part in parts])
     assert isinstance(joined, InMemory) is in_memory
     assert joined.labels().tolist() == [5, 7, 5, 7]
     x, y = joined.batch([3, 1])

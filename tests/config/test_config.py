@@ -166,6 +166,10 @@ def world(tmp_path_factory) -> Path:
             )
     x = rng.normal(size=(40, 2))
     np.savez(root / "data.npz", x=x, y=(x.sum(1) > 0).astype(int))
+    rows = [f"{first},{second},{'b' if first + second > 0 else 'a'}" for first, second in x]
+    (root / "data.csv").write_text("\n".join(["first,second,y", *rows]) + "\n")
+    files = [f"pictures/{name}/{i}.png,{name}" for name in ("cat", "dog") for i in range(8)]
+    (root / "list.csv").write_text("\n".join(["file,class", *files]) + "\n")
     return root
 
 
@@ -180,10 +184,20 @@ EXTRA = {
     "image_folder": ["dataset.root={world}/pictures", "dataset.workers=0", "dataset.validation=2", "dataset.test=4"],
     "npz": ["dataset.root={world}/data.npz"],
     "line": [],
+    "diabetes": [],
+    "table": ["dataset.root={world}/data.csv", "dataset.target=y"],
+    "image_list": ["dataset.root={world}/list.csv", "dataset.workers=0", "dataset.validation=2", "dataset.test=4"],
 }
 # Shape and number of outputs of datasets for which they are known only when the data are read.
-FOUND = {"npz": ((2,), 2), "line": ((1,), 1), "image_folder": ((3, 32, 32), 2)}
-REAL = {"npz", "line"}  # no images: their values leave [0, 1]
+FOUND = {
+    "npz": ((2,), 2),
+    "line": ((1,), 1),
+    "diabetes": ((10,), 1),
+    "table": ((2,), 2),
+    "image_folder": ((3, 32, 32), 2),
+    "image_list": ((3, 32, 32), 2),
+}
+REAL = {"npz", "line", "diabetes", "table"}  # no images: their values leave [0, 1]
 # Wrappers of torchvision differ by their architecture alone, so one of them stands for all.
 WRAPPERS = [name for name in list_models() if model_config(name)["net"]["_target_"] == "zoo.models.TorchvisionNet"]
 TRIED = [name for name in list_models() if name not in WRAPPERS or name == "resnet18"]
@@ -198,7 +212,7 @@ def works(model: str, dataset: str) -> bool:
 
     # Its stages need class labels, real target values, or neither. Those without targets need values in [0, 1].
     needs = {config.check(stage.task)[0].targets for stage in cfg.model.stages.values()}
-    kind = "values" if dataset == "line" else "classes"
+    kind = "values" if dataset in ("line", "diabetes") else "classes"
     if needs - {"none", kind} or ("none" in needs and dataset in REAL):
         return False
 

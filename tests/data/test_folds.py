@@ -118,3 +118,10 @@ def test_too_few_examples_or_groups_are_refused():
         fold_numbers([0, 1, 0, 1], 3, groups=["a", "a", "b", "b"])
     with pytest.raises(ValueError, match=r"dataset\.groups=who: dataset digits has no such key"):
         zoo.dataset("digits", groups="who")
+
+
+def test_few_groups_are_held_out_whole():
+    rest, held_out = hold_out_groups([0] * 12, [k // 4 for k in range(12)], 0.1, split="test")
+    assert (len(rest), len(held_out)) == (8, 4)
+    with pytest.raises(ValueError, match=r"dataset\.test=0\.1 with dataset\.groups: needs 2 groups"):
+        hold_out_groups([0] * 4, ["a"] * 4, 0.1, split="test")

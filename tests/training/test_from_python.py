@@ -368,7 +368,7 @@ X, Y = two_classes()
         (small_net(), (X, Y, Y), {}, "data: a tuple of 3, expected a pair"),
         (small_net(), (X / 0, Y), {}, "x contains NaN or Inf"),
         (small_net(), (X, ["a"] * 80), {}, "y: not a tensor or an array of numbers"),
-        ("mlp", (X, nn.functional.one_hot(Y)), {}, "of one-hot labels, pass y.argmax"),
+        ("mlp", (X, nn.functional.one_hot(Y)), {}, "for one-hot labels, pass y.argmax"),
         ("mlp", (X[None], Y), {}, "add the dimension of the channels"),
         (small_net(), (X, Y), {"validation_data": (X[:, :3], Y)}, "validation_data: x is torch.float32 of shape"),
         (small_net(), (X, Y), {"stage": "reconstruct"}, "reconstruction needs an autoencoder, got Sequential"),

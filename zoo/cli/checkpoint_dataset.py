@@ -20,7 +20,7 @@ from zoo.config import catalogue, schemas, trust
 SPLITS = ("validation", "test")  # the keys that decide which examples are in the test split
 COLUMN_KEYS = (
     *("target", "target_type", "label_separator", "standardize_targets", "ignore", "categorical", "missing"),
-    *("groups", "split_column", "header"),
+    *("groups", "split_column", "header", "file_column", "channels"),
 )
 FOLDS = ("folds", "fold")
 YOUR_OWN = ("image_folder", "image_list", "npz", "table")  # datasets of the user's own files
@@ -78,6 +78,8 @@ def dataset_config(about: CheckpointInfo, *, root: str | None = None) -> DictCon
     stored_root = stored.get("root")
     if name in YOUR_OWN and is_plain(stored_root) and Path(stored_root).exists():
         node.root = stored_root
+        if "image_root" in node.source and is_plain(stored.get("image_root")):
+            node.image_root = stored["image_root"]
         return node
     if name in YOUR_OWN or stored_root != values["root"]:
         raise ValueError(

@@ -1,22 +1,20 @@
 """Choose the examples that ``zoo evaluate`` measures: the dataset, the split, and the classes of the checkpoint."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.cli.checkpoint_dataset import dataset_config, is_plain
 from zoo.cli.checkpoint_task import task_class
 from zoo.config import catalogue, schemas
 from zoo.config.compose import given_keys
+from zoo.data.combined import combined
 from zoo.data.image_files import ImageFiles, path_key
-from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
 from zoo.training import data_checks
 
@@ -49,46 +47,6 @@ class Evaluated(NamedTuple):
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Combined(Examples):
-    """The examples of several splits, one after another."""
-
-    parts: tuple[Examples, ...]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        # Consecutive indices may be in different splits, so read each example alone. That costs little, since most of
-        # the time goes into decoding files.
-        batches = [part.batch([at]) for part, at in map(self._locate, indices)]
-        return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
-
-    def labels(self) -> Tensor:
-        return torch.cat([part.labels() for part in self.parts])
-
-    def take(self, indices: Sequence[int]) -> "Combined":
-        return Combined(tuple(part.take([at]) for part, at in map(self._locate, indices)))
-
-    def renumbered(self, numbers: Tensor) -> "Combined":
-        return Combined(tuple(part.renumbered(numbers) for part in self.parts))
-
-    def with_labels(self, columns: Tensor) -> "Combined":
-        return Combined(tuple(part.with_labels(columns) for part in self.parts))
-
-    def with_preprocess(self, preprocess: Preprocess) -> "Combined":
-        return Combined(tuple(part.with_preprocess(preprocess) for part in self.parts))
-
-    def _locate(self, index: int) -> tuple[Examples, int]:
-        """The split of an example, and the index there."""
-        at = int(index)
-        for part in self.parts:
-            if at < len(part):
-                return part, at
-            at -= len(part)
-        raise IndexError(index)
-
-
 def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
     """The examples of a composed config of ``zoo evaluate``.
 
@@ -114,6 +72,9 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         node.validation = 0.0
         node.fold = None
         node.folds = None
+        # New data may lack the columns that divided those of training.
+        for key in {"groups", "split_column"} - {key.removeprefix("dataset.") for key in keys}:
+            node[key] = None
     data_checks.check_keys(node)
     splits = _with_single_class(data_checks.dataset(node, table=about.table), about)
     split = cfg.split or ("all" if whole and splits.test is None and splits.validation is None else "test")
@@ -127,7 +88,7 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
     about.transforms().check(splits.shape, where=f"dataset {node.name}")
     existing = _with_classes(splits, about, dataset=node.name).existing()
     examples = list(existing.values()) if split == "all" else [existing[split]]
-    measured = _combined(examples).with_preprocess(about.transforms())
+    measured = combined(examples).with_preprocess(about.transforms())
 
     # Describe what is measured, and name the classes without examples.
     where = f"{node.name} ({node.root})" if is_own else node.name
@@ -171,6 +132,11 @@ def _config(given: Mapping[str, Any], about: CheckpointInfo) -> DictConfig:
                 "dataset=image_folder or dataset=npz"
             )
         node.download = "download" in given and node.download
+
+    # So is the kind of targets, which is not guessed again from few examples.
+    targets = task_class(about).targets
+    if targets != "none" and node.get("target_type") == "auto":
+        node.target_type = targets
 
     # The shape is that of the checkpoint, if the source takes one.
     shape = list(about.transforms().shape)
@@ -266,24 +232,13 @@ def _with_classes(splits: Splits, about: CheckpointInfo, *, dataset: str) -> Spl
         raise ValueError(f"dataset {dataset} has {found} per example, the checkpoint was trained with {expected}")
     if list(splits.classes) == about.classes or not (needs_targets or about.classes):
         return splits
-    if not splits.classes or splits.multi_label or not set(splits.classes) <= set(about.classes):
+    if not splits.classes or not set(splits.classes) <= set(about.classes):
         found = f"the classes {', '.join(splits.classes)}" if splits.classes else "no classes"
         reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         raise ValueError(
             f"dataset {dataset} has {found}{reason}; the checkpoint has {', '.join(about.classes) or 'none'}"
         )
     return splits.with_classes(about.classes)
-
-
-def _combined(parts: Sequence[Examples]) -> Examples:
-    """The examples of several splits as one."""
-    if len(parts) == 1:
-        return parts[0]
-    # Examples in memory stay there.
-    in_memory = [part for part in parts if isinstance(part, InMemory)]
-    if len(in_memory) == len(parts):
-        return InMemory(torch.cat([part.x for part in in_memory]), torch.cat([part.y for part in in_memory]))
-    return Combined(tuple(parts))
 
 
 def _absent(examples: Examples, about: CheckpointInfo) -> list[str]:

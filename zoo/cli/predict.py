@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, is_stream, replacing
 from zoo.cli import predict_inputs as inputs
+from zoo.cli import predict_lists, predict_tables
 from zoo.cli import predict_outputs as outputs
-from zoo.cli import predict_tables
 from zoo.cli.checkpoint_task import is_multi_label, output_probabilities, task_class
 from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.cli.predict_sheet import Summary
@@ -55,20 +55,30 @@ def predict(cfg: DictConfig) -> int:
     source = Path(cfg.input)
     output = Path(cfg.output)
     encoding = predict_tables.encoding_for(about, source)
-    files, notes = ([], []) if encoding is not None else inputs.find(source)
+    listed = None if encoding is not None else predict_lists.find(source, about, header=str(cfg.header).lower())
+    folder = inputs.folder(source)
+    if listed is not None:
+        files, folder, notes = listed.files, listed.folder, listed.notes
+    else:
+        files, notes = ([], []) if encoding is not None else inputs.find(source)
     preprocess = preprocess_for(about.transforms(), files=bool(files), scale=cfg.scale, invert=cfg.invert)
     predictor = _predictor(net.to(device), about, preprocess, device, mirror_average=cfg.mirror_average)
     # An output to a device or a pipe has no folder for the contact sheet.
     multi_label = is_multi_label(about)
     has_sheet = cfg.sheet and files and about.classes and not multi_label and not is_stream(output)
+    if has_sheet and preprocess.shape[0] not in (1, 3):
+        has_sheet = False
+        notes.append(f"no contact sheet: the images have {preprocess.shape[0]} channels, not 1 (gray) or 3 (RGB)")
     sheet = output.with_suffix(".png") if has_sheet else None
     _check_outputs(output, sheet, [*(files or [source]), locate(cfg.checkpoint)[0]], overwrite=cfg.overwrite)
 
     # Choose the columns. Labels are known if the images are in subfolders named after classes.
-    labels, notice = ({}, "") if multi_label else inputs.labels(files, source, about.classes)
+    labels, notice = inputs.labels(files, source, about.classes) if listed is None else (listed.labels, "")
+    if multi_label:
+        labels, notice = {}, ""
     notes += [notice] if notice else []
-    as_pixels = inputs.is_csv(source) and encoding is None and not multi_label
-    as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and as_pixels)
+    of_pixels = inputs.is_csv(source) and encoding is None and listed is None and not multi_label
+    as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and of_pixels)
     top = cfg.top
     if about.classes and not multi_label and top > len(about.classes):
         top = len(about.classes)
@@ -95,7 +105,7 @@ def predict(cfg: DictConfig) -> int:
     if files:
         read = inputs.reader(about, resize=cfg.resize)
         skip = skipped.append if cfg.on_bad_image == "skip" else None
-        batches = inputs.read_images(files, source, read, batch_size=cfg.batch_size, skip=skip)
+        batches = inputs.read_images(files, folder, read, batch_size=cfg.batch_size, skip=skip)
     elif encoding is not None:
         header = str(cfg.header).lower()
         batches = predict_tables.read(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo.checkpoints.checkpoint import CheckpointInfo
-from zoo.data import image_tree, images, pixel_csv
+from zoo.data import arrays, image_tree, images, pixel_csv
 from zoo.data.preprocess import Preprocess
 from zoo.data.sources import npz
 from zoo.protocols import shape_text
@@ -108,9 +108,8 @@ def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
     Raises:
         ValueError: the net does not take images.
     """
-    # Images have one or three channels.
     preprocess = about.transforms()
-    if len(preprocess.shape) != 3 or preprocess.shape[0] not in (1, 3):
+    if len(preprocess.shape) != 3:
         raise ValueError(f"this checkpoint takes inputs of shape {shape_text(preprocess.shape)}, not images")
     if resize is None:
         # If the images of a dataset can have any size, its source has the argument ``shape``.
@@ -261,12 +260,12 @@ def _arrays(
     if name is None:
         found = ", ".join(archive.names) or "nothing"
         raise ValueError(f"{source} must hold an array x (or x_test); it holds {found}")
-    x, text = npz.inputs(archive.arrays[name], where=f"{source}, {name}")
-    if text:
+    shape = preprocess.shape
+    x, texts = arrays.inputs(archive.arrays[name], where=f"{source}, {name}", shape=shape)
+    for text in texts:
         note(text)
 
     # Check all values before the first prediction.
-    shape = preprocess.shape
     if tuple(x.shape[1:]) != shape:
         raise ValueError(f"{source} has inputs of {shape_text(x.shape[1:])}, the checkpoint takes {shape_text(shape)}")
     preprocess.check_values(x, where=f"{source}, {name}", stated=stated)

@@ -60,6 +60,9 @@ class Dataset:
     fold: int | None = None  # the fold that is the validation split, in place of validation: 0 to folds - 1
     groups: str | None = None  # column (npz: array) with the group of each example; a group is in one split only
     # Of tables and lists of images:
+    channels: str | None = None  # axis of an array of images that has the channels: first, last or auto
+    file_column: str | None = None  # column with the paths of the images; null: the first that has names of images
+    image_root: str | None = None  # folder that these paths are relative to; null: the folder of the table
     target: Any = None  # name of the column of targets, or a list of names; null: no targets
     target_type: str | None = None  # auto, classes, values (regression) or labels (any number of them for an example)
     label_separator: str | None = None  # text between two labels in a cell

@@ -1,156 +1,126 @@
-"""Splits from tensors and arrays of the user, such as those that `zoo.train` takes. Imports torch only.
-
-Any object that `torch.as_tensor` reads is an array here: a tensor, a NumPy array or nested lists of numbers.
-"""
+"""Turn arrays of the user into inputs and targets: types, shapes, and the axis of the channels."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.splits import InMemory, Splits, hold_out
+from zoo.protocols import shape_text
 
-ArrayLike: TypeAlias = object  # a tensor, a NumPy array or nested lists of numbers
-# The maximum number of classes, if it is inferred from the largest label; a larger label is an ID, or damaged.
-MAX_CLASSES = 10_000
+Array = np.ndarray[Any, Any]
 
 
-def splits_of(
-    x: ArrayLike,
-    y: ArrayLike | None = None,
-    *,
-    validation: float | tuple[ArrayLike, ArrayLike] = 0,
-    num_classes: int | None = None,
-    multi_label: bool = False,
-) -> Splits:
-    """A training split and, if asked for, a validation split.
+def inputs(
+    array: Array, *, where: str, channels: str = "auto", shape: Sequence[int] | None = None
+) -> tuple[Tensor, list[str]]:
+    """An array of inputs -> N x features or N x C x H x W, uint8 or float32.
+
+    Images with values from 0 to 255 of another integer type become uint8.
 
     Args:
-        x: the inputs, N x features or N x channels x height x width. Bytes (uint8) are pixels from 0 to 255; all other
-            numbers become float32.
-        y: N class numbers (integers, counted from 0), or N or N x T target values (floating-point numbers); None: no
-            labels.
-        validation: a fraction (< 1) or number of examples, held out stratified by class; or a pair (x, y).
-        num_classes: number of classes; None: the largest label + 1.
-        multi_label: whether y is N x K of zeros and ones: any number of K labels for each example.
+        array: N x features, N x H x W, N x C x H x W or N x H x W x C.
+        where: its file and name, for messages.
+        channels: which axis of an image has the channels: "first", "last", or "auto". Then, images of 1 or 3 channels
+            are recognized by this number; of others, the other two axes are equal, or the channels are fewer.
+        shape: the shape of an input, if it is known; it decides over ``channels``.
+
+    Returns:
+        The tensor, and notes about what was guessed, one line each.
 
     Raises:
-        ValueError: a shape, type or value that is not allowed, or x and y of different lengths.
+        ValueError: another shape, values that are not numbers or not finite; the message begins with ``where``.
     """
-    train = _examples(x, y, "", multi_label=multi_label)
-    classes: tuple[str, ...] = ()
-    num_targets = 0
-    # Several labels are named by their columns. Integers are class numbers, floating-point numbers are target values.
-    if multi_label and y is not None:
-        classes = tuple(map(str, range(train.y.shape[1])))
-    elif y is not None and train.y.is_floating_point():
-        num_targets = train.y.shape[1]
-    elif y is not None:
-        count = int(train.y.max()) + 1 if num_classes is None else num_classes
-        if count > max(MAX_CLASSES, num_classes or 0):
-            raise ValueError(f"y: the largest label is {count - 1}; number the classes from 0, below {MAX_CLASSES}")
-        classes = tuple(map(str, range(count)))
-        _check_labels(train.y, count, "")
-
-    # Hold out validation examples, or take those that are given.
-    held_out: InMemory | None
-    if isinstance(validation, tuple):
-        held_out = _pair(validation, like=train, labeled=y is not None, multi_label=multi_label)
-        if classes and not multi_label:
-            _check_labels(held_out.y, len(classes), "validation_data: ")
-    else:
-        train, held_out = hold_out(train, validation, names=classes, option="validation_data")
-    unlabeled = "" if y is not None else "no y was given"
-    return Splits(
-        train,
-        held_out,
-        None,
-        tuple(train.x.shape[1:]),
-        classes,
-        num_targets,
-        unlabeled=unlabeled,
-        multi_label=multi_label and y is not None,
-    )
+    # Images of integers from 0 to 255 are bytes; 0 and 1 alone could be bytes or not, and stay as they are.
+    notes = []
+    wide = array.dtype.kind in "iu" and array.dtype != np.uint8 and array.ndim in (3, 4) and array.size > 0
+    if wide and array.min() >= 0 and 1 < array.max() <= 255:
+        notes.append(f"{where}: integers of type {array.dtype} from {array.min()} to {array.max()} are taken as bytes")
+        array = array.astype(np.uint8)
+    x = torch.from_numpy(array if array.dtype == np.uint8 else _as_float32(array, where=where))
+    # Add the dimension that is missing, or move the channels to the front.
+    if x.dim() in (1, 3):
+        x = x[:, None]  # one feature; one channel
+    elif x.dim() == 4:
+        sizes = tuple(x.shape[1:])
+        if channels == "auto":
+            is_last = _channels_are_last(sizes)
+            if shape is not None:
+                is_last = sizes != tuple(shape) and (sizes[2], *sizes[:2]) == tuple(shape)
+            elif not {sizes[0], sizes[2]} & {1, 3} and (is_last or sizes[1] != sizes[2]):
+                axis = "last" if is_last else "first"
+                notes.append(
+                    f"{where}: the channels are taken to be the {axis} axis of {shape_text(sizes)}; "
+                    f"dataset.channels={'first' if is_last else 'last'} takes the other one"
+                )
+        else:
+            is_last = channels == "last"
+        if is_last:
+            x = x.permute(0, 3, 1, 2).contiguous()
+    if x.dim() not in (2, 4) or not x.numel():
+        raise ValueError(f"{where}: shape {tuple(array.shape)}, expected N x features or N x channels x height x width")
+    return x, notes
 
 
-def _check_labels(labels: Tensor, count: int, where: str) -> None:
-    """Raise ValueError if a class number is not in [0, count)."""
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= count:
+def targets(array: Array, *, where: str, kind: str = "auto") -> tuple[Tensor, str]:
+    """An array of targets -> N class numbers (int64), N x labels of 0 and 1, or N x targets values (both float32).
+
+    Args:
+        array: N class numbers, N x labels, or N or N x targets values.
+        where: its file and name, for messages.
+        kind: classes, labels or values. "auto": integers and booleans are classes, one for each example, or labels if
+            there are several for each, 0 and 1, and not always one; the rest are values.
+
+    Returns:
+        The tensor, and its kind.
+
+    Raises:
+        ValueError: another shape or values that do not suit the kind; the message begins with ``where``.
+    """
+    # Integers and booleans are classes or labels; the rest are values to predict.
+    integers = array.dtype.kind in "iub"
+    is_binary = array.ndim == 2 and array.dtype.kind in "iubf" and bool(((array == 0) | (array == 1)).all())
+    is_one_hot = is_binary and bool((array.sum(axis=1) == 1).all())
+    if kind == "labels" or (kind == "auto" and integers and is_binary and array.shape[1] > 1 and not is_one_hot):
+        if not is_binary:
+            raise ValueError(f"{where}: labels must be an array of N x labels with values 0 and 1")
+        return torch.from_numpy(array.astype(np.float32)), "labels"
+    if array.dtype.kind in "SU":
         raise ValueError(
-            f"{where}y has class numbers from {low} to {high}, expected 0 to {count - 1}: one for each output"
+            f"{where}: the labels are text; number the classes from 0, as by np.unique(y, return_inverse=True)[1]"
         )
+    if not array.ndim or (integers and array.size != len(array)):
+        hint = "; for one-hot labels, save y.argmax(1)" if array.ndim == 2 else ""
+        hint += ", or set dataset.target_type=labels" if is_one_hot else ""
+        raise ValueError(f"{where}: shape {array.shape}, expected N class numbers or N x targets real values{hint}")
+    if kind == "classes" and not integers:
+        raise ValueError(f"{where}: classes must be integers, not {array.dtype}")
+    if integers and kind != "values":
+        return torch.from_numpy(array.astype(np.int64)).flatten(), "classes"
+    return torch.from_numpy(_as_float32(array, where=where)).view(len(array), -1), "values"
 
 
-def _pair(pair: Sequence[ArrayLike], *, like: InMemory, labeled: bool, multi_label: bool) -> InMemory:
-    """The validation examples, after checking that they match the training examples."""
-    if len(pair) != 2:
-        raise ValueError(f"validation_data: a tuple of {len(pair)}, expected a pair (x, y)")
-    examples = _examples(pair[0], pair[1] if labeled else None, "validation_data: ", multi_label=multi_label)
-    for name, given, wanted in (("x", examples.x, like.x), ("y", examples.y, like.y)):
-        if given.shape[1:] != wanted.shape[1:] or given.dtype != wanted.dtype:
-            raise ValueError(
-                f"validation_data: {name} is {given.dtype} of shape {list(given.shape)}, the training {name} "
-                f"{wanted.dtype} of shape {list(wanted.shape)}"
-            )
-    return examples
+def _channels_are_last(sizes: tuple[int, ...]) -> bool:
+    """Whether an image of these three sizes has its channels last."""
+    first, second, last = sizes
+    if first in (1, 3):
+        return False
+    if last <= 4 < first:
+        return True
+    # Images are often square. Otherwise, they have fewer channels than rows and columns.
+    if first == second or second == last:
+        return second != last
+    return last < min(first, second)
 
 
-def _examples(x: ArrayLike, y: ArrayLike | None, where: str, *, multi_label: bool) -> InMemory:
-    """Checked inputs and targets; without ``y``, all labels are 0. ``where`` begins every message."""
-    inputs = _inputs(x, where)
-    if y is None:
-        return InMemory(inputs, torch.zeros(len(inputs), dtype=torch.int64))
-    targets = _labels(y, where) if multi_label else _targets(y, where)
-    if len(inputs) != len(targets):
-        raise ValueError(f"{where}x has {len(inputs)} examples, y has {len(targets)}")
-    return InMemory(inputs, targets)
-
-
-def _inputs(x: ArrayLike, where: str) -> Tensor:
-    """N x features or N x channels x height x width, uint8 or float32."""
-    values = _tensor(x, f"{where}x")
-    if values.dim() not in (2, 4) or not values.numel():
-        hint = "; add the dimension of the channels: x[:, None]" if values.dim() == 3 else ""
-        raise ValueError(
-            f"{where}x has shape {list(values.shape)}, expected N x features or N x channels x height x width{hint}"
-        )
-    return values if values.dtype == torch.uint8 else _as_float32(values, f"{where}x")
-
-
-def _targets(y: ArrayLike, where: str) -> Tensor:
-    """N class numbers (int64), or N x T target values (float32)."""
-    values = _tensor(y, f"{where}y")
-    if values.is_floating_point():
-        if values.dim() not in (1, 2):
-            raise ValueError(f"{where}y has shape {list(values.shape)}, expected N or N x targets")
-        return _as_float32(values.reshape(len(values), -1), f"{where}y")
-    if values.dim() != 1:
-        hint = "; of one-hot labels, pass y.argmax(1)" if values.dim() == 2 else ""
-        raise ValueError(f"{where}y has shape {list(values.shape)}, expected N class numbers{hint}")
-    return values.to(torch.int64)
-
-
-def _labels(y: ArrayLike, where: str) -> Tensor:
-    """N x K of zeros and ones (float32)."""
-    values = _tensor(y, f"{where}y")
-    if values.dim() != 2 or not values.numel() or not bool(((values == 0) | (values == 1)).all()):
-        raise ValueError(f"{where}y has shape {list(values.shape)}; several labels are N x K of zeros and ones")
-    return values.float()
-
-
-def _tensor(values: ArrayLike, where: str) -> Tensor:
-    """The values as a tensor on the CPU that needs no gradient."""
-    try:
-        return torch.as_tensor(values).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"{where}: not a tensor or an array of numbers ({reason})") from error
-
-
-def _as_float32(values: Tensor, where: str) -> Tensor:
-    converted = values.to(torch.float32)
-    if not torch.isfinite(converted).all():
-        raise ValueError(f"{where} contains NaN or Inf, or a value too large for float32")
+def _as_float32(array: Array, *, where: str) -> Array:
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{where}: values of type {array.dtype}, expected numbers")
+    # A value beyond float32 becomes infinite.
+    with np.errstate(over="ignore"):
+        converted = array.astype(np.float32, order="C")
+    if not np.isfinite(converted).all():
+        too_large = np.isfinite(array).all()
+        raise ValueError(f"{where}: " + ("a value is too large for float32" if too_large else "contains NaN or Inf"))
     return converted

@@ -209,9 +209,9 @@ def _why_unlabeled(root: Path, home: Path, folders: dict[str, Path], *, direct: 
                 f"{home}: its only subfolder {path.name} has the subfolders {names}: set dataset.root={path}"
             )
 
-    # Labels may be in a table, which is not read.
-    tables = [path.name for place in {root, home} for path in sorted(place.glob("*.[cC][sS][vV]"))]
-    hint = f"; labels in a table such as {tables[0]} are not read" if tables else ""
+    # Labels may be in a table.
+    tables = [path for place in {root, home} for path in sorted(place.glob("*.[cC][sS][vV]"))]
+    hint = f"; for labels in a table, use dataset=image_list dataset.root={tables[0]}" if tables else ""
     if folders and not direct:
         return f"{home} has only one class ({next(iter(folders))}); a classifier needs at least two subfolders{hint}"
     return f"{home} has images outside of class folders; make one subfolder for each class{hint}"

@@ -163,20 +163,21 @@ def hold_out_groups(
     Args:
         labels: the class number of each example.
         groups: the group of each example.
-        size: a fraction below 1, or a number of examples; not 0. The result is that of 1 / size folds, so it is exact
-            only if the groups have equal sizes and 1 / size is a whole number.
+        size: a fraction below 1, or a number of examples; not 0. The result is that of 1 / size folds (at most one per
+            group), so it is exact only if the groups have equal sizes and 1 / size is a whole number.
         split: name of the split, for messages.
 
     Returns:
         The indices of the rest, and those of the split.
 
     Raises:
-        ValueError: ``size`` takes more than half of the examples, or there are fewer groups than needed.
+        ValueError: ``size`` takes more than half of the examples, or there is only one group.
     """
     share = size if size < 1 else size / len(labels)
     if not 0 < share <= 0.5:
         raise ValueError(f"dataset.{split}={size:g}: with dataset.groups, a split takes at most half of the examples")
-    folds = round(1 / share)
+    # At least one group, and at least one is left.
+    folds = min(round(1 / share), max(2, len(set(groups))))
     numbers = _grouped(labels, folds, groups, option=f"dataset.{split}={size:g} with dataset.groups")
     rest = [index for index, number in enumerate(numbers) if number]
     return rest, [index for index, number in enumerate(numbers) if not number]

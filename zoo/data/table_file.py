@@ -91,7 +91,7 @@ def read(path: str | Path, *, header: str = "auto", key: str = "dataset.root") -
 def _read_csv(path: Path, header: str) -> Table:
     """A table from a CSV file."""
     notes: list[str] = []
-    with _opened(path) as file:
+    with opened(path) as file:
         # The separator is the one that the first line has most often.
         first_line = file.readline(MAX_CELL)
         separator = max(SEPARATORS, key=first_line.count)
@@ -156,7 +156,7 @@ def _read_parquet(path: Path) -> Table:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
+def opened(path: Path) -> Iterator[TextIO]:
     """The file as text. Errors of its encoding and compression become ValueError."""
     with path.open("rb") as file:
         compressed = file.read(2) == GZIP

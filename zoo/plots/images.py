@@ -228,7 +228,7 @@ def overlay(tile: "Tensor", heat: "Tensor") -> "Tensor":
     """An image, and beside it the same image in gray under a colored map: blue at 0, red at 1.
 
     Args:
-        tile: C x H x W with C 1 or 3, values in [0, 1].
+        tile: C x H x W, values in [0, 1].
         heat: H x W, values in [0, 1].
 
     Returns:
@@ -240,6 +240,8 @@ def overlay(tile: "Tensor", heat: "Tensor") -> "Tensor":
     # The ends of the color map are left out: both are dark.
     colors = colormaps["turbo"](0.08 + 0.8 * heat.cpu().numpy())[..., :3]
     color = torch.from_numpy(colors).permute(2, 0, 1).float()  # 3 x H x W
+    # An image with another number of channels is drawn as their mean.
+    tile = tile if tile.shape[0] in (1, 3) else tile.mean(dim=0, keepdim=True)
     # Blend the colors with the gray image, which is kept bright: on black, colors would be dark.
     gray = 0.3 + 0.7 * tile.mean(dim=0).expand(3, -1, -1)
     gap = torch.ones(3, tile.shape[1], max(1, tile.shape[2] // 28))

@@ -26,8 +26,10 @@ OWN_KEYS = {
     "groups": "groups are read from a table, a list of images or an .npz",
     **dict.fromkeys(
         ("target", "target_type", "label_separator", "standardize_targets", "split_column"),
-        "it belongs to dataset=table or dataset=image_list",
+        "it belongs to tables, lists of images and, in part, dataset=npz",
     ),
+    "channels": "it belongs to dataset=npz",
+    **dict.fromkeys(("file_column", "image_root"), "it belongs to dataset=image_list"),
     **dict.fromkeys(("ignore", "categorical", "missing"), "it belongs to dataset=table"),
 }
 CHECKED_FILES = 64  # number of images that it checks if they must be read from files first
@@ -58,7 +60,8 @@ def check_keys(node: DictConfig) -> None:
     # Otherwise a run would train on another dataset than the user means.
     if node.root is not None and "root" not in node.source:
         raise ValueError(
-            f"dataset.root={node.root}: dataset {node.name} reads no files; add dataset=image_folder or dataset=npz"
+            f"dataset.root={node.root}: dataset {node.name} reads no files; add dataset=image_folder, "
+            "image_list, table or npz"
         )
 
 

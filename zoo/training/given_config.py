@@ -15,7 +15,7 @@ from zoo.config import compose
 from zoo.config.composition_errors import config_message
 from zoo.config.given import GIVEN
 from zoo.config.overrides import readable
-from zoo.data.arrays import ArrayLike, splits_of
+from zoo.data.array_splits import ArrayLike, splits_of
 from zoo.data.loaders import LoadedExamples, splits_of_loader
 from zoo.data.splits import Splits
 from zoo.training import data_checks

@@ -184,3 +184,20 @@ def test_a_damaged_file_by_another_name_is_named(tmp_path, damage):
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte\[\.gz\], .*t10k-labels-idx1-ubyte"):
         torchvision_sets.load(name="MNIST", root=str(tmp_path), download=False)
+
+
+def test_mnist_is_read_from_the_file_of_keras(tmp_path):
+    _, arrays = make_idx_set(tmp_path / "idx", "MNIST")
+    expected = torchvision_sets.load(name="MNIST", root=str(tmp_path / "idx"), download=False)
+    x_train, y_train = arrays["train"]
+    x_test, y_test = arrays["t10k"]
+    np.savez(tmp_path / "mnist.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    splits = torchvision_sets.load(name="MNIST", root=str(tmp_path), download=False)
+    assert splits.fingerprints() == expected.fingerprints()
+    assert splits.classes == expected.classes
+    assert "mnist.npz" in splits.notes[0]
+    np.savez(tmp_path / "mnist.npz", x_train=x_train[:, :20], y_train=y_train)
+    with pytest.raises(ValueError, match=r"mnist\.npz: x_train must be N x 28 x 28 bytes"):
+        torchvision_sets.load(name="MNIST", root=str(tmp_path), download=False)
+    with pytest.raises(FileNotFoundError, match="FashionMNIST is not in"):
+        torchvision_sets.load(name="FashionMNIST", root=str(tmp_path), download=False)

@@ -48,7 +48,7 @@ def load(
 
     Args:
         root: the folder.
-        shape: channels (1 or 3), height and width to which every image is resized.
+        shape: channels (1: gray, 3: RGB, others: bands or pages), height and width to which every image is resized.
         validation: a fraction (< 1) or number of the images that remain after the test split is held out; used if there
             is no validation folder.
         test: a fraction (< 1) or number of all training images; used if there is no test folder.
@@ -66,7 +66,7 @@ def load(
             few, the training split lacks a class of another split, or files cannot be read.
     """
     # Check the arguments.
-    shape = _checked_shape(shape)
+    shape = checked_shape(shape)
     if on_bad_image not in ("refuse", "skip"):
         raise ValueError(f"dataset.on_bad_image={on_bad_image}: choose refuse or skip")
     if on_bad_image == "skip" and not check:
@@ -85,10 +85,11 @@ def load(
     notes += image_tree.note(folder, skipped)
     checks: dict[Path, ImageCheck] = {}
     if check:
-        checks, problems = _check(folder, found, on_bad_image)
+        checks, problems = check_files(folder, found, on_bad_image)
         notes += [*problems, *bit_depth(folder, checks)]
     splits = {split: _image_files(folder, split, layout, files, checks, shape) for split, files in found.items()}
     notes += _missing_classes(splits, layout)
+    try_bands(splits["train"])
 
     # Hold out the splits that have no folder from the training images.
     cut = _Cut(layout, splits, stratified=stratified)
@@ -153,10 +154,10 @@ class _Cut:
         self.origins["train"] = f"the rest of {self.home}"
 
 
-def _checked_shape(shape: Sequence[int] | None) -> tuple[int, ...]:
+def checked_shape(shape: Sequence[int] | None) -> tuple[int, ...]:
     """The shape of the images, or ValueError."""
-    example = "channels (1 or 3), height and width, such as [3,64,64]"
-    if shape is None or len(shape) != 3 or shape[0] not in (1, 3) or min(shape) < 1:
+    example = "channels, height and width, such as [3,64,64]"
+    if shape is None or len(shape) != 3 or min(shape) < 1:
         raise ValueError(
             f"dataset.shape={None if shape is None else list(shape)}: must be {example}".replace("None", "null")
         )
@@ -219,7 +220,15 @@ def _missing_classes(splits: dict[str, ImageFiles], layout: Layout) -> list[str]
     return notes
 
 
-def _check(folder: Path, found: dict[str, LabeledFiles], on_bad_image: str) -> tuple[dict[Path, ImageCheck], list[str]]:
+def try_bands(examples: ImageFiles) -> None:
+    """Read one image, unless all can be converted: ValueError if it has another number of bands than channels."""
+    if examples.shape[0] not in (1, 3):
+        examples.read(0)
+
+
+def check_files(
+    folder: Path, found: dict[str, LabeledFiles], on_bad_image: str
+) -> tuple[dict[Path, ImageCheck], list[str]]:
     """Check every file. Returns the results and a note about unreadable files, or raises ValueError about them."""
     # Check all splits together, then collect the problems.
     files = [path for labeled_files in found.values() for path, _ in labeled_files]

@@ -4,6 +4,7 @@ Either ``x_train, y_train, x_test, y_test`` (and ``x_val, y_val``), or ``x, y``,
 Without y, the data have no labels and can train only models that need none.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data.arrays import Array, inputs, targets
+from zoo.data.folds import class_numbers, hold_out_groups
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits, check_labels, hold_out
 
-Array = np.ndarray[Any, Any]
 # The arrays that are read. Others may be of any type.
-NAMES = tuple(f"{kind}{suffix}" for suffix in ("", "_train", "_val", "_test") for kind in "xy")
+NAMES = (*(f"{kind}{suffix}" for suffix in ("", "_train", "_val", "_test") for kind in "xy"), "classes")
 # Maximum number of classes, since metrics count every pair of classes. If the number is inferred from the largest label
 # and exceeds that of the examples, its maximum is MAX_WITHOUT_EXAMPLES: a larger label is a mistake.
 MAX_CLASSES = 10_000
@@ -30,16 +32,32 @@ class Archive(NamedTuple):
     names: list[str]
 
 
-def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: int | None = None) -> Splits:
-    """Load the arrays. Integers in y are class numbers, floating-point numbers are target values.
+def load(
+    *,
+    root: str,
+    validation: float = 0.1,
+    test: float = 0.2,
+    num_classes: int | None = None,
+    channels: str = "auto",
+    target_type: str = "auto",
+    groups: str | None = None,
+) -> Splits:
+    """Load the arrays.
+
+    Integers in y are class numbers, or N x labels of 0 and 1: several labels for each example. Floating-point numbers
+    are target values. An array ``classes`` may have the names of the classes or labels.
 
     Args:
-        root: the ``.npz`` file. x: N x features, N x H x W, N x C x H x W or N x H x W x C (C is 1 or 3). Or an
-            ``.npy`` file with x alone.
+        root: the ``.npz`` file. x: N x features, N x H x W, N x C x H x W or N x H x W x C. Or an ``.npy`` file with
+            x alone.
         validation: a fraction (< 1) or number of the examples that remain after the test split is held out; used if the
             file has no such split.
         test: a fraction (< 1) or number of all examples; used if the file has no such split.
         num_classes: number of classes; None: the largest label + 1.
+        channels: "first" or "last": which axis of an image has the channels; "auto" guesses it.
+        target_type: what y has: classes, labels, values, or "auto", as for `zoo.data.arrays.targets`.
+        groups: the array with the group of each example of x or x_train; None: no groups. The splits that are held out
+            then have whole groups.
 
     Returns:
         The splits. Without y they have neither classes nor target values, and all labels are 0.
@@ -51,19 +69,31 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
             scales.
     """
     # The training arrays determine whether there are classes, and how many.
-    archive = read(root)
+    for key, value, choices in (
+        ("channels", channels, ("auto", "first", "last")),
+        ("target_type", target_type, ("auto", "classes", "values", "labels")),
+    ):
+        if value not in choices:
+            raise ValueError(f"dataset.{key}={value}: choose {', '.join(choices)}")
+    archive = read(root, also=() if groups is None else (groups,))
     arrays = archive.arrays
+    options = {"channels": channels, "kind": target_type}
     suffix = "_train" if "x_train" in arrays else ""
     is_labeled = f"y{suffix}" in arrays
     notes: list[str] = []
-    train = _examples(root, archive, suffix, labeled=is_labeled, notes=notes)
+    train, kind = _examples(root, archive, suffix, labeled=is_labeled, notes=notes, **options)
+    if kind == "labels":
+        options["kind"] = kind  # also if every example of another split has one label
     classes: tuple[str, ...] = ()
     num_targets = 0
     unlabeled = ""
     if not is_labeled:
         unlabeled = f"{root} has no y{suffix}; it has {', '.join(archive.names)}"
         notes.append(f"{unlabeled}: only models that need no labels can be trained")
-    elif train.y.is_floating_point():
+    elif kind == "labels":
+        classes = _class_names(root, archive, train.y.shape[1])
+        notes.append(f"y{suffix} has {len(classes)} labels, any number of them for each example")
+    elif kind == "values":
         num_targets = train.y.shape[1]
         if bool((train.y == train.y.round()).all()):
             notes.append(
@@ -78,19 +108,31 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
                 f"the labels in y{suffix} begin at {smallest}, and classes are numbered from 0, so {missing} no "
                 f"examples; subtract {smallest}, or state dataset.num_classes"
             )
+        if num_classes is None and "classes" in arrays:
+            num_classes = arrays["classes"].size
         count = _count_classes(train.y, num_classes, where=f"{root}, y{suffix}")
-        classes = tuple(map(str, range(count)))
+        classes = _class_names(root, archive, count)
         check_labels(train.y, count, where=f"{root}, y{suffix}")
 
     # The other splits must match the training arrays.
-    test_split = _other_split(root, archive, "test", train, classes, labeled=is_labeled, notes=notes)
-    validation_split = _other_split(root, archive, "val", train, classes, labeled=is_labeled, notes=notes)
+    test_split = _other_split(root, archive, "test", train, classes, labeled=is_labeled, notes=notes, **options)
+    validation_split = _other_split(root, archive, "val", train, classes, labeled=is_labeled, notes=notes, **options)
 
     # Hold out the splits that the file does not have.
-    if test_split is None:
-        train, test_split = hold_out(train, test, split="test", names=classes)
-    if validation_split is None:
-        train, validation_split = hold_out(train, validation, names=classes)
+    group_of = None if groups is None else _groups(root, archive, groups, len(train))
+    for split, size in (("test", test), ("validation", validation)):
+        if (test_split if split == "test" else validation_split) is not None or not size:
+            continue
+        if group_of is None:
+            train, held_out = hold_out(train, size, split=split, names=classes)
+        else:
+            rest, taken = hold_out_groups(class_numbers(train), group_of, size, split=split)
+            train, held_out = train.take(rest), train.take(taken)
+            group_of = tuple(group_of[k] for k in rest)
+        if split == "test":
+            test_split = held_out
+        else:
+            validation_split = held_out
     shape = tuple(train.x.shape[1:])
     return Splits(
         train,
@@ -101,11 +143,13 @@ def load(*, root: str, validation: float = 0.1, test: float = 0.2, num_classes: 
         num_targets,
         notes=tuple(notes),
         unlabeled=unlabeled,
+        multi_label=kind == "labels",
+        groups=group_of,
     )
 
 
-def read(path: str | Path) -> Archive:
-    """The arrays of an archive. Pickled objects are refused, so loading runs no code.
+def read(path: str | Path, *, also: Sequence[str] = ()) -> Archive:
+    """The arrays of an archive, those of `NAMES` and ``also``. Pickled objects are refused, so loading runs no code.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -123,7 +167,7 @@ def read(path: str | Path) -> Archive:
             if isinstance(content, np.ndarray):
                 return Archive({"x": content}, ["x"])
             with content as archive:
-                arrays = {name: archive[name] for name in archive.files if name in NAMES}
+                arrays = {name: archive[name] for name in archive.files if name in (*NAMES, *also)}
                 return Archive(arrays, sorted(archive.files))
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         reason = str(error).partition("\n")[0] or type(error).__name__
@@ -132,50 +176,22 @@ def read(path: str | Path) -> Archive:
         raise ValueError(f"{path}: not a readable .npz or .npy file of plain arrays{reason}") from error
 
 
-def inputs(array: Array, *, where: str) -> tuple[Tensor, str]:
-    """The array x of an archive -> N x features or N x C x H x W, uint8 or float32.
-
-    Images with values from 0 to 255 of another integer type become uint8.
-
-    Returns:
-        The tensor, and a note about what was guessed, or "".
-
-    Raises:
-        ValueError: another shape, values that are not numbers or not finite; the message begins with ``where``.
-    """
-    # Images of integers from 0 to 255 are bytes; 0 and 1 alone could be bytes or not, and stay as they are.
-    note = ""
-    wide = array.dtype.kind in "iu" and array.dtype != np.uint8 and array.ndim in (3, 4) and array.size > 0
-    if wide and array.min() >= 0 and 1 < array.max() <= 255:
-        note = f"{where}: integers of type {array.dtype} from {array.min()} to {array.max()} are taken as bytes"
-        array = array.astype(np.uint8)
-    x = torch.from_numpy(array if array.dtype == np.uint8 else _as_float32(array, where=where))
-    # Add the dimension that is missing, or move the channels to the front.
-    if x.dim() in (1, 3):
-        x = x[:, None]  # one feature; one channel
-    elif x.dim() == 4 and x.shape[1] not in (1, 3) and x.shape[-1] <= 4 < x.shape[1]:
-        if x.shape[-1] not in (1, 3):
-            raise ValueError(f"{where}: shape {array.shape}: images have 1 or 3 channels; leave out the others")
-        x = x.permute(0, 3, 1, 2).contiguous()  # channels last -> channels first
-    if x.dim() not in (2, 4) or not x.numel():
-        raise ValueError(f"{where}: shape {tuple(array.shape)}, expected N x features or N x channels x height x width")
-    return x, note
-
-
-def _examples(path: str, archive: Archive, suffix: str, *, labeled: bool, notes: list[str]) -> InMemory:
-    """The examples in the arrays x and y with this suffix; without ``labeled``, all labels are 0."""
+def _examples(
+    path: str, archive: Archive, suffix: str, *, labeled: bool, notes: list[str], channels: str, kind: str
+) -> tuple[InMemory, str]:
+    """The examples in the arrays x and y with this suffix, and the kind of y; without ``labeled``, all y are 0."""
     # Both arrays must be there.
     for name in (f"x{suffix}", f"y{suffix}") if labeled else (f"x{suffix}",):
         if name not in archive.arrays:
             raise ValueError(f"{path}: no array {name}; it has {', '.join(archive.names) or 'none'}")
-    x, note = inputs(archive.arrays[f"x{suffix}"], where=f"{path}, x{suffix}")
-    notes += [note] if note else []
+    x, found = inputs(archive.arrays[f"x{suffix}"], where=f"{path}, x{suffix}", channels=channels)
+    notes += found
     if not labeled:
-        return InMemory(x, torch.zeros(len(x), dtype=torch.int64))
-    y = _targets(archive.arrays[f"y{suffix}"], where=f"{path}, y{suffix}")
+        return InMemory(x, torch.zeros(len(x), dtype=torch.int64)), ""
+    y, kind = targets(archive.arrays[f"y{suffix}"], where=f"{path}, y{suffix}", kind=kind)
     if len(x) != len(y):
         raise ValueError(f"{path}: {len(x)} inputs in x{suffix} but {len(y)} targets in y{suffix}")
-    return InMemory(x, y)
+    return InMemory(x, y), kind
 
 
 def _other_split(
@@ -187,15 +203,17 @@ def _other_split(
     *,
     labeled: bool,
     notes: list[str],
+    channels: str,
+    kind: str,
 ) -> InMemory | None:
     """The split "test" or "val", if the file has it, after checking that it matches the training split."""
     if f"x_{name}" not in archive.arrays:
         return None
-    split = _examples(path, archive, f"_{name}", labeled=labeled, notes=[])
+    split, _ = _examples(path, archive, f"_{name}", labeled=labeled, notes=[], channels=channels, kind=kind)
     same_shape = (split.x.shape[1:], split.y.shape[1:]) == (train.x.shape[1:], train.y.shape[1:])
     if not same_shape or split.y.dtype != train.y.dtype:
         raise ValueError(f"{path}: x_{name} and y_{name} differ in kind or shape from the training split")
-    if classes:
+    if classes and not split.y.is_floating_point():
         check_labels(split.y, len(classes), where=f"{path}, y_{name}")
 
     # Pixels on another scale would be evaluated without an error. Features may have any range, so that is a note.
@@ -208,6 +226,26 @@ def _other_split(
             raise ValueError(reason) from error
         notes.append(reason)
     return split
+
+
+def _class_names(path: str, archive: Archive, count: int) -> tuple[str, ...]:
+    """The names in the array ``classes``, or numbers if there is none."""
+    names = archive.arrays.get("classes")
+    if names is None:
+        return tuple(map(str, range(count)))
+    if names.dtype.kind not in "USiu" or names.shape != (count,) or len(set(names.tolist())) != count:
+        raise ValueError(f"{path}: classes: shape {names.shape}, expected {count} different names of classes or labels")
+    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names.tolist())
+
+
+def _groups(path: str, archive: Archive, name: str, count: int) -> tuple[Any, ...]:
+    """The group of each training example. Raises ValueError if there is no such array, or it has another length."""
+    array = archive.arrays.get(name)
+    if array is None:
+        raise ValueError(f"dataset.groups={name}: {path} has no such array; it has {', '.join(archive.names)}")
+    if array.shape != (count,) or array.dtype.kind not in "iuUS":
+        raise ValueError(f"{path}: {name}: shape {array.shape}, expected {count} integers or texts, one per example")
+    return tuple(array.tolist())
 
 
 def _count_classes(labels: Tensor, num_classes: int | None, *, where: str) -> int:
@@ -225,31 +263,3 @@ def _count_classes(labels: Tensor, num_classes: int | None, *, where: str) -> in
             f"at most {most - 1}"
         )
     return count
-
-
-def _targets(array: Array, *, where: str) -> Tensor:
-    """The array y of an archive -> N class numbers, or N x num_targets real values."""
-    # Integers and booleans are classes, one for each example; the rest are values to predict.
-    integers = array.dtype.kind in "iub"
-    if array.dtype.kind in "SU":
-        raise ValueError(
-            f"{where}: the labels are text; number the classes from 0, as by np.unique(y, return_inverse=True)[1]"
-        )
-    if not array.ndim or (integers and array.size != len(array)):
-        hint = "; for one-hot labels, save y.argmax(1)" if array.ndim == 2 else ""
-        raise ValueError(f"{where}: shape {array.shape}, expected N class numbers or N x targets real values{hint}")
-    if integers:
-        return torch.from_numpy(array.astype(np.int64)).flatten()
-    return torch.from_numpy(_as_float32(array, where=where)).view(len(array), -1)
-
-
-def _as_float32(array: Array, *, where: str) -> Array:
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{where}: values of type {array.dtype}, expected numbers")
-    # A value beyond float32 becomes infinite.
-    with np.errstate(over="ignore"):
-        converted = array.astype(np.float32, order="C")
-    if not np.isfinite(converted).all():
-        too_large = np.isfinite(array).all()
-        raise ValueError(f"{where}: " + ("a value is too large for float32" if too_large else "contains NaN or Inf"))
-    return converted

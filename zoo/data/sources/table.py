@@ -121,8 +121,8 @@ def from_table(
 
     # Leave out rows with missing values, or refuse them.
     if missing == "drop":
-        table = _complete(table, [*inputs, *names], notes)
-    targets = _targets(table, names, kind=target_type, separator=label_separator)
+        table = complete(table, [*inputs, *names], notes)
+    targets = read_targets(table, names, kind=target_type, separator=label_separator)
     notes += targets.notes
     division = divide(
         table,
@@ -194,7 +194,7 @@ def _inputs(
     return names
 
 
-def _complete(table: Table, names: Sequence[str], notes: list[str]) -> Table:
+def complete(table: Table, names: Sequence[str], notes: list[str]) -> Table:
     """The rows without missing values in the columns ``names``."""
     columns = [table.column(name, key="dataset.target") for name in names]
     rows = [row for row in range(len(table)) if all(cells[row] for cells in columns)]
@@ -206,7 +206,7 @@ def _complete(table: Table, names: Sequence[str], notes: list[str]) -> Table:
     return table.take(rows)
 
 
-def _targets(table: Table, names: Sequence[str], *, kind: str, separator: str) -> Targets:
+def read_targets(table: Table, names: Sequence[str], *, kind: str, separator: str) -> Targets:
     """The targets of all rows; zeros if there are no target columns."""
     if names:
         return target_columns.read(table, names, kind=kind, separator=separator)

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 
 from zoo.data import idx_files
+from zoo.data.sources import npz
 from zoo.data.splits import InMemory, Splits, check_labels, hold_out
 
+KERAS = "mnist.npz"  # the file in which Keras keeps MNIST, in ~/.keras/datasets
 NAMES = ("MNIST", "FashionMNIST", "KMNIST", "CIFAR10")
 
 
@@ -58,7 +60,7 @@ def _read(dataset_class: Any, root: str, *, train: bool, download: bool) -> Any:
             home = _home(dataset_class, root)
             raise ValueError(f"{home}: a file is damaged ({error}); delete it and run again") from error
     # The files may have other names, or be compressed.
-    found = _find_idx(dataset_class, root, train=train)
+    found = _find_idx(dataset_class, root, train=train) or _find_npz(dataset_class, root, train=train)
     if found is not None:
         return found
     return _download(dataset_class, root, train=train, download=download)
@@ -97,11 +99,30 @@ def _find_idx(dataset_class: Any, root: str, *, train: bool) -> Any:
     return SimpleNamespace(data=images, targets=labels.astype(np.int64), classes=dataset_class.classes, note=note)
 
 
+def _find_npz(dataset_class: Any, root: str, *, train: bool) -> Any:
+    """A split of MNIST from the file ``mnist.npz`` of Keras in ``root``; None if there is no such file."""
+    path = Path(root) / KERAS
+    if dataset_class.__name__ != "MNIST" or not path.is_file():
+        return None
+    archive = npz.read(path)
+    split = "train" if train else "test"
+    absent = [name for name in (f"x_{split}", f"y_{split}") if name not in archive.arrays]
+    if absent:
+        raise ValueError(f"{path}: no array {absent[0]}; it has {', '.join(archive.names) or 'none'}")
+    images, labels = archive.arrays[f"x_{split}"], archive.arrays[f"y_{split}"]
+    if images.dtype != np.uint8 or images.shape != (len(labels), 28, 28) or labels.dtype.kind not in "iu":
+        raise ValueError(f"{path}: x_{split} must be N x 28 x 28 bytes and y_{split} N integers")
+    check_labels(torch.from_numpy(labels.astype(np.int64)), 10, where=f"{path}, y_{split}")
+    note = f"MNIST is read from {path}, {split} split"
+    return SimpleNamespace(data=images, targets=labels.astype(np.int64), classes=dataset_class.classes, note=note)
+
+
 def _file_names(dataset_class: Any) -> list[str]:
     """The names of the files that are looked for."""
     if dataset_class.__name__ == "CIFAR10":
         return ["data_batch_1 to data_batch_5", "test_batch"]
-    return [f"{name}[.gz]" for split in (True, False) for name in idx_files.FILES[split]]
+    names = [f"{name}[.gz]" for split in (True, False) for name in idx_files.FILES[split]]
+    return [*names, f"or {KERAS}"] if dataset_class.__name__ == "MNIST" else names
 
 
 def _home(dataset_class: Any, root: str) -> Path:
