@@ -22,6 +22,14 @@ def test_the_sizes_of_the_splits_are_those_of_the_file():
     assert node.source._target_ == "zoo.data.sources.digits.load"
 
 
+def test_the_fold_is_that_of_the_file():
+    node = config_of(name="digits", fold=2, folds=5)
+    assert (node.fold, node.folds) == (2, 5)
+    for value in (-1, 1.5, True, "${oc.env:SECRET}"):
+        with pytest.raises(ValueError, match=r"^m\.safetensors: dataset_config\.fold: .* must be an integer"):
+            config_of(name="digits", fold=value, folds=5)
+
+
 def test_the_source_is_that_of_the_name():
     forged = {"_target_": "zoo.data.sources.faces.load", "root": "evil"}
     assert config_of(name="digits", source=forged).source._target_ == "zoo.data.sources.digits.load"

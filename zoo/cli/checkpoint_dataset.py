@@ -18,6 +18,7 @@ from zoo.checkpoints.description_schema import shown
 from zoo.config import catalogue, schemas
 
 SPLITS = ("validation", "test")  # the keys that decide which examples are in the test split
+FOLDS = ("folds", "fold")
 YOUR_OWN = ("image_folder", "npz")  # datasets of the user's own files
 PLAIN = re.compile(r"[\w./~+-]+")  # a path that a message shows as the value of a key
 
@@ -46,6 +47,9 @@ def dataset_config(about: CheckpointInfo, *, root: str | None = None) -> DictCon
     for key in SPLITS:
         if stored.get(key) is not None:
             node[key] = _split_size(stored[key], f"{about.file}: dataset_config.{key}", name)
+    for key in FOLDS:
+        if stored.get(key) is not None:
+            node[key] = _count(stored[key], f"{about.file}: dataset_config.{key}", name)
     if "shape" in node.source:
         node.shape = list(about.transforms().shape)
     # Older checkpoints have no such key: their splits were stratified.
@@ -91,6 +95,13 @@ def _split_size(value: Any, where: str, name: str) -> float:
     return value
 
 
+def _count(value: Any, where: str, name: str) -> int:
+    """The number of folds, or of one of them."""
+    if type(value) is not int or not 0 <= value < 10**6:
+        raise ValueError(f"{where}: {shown(value)} must be an integer; add dataset={name}")
+    return value
+
+
 def _keys(node: DictConfig, root: Any) -> str:
     """The arguments that name the user's own files, such as ``dataset=image_folder dataset.root=photos``."""
     # The folder in the file is only shown, and only if it is a plain path.
@@ -98,7 +109,7 @@ def _keys(node: DictConfig, root: Any) -> str:
     keys = [f"dataset={node.name}", f"dataset.root={folder}"]
     if "shape" in node.source:
         keys.append(f"dataset.shape=[{','.join(map(str, node.shape))}]")
-    for key in SPLITS:
+    for key in (*SPLITS, *FOLDS):
         if node[key] is not None:
             keys.append(f"dataset.{key}={node[key]:g}")
     return " ".join(keys)

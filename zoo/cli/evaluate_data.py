@@ -109,6 +109,8 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         # Hold no examples out. Splits that the data already have, such as a folder test/, are kept.
         node.test = 0.0
         node.validation = 0.0
+        node.fold = None
+        node.folds = None
     data_checks.check_keys(node)
     splits = _with_single_class(data_checks.dataset(node), about)
     split = cfg.split or ("all" if whole and splits.test is None and splits.validation is None else "test")

@@ -108,6 +108,8 @@ RANGES: dict[str, dict[str, Range]] = {
         "validation": WHOLE,
         "test": WHOLE,
         "labeled_examples": NATURAL,
+        "folds": Range(2, 10**6),
+        "fold": WHOLE,
         "shape": Range(1, 2**16),
         "num_classes": Range(1, 10**6),
         "workers": Range(0, 256),

@@ -57,6 +57,9 @@ class Dataset:
     download: bool = True  # whether to download the data if root has no copy
     validation: float = MISSING  # validation split: a fraction below 1, or a number of examples
     test: float | None = None  # test split, if the data have none: a fraction below 1, or a number of examples
+    folds: int | None = None  # number of folds of the training split, for cross-validation; null: none
+    fold: int | None = None  # the fold that is the validation split, in place of validation: 0 to folds - 1
+    groups: str | None = None  # column (npz: array) with the group of each example; a group is in one split only
     labeled_examples: int | None = None  # number of training examples that keep their labels; null: all
     shape: list[int] | None = None  # shape of one input; null: as in the data
     num_classes: int | None = None  # number of classes; null: as in the data

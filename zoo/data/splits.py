@@ -5,7 +5,7 @@ three splits with their shape and classes. Imports torch only.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -140,10 +140,15 @@ class Splits:
         test: the test split, or None.
         shape: shape of one input.
         classes: names of the classes, in the order of their numbers; empty for real-valued targets or without labels.
+            With ``multi_label``, the names of the labels, in the order of the columns of y.
         num_targets: number of real target values for each input; 0 for classes or without labels.
         notes: notes about the data for the user, one line each.
         origins: name of a split (train, validation, test) -> where it comes from, in words; empty if not known.
         unlabeled: why the examples have no labels, in words; empty if they have labels.
+        multi_label: whether an example may have any number of labels: y is then N x labels (float32), 1 where an
+            example has the label and 0 elsewhere.
+        groups: the group of each training example, such as the patient that an image is of; None: no groups.
+            `zoo.data.folds` keeps the examples of a group together.
     """
 
     train: Examples
@@ -155,6 +160,8 @@ class Splits:
     notes: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     unlabeled: str = ""
+    multi_label: bool = False
+    groups: tuple[Hashable, ...] | None = None
 
     @property
     def labeled(self) -> bool:
@@ -163,7 +170,7 @@ class Splits:
 
     @property
     def num_outputs(self) -> int:
-        """Number of outputs that a net for these data needs: classes or target values; 0 without labels."""
+        """Number of outputs that a net for these data needs: classes, labels or target values; 0 without labels."""
         return len(self.classes) or self.num_targets
 
     def existing(self) -> dict[str, Examples]:
@@ -231,7 +238,7 @@ class Splits:
         # The name "labels" only seeds the draw; past results depend on it.
         _, kept = hold_out(self.train, count, split="labels", seed=seed, names=self.classes, option=option)
         assert kept is not None
-        return replace(self, train=kept)
+        return replace(self, train=kept, groups=None)
 
 
 def hold_out(

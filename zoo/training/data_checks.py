@@ -1,5 +1,6 @@
 """Check and read the dataset of a run; a part of `zoo.training.checks`, and used by ``zoo evaluate``."""
 
+from copy import deepcopy
 from math import prod
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from zoo.config.build import build
 from zoo.config.ranges import RANGES, check_numbers
 from zoo.data.augment import Augment
+from zoo.data.folds import check_fold, take_fold
 from zoo.data.splits import InMemory, Splits
 from zoo.protocols import shape_text
 
@@ -16,6 +18,8 @@ MAX_VALUES = 2**26  # values of one input; a batch of such inputs would not fit 
 SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
 SAMPLE_VALUES = 2**29  # maximum number of values in these images
 CHECKED = 1000  # number of images that a task checks before training; real-valued inputs are all checked
+# Keys of some sources, and what to do where the source does not have the key.
+OWN_KEYS = {"groups": "groups are read from a table, a list of images or an .npz"}
 CHECKED_FILES = 64  # number of images that it checks if they must be read from files first
 
 
@@ -37,6 +41,10 @@ def check_keys(node: DictConfig) -> None:
         raise ValueError(f"dataset.on_bad_image={node.on_bad_image} must be refuse or skip")
     if node.root == "":
         raise ValueError("dataset.root is empty; give a folder or file, or set ZOO_DATA to a folder")
+    check_fold(node.fold, node.folds)
+    for key in OWN_KEYS:
+        if node[key] is not None and key not in node.source:
+            raise ValueError(f"dataset.{key}={node[key]}: dataset {node.name} has no such key; {OWN_KEYS[key]}")
     # Otherwise a run would train on another dataset than the user means.
     if node.root is not None and "root" not in node.source:
         raise ValueError(
@@ -51,7 +59,14 @@ def dataset(node: DictConfig) -> Splits:
         FileNotFoundError, ValueError: the source cannot load the data, or they do not have the configured shape or
             number of classes.
     """
+    # With folds, the source holds out no validation split, unless it takes the fold itself.
+    divide = node.fold is not None and "fold" not in node.source
+    if divide:
+        node = deepcopy(node)
+        node.validation = 0.0
     splits: Splits = build(node.source, where="dataset.source")
+    if divide:
+        splits = take_fold(splits, node.fold, node.folds)
     if node.shape is not None and tuple(node.shape) != splits.shape:
         raise ValueError(
             f"dataset.shape={list(node.shape)}, but inputs of dataset {node.name} have shape {list(splits.shape)}"
