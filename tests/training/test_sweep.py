@@ -15,6 +15,7 @@ from scipy import stats
 from support import no_plots, rows_of
 
 from zoo.config.catalogue import CONF
+from zoo.config.sweep_folder import record_failure
 from zoo.training.sweep import SweepTable, paired
 
 KEY = "model.net.dropout"
@@ -201,7 +202,10 @@ def test_a_job_that_fails_leaves_the_table_of_the_others_and_ends_with_status_1(
     (line,) = outcome.err.splitlines()
     assert line.startswith("zoo train: job 1 (batch_size=0,")
     assert "failed: model.stages.fit.batch_size=0 must be >= 1; job 3 (batch_size=-1," in line
-    assert [row["job"] for row in rows_of(folder / "sweep" / "sweep.csv")] == ["0", "2"]
+    rows = rows_of(folder / "sweep" / "sweep.csv")
+    assert [row["status"] for row in rows] == ["finished", "failed", "finished", "failed"]
+    assert [bool(row["val/loss"]) for row in rows] == [True, False, True, False]
+    assert rows[1]["error"] == "model.stages.fit.batch_size=0 must be >= 1"
     assert "job 1 failed: model.stages.fit.batch_size=0 must be >= 1\njob 2: " in outcome.out
 
 
@@ -218,6 +222,7 @@ def test_jobs_that_fail_for_the_same_reason_are_named_together(cli, folder):
 def test_the_table_is_written_after_every_job(tmp_path):
     sweep_in(tmp_path, ("lr=1", {"val/loss": 1.0}), ("lr=2", {"val/loss": 2.0}))
     table = SweepTable()
+    record_failure(tmp_path / "1", "job 1", ["lr=2"], "no memory")
     for job, returned in (("0", {"val/loss": 1.0}), ("1", None)):
         hydra = {"sweep": {"dir": str(tmp_path)}, "runtime": {"output_dir": str(tmp_path / job)}}
         hydra |= {"mode": "MULTIRUN", "launcher": {"_target_": "hydra.BasicLauncher"}}
@@ -226,7 +231,7 @@ def test_the_table_is_written_after_every_job(tmp_path):
         job_return = JobReturn(status=JobStatus.COMPLETED)
         job_return.return_value = returned
         table.on_job_end(cfg, job_return)
-        assert [row["job"] for row in rows_of(tmp_path / "sweep.csv")] == ["0"], "a job that failed returns nothing"
+        assert [row["status"] for row in rows_of(tmp_path / "sweep.csv")] == ["finished", "failed"]
 
 
 @pytest.mark.parametrize(
@@ -371,6 +376,6 @@ def test_a_folder_with_a_sweep_is_refused_before_a_job_runs(cli, folder):
     (folder / "sweep").mkdir()
     (folder / "sweep" / "sweep.csv").write_text("job\n")
     outcome = cli("train", "-m", "model=logistic", "seed=1,2", "hydra.sweep.dir=sweep")
-    assert outcome.err == "zoo train: sweep already contains a sweep; set another hydra.sweep.dir=\n"
+    assert outcome.err == "zoo train: sweep/sweep.csv exists and would be replaced; set another hydra.sweep.dir=\n"
     assert outcome.status == 1
     assert [path.name for path in folder.rglob("*.*")] == ["sweep.csv"]

@@ -19,8 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from zoo.config import schemas as schemas  # importing it registers the schemas with Hydra
 from zoo.config.catalogue import CONF
 from zoo.config.console import say
-from zoo.config.failed_jobs import FailedJobs, jobs_run_here
+from zoo.config.failed_jobs import FailedJobs, stops_at_an_error
 from zoo.config.overrides import is_sweep, readable
+from zoo.config.sweep_folder import FAILED
 
 VERSION = "1.3"  # of Hydra, whose rules the configs follow
 PRINT_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")  # nothing is run
@@ -87,17 +88,17 @@ def launch(
         # In a sweep, print a line for each job.
         if in_sweep():
             say(f"job {HydraConfig.get().job.num}: {HydraConfig.get().job.override_dirname}")
+            (run_folder() / FAILED).unlink(missing_ok=True)  # of an earlier call
         # Hydra would print the error itself. So a single run stores it, and `launch` raises it after Hydra returns.
         try:
             with around():
                 return job(cfg)
         except Exception as error:
             if in_sweep():
-                # After an error, Hydra ends a sweep before its table is printed, so the error is only recorded. In
-                # another process, as with the launchers of joblib and submitit, it must be raised to be reported.
-                if not jobs_run_here(HydraConfig.get()):
+                # The sweepers of searches see the error. Hydra's own would end the sweep before its table is printed.
+                failed_jobs.add(HydraConfig.get(), error)
+                if not stops_at_an_error(HydraConfig.get()):
                     raise
-                failed_jobs.add(HydraConfig.get().job, error)
             else:
                 failures.append(error)
             return None
@@ -112,6 +113,7 @@ def launch(
         with _own_state():
             # Hydra has no hook between composing a config and creating the objects that it names.
             vars(internals)["ConfigLoaderImpl"] = CheckedLoader
+            CheckedLoader.sweep = None
             hydra.main(config_path=str(CONF), config_name=command, version_base=VERSION)(run_job)()
     except OSError as error:
         # Errors of the job are stored, so this one comes from Hydra: it could not create the run folder.
@@ -131,7 +133,12 @@ def launch(
         RUN_LOCK.release()
     if failures:
         raise failures[0]
+    # Jobs that ran in other processes have written that they failed.
+    sweep = CheckedLoader.sweep
+    if sweep is not None:
+        failed_jobs.read(sweep, started)
     if failed_jobs.errors:
+        say(f"to run the failed jobs again, repeat the command with hydra.sweep.dir={sweep}")
         raise failed_jobs
     # Other launchers run the jobs in other processes.
     only_prints = any(argument.partition("=")[0] in PRINT_FLAGS for argument in overrides)

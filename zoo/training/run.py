@@ -5,13 +5,13 @@ A run starts from a checked `Plan` or is resumed from its folder. Each fit has a
 """
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import seed_everything
+from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
@@ -29,8 +29,12 @@ from zoo.training.plan import Plan, StagePlan
 from zoo.training.trainer import Fit, Session, measure
 
 
-def train(cfg: DictConfig) -> dict[str, float]:
+def train(cfg: DictConfig, *, watch: Sequence[Callback] = ()) -> dict[str, float]:
     """Train as a config says, and return the metrics on the validation and test splits: name -> value.
+
+    Args:
+        cfg: the config of ``zoo train``.
+        watch: callbacks that watch the last stage, if it trains the whole net at once; they have no state.
 
     Raises:
         ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written. With
@@ -47,7 +51,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             outputs.refuse_run(folder)
             plan = checks.plan(cfg)
             with stop.held():
-                run = Run.begin(plan)
+                run = replace(Run.begin(plan), watch=watch)
                 stop.message = f"stopped before training began; {run.how_to_continue()}"
         else:
             # Do not train a finished run again.
@@ -56,7 +60,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 metrics = run_folder.read_metrics(folder)
                 outputs.announce([f"{folder}: this run is finished; there is nothing to resume"])
                 return metrics
-            run = Run.resume(folder)
+            run = replace(Run.resume(folder), watch=watch)
             stop.message = f"stopped before training began; {run.how_to_continue()}"
         # Train the remaining fits, until the end or until a signal asks to stop.
         outputs.announce([*summary.lines(run.plan), *run.plan.notes])
@@ -79,6 +83,7 @@ class Run:
         logger: the logger that writes ``metrics.csv``.
         session: the settings that all fits share.
         checkpoint: the content of ``last.ckpt`` in a resumed run; None in a new run, or if nothing was saved yet.
+        watch: callbacks that watch the last stage.
     """
 
     plan: Plan
@@ -87,6 +92,7 @@ class Run:
     logger: CSVLogger
     session: Session
     checkpoint: dict[str, Any] | None = None
+    watch: Sequence[Callback] = ()
 
     @classmethod
     def begin(cls, plan: Plan, folder: Path | None = None) -> "Run":
@@ -197,6 +203,7 @@ class Run:
             stage=stage,
             session=self.session,
             resume=self.session.folder / "last.ckpt" if checkpoint else None,
+            watch=self.watch if stage is self.plan.stages[-1] and stage.order == "joint" else (),
         )
 
     def _data(self, name: str, task: Task, stage: StagePlan, seed: int) -> DataModule:

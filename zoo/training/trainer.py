@@ -75,6 +75,7 @@ class Fit:
         stage: number of epochs, and when to stop or save.
         session: the settings that all fits of the run share.
         resume: a ``last.ckpt`` of this fit to resume from, or None.
+        watch: callbacks without a state that watch the fit.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Fit:
     stage: StagePlan
     session: Session
     resume: Path | None = None
+    watch: Sequence[Callback] = ()
 
     def train(self, stop: StopRequest | None = None) -> None:
         """Train for at most the stage's epochs, resuming from ``resume`` if it is set.
@@ -99,7 +101,7 @@ class Fit:
         stage = self.stage
 
         # With patience, `best` saves the weights of the best epoch.
-        callbacks: list[Callback] = [StopOnNonFinite()]
+        callbacks: list[Callback] = [StopOnNonFinite(), *self.watch]
         best = None
         if stage.patience is not None:
             monitor, mode = self.task.monitor, self.task.mode
