@@ -143,7 +143,9 @@ def launch(
     # Other launchers run the jobs in other processes.
     only_prints = any(argument.partition("=")[0] in PRINT_FLAGS for argument in overrides)
     other_launcher = any(argument.startswith("hydra/launcher=") for argument in overrides)
-    if is_sweep(overrides) and not (jobs_started or only_prints or other_launcher):
+    # A search may be finished already.
+    has_jobs = jobs_started or (sweep is not None and any(sweep.glob("*/")))
+    if is_sweep(overrides) and not (has_jobs or only_prints or other_launcher):
         raise ValueError("the sweep has no jobs: a range() or glob() in it has no values")
 
 

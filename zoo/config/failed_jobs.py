@@ -43,4 +43,4 @@ class FailedJobs(Exception):  # noqa: N818 - several errors
     def read(self, sweep: Path, started: float) -> None:
         """Add the jobs that have failed in other processes since the sweep has started."""
         for name, text in failures_since(sweep, started).items():
-            self.errors.setdefault(name, RuntimeError(text))
+            self.errors.setdefault(name, ValueError(text))

@@ -43,7 +43,7 @@ def refuse_other_sweep(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
     Raises:
         FileExistsError: a job in the folder is none of this sweep, or the folder has a table without a sweep.
     """
-    for path in folder.glob("*/"):
+    for path in sorted(folder.glob("*/"), key=lambda path: (len(path.name), path)):
         before = overrides_of(path)
         if before is None:
             continue

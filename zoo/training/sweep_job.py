@@ -46,11 +46,16 @@ def train(cfg: DictConfig) -> float | None:
     if not compose.in_sweep():
         return _value(run.train(cfg, watch=_watch(cfg, None)), cfg)
 
-    # A trial that was pruned is finished.
+    # Continue where an earlier call has stopped. A trial that was pruned is finished.
     folder = compose.run_folder()
     if (folder / PRUNED).exists():
         return float(json.loads((folder / PRUNED).read_text())["value"])
-    _continue(cfg, folder)
+    if _has_this_job(cfg, folder):
+        if outputs.is_finished(folder):
+            say(f"job {HydraConfig.get().job.num} is finished")
+            return _value(run_folder.read_metrics(folder), cfg)
+        say(f"job {HydraConfig.get().job.num} is resumed")
+        cfg.resume = str(folder)
     try:
         return _value(run.train(cfg, watch=_watch(cfg, settings)), cfg)
     except Pruned as pruned:
@@ -80,8 +85,8 @@ def _watch(cfg: DictConfig, settings: SearchSettings | None) -> list[Callback]:
     return [WatchMetric(cfg.optimized_metric, study.load_trial(Path(hydra.sweep.dir), hydra.job.num, settings))]
 
 
-def _continue(cfg: DictConfig, folder: Path) -> None:
-    """Set ``resume`` if the folder has a run of the same settings.
+def _has_this_job(cfg: DictConfig, folder: Path) -> bool:
+    """Whether the folder has a run of the same settings.
 
     Raises:
         FileExistsError: it has a run of other settings.
@@ -89,7 +94,7 @@ def _continue(cfg: DictConfig, folder: Path) -> None:
     # With several processes, those that start later would find the run that the first one has begun.
     several = cfg.accelerator.devices != 1 or cfg.accelerator.num_nodes > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1
     if cfg.resume is not None or several or not (folder / run_folder.CONFIG).is_file():
-        return
+        return False
 
     # The command line must be the same, and so must the files that it names.
     before = overrides_of(folder) or []
@@ -101,9 +106,7 @@ def _continue(cfg: DictConfig, folder: Path) -> None:
     changed = _changed(run_folder.read_config(folder)[0], cfg)
     if changed is not None:
         raise FileExistsError(f"{folder} was trained with another {changed}; delete the folder to run the job again")
-    verb = "is finished" if outputs.is_finished(folder) else "is resumed"
-    say(f"job {HydraConfig.get().job.num} {verb}")
-    cfg.resume = str(folder)
+    return True
 
 
 def _changed(before: DictConfig, now: DictConfig) -> str | None:
@@ -117,7 +120,7 @@ def _changed(before: DictConfig, now: DictConfig) -> str | None:
     now = deepcopy(now)
     stage_checks.enabled_stages(now)
     values = _leaves(OmegaConf.to_container(now, resolve=True, throw_on_missing=False))
-    for key, value in _leaves(OmegaConf.to_container(before)).items():
+    for key, value in _leaves(OmegaConf.to_container(before, resolve=True)).items():
         # The plan has also filled in what the data say; the dataset itself is checked when a run is resumed.
         is_filled = key.rpartition(".")[2] in FILLED
         is_neutral = key.partition(".")[0] in (*NEUTRAL, "resume", "claim", "logger")
