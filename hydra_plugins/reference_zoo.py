@@ -6,6 +6,7 @@ Hydra imports this module whenever it starts, so it imports nothing slow.
 from typing import Any
 
 from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig
 
 
 class OptunaSweeper(Sweeper):
@@ -15,20 +16,19 @@ class OptunaSweeper(Sweeper):
     """
 
     def __init__(self, **settings: Any):
-        from zoo.training.search_settings import SearchSettings
+        self.settings = settings
 
-        self.settings = SearchSettings.parse(settings)
-
-    def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
+    def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
 
-        self.hydra_context = hydra_context
-        self.config = config
+        self.composed = config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
         from zoo.training.search import Search
+        from zoo.training.search_settings import SearchSettings
 
-        return Search(self.settings, self.config, self.launcher).run(arguments)
+        # Parsed here, since Hydra would reword an error of the constructor.
+        return Search(SearchSettings.parse(self.settings), self.composed, self.launcher).run(arguments)

@@ -16,7 +16,8 @@ from support import no_plots, rows_of
 
 from zoo.config.catalogue import CONF
 from zoo.config.sweep_folder import record_failure
-from zoo.training.sweep import SweepTable, paired
+from zoo.training.statistics import k_fold, paired
+from zoo.training.sweep import SweepTable
 
 KEY = "model.net.dropout"
 
@@ -379,3 +380,50 @@ def test_a_folder_with_a_sweep_is_refused_before_a_job_runs(cli, folder):
     assert outcome.err == "zoo train: sweep/sweep.csv exists and would be replaced; set another hydra.sweep.dir=\n"
     assert outcome.status == 1
     assert [path.name for path in folder.rglob("*.*")] == ["sweep.csv"]
+
+
+FOLDS = [
+    ({"model": m, "dataset.fold": f, "seed": s}, m / 10 + f**2 / 100 + s / 7)
+    for m in (1, 2)
+    for f in range(5)
+    for s in (1, 2)
+]
+
+
+def test_a_cross_validation_has_the_interval_of_a_t_test_over_its_folds():
+    rows = k_fold(*jobs(*FOLDS, metric="val/accuracy"))
+    assert [(row["model"], row["metric"], row["folds"]) for row in rows] == [
+        ("1", "val/accuracy", 5),
+        ("2", "val/accuracy", 5),
+    ]
+    for model, row in enumerate(rows, 1):
+        # The value of a fold is the mean over its seeds.
+        values = [model / 10 + fold**2 / 100 + 1.5 / 7 for fold in range(5)]
+        interval = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+        assert (row["mean"], row["std"]) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+        assert (row["from"], row["to"]) == pytest.approx(interval)
+
+
+def test_without_folds_there_is_no_cross_validation():
+    assert k_fold(*jobs(*crossed(FIVE))) == []
+    assert k_fold(*jobs(({"dataset.fold": 0}, 0.5))) == []
+
+
+def test_two_models_are_compared_on_the_same_folds():
+    (row,) = paired(*jobs(*[job for job in FOLDS if job[0]["seed"] == 1]))
+    assert (row["difference"], row["pairs"]) == (pytest.approx(-0.1), 5)
+
+
+def test_k_fold_prints_one_table(cli, folder, monkeypatch):
+    no_plots(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ["model=logistic", "epochs=1", "progress=false", "dataset.folds=3", "dataset.fold=range(3)"]
+    outcome = cli("train", "experiment=k_fold", *words, "hydra.sweep.dir=s")
+    assert (outcome.status, outcome.err) == (0, "")
+    measured = [json.loads((folder / "s" / str(k) / "metrics.json").read_text())["val/accuracy"] for k in range(3)]
+    rows = {row["metric"]: row for row in rows_of(folder / "s" / "k_fold.csv")}
+    assert float(rows["val/accuracy"]["mean"]) == pytest.approx(np.mean(measured))
+    assert float(rows["val/accuracy"]["std"]) == pytest.approx(np.std(measured, ddof=1))
+    table = outcome.out.split("k_fold.csv")[-1]
+    assert "val/accuracy" in table
+    assert "test/" not in table

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -121,6 +122,12 @@ def launch(
             raise
         key = "hydra.sweep.dir" if is_sweep(overrides) else "hydra.run.dir"
         raise ValueError(f"{error.filename}: cannot be created ({error.strerror}); set another {key}=") from error
+    except BrokenExecutor as error:
+        # The launcher of joblib says that one of its processes has ended.
+        raise ValueError(
+            "a process that ran jobs of the sweep was killed, perhaps because the memory was full; to continue, repeat "
+            f"the command with hydra.sweep.dir={CheckedLoader.sweep}"
+        ) from error
     except (AssertionError, AttributeError, TypeError) as error:
         # Hydra checks few of its own keys, and it fails to set a key within null.
         if jobs_started:

@@ -74,6 +74,8 @@ class CheckedLoader(ConfigLoaderImpl):
             return
         texts = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.params or {}).items()]
         overrides = OverridesParser.create(config_loader=self).parse_overrides([*texts, *cfg.hydra.overrides.task])
+        if any(override.key_or_group == "hparams_search" and override.is_sweep_override() for override in overrides):
+            raise ValueError("hparams_search= takes one name: start one search after another")
         jobs = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
         refuse_other_sweep(Path(cfg.hydra.sweep.dir), jobs)
 

@@ -220,10 +220,12 @@ def _storage(folder: Path) -> "BaseStorage":
 def _pruner(settings: SearchSettings) -> "BasePruner":
     from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
 
+    # Epochs are counted from 1; the first one after the warm-up may be the last.
+    first = settings.warmup_epochs + 1
     if settings.pruner == "median":
-        return MedianPruner(n_startup_trials=settings.startup_trials, n_warmup_steps=settings.warmup_epochs)
+        return MedianPruner(n_startup_trials=settings.startup_trials, n_warmup_steps=first)
     if settings.pruner == "halving":
-        return SuccessiveHalvingPruner(min_resource=max(1, settings.warmup_epochs))
+        return SuccessiveHalvingPruner(min_resource=first)
     return NopPruner()
 
 
