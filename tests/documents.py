@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from zoo.cli.main import main
+from zoo.config import trust
 from zoo.config.compose import compose
 
 ROOT = Path(__file__).parents[1]  # the repository
@@ -119,7 +120,7 @@ def shortened(command: str) -> str:
     for pattern, replacement in SHORTER.items():
         command = re.sub(pattern, replacement, command)
     name, arguments = overrides(command)
-    if name != "train" or "--config-dir" in command or "resume=" in command:
+    if name != "train" or any(word in command for word in ("--config-dir", "--trust", "resume=")):
         return command
     model = compose("train", arguments).model
     extra = [f"model.stages.{stage}.epochs=1" for stage, config in model.stages.items() if config.epochs > 1]
@@ -141,6 +142,25 @@ def working_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+@contextmanager
+def trust_restored() -> Iterator[None]:
+    """Forget, after a ``with`` block, the packages that were trusted in it."""
+    path = list(sys.path)
+    modules = set(sys.modules)
+    granted = list(trust._granted)
+    variable = os.environ.get(trust.VARIABLE, "")
+    try:
+        yield
+    finally:
+        new = set(sys.path) - set(path)
+        sys.path[:] = path
+        trust._granted[:] = granted
+        os.environ[trust.VARIABLE] = variable
+        for name in set(sys.modules) - modules:
+            if any(str(vars(sys.modules[name]).get("__file__")).startswith(folder) for folder in new):
+                del sys.modules[name]
 
 
 class Session:
@@ -213,7 +233,7 @@ class Session:
 def refresh(page: Path) -> None:
     """Run the Python and console blocks of a page and write the output below each command."""
     text = page.read_text()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, trust_restored():
         session = Session(Path(folder))
         for block in blocks(page):
             if block.file:

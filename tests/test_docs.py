@@ -17,6 +17,7 @@ from documents import (
     blocks,
     overrides,
     shortened,
+    trust_restored,
     without_code,
 )
 from omegaconf import OmegaConf
@@ -42,7 +43,7 @@ def zoo_command(command: str) -> str:
 
 def check_composes(command: str) -> None:
     name, arguments = overrides(command)
-    if name in HYDRA and "--config-dir" not in command:
+    if name in HYDRA and "--config-dir" not in command and "--trust" not in command:
         own = [argument for argument in arguments if not argument.startswith("hydra/launcher=submitit")]
         OmegaConf.to_container(compose(name, [a for a in own if not a.startswith("hydra.launcher.")]))
 
@@ -82,8 +83,15 @@ def quiet_logs():
     logging.disable(logging.NOTSET)
 
 
+@pytest.fixture
+def own_trust():
+    """Forget the packages that a page trusts."""
+    with trust_restored():
+        yield
+
+
 @pytest.mark.parametrize("page", slow_but(PAGES, lambda page: page.name == "README.md"), ids=NAMES)
-@pytest.mark.usefixtures("quiet_logs")
+@pytest.mark.usefixtures("quiet_logs", "own_trust")
 def test_a_page_runs_from_top_to_bottom(page, tmp_path):
     session = Session(tmp_path)
     session.write_inputs(page)
@@ -195,7 +203,7 @@ def test_the_layout_in_the_readme_names_every_folder():
     top = {name for indent, name in named if not indent}
     assert inside == {path.parent.name for path in (ROOT / "zoo").glob("*/__init__.py")}
     assert all((ROOT / name).is_dir() for name in top)
-    assert {"zoo", "conf", "checkpoints", "docs", "notebooks", "benchmarks", "tests"} == top
+    assert {"zoo", "conf", "checkpoints", "docs", "notebooks", "benchmarks", "examples", "tests"} == top
 
 
 def test_every_guarantee_names_its_tests():

@@ -37,7 +37,7 @@ class ClassificationLoss:
 
 
 def classification_loss(
-    name: str, *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
+    name: str | Callable[[Tensor, Tensor], Tensor], *, label_smoothing: float = 0.0, class_weights: Tensor | None = None
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """A function of outputs and targets that returns the mean loss, a scalar.
 
@@ -47,15 +47,20 @@ def classification_loss(
       logit.
 
     Args:
-        name: a name of `CLASSIFICATION`.
+        name: a name of `CLASSIFICATION`; or a function of logits and targets that returns a scalar, which is returned.
         label_smoothing: s in [0, 1] mixes the target with the uniform distribution: (1 - s) · target + s / K.
         class_weights: K weights of the classes in the mean; for cross_entropy only.
 
     Raises:
-        ValueError: no loss has that name, ``label_smoothing`` is out of range, or the loss has no class weights.
+        ValueError: no loss has that name, ``label_smoothing`` is out of range, or the loss has no class weights; a
+            function has neither label smoothing nor class weights.
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing} must be in [0, 1]")
+    if callable(name):
+        if label_smoothing or class_weights is not None:
+            raise ValueError("a loss of your own has no label_smoothing and no class_weights; compute them in the loss")
+        return name
     if name not in CLASSIFICATION:
         raise ValueError(f"unknown loss {name!r}; choose one of: {', '.join(CLASSIFICATION)}")
     loss = CLASSIFICATION[name]
@@ -68,12 +73,16 @@ def classification_loss(
     return partial(loss.function, label_smoothing=label_smoothing)
 
 
-def regression_loss(name: str) -> Callable[[Tensor, Tensor], Tensor]:
+def regression_loss(name: str | Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
     """A function of outputs and targets, both N x targets, that returns the mean loss: mse, mae or smooth_l1.
+
+    A function of outputs and targets is returned as it is.
 
     Raises:
         ValueError: no loss has that name.
     """
+    if callable(name):
+        return name
     if name not in REGRESSION:
         raise ValueError(f"unknown loss {name!r}; choose one of: {', '.join(REGRESSION)}")
     return REGRESSION[name]

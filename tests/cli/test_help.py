@@ -76,7 +76,7 @@ def test_the_page_of_train_names_the_choices_of_every_group():
     words = " ".join(pages.command_page("train").split())
     for group in ("model", "dataset", "accelerator", "logger", "experiment", "stage", "optimizer", "lr_schedule"):
         assert ", ".join(pages.choices(group)) in words
-    assert pages.choices("model") == list_models()
+    assert list(pages.choices("model")) == list_models()
     for nested in ("stage@model.stages.STAGE=", "optimizer@model.stages.STAGE.optimizer="):
         assert nested in words
 

@@ -48,7 +48,16 @@ def test_a_model_that_is_exported_is_allowed_without_another_line(monkeypatch):
         "zoo.data.sources.digits.torch.load",
         "zoo.data.augment.torch.load",
         "zoo.config.targets.import_module",
-        "torch.optim.Rprop",
+        "torch.optim.Optimizer",  # abstract
+        "torch.optim.SparseAdam",  # needs sparse gradients
+        "torch.optim.lr_scheduler.StepLR",
+        "torch.optim.swa_utils.AveragedModel",
+        "torch.optim.rprop.Rprop",
+        "lightning.pytorch.callbacks.Callback",
+        "lightning.pytorch.callbacks.LambdaCallback",  # its arguments are functions
+        "lightning.pytorch.callbacks.model_checkpoint.torch.load",
+        "lightning.pytorch.loggers.Logger",
+        "lightning.pytorch.Trainer",
         "torch.load",
         "os.system",
         "load",
@@ -60,6 +69,22 @@ def test_a_model_that_is_exported_is_allowed_without_another_line(monkeypatch):
 )
 def test_all_else_is_refused(target):
     assert targets.find(target) is None
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "torch.optim.RMSprop",
+        "torch.optim.Rprop",
+        "torch.optim.LBFGS",
+        "lightning.pytorch.loggers.CSVLogger",
+        "lightning.pytorch.callbacks.LearningRateMonitor",
+        "lightning.pytorch.callbacks.StochasticWeightAveraging",
+    ],
+)
+def test_optimizers_loggers_and_callbacks_are_allowed_by_their_base(target):
+    assert targets.find(target).__name__ == target.rpartition(".")[2]
+    assert target in targets.allowed()
 
 
 def test_a_package_that_is_not_listed_is_not_even_imported(tmp_path, monkeypatch):
@@ -81,7 +106,7 @@ def test_names_and_targets_translate_both_ways():
         assert targets.find(target) is not None
 
 
-@pytest.mark.parametrize("name", ["mlp.nn.Module", "", "a b", "MLP\n", None, ["MLP"], "../x"])
+@pytest.mark.parametrize("name", ["zoo.models.mlp.MLP", "mlp..MLP", "", "a b", "MLP\n", None, ["MLP"], "../x"])
 def test_a_name_that_leads_elsewhere_is_refused(name):
     with pytest.raises(ValueError, match="not the name of a model"):
         targets.target_of(name, "model")

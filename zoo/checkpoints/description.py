@@ -3,7 +3,8 @@
 In memory, nets, tasks, datasets and augmentations are config nodes with a ``_target_``, as `zoo.config.build` takes
 them. The file has a ``class`` instead: {"class": "LeNet5", "num_classes": 10, …}. A class name stays valid when its
 module moves. ``class`` is a Python keyword, so no argument can have that name. The class name of a dataset's source is
-the name of its module in ``zoo/data/sources``, such as "digits".
+the name of its module in ``zoo/data/sources``, such as "digits". A class or function of a package that the user trusts
+is stored with its import path, such as "my_package.Net", and whoever loads it must trust the package again.
 
 Imports config and data. Translating names builds and imports nothing. The types and limits of all fields are in
 `zoo.checkpoints.description_schema`.
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zoo.checkpoints import description_schema as schema
+from zoo.config import trust
 from zoo.config.targets import Kind, class_name, target_of
 from zoo.data.preprocess import Preprocess
 
@@ -25,8 +27,9 @@ class CheckpointInfo:
 
     Attributes:
         name: name of the model, one of `zoo.list_models`.
-        net: the config node that builds the net; its ``_target_`` is a class of `zoo.models`.
-        task: the config node of the task that trained it last; its ``_target_`` is a class of `zoo.tasks`.
+        net: the config node that builds the net; its ``_target_`` is a class of `zoo.models` or of a trusted package.
+        task: the config node of the task that trained it last; its ``_target_`` is a class of `zoo.tasks` or of a
+            trusted package.
         preprocess: the preprocessing that `transforms` returns, as plain values.
         classes: names of the classes, in the order of the outputs; empty if the net does not classify.
         metrics: metrics of the saved net, such as {"test/accuracy": 0.99}.
@@ -124,6 +127,14 @@ def from_stored(stored: Any, *, file: str = "") -> CheckpointInfo:
     return CheckpointInfo(**values, file=file)
 
 
+def refuse_untrusted(info: CheckpointInfo) -> None:
+    """Raise ValueError if the net, the task or its loss is of a package that the user does not trust."""
+    for name in (info.net.get("_target_"), info.task.get("_target_"), info.task.get("loss")):
+        hint = trust.hint(name)
+        if hint and not trust.covers(name):
+            raise ValueError(f"{info.file}: uses {name}{hint}")
+
+
 def _nodes_of(dataset: Mapping[str, Any]) -> dict[str, Kind]:
     """The keys of a dataset config that are nodes with a ``_target_``, and the kind of each."""
     # Here the keys are equal to the names of the kinds.
@@ -144,13 +155,17 @@ def _with_target(stored: Any, kind: Kind, *, where: str) -> dict[str, Any]:
     node = _as_node(stored, where)
     if not node:
         return {}
-    # An import path could name any code; a class name can only name a class of the zoo.
+    # A name without dots can only name a class of the zoo; `refuse_untrusted` and `build` check any other.
     if "_target_" in node:
         raise ValueError(f"{where}: it has a _target_")
     name = node.pop("class", None)
-    if not isinstance(name, str) or not name.isidentifier() or len(name) > schema.MAX_NAME:
+    try:
+        target = target_of(name, kind)
+    except ValueError as error:
+        raise ValueError(f"{where}.class: {schema.shown(name)} is not the name of a {kind}") from error
+    if len(target) > schema.MAX_NAME:
         raise ValueError(f"{where}.class: {schema.shown(name)} is not the name of a {kind}")
-    return {"_target_": target_of(name, kind), **node}
+    return {"_target_": target, **node}
 
 
 def _as_node(value: Any, what: str) -> dict[str, Any]:

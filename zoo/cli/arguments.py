@@ -10,6 +10,7 @@ from zoo.cli.commands import COMMANDS
 from zoo.config.overrides import CHOICES, FLAGS
 
 HELP = ("-h", "--help")
+TRUST = "--trust"  # a flag of every command, which may stand before or after the command
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
@@ -20,6 +21,28 @@ def asks_for_help(arguments: Sequence[str]) -> bool:
 def asks_for_debug(arguments: Sequence[str]) -> bool:
     """Whether ``debug=true`` is among the arguments."""
     return any(argument.lower() == "debug=true" for argument in arguments)
+
+
+def without_trust(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments without ``--trust PACKAGE`` and ``--trust=PACKAGE``, and the packages.
+
+    Raises:
+        ValueError: ``--trust`` has no value.
+    """
+    rest = []
+    packages = []
+    remaining = list(arguments)
+    while remaining:
+        name, has_value, value = remaining.pop(0).partition("=")
+        if name != TRUST:
+            rest.append(name + has_value + value)
+            continue
+        if not has_value:
+            value = remaining.pop(0) if remaining else ""
+        if not value:
+            raise ValueError(f"{TRUST} needs the name of a package, such as {TRUST} my_package")
+        packages += value.split(",")
+    return rest, packages
 
 
 def check_command(command: str) -> None:
@@ -45,7 +68,7 @@ def check(command: str, arguments: Sequence[str]) -> None:
                     f"{name} is not supported, since it would run code of a file; resume a run with resume="
                 )
             if name not in FLAGS:
-                near = get_close_matches(name, ["--help", *FLAGS], n=1, cutoff=0.8)
+                near = get_close_matches(name, ["--help", TRUST, *FLAGS], n=1, cutoff=0.8)
                 hint = f"did you mean {near[0]}?" if near else f"see zoo {command} --help"
                 raise ValueError(f"unknown flag {name!r}; {hint}")
             if has_value:

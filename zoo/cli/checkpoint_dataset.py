@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.checkpoints.description_schema import shown
-from zoo.config import catalogue, schemas
+from zoo.config import catalogue, schemas, trust
 
 SPLITS = ("validation", "test")  # the keys that decide which examples are in the test split
 FOLDS = ("folds", "fold")
@@ -38,7 +38,11 @@ def dataset_config(about: CheckpointInfo, *, root: str | None = None) -> DictCon
     stored = about.dataset_config
     name = stored.get("name")
     if not isinstance(name, str) or name not in catalogue.list_datasets():
-        raise ValueError(f"{about.file}: trained on {shown(name)}, which is not a dataset of the zoo; add dataset=NAME")
+        source = stored.get("source")
+        hint = trust.hint(source.get("_target_")) if isinstance(source, dict) else ""
+        raise ValueError(
+            f"{about.file}: trained on {shown(name)}, which is not a dataset of the zoo; add dataset=NAME{hint}"
+        )
     values = catalogue.dataset_config(name)
     node = OmegaConf.merge(OmegaConf.structured(schemas.Dataset), OmegaConf.create(values))
     assert isinstance(node, DictConfig)

@@ -139,7 +139,8 @@ def _unknown_choice(error: "MissingConfigException") -> str:
     group, _, name = re.sub("/+", "/", error.missing_cfg_file or "").rpartition("/")
     kind = group.split("/")[-1]
     options = sorted(str(option) for option in error.options or ())
-    return f"{group}={name}: no such {kind}; {suggest(name, options)}"
+    own = f"; a {kind} of your own package needs --trust PACKAGE" if kind in ("model", "dataset") else ""
+    return f"{group}={name}: no such {kind}; {suggest(name, options)}{own}"
 
 
 def _unknown_key(error: "OmegaConfBaseException") -> str:
@@ -148,9 +149,12 @@ def _unknown_key(error: "OmegaConfBaseException") -> str:
     key = str(error.full_key or "")
     parent = error.parent_node
     siblings = [str(name) for name in parent] if parent is not None else []
-    new = renamed.message(key, siblings)
+    new = renamed.message(key, siblings) or renamed.elsewhere(key)
     if new is not None:
         return new
+    # A callback has more arguments than a config sets.
+    if key.startswith("callbacks."):
+        return f"{key}: not in the config yet; +{key}=VALUE adds it"
     if not siblings:
         return f"{key}: no such key"
     return f"{key}: no such key; {suggest(key.rpartition('.')[2], siblings)}"

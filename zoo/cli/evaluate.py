@@ -3,9 +3,9 @@
 import json
 import sys
 import warnings
-from collections.abc import Sequence
 from dataclasses import replace
 from math import isfinite, prod
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from zoo.analysis import likelihood
+from zoo.analysis import class_statistics, likelihood
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, replacing
 from zoo.cli import evaluate_data
@@ -53,6 +53,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if cfg.output is not None:
         inputs = [locate(cfg.checkpoint)[0]]
         check_output(cfg.output, overwrite=cfg.overwrite, suffixes=[".json"], inputs=inputs)
+        for path in _tables(cfg.output):
+            check_output(path, overwrite=cfg.overwrite, suffixes=[".csv"], inputs=inputs)
     trainer_kwargs = hardware.trainer_kwargs(cfg.accelerator)
     net, about = open_checkpoint(cfg.checkpoint)
 
@@ -88,30 +90,21 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if cfg.output is not None:
         content: dict[str, Any] = dict(metrics)
         if isinstance(task, Classification):
-            content["classes"] = per_class(task.confusion, about.classes)
+            content["classes"] = class_statistics.per_class(task.confusion, about.classes)
+            statistics, counts = _tables(cfg.output)
+            class_statistics.write_tables(task.confusion, about.classes, statistics=statistics, counts=counts)
         with replacing(cfg.output) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
     _print(metrics, about, data, notes)
     return metrics
 
 
-def per_class(confusion: Sequence[Sequence[int]], classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
-    """Precision, recall and support of each class; None where the denominator is 0.
-
-    Args:
-        confusion: number of examples of each true class (row) that were predicted as each class (column).
-        classes: names of the classes.
-    """
-    table: dict[str, dict[str, float | None]] = {}
-    for k, name in enumerate(classes):
-        support = sum(confusion[k])
-        predicted = sum(row[k] for row in confusion)
-        table[name] = {
-            "precision": confusion[k][k] / predicted if predicted else None,
-            "recall": confusion[k][k] / support if support else None,
-            "support": support,
-        }
-    return table
+def _tables(output: str) -> tuple[Path, Path]:
+    """The CSV files of a classifier beside ``output``, NAME.json: NAME_per_class.csv and NAME_confusion.csv."""
+    path = Path(output)
+    names = (class_statistics.PER_CLASS, class_statistics.CONFUSION)
+    statistics, counts = (path.with_name(f"{path.stem}_{name}") for name in names)
+    return statistics, counts
 
 
 @rank_zero_only  # all processes of a distributed run have the same metrics

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from zoo import __version__
 from zoo.cli.commands import COMMANDS, Command
-from zoo.config.catalogue import CONF
+from zoo.config.catalogue import CONF, choices
 
 WIDTH = 80  # width of a help page in columns
 LEFT = 24  # maximum width of the names on the left; a longer name gets a separate line
@@ -27,6 +27,7 @@ NESTED_GROUPS = {
 }
 FLAGS = (
     ("--cfg job", "print the composed config instead of running"),
+    ("--trust PACKAGE", "allow configs and checkpoints to use the code of a package of yours"),
     ("--config-dir FOLDER", "also search FOLDER for configs, such as FOLDER/model/NAME.yaml"),
     ("--hydra-help", "print all flags of Hydra"),
 )
@@ -134,11 +135,6 @@ def read_page(name: str) -> Page:
     # The first line of the header repeats the usage.
     description = " ".join(part for part in header if not part.startswith("zoo "))
     return Page(description.strip(), groups, keys)
-
-
-def choices(group: str) -> list[str]:
-    """The names of the configs in ``conf/GROUP``, sorted."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def _groups(groups: Sequence[Key]) -> list[str]:

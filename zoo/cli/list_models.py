@@ -31,7 +31,9 @@ def main(arguments: Sequence[str]) -> None:
     models = [name for name in list_models() if fnmatch(name, pattern)]
     checkpoints = {name: entry for name, entry in sorted(index().items()) if fnmatch(name, pattern)}
     if not models and not checkpoints:
-        raise ValueError(f"nothing matches {arguments[0]!r}; zoo list shows everything")
+        raise ValueError(
+            f"nothing matches {arguments[0]!r}; zoo list shows everything (with --trust PACKAGE, also of your package)"
+        )
     tables = [_models_table(models)] if models else []
     if checkpoints:
         tables.append(_checkpoints_table(checkpoints))
@@ -52,8 +54,11 @@ def _models_table(names: Sequence[str]) -> Table:
     table.add_column("description")
     for name in names:
         # Read from the YAML: building the net would need torch.
-        about = model_config(name)["about"]
-        _add_row(table, name, str(about["layers"]), f"{about['parameters']:,}", about["title"])
+        config = model_config(name)
+        about = config.get("about", {})
+        layers = str(about.get("layers", ""))
+        parameters = f"{about['parameters']:,}" if "parameters" in about else ""
+        _add_row(table, name, layers, parameters, str(about.get("title", config["net"]["_target_"])))
     return table
 
 

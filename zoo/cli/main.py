@@ -17,6 +17,7 @@ from zoo.cli import arguments as grammar
 from zoo.cli import help as pages
 from zoo.cli.commands import COMMANDS
 from zoo.cli.errors import exit_status, message
+from zoo.config import trust
 from zoo.config.console import warn
 from zoo.config.overrides import is_sweep
 from zoo.training import signals
@@ -37,8 +38,9 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
     if arguments is None:
         _prepare_process()
 
-    # Without a command, print the overview.
+    # Trust packages before anything is looked up in them. Without a command, print the overview.
     given = list(sys.argv[1:] if arguments is None else arguments)
+    given = _trust(given)
     if command is None:
         command = given.pop(0) if given else "--help"
 
@@ -99,6 +101,17 @@ def _prepare_process() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until the end
 
 
+def _trust(arguments: Sequence[str]) -> list[str]:
+    """Trust the packages of ``--trust``; return the other arguments. Ends the process if there is no such package."""
+    try:
+        rest, packages = grammar.without_trust(arguments)
+        trust.trust_in_process(packages)
+    except (ValueError, FileNotFoundError) as error:
+        warn(f"zoo: {message(error)}")
+        sys.exit(1)
+    return rest
+
+
 def _check_folder() -> None:
     """Raise ValueError if the working directory was deleted; PyTorch would end the process."""
     try:
@@ -136,7 +149,9 @@ def run(command: str, arguments: Sequence[str]) -> None:
     grammar.check_command(command)
     if isinstance(arguments, str):
         raise ValueError(f"arguments={arguments!r} must be a list, such as ['model=mlp', 'epochs=3']")
-    given = [str(argument) for argument in arguments]
+    given, packages = grammar.without_trust([str(argument) for argument in arguments])
+    for package in packages:
+        trust.trust(package)
     if grammar.asks_for_help(given):
         sys.stdout.write(pages.command_page(command))
     elif COMMANDS[command].composed:

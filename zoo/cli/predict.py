@@ -7,7 +7,7 @@ Writes a CSV (`zoo.cli.predict_outputs`) and, for images, a contact sheet of the
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from omegaconf import DictConfig
@@ -164,16 +164,16 @@ def _predictor(
         raise ValueError(f"mirror_average=true needs images; the checkpoint takes {shape_text(preprocess.shape)}")
 
     # Convolutions are fastest in the channels-last memory format.
-    assert isinstance(net, Net)
-    model: Net = net.to(memory_format=torch.channels_last)
+    model = net.to(memory_format=torch.channels_last)
     loss = about.task.get("loss", "cross_entropy")
     average = about.task.get("mirror_average", False) if mirror_average is None else mirror_average
 
     def values(raw: Tensor) -> Tensor:
-        return model(preprocess(raw.to(device))).float().cpu()
+        outputs: Tensor = model(preprocess(raw.to(device)))
+        return outputs.float().cpu()
 
     def features(raw: Tensor) -> Tensor:
-        return model.encode(preprocess(raw.to(device))).float().cpu()
+        return cast(Net, model).encode(preprocess(raw.to(device))).float().cpu()
 
     def class_probabilities(raw: Tensor) -> Tensor:
         p = probabilities(values(raw), loss)  # N x classes
@@ -186,6 +186,8 @@ def _predictor(
     # Without classes, a regression predicts values. Other nets have no trained outputs, only features.
     if task_class(about).targets == "values":
         return Predictor(values, "value")
+    if not isinstance(model, Net):
+        raise ValueError(f"{about.file}: it has no classes, and {type(model).__name__} has no method encode")
     return Predictor(features, "feature")
 
 

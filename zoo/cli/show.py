@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.config import trust
 from zoo.config.catalogue import list_checkpoints, list_models, model_config, suggest
 from zoo.config.console import print_table, say, say_wrapped
 
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str]) -> None:
     elif name in list_checkpoints() or "/" in name or name.endswith(".safetensors") or Path(name).exists():
         _show_checkpoint(name)
     else:
-        raise ValueError(f"no model or checkpoint {name!r}; {suggest(name, [*list_models(), *list_checkpoints()])}")
+        hint = suggest(name, [*list_models(), *list_checkpoints()])
+        raise ValueError(f"no model or checkpoint {name!r}; {hint}; a model of your own package needs --trust PACKAGE")
 
 
 def _show_model(name: str) -> None:
@@ -40,10 +42,11 @@ def _show_model(name: str) -> None:
 
     # The title, paper and deviations, from its YAML.
     config = model_config(name)
-    about = config["about"]
-    say_wrapped(f"{name}: {about['title']}")
-    say_wrapped(f"paper: {about['paper']}")
-    for deviation in about["deviations"]:
+    about = config.get("about", {})
+    say_wrapped(f"{name}: {about.get('title', config['net']['_target_'])}")
+    if "paper" in about:
+        say_wrapped(f"paper: {about['paper']}")
+    for deviation in about.get("deviations", ()):
         say_wrapped(f"  deviation: {deviation}")
 
     # Build the net for its default input. `linear` has none, so use one input and one output.
@@ -55,26 +58,36 @@ def _show_model(name: str) -> None:
     for path, module in _rows(net):
         num_params = sum(parameter.numel() for parameter in module.parameters())
         # `forward` does not call every layer, such as the RBMs of a DBN: show the number of hidden units of such a
-        # layer.
-        shape = shapes.get(path) or (next(module.parameters()).shape[0],)
+        # layer. Nothing is shown of the outputs of a net that does not state the shape of its input.
+        units = [parameter.shape[0] for parameter in module.parameters()][:1] if shapes else []
+        shape = shapes.get(path) or units
         rows.append((path or name, _describe(module), shape_text(shape), f"{num_params:,}"))
     columns = ("layer", "type", "output", "parameters")
-    print_table(f"input {shape_text(net.in_shape)}", columns, rows, right=columns[2:])
+    title = f"input {shape_text(net.in_shape)}" if shapes else "input of any shape that the net takes"
+    print_table(title, columns, rows, right=columns[2:])
     num_params = sum(parameter.numel() for parameter in net.parameters())
-    say(f"{num_params:,} parameters, {about['layers']} layers with weights")
+    depth = f", {about['layers']} layers with weights" if "layers" in about else ""
+    say(f"{num_params:,} parameters{depth}")
     # How to use the model.
-    say(f"command: zoo train model={name}")
+    flags = "".join(f"--trust {package} " for package in trust.given())
+    say(f"command: zoo train {flags}model={name}")
     say(f"Python: zoo.create({name!r})")
     say(f"class: {config['net']['_target_']}")
 
 
 def _output_shapes(net: "nn.Module") -> dict[str, tuple[int, ...]]:
-    """The output shape of every module that is called for one input, without the batch dimension."""
+    """The output shape of every module that is called for one input, without the batch dimension.
+
+    Empty for a net of a user that does not state the shape of its input.
+    """
     import torch
 
-    from zoo.protocols import HasAuxiliaryHeads, Net, eval_mode
+    from zoo.checkpoints.own_net import Sized
+    from zoo.protocols import HasAuxiliaryHeads, eval_mode
 
     shapes: dict[str, tuple[int, ...]] = {}
+    if not isinstance(net, Sized):
+        return shapes
 
     def remember(path: str) -> Callable[..., None]:
         def hook(module: object, inputs: object, output: Any) -> None:
@@ -84,7 +97,6 @@ def _output_shapes(net: "nn.Module") -> dict[str, tuple[int, ...]]:
 
     # Run one input of zeros through the net, with a hook on every module.
     handles = [module.register_forward_hook(remember(path)) for path, module in net.named_modules()]
-    assert isinstance(net, Net)
     x = torch.zeros(1, *net.in_shape)
     with eval_mode(net), torch.no_grad():
         if isinstance(net, HasAuxiliaryHeads):
@@ -114,6 +126,10 @@ def _rows(net: "nn.Module") -> list[tuple[str, "nn.Module"]]:
             rows.append((name, module))
         else:
             rows += [(f"{name}.{key}", head) for key, head in module.named_children()]
+    # A net of a user may have other submodules.
+    own = set(children) - {"layers", *HEADS}
+    if own and not str(type(net).__module__).startswith("zoo."):
+        return list(children.items())
     return rows or [("", net)]
 
 
@@ -142,4 +158,6 @@ def _show_checkpoint(name: str) -> None:
     say(f"classes: {', '.join(about.classes) or 'none'}")
     say_wrapped(f"data license: {about.license}")
     say(f"input: {shape_text(about.transforms().shape)}")
+    if not str(about.net["_target_"]).startswith("zoo."):
+        say(f"class: {about.net['_target_']}, which needs --trust {str(about.net['_target_']).partition('.')[0]}")
     say_wrapped(f"made with: {versions}")

@@ -9,13 +9,14 @@ import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field, make_dataclass
+from functools import partial
 from types import GenericAlias, NoneType, UnionType
 from typing import Any, Optional, Union
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from zoo.config import renamed, targets
+from zoo.config import renamed, targets, trust
 from zoo.config.catalogue import suggest
 from zoo.config.ranges import check_numbers
 
@@ -25,9 +26,10 @@ PACKAGES = {
     "task": targets.TASKS,
     "lr_schedule": targets.SCHEDULES,
     "source": targets.SOURCES,
-    "optimizer": "torch.optim",
-    "augment": "zoo.data.augment",
-    "logger": "lightning.pytorch.loggers",
+    "optimizer": targets.OPTIMIZERS,
+    "augment": targets.AUGMENT,
+    "logger": targets.LOGGERS,
+    "callback": targets.CALLBACKS,
 }
 
 GROUPS = ("stage", "optimizer", "lr_schedule", "augment")  # groups of configs within a model or a dataset
@@ -49,6 +51,11 @@ def build(node: Mapping[str, Any] | DictConfig, *args: Any, where: str = "config
     """
     # The config gives keyword arguments; the caller may add further ones.
     target, arguments = check(node, where=where)
+    if trust.is_path(arguments.get("loss")):
+        arguments["loss"] = targets.find(arguments["loss"])
+    # A learning-rate schedule may be a function of the optimizer and the number of steps, which are known later.
+    if _kind(where) == "lr_schedule" and inspect.isfunction(target):
+        return partial(target, **arguments)
     try:
         inspect.signature(target).bind(*args, **arguments, **extra)
     except TypeError as error:
@@ -72,13 +79,10 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     assert isinstance(plain, Mapping)
     values = {str(key): value for key, value in plain.items()}
     name = values.pop("_target_", None)
-    target = targets.find(name)
-    if target is None:
-        raise ValueError(f"{where}._target_: {name!r} is not one of the targets that a config may name")
-    kind = where.rpartition(".")[2]
-    package = str(name).rpartition(".")[0]
-    if kind in PACKAGES and package != PACKAGES[kind] and not (kind == "source" and package.startswith(PACKAGES[kind])):
-        raise ValueError(f"{where}._target_={name} is of another kind; name one of {PACKAGES[kind]}")
+    target = _allowed(name, where=where)
+    kind = _kind(where)
+    if trust.is_path(values.get("loss")):
+        _allowed(values["loss"], where=f"{where}.loss")
     parameters = inspect.signature(target).parameters
     for key in values:
         if key not in parameters:
@@ -102,6 +106,38 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     typed_values = {str(key): value for key, value in typed.items()}
     check_numbers(typed_values, kind=kind, where=where)
     return target, typed_values
+
+
+def _kind(where: str) -> str:
+    """The kind of a node: the last part of its key, and "callback" for each entry of ``callbacks``."""
+    parent, _, name = where.rpartition(".")
+    return "callback" if parent == "callbacks" else name
+
+
+def _allowed(name: object, *, where: str) -> Callable[..., Any]:
+    """The class or function that a target names; ValueError if it is not allowed or of another kind than its node."""
+    try:
+        target = targets.find(name)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    kind = _kind(where)
+    key = where if kind == "loss" else f"{where}._target_"
+    if target is None:
+        reason = "" if trust.covers(name) else trust.hint(name)
+        raise ValueError(f"{key}: {name!r} is not one of the targets that a config may name{reason}")
+
+    # A target of a trusted package must be of the kind of the node, one of the zoo in the package of that kind.
+    if trust.covers(name):
+        if kind in targets.OF_TRUSTED and not targets.is_of_kind(target, kind):
+            base, may_be_function = targets.OF_TRUSTED[kind]
+            forms = [f"a subclass of {base}"] if base else []
+            forms += ["a function of the package"] if may_be_function else []
+            raise ValueError(f"{key}={name} must be {' or '.join(forms)}")
+        return target
+    package = str(name).rpartition(".")[0]
+    if kind in PACKAGES and package != PACKAGES[kind] and not (kind == "source" and package.startswith(PACKAGES[kind])):
+        raise ValueError(f"{key}={name} is of another kind; name one of {PACKAGES[kind]}")
+    return target
 
 
 def wrong_type(key: str, text: str) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from zoo.config import trust
+
 _PACKAGE = Path(__file__).parents[1]  # zoo/
 
 
@@ -25,9 +27,23 @@ CHECKPOINTS = _folder("checkpoints", "shipped")
 ENTRY = {"file": str, "sha256": str, "size": int, "model": str, "metric": dict}
 
 
+def folders() -> list[Path]:
+    """``conf/``, and the folder ``conf`` of each trusted package. The first folder that has a file is used."""
+    return [CONF, *trust.conf_folders().values()]
+
+
+def choices(group: str) -> dict[str, Path]:
+    """The YAML files of a group, such as "model", by name, sorted."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in (folder / group).glob("*.yaml"):
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
 def list_models() -> list[str]:
     """The names of all models, sorted: what `zoo.create` and ``model=`` accept."""
-    return sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+    return list(choices("model"))
 
 
 def list_checkpoints() -> list[str]:
@@ -37,12 +53,12 @@ def list_checkpoints() -> list[str]:
 
 def list_datasets() -> list[str]:
     """The names of all datasets, sorted: what ``dataset=`` accepts."""
-    return sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
+    return list(choices("dataset"))
 
 
 def dataset_config(name: str) -> dict[str, Any]:
     """The YAML of a dataset of `list_datasets`, without its augmentation."""
-    content: dict[str, Any] = _read(CONF / "dataset" / f"{name}.yaml")
+    content: dict[str, Any] = _read(choices("dataset")[name])
     return {key: value for key, value in content.items() if key != "defaults"}
 
 
@@ -54,7 +70,7 @@ def model_config(name: str) -> dict[str, Any]:
     """
     if name not in list_models():
         raise ValueError(f"unknown model {name!r}; {suggest(name, list_models())}")
-    content: dict[str, Any] = _read(CONF / "model" / f"{name}.yaml")
+    content: dict[str, Any] = _read(choices("model")[name])
     config: dict[str, Any] = {}
     # Hydra merges the entries of `defaults` in order and the file itself last. A plain string names another model;
     # `_self_` stands for this file, and mappings name files of other groups.

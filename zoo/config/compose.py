@@ -18,6 +18,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from zoo.config import schemas as schemas  # importing it registers the schemas with Hydra
+from zoo.config import trust
 from zoo.config.catalogue import CONF
 from zoo.config.console import say
 from zoo.config.failed_jobs import FailedJobs, stops_at_an_error
@@ -209,7 +210,8 @@ def command_line(command: str) -> str:
     from hydra.core.hydra_config import HydraConfig
 
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    line = shlex.join(["zoo", command, *overrides])
+    flags = [word for package in trust.given() for word in ("--trust", package)]
+    line = shlex.join(["zoo", command, *flags, *overrides])
     # A line break in an argument would end the line; a byte that is not UTF-8 could not be written.
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 

@@ -9,20 +9,22 @@ Imports Hydra, so it is imported late.
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from zoo.config import renamed, trust
 from zoo.config.catalogue import suggest
 from zoo.config.failed_jobs import stops_at_an_error
 from zoo.config.sweep_folder import refuse_other_sweep
@@ -36,18 +38,44 @@ STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 LOG_FILES = ("${hydra.runtime.output_dir}/${hydra.job.name}.log",)
 # Keys with commands of a shell or variables of an environment: only the command line may set them.
 COMMAND_LINE_ONLY = ("launcher.setup", "launcher.additional_parameters", "launcher.python", "job.env_set")
+DEBUG = re.compile(r"\+{0,2}debug=(?P<value>.*)", re.DOTALL)
 # The interpolations whose value is always a string.
 TEXT_INTERPOLATION = re.compile(r"\$\{(hydra[.:]|now:|oc\.env:)")
 
 
 class CheckedLoader(ConfigLoaderImpl):
-    """Hydra's loader; every composed config is checked by `check_hydra` and `check_added`.
+    """Hydra's loader, which also searches the configs of trusted packages.
+
+    Every composed config is checked by `check_hydra` and `check_added`, and every folder of configs, before it is
+    searched, by `check_search_path`.
 
     Class attributes:
         sweep: the folder of the sweep that was composed last; None if there was none.
     """
 
     sweep: ClassVar[Path | None] = None
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        # Hydra's own configs and those of its plugins are in packages, too.
+        for element in config_search_path.get_path():
+            if element.provider in ("main", "command-line"):
+                check_search_path(element.path, "--config-path")
+        # Search trusted packages last, so that none of them can replace a file of the zoo.
+        for package, folder in trust.conf_folders().items():
+            config_search_path.prepend(f"trusted {package}", f"file://{folder}", anchor="schema")
+        super().__init__(config_search_path)
+
+    def _process_config_searchpath(self, config_name: str | None, parsed_overrides: Any, repo: Any) -> None:
+        # Hydra imports a package to search it. Refuse that before Hydra does.
+        primary = None if config_name is None else repo.load_config(config_path=config_name)
+        paths = []
+        if primary is not None and isinstance(primary.config, DictConfig):
+            paths.append(OmegaConf.select(primary.config, "hydra.searchpath"))
+        paths += [each.value() for each in parsed_overrides if each.get_key_element() == "hydra.searchpath"]
+        for path in paths:
+            for entry in path if isinstance(path, list | ListConfig) else [path]:
+                check_search_path(entry, "hydra.searchpath")
+        super()._process_config_searchpath(config_name, parsed_overrides, repo)
 
     def load_configuration(
         self,
@@ -57,7 +85,10 @@ class CheckedLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
+        overrides, debug = without_debug(config_name, overrides)
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        if debug is not None:
+            cfg.debug = debug
         check_hydra(cfg.hydra)
         check_added(cfg)
         # Hydra also composes without this flag, only to find out whether it is a sweep.
@@ -80,6 +111,39 @@ class CheckedLoader(ConfigLoaderImpl):
         refuse_other_sweep(Path(cfg.hydra.sweep.dir), jobs)
 
 
+def check_search_path(path: object, key: str) -> None:
+    """Raise ValueError if a folder of configs is a package (``pkg://NAME``) that is not trusted."""
+    scheme, has_scheme, name = str(path).partition("://")
+    if not has_scheme or scheme.lower() != "pkg":
+        return
+    package = name.strip("/").replace("/", ".")
+    if not trust.covers(package):
+        raise ValueError(f"{key}={path} would import {package}{trust.hint(package + '.conf')}")
+
+
+def without_debug(command: str | None, overrides: Sequence[str]) -> tuple[list[str], bool | None]:
+    """The overrides without ``debug=true`` and ``debug=false``, and the last of their values; None without any.
+
+    For ``zoo train``, any other value names a file of conf/debug, so Hydra takes ``debug`` for a group.
+
+    Raises:
+        ValueError: another value, for another command.
+    """
+    rest: list[str] = []
+    debug: bool | None = None
+    for override in overrides:
+        match = DEBUG.fullmatch(override)
+        if match is None:
+            rest.append(override)
+        elif match["value"].lower() in ("true", "false"):
+            debug = match["value"].lower() == "true"
+        elif command == "train":
+            rest.append(override)
+        else:
+            raise ValueError(f"{override}: choose true or false; only zoo train has other values")
+    return rest, debug
+
+
 def check_added(node: Any, key: str = "") -> None:
     """Raise ValueError if a config has a key that its schema does not have; Hydra adds such keys for ``+KEY=VALUE``.
 
@@ -94,7 +158,7 @@ def check_added(node: Any, key: str = "") -> None:
         if not key and name == "hydra":
             continue
         if known is not None and name not in known:
-            raise ValueError(f"{key}{name}: no such key; {suggest(name, known)}")
+            raise ValueError(renamed.elsewhere(f"{key}{name}") or f"{key}{name}: no such key; {suggest(name, known)}")
         check_added(node._get_node(name), f"{key}{name}.")
 
 

@@ -114,6 +114,11 @@ RANGES: dict[str, dict[str, Range]] = {
         "num_classes": Range(1, 10**6),
         "workers": Range(0, 256),
     },
+    "trainer": {
+        "accumulate_grad_batches": Range(1, 10**6),
+        "check_val_every_n_epoch": NATURAL,
+        "num_sanity_val_steps": Range(-1, COUNT),
+    },
     "accelerator": {
         "devices": Range(1, 1024),
         "num_nodes": Range(1, 10**4),

@@ -14,6 +14,31 @@ KEYS = {
 VALUES = {"pretrained_head": {"fresh": "reset", "load": "keep"}}
 NOTES = {"order": "joint or layerwise"}
 
+# Arguments of Lightning's Trainer that other keys of the zoo set.
+STAGE = "model.stages.STAGE"
+ELSEWHERE = {
+    "trainer.accelerator": "accelerator=, such as accelerator=gpu",
+    "trainer.callbacks": "callbacks=",
+    "trainer.default_root_dir": "hydra.run.dir=",
+    "trainer.devices": "accelerator.devices=",
+    "trainer.enable_progress_bar": "progress=",
+    "trainer.fast_dev_run": "debug=fdr",
+    "trainer.gradient_clip_val": f"{STAGE}.gradient_clip=",
+    "trainer.logger": "logger=",
+    "trainer.max_epochs": "epochs=",
+    "trainer.min_epochs": "epochs=",
+    "trainer.max_steps": "epochs=",
+    "trainer.min_steps": f"{STAGE}.min_steps=",
+    "trainer.num_nodes": "accelerator.num_nodes=",
+    "trainer.precision": "accelerator.precision=",
+    "trainer.strategy": "accelerator.strategy=",
+}
+
+
+def elsewhere(key: str) -> str | None:
+    """One line that names the key to use in place of an argument of Lightning's Trainer; None for any other key."""
+    return f"{key}: no such key; use {ELSEWHERE[key]}" if key in ELSEWHERE else None
+
 
 def message(key: str, siblings: Collection[object]) -> str | None:
     """One line that names the new key, or None.

@@ -38,9 +38,8 @@ class Model:
     """A net, and the stages that train it."""
 
     name: str = MISSING  # name of the file in conf/model
-    about: dict[str, Any] = (
-        MISSING  # what `zoo list` and `zoo show` print: title, paper, layers, parameters, deviations
-    )
+    # What `zoo list` and `zoo show` print: title, paper, layers, parameters, deviations.
+    about: dict[str, Any] = field(default_factory=dict)
     net: dict[str, Any] = MISSING  # a class of zoo.models and its arguments
     input_scaling: str = MISSING  # standardized: mean 0 and std 1; unit: pixels in [0, 1], real values unchanged
     stages: dict[str, Stage] = MISSING  # in the order in which they run
@@ -84,12 +83,33 @@ class Accelerator:
 
 
 @dataclass
+class Trainer:
+    """How every stage is trained and evaluated, as arguments of Lightning's Trainer."""
+
+    accumulate_grad_batches: int = 1  # number of batches whose gradients are averaged for one optimizer step
+    limit_train_batches: Any = 1.0  # training batches per epoch: a number, or a fraction below 1; 1.0: all
+    limit_val_batches: Any = 1.0  # validation batches, likewise; 0: no validation
+    limit_test_batches: Any = 1.0  # test batches, likewise; 0: no test
+    overfit_batches: Any = 0  # train and validate on the same few training batches, likewise; 0: off
+    max_time: str | None = None  # DD:HH:MM:SS after which training stops and can be resumed; null: no limit
+    check_val_every_n_epoch: int = 1  # number of epochs between validations
+    num_sanity_val_steps: int = 0  # number of validation batches that are tried before training; -1: all
+    deterministic: Any = False  # true: only deterministic algorithms; warn: warn of the others
+    benchmark: bool | None = None  # whether cuDNN measures which algorithm is the fastest; null: PyTorch's setting
+    detect_anomaly: bool = False  # find the operation whose gradient is NaN; slow
+    profiler: str | None = None  # simple, advanced or pytorch: measure where the time goes; null: off
+    compile: bool = False  # compile the net with torch.compile while a stage with targets trains
+
+
+@dataclass
 class Train:
     """The config of ``zoo train``. The comments in ``conf/train.yaml`` describe the keys."""
 
     model: Model = field(default_factory=Model)
     dataset: Dataset = field(default_factory=Dataset)
     accelerator: Accelerator = field(default_factory=Accelerator)
+    trainer: Trainer = field(default_factory=Trainer)
+    callbacks: dict[str, Any] = field(default_factory=dict)  # name -> a callback and its arguments
     logger: Any = None  # a mapping, or null; OmegaConf cannot merge a mapping into a null of type dict
     weights: str | None = None
     pretrained_head: str = "reset"

@@ -15,7 +15,7 @@ import yaml
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 FAILED = "failed.json"
 # Keys that do not change what is trained, so they may differ when a sweep is repeated.
-NEUTRAL = ("progress", "show_test", "compare", "debug", "optimized_metric")
+NEUTRAL = ("progress", "show_test", "compare", "optimized_metric")
 
 
 def overrides_of(folder: Path) -> list[str] | None:

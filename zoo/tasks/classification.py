@@ -3,12 +3,12 @@
 May import Lightning, torchmetrics, `zoo.protocols`, `zoo.losses`, `zoo.data` and its neighbors in this folder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCalibrationError,
@@ -20,8 +20,10 @@ from zoo.data.datamodule import DataModule
 from zoo.losses import CLASSIFICATION, classification_loss, probabilities
 from zoo.protocols import Classifier, HasAuxiliaryHeads
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.supervised import SupervisedTask
+
+TOP_5_ABOVE = 10  # of more classes, top-5 accuracy is measured, too
 
 
 class Classification(SupervisedTask):
@@ -32,7 +34,8 @@ class Classification(SupervisedTask):
     Args:
         net: the classifier: N x in_shape -> N x K.
         layer: must be None, since a single layer has no classes.
-        loss: name of the loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`).
+        loss: name of the loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`); or
+            a function of logits, N x K, and targets that returns a scalar.
         label_smoothing: fraction of the target that is spread over all classes, in [0, 1].
         class_weights: whether to weight the classes in the training loss. The weight of a class is the mean number of
             examples per class, divided by its number of examples. Needs a `zoo.data.datamodule.DataModule`.
@@ -43,7 +46,7 @@ class Classification(SupervisedTask):
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
         layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
         mirror_average: whether evaluation averages the probabilities of an image and of its mirror image.
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Attributes:
         confusion: after a test, the confusion matrix: K x K counts, one row per true class.
@@ -62,7 +65,7 @@ class Classification(SupervisedTask):
         net: nn.Module,
         layer: int | None = None,
         *,
-        loss: str = "cross_entropy",
+        loss: str | Callable[[Tensor, Tensor], Tensor] = "cross_entropy",
         label_smoothing: float = 0.0,
         class_weights: bool = False,
         auxiliary_weight: float = 0.3,
@@ -71,12 +74,16 @@ class Classification(SupervisedTask):
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
         mirror_average: bool = False,
-        optimization: Optimization | None = None,
+        optimizer: MakeOptimizer | None = None,
+        lr_schedule: MakeSchedule | None = None,
+        total_steps: int | None = None,
     ):
         super().__init__(
             net,
             layer,
-            optimization=optimization,
+            optimizer=optimizer,
+            lr_schedule=lr_schedule,
+            total_steps=total_steps,
             policy=policy,
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,
@@ -88,7 +95,7 @@ class Classification(SupervisedTask):
         self.num_classes = num_classes
 
         # The loss for evaluation, and the loss for training, which may have class weights (`setup`).
-        self.loss_name = loss
+        self.loss_name = loss if isinstance(loss, str) else "cross_entropy"  # how outputs become probabilities
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
         self.loss = classification_loss(loss, label_smoothing=label_smoothing)
@@ -102,7 +109,7 @@ class Classification(SupervisedTask):
 
         # The metrics. Binary cross-entropy reads a single output as two classes.
         self.mirror_average = mirror_average
-        count = CLASSIFICATION[loss].num_classes or num_classes
+        count = CLASSIFICATION[self.loss_name].num_classes or num_classes
         metrics = _metrics(count)
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
@@ -180,10 +187,12 @@ class Classification(SupervisedTask):
 
 
 def _metrics(num_classes: int) -> MetricCollection:
-    return MetricCollection(
-        {
-            "accuracy": MulticlassAccuracy(num_classes, average="micro"),
-            "f1": MulticlassF1Score(num_classes, average="macro"),
-            "calibration_error": MulticlassCalibrationError(num_classes),
-        }
-    )
+    metrics: dict[str, Metric | MetricCollection] = {
+        "accuracy": MulticlassAccuracy(num_classes, average="micro"),
+        "f1": MulticlassF1Score(num_classes, average="macro"),
+        "calibration_error": MulticlassCalibrationError(num_classes),
+    }
+    # Of few classes, five guesses are right too often to tell anything.
+    if num_classes > TOP_5_ABOVE:
+        metrics["accuracy_top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=5)
+    return MetricCollection(metrics)

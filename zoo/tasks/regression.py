@@ -3,14 +3,14 @@
 May import Lightning, torchmetrics, `zoo.losses` and its neighbors in this folder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from zoo.losses import regression_loss
-from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.supervised import SupervisedTask
 
 
@@ -22,13 +22,14 @@ class Regression(SupervisedTask):
     Args:
         net: N x in_shape -> N x targets.
         layer: must be None, since a single layer has no targets.
-        loss: name of the loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`).
+        loss: name of the loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`); or a function of outputs and
+            targets, both N x targets, that returns a scalar.
         policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
         unfreeze_at: with "gradual", the epoch (counted from 0) at which each layer below the head is unfrozen, from the
             top down. The last epoch applies to all remaining layers.
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
         layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Raises:
         ValueError: an unknown loss or policy, a ``layer``, or a number out of range.
@@ -43,24 +44,27 @@ class Regression(SupervisedTask):
         net: nn.Module,
         layer: int | None = None,
         *,
-        loss: str = "mse",
+        loss: str | Callable[[Tensor, Tensor], Tensor] = "mse",
         policy: str = "full",
         unfreeze_at: Sequence[int] = (1,),
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
-        optimization: Optimization | None = None,
+        optimizer: MakeOptimizer | None = None,
+        lr_schedule: MakeSchedule | None = None,
+        total_steps: int | None = None,
     ):
         super().__init__(
             net,
             layer,
-            optimization=optimization,
+            optimizer=optimizer,
+            lr_schedule=lr_schedule,
+            total_steps=total_steps,
             policy=policy,
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,
             layer_decay=layer_decay,
         )
         # The loss, for training and for evaluation.
-        self.loss_name = loss
         self.loss = regression_loss(loss)
         # The same two metrics for every loss, so that runs can be compared. Each split has its own metrics.
         metrics = MetricCollection({"mse": MeanSquaredError(), "mae": MeanAbsoluteError()})

@@ -22,6 +22,10 @@ from zoo.training.signals import Stopped, StopRequest
 LOG_EVERY = 50  # steps between rows of metrics.csv, but there is at least one row per epoch
 
 
+class OutOfTime(Exception):  # noqa: N818 - not an error
+    """Raised when the time that a run may take is over; ``last.ckpt`` was written."""
+
+
 class KeepSignalHandlers(Callback):
     """Keeps the signal handlers of `zoo.training.signals`, which Lightning replaces when it starts a loop."""
 
@@ -43,13 +47,16 @@ class SaveForResume(Checkpoint):
     an epoch: so the saved state of early stopping includes the epoch.
 
     Within an epoch it does not save on logging steps: Lightning writes their row of metrics.csv after this callback,
-    so a resumed run would lack the row.
+    so a resumed run would lack the row. It does not save either while gradients are accumulated, since a checkpoint
+    has no gradients.
 
     Args:
         name: name of the fit.
         last: the file to write.
         every, every_steps, every_minutes: epochs, steps and minutes between checkpoints; 0 or None: no interval.
         stop: the stop request that the signal handler sets.
+        deadline: the time of `time.monotonic` after which to save and raise `OutOfTime`; None: no limit.
+        within_epochs: whether to save within epochs, too.
     """
 
     def __init__(
@@ -61,6 +68,8 @@ class SaveForResume(Checkpoint):
         every_steps: int | None,
         every_minutes: float | None,
         stop: StopRequest,
+        deadline: float | None = None,
+        within_epochs: bool = True,
     ):
         self.name = name
         self.last = last
@@ -68,6 +77,8 @@ class SaveForResume(Checkpoint):
         self.every_steps = every_steps
         self.every_minutes = every_minutes
         self.stop = stop
+        self.deadline = deadline
+        self.within_epochs = within_epochs
         self.rng: dict[str, Any] | None = None  # state in the checkpoint that the fit resumes from
         self.ended_early = False  # whether that checkpoint is of a fit that early stopping has ended
         self.saved_step = 0
@@ -81,6 +92,9 @@ class SaveForResume(Checkpoint):
         interval = _log_interval(trainer)
         if trainer.is_last_batch or trainer.global_step % interval == 0:
             return
+        # A step has the gradients of several batches. ``rest`` ends with the index of the batch.
+        if not self.within_epochs or (rest[-1] + 1) % trainer.accumulate_grad_batches:
+            return
         # Steps and minutes since the last checkpoint.
         steps = trainer.global_step - self.saved_step
         minutes = (time.monotonic() - self.saved_time) / 60
@@ -92,18 +106,24 @@ class SaveForResume(Checkpoint):
         """Save every ``every`` epochs, and at the end of the fit: what follows may be stopped, too."""
         epoch = trainer.current_epoch + 1
         due = bool(self.every) and epoch % self.every == 0
-        self._save_if(trainer, due=due or trainer.should_stop or epoch == trainer.max_epochs)
+        at_end = trainer.should_stop or epoch == trainer.max_epochs
+        self._save_if(trainer, due=due or at_end, at_end=at_end)
 
-    def _save_if(self, trainer: Trainer, *, due: bool) -> None:
-        """Save if it is due or the run was asked to stop; raise `Stopped` in the second case."""
+    def _save_if(self, trainer: Trainer, *, due: bool, at_end: bool = False) -> None:
+        """Save if it is due, the time is over or the run was asked to stop.
+
+        Raise `Stopped` in the last case, and `OutOfTime` if the time is over, unless the fit is at its end.
+        """
         stop = self.stop.signal or 0
+        late = self.deadline is not None and not at_end and time.monotonic() >= self.deadline
         # Each process has its own clock and signals, but all must save together: if one saves or stops, all do.
         if trainer.world_size > 1:
-            decision = torch.tensor([float(due), float(stop)], device=trainer.strategy.root_device)
+            decision = torch.tensor([float(due), float(stop), float(late)], device=trainer.strategy.root_device)
             torch.distributed.all_reduce(decision, torch.distributed.ReduceOp.MAX)
             due = bool(decision[0])
             stop = int(decision[1])
-        if due or stop:
+            late = bool(decision[2])
+        if due or stop or late:
             for logger in trainer.loggers:
                 logger.save()
             trainer.save_checkpoint(self.last)
@@ -113,6 +133,8 @@ class SaveForResume(Checkpoint):
         if stop:
             run = self.last.parent.parent
             raise Stopped(stop, f"stopped at step {trainer.global_step} of {self.name}; continue with resume={run}")
+        if late:
+            raise OutOfTime(f"trainer.max_time: stopped at step {trainer.global_step} of {self.name}")
 
     def _remove_best_of_others(self) -> None:
         """Remove the best weights of earlier fits, which were needed while ``last.ckpt`` belonged to one of them."""

@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.checkpoints import pretrained
 from zoo.checkpoints.description_schema import check_name
+from zoo.checkpoints.own_net import Sized, state_sizes
 from zoo.config import hardware
 from zoo.config.build import build, check, check_seed
 from zoo.config.ranges import check_numbers
@@ -29,19 +30,20 @@ from zoo.data.splits import Splits
 from zoo.data.value_range import guess_scale
 from zoo.plots.latent import LATENT_MAPS
 from zoo.protocols import HasLabelUnits, RBMLayer, shape_text
-from zoo.training import data_checks, stage_checks
-from zoo.training.plan import Plan
+from zoo.training import data_checks, given_net, stage_checks, trainer_checks, trainer_settings, user_callbacks
+from zoo.training.plan import Given, Plan
 
 INPUT_SCALINGS = ("standardized", "unit")
 
 
-def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
+def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given | None = None) -> Plan:
     """Check a composed config, read its data and build its net.
 
     Args:
         cfg: the config of ``zoo train``; it is not changed.
         preprocess: the preprocessing of a resumed run. Such a run loads its weights from ``last.ckpt`` later, so
             ``weights=`` is not loaded. None for a new run.
+        given: a net or data that replace those of the config.
 
     Raises:
         FileNotFoundError: the data or the pretrained weights do not exist.
@@ -49,10 +51,15 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     """
     # 1. Check the values of all keys, one by one.
     cfg = deepcopy(cfg)
+    given = given or Given()
+    given_net.refuse_missing(cfg, given)
     enabled, trainer_kwargs = check_values(cfg)
+    settings = trainer_settings.parse(cfg.trainer)
+    callbacks = stage_checks.plain(cfg.callbacks)
+    user_callbacks.check_callbacks(callbacks, list(enabled))
 
     # 2. Load the data, and check that the augmentation and every stage can use them.
-    splits = data_checks.dataset(cfg.dataset)
+    splits = data_checks.dataset(cfg.dataset) if given.splits is None else given.splits
     if cfg.optimized_metric is not None and splits.validation is None:
         raise ValueError(f"optimized_metric={cfg.optimized_metric} needs a validation split: set dataset.validation")
     cfg.dataset.shape = list(splits.shape)
@@ -62,10 +69,14 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     for name, stage in enabled.items():
         where = f"model.stages.{name}"
         stage_checks.check_data(stage, splits, where=where, model_and_dataset=model_and_dataset)
+        trainer_checks.check_stage(name, stage, settings, callbacks)
 
     # 3. Build the net, and check that the data fit it. The seed determines its initial weights.
     seed_everything(cfg.seed, verbose=False)
-    net = _net(cfg.model, enabled, splits, model_and_dataset=model_and_dataset)
+    net = _net(cfg.model, splits, model_and_dataset=model_and_dataset) if given.net is None else given.net
+    if isinstance(net, Sized):
+        _check_net(net, enabled, splits, model_and_dataset=model_and_dataset)
+    net = net.to(memory_format=torch.channels_last)
     notes = list(splits.notes)
     if preprocess is None:
         preprocess = _load_weights(cfg, net, splits, notes)
@@ -78,7 +89,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     for name, stage in enabled.items():
         needs_labels = stage_checks.task_class(stage).targets != "none"
         examples = labeled if needs_labels else splits
-        planned.append(stage_checks.stage_plan(name, stage, examples, drop_single=drop_single))
+        planned.append(stage_checks.stage_plan(name, stage, examples, drop_single=drop_single, settings=settings))
     notes = [f"note: {note}" for note in notes]
     inputs = preprocess(data_checks.first_inputs(splits))
     if not torch.isfinite(inputs).all():
@@ -86,12 +97,18 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
             f"dataset {cfg.dataset.name}: standardized inputs are not finite, so the values are too small or too large "
             "for float32; scale them to about 1"
         )
+    if not isinstance(net, Sized) and any(stage.needs_labels for stage in planned):
+        net = given_net.with_outputs(net, splits, inputs, model_and_dataset=model_and_dataset)
     notes += stage_checks.check_tasks(
         planned, net, inputs, num_outputs=splits.num_outputs, model_and_dataset=model_and_dataset
     )
 
     if drop_single:
         stage_checks.check_batches(planned, net, inputs, processes=hardware.processes(trainer_kwargs))
+
+    # Try the compiler last, since that takes seconds.
+    if settings.compile:
+        notes += trainer_checks.check_compile(planned, hardware.device(trainer_kwargs))
 
     # Store the dataset's config unresolved, so that ${oc.env:...} is resolved on the machine that loads the checkpoint.
     return Plan(
@@ -114,6 +131,8 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
         net=net,
         preprocess=preprocess,
         notes=tuple(notes),
+        settings=settings,
+        callbacks=callbacks,
     )
 
 
@@ -157,15 +176,19 @@ def check_values(cfg: DictConfig) -> tuple[dict[str, DictConfig], dict[str, Any]
 # The net
 
 
-def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, model_and_dataset: str) -> nn.Module:
-    """The net with initial weights, its convolutions in channels-last order, after checking that it fits the data."""
+def _net(node: DictConfig, splits: Splits, *, model_and_dataset: str) -> nn.Module:
+    """The net with initial weights."""
     if node.net.get("label_units") and not splits.labeled:
         reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         raise ValueError(f"{model_and_dataset}: label_units need class labels, the data have no labels{reason}")
     try:
-        net = build(node.net, where="model.net")
+        return cast(nn.Module, state_sizes(build(node.net, where="model.net"), splits.shape))
     except ValueError as error:
         raise ValueError(f"{model_and_dataset}: {error}") from error
+
+
+def _check_net(net: Sized, enabled: dict[str, DictConfig], splits: Splits, *, model_and_dataset: str) -> None:
+    """Raise ValueError if the net does not fit the data or a stage."""
     if net.in_shape != splits.shape:
         raise ValueError(
             f"{model_and_dataset}: the net expects inputs of shape {shape_text(net.in_shape)}, "
@@ -190,7 +213,6 @@ def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, mo
         single_logit = outputs == 1 and stage.task.get("loss") == "binary_cross_entropy"
         if outputs not in (None, splits.num_outputs) and not single_logit:
             raise ValueError(f"{model_and_dataset}: the net has {outputs} outputs, the data need {splits.num_outputs}")
-    return cast(nn.Module, net.to(memory_format=torch.channels_last))
 
 
 def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[str]) -> Preprocess:

@@ -26,6 +26,7 @@ class CSVLogger(Logger):
         super().__init__()
         self.path = Path(path)
         self.fit = ""
+        self.epoch = 0  # of rows that do not name theirs
         self.rows: list[dict[str, Any]] = []
         # A resumed run continues its file. Empty cells are metrics that were not logged at a step.
         if self.path.is_file():
@@ -45,6 +46,7 @@ class CSVLogger(Logger):
     def start(self, fit: str, *, step: int = 0) -> None:
         """Start logging ``fit`` at ``step``. Drop its rows from ``step`` on, since a resumed fit logs them again."""
         self.fit = fit
+        self.epoch = 0
         self.rows = [row for row in self.rows if row["fit"] != fit or row["step"] < step]
 
     def series(self, metric: str) -> dict[str, tuple[list[float], list[float]]]:
@@ -67,7 +69,7 @@ class CSVLogger(Logger):
         """Add metrics to the row of this step, or start a new row."""
         # A row is one step of one fit. Lightning logs the metrics of a step in several consecutive calls.
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
-        key = {"fit": self.fit, "epoch": int(metrics.get("epoch", 0)), "step": step or 0}
+        key = {"fit": self.fit, "epoch": int(metrics.get("epoch", self.epoch)), "step": step or 0}
         if self.rows and all(self.rows[-1][k] == key[k] for k in KEYS):
             self.rows[-1].update(values)
         else:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -12,7 +12,21 @@ from torch import nn
 from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
-from zoo.tasks.optimization import LRSchedule
+from zoo.tasks.optimization import MakeSchedule
+from zoo.training.trainer_settings import DEFAULT, TrainerSettings
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a program passes in place of parts of the config; see `zoo.training.from_python`.
+
+    Attributes:
+        net: a net in place of ``model.net``; None: the net is built from the config.
+        splits: data in place of ``dataset.source``; None: the data are read as the config says.
+    """
+
+    net: nn.Module | None = None
+    splits: Splits | None = None
 
 
 @dataclass(frozen=True)
@@ -26,7 +40,7 @@ class StagePlan:
         lr_schedule: the learning-rate schedule.
         epochs: number of epochs of each fit, including those that the key ``min_steps`` adds.
         splits: the data of the stage. With ``dataset.labeled_examples``, stages that need labels have fewer examples.
-        total_steps: number of steps of each fit.
+        total_steps: number of optimizer steps of each fit.
         needs_labels: whether its task needs targets.
         monitor: the validation metric that determines the best epoch.
 
@@ -37,7 +51,7 @@ class StagePlan:
     order: str
     task: Mapping[str, Any]
     optimizer: Mapping[str, Any]
-    lr_schedule: LRSchedule
+    lr_schedule: MakeSchedule
     epochs: int
     batch_size: int
     encode_once: bool
@@ -79,6 +93,8 @@ class Plan:
         net: the net with its initial or pretrained weights.
         preprocess: the preprocessing from raw values to the net's input.
         notes: notes for the user, printed before training starts.
+        settings: the trainer config.
+        callbacks: the callbacks of the config: name -> a ``_target_`` and its arguments.
     """
 
     model: str
@@ -100,3 +116,5 @@ class Plan:
     net: nn.Module
     preprocess: Preprocess
     notes: tuple[str, ...]
+    settings: TrainerSettings = DEFAULT
+    callbacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

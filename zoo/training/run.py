@@ -4,15 +4,12 @@ A run starts from a checked `Plan` or is resumed from its folder. Each fit has a
 ``metrics.csv`` (every logged step), ``checkpoints/last.ckpt`` (to resume from) and the files of `zoo.training.outputs`.
 """
 
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, seed_everything
-from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from zoo.checkpoints import files
@@ -21,11 +18,14 @@ from zoo.config.build import build
 from zoo.data.datamodule import DataModule
 from zoo.data.splits import seed_from
 from zoo.tasks.task import Task
-from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, stages, summary
+from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, stages, summary, trainer_options
+from zoo.training.callbacks import OutOfTime
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.feature_cache import cache_features
 from zoo.training.lock import locked
-from zoo.training.plan import Plan, StagePlan
+from zoo.training.plan import Given, Plan, StagePlan
+from zoo.training.session import session_of
+from zoo.training.signals import StopRequest
 from zoo.training.trainer import Fit, Session, measure
 
 
@@ -51,7 +51,7 @@ def train(cfg: DictConfig, *, watch: Sequence[Callback] = ()) -> dict[str, float
             outputs.refuse_run(folder)
             plan = checks.plan(cfg)
             with stop.held():
-                run = replace(Run.begin(plan), watch=watch)
+                run = Run.begin(plan, folder, command=compose.command_line("train"), composition=compose.composition())
                 stop.message = f"stopped before training began; {run.how_to_continue()}"
         else:
             # Do not train a finished run again.
@@ -60,16 +60,15 @@ def train(cfg: DictConfig, *, watch: Sequence[Callback] = ()) -> dict[str, float
                 metrics = run_folder.read_metrics(folder)
                 outputs.announce([f"{folder}: this run is finished; there is nothing to resume"])
                 return metrics
-            run = replace(Run.resume(folder), watch=watch)
+            run = Run.resume(folder)
             stop.message = f"stopped before training began; {run.how_to_continue()}"
-        # Train the remaining fits, until the end or until a signal asks to stop.
         outputs.announce([*summary.lines(run.plan), *run.plan.notes])
-        for fit in run.remaining_fits():
-            # A fit saves before it stops. A resumed run repeats what follows the fit.
-            with stop.held(), _restoring(fit):
-                fit.train(stop)
-                stop.message = f"stopped after {fit.name}; {run.how_to_continue()}"
-        return run.finish()
+        unfinished = replace(run, watch=watch).fit(stop)
+        metrics = run.finish(finished=unfinished is None)
+        with stop.held(stop_after=False):
+            outputs.print_metrics(run.plan, metrics, folder)
+            outputs.announce([unfinished] if unfinished else [])
+        return metrics
 
 
 @dataclass(frozen=True)
@@ -83,6 +82,7 @@ class Run:
         logger: the logger that writes ``metrics.csv``.
         session: the settings that all fits share.
         checkpoint: the content of ``last.ckpt`` in a resumed run; None in a new run, or if nothing was saved yet.
+        keep: whether the files of the folder are kept; if not, only those that training itself needs are written.
         watch: callbacks that watch the last stage.
     """
 
@@ -92,26 +92,42 @@ class Run:
     logger: CSVLogger
     session: Session
     checkpoint: dict[str, Any] | None = None
+    keep: bool = True
     watch: Sequence[Callback] = ()
 
     @classmethod
-    def begin(cls, plan: Plan, folder: Path | None = None) -> "Run":
-        """A new run, in Hydra's folder unless another is given.
+    def begin(
+        cls,
+        plan: Plan,
+        folder: Path,
+        command: str,
+        composition: Mapping[str, str] | None = None,
+        *,
+        keep: bool = True,
+    ) -> "Run":
+        """A new run.
+
+        Args:
+            plan, folder, command, keep: as the attributes.
+            composition: the files of the subfolder ``.hydra``, by name.
 
         Raises:
             FileExistsError: the folder already contains a run.
             ValueError: the package of the logger is not installed, or the checkpoint could not be written at the end.
         """
-        folder = folder or compose.run_folder()
-        command = compose.command_line("train")
         outputs.check_description(plan, command)
-        run = cls._in_folder(plan, folder, command)
-        outputs.begin(plan, folder, run.command, compose.composition())
+        run = cls._in_folder(plan, folder, command, keep=keep)
+        if keep:
+            outputs.begin(plan, folder, command, composition)
         return run
 
     @classmethod
-    def resume(cls, folder: Path) -> "Run":
+    def resume(cls, folder: Path, given: Given | None = None) -> "Run":
         """Resume a stopped run from its own config: all other keys of the new command line are ignored.
+
+        Args:
+            folder: the run folder.
+            given: the net or data with which the run was started, if it was started from Python.
 
         Raises:
             FileNotFoundError: the folder is not a run folder.
@@ -129,7 +145,7 @@ class Run:
 
         # Check the plan again, since files may have changed. Use the preprocessing of the first start, if it is known.
         with run_folder.naming(folder / run_folder.CONFIG):
-            plan = checks.plan(cfg, preprocess=preprocess)
+            plan = checks.plan(cfg, preprocess=preprocess, given=given)
         if plan.preprocess.shape != plan.splits.shape:
             raise ValueError(
                 f"{folder / run_folder.PREPROCESS}: shape={list(plan.preprocess.shape)} is not that of the data"
@@ -145,11 +161,28 @@ class Run:
         return cls._in_folder(plan, folder, command, checkpoint)
 
     @classmethod
-    def _in_folder(cls, plan: Plan, folder: Path, command: str, checkpoint: dict[str, Any] | None = None) -> "Run":
-        logger = CSVLogger(folder / "metrics.csv")
-        loggers = [logger, *_extra_loggers(plan)]
-        session = Session(folder / "checkpoints", loggers, plan.trainer_kwargs, plan.progress)
-        return cls(plan, folder, command, logger, session, checkpoint)
+    def _in_folder(
+        cls, plan: Plan, folder: Path, command: str, checkpoint: dict[str, Any] | None = None, *, keep: bool = True
+    ) -> "Run":
+        logger, session = session_of(plan, folder)
+        return cls(plan, folder, command, logger, session, checkpoint, keep)
+
+    def fit(self, stop: StopRequest) -> str | None:
+        """Train the remaining fits, until the end or until a signal or trainer.max_time asks to stop.
+
+        Returns:
+            None; or, after trainer.max_time, where the run was stopped and how to continue it.
+        """
+        with trainer_options.flags(self.plan.settings):
+            try:
+                for fit in self.remaining_fits():
+                    # A fit saves before it stops. A resumed run repeats what follows the fit.
+                    with stop.held(), last_checkpoint.restoring(fit.resume):
+                        fit.train(stop)
+                        stop.message = f"stopped after {fit.name}; {self.how_to_continue()}"
+            except OutOfTime as reason:
+                return f"{reason}; {self.how_to_continue()}"
+        return None
 
     def remaining_fits(self) -> Iterator[Fit]:
         """The fits that are left to train. Each one is built after the previous one was trained.
@@ -168,7 +201,7 @@ class Run:
                 checkpoint = None
                 was_trained = True
             # Plot what a stage without labels has trained.
-            if was_trained and not stage.needs_labels:
+            if was_trained and self.keep and not stage.needs_labels:
                 with signals.held():
                     outputs.draw_stage(self.plan, stage, self.folder)
         if checkpoint is not None:
@@ -212,7 +245,9 @@ class Run:
         preprocess = self.plan.preprocess
         # With augmentation, inputs differ in every epoch, so their features cannot be cached.
         layer_input = task.layer_input
-        if layer_input is not None and layer_input.depth and stage.encode_once and not self.plan.augment.active:
+        # Nor with a limit on the batches: most examples would be encoded in vain.
+        cacheable = stage.encode_once and not self.plan.augment.active and self.plan.settings.uses_all_batches
+        if layer_input is not None and layer_input.depth and cacheable:
             cached = cache_features(
                 self.plan.net,
                 splits,
@@ -234,8 +269,8 @@ class Run:
             drop_single=self.plan.drop_single,
         )
 
-    def finish(self) -> dict[str, float]:
-        """Evaluate the trained net, write the results, and return the metrics."""
+    def finish(self, *, finished: bool = True) -> dict[str, float]:
+        """Evaluate the trained net, write the results, and return the metrics; see `outputs.finish`."""
         # Build the task of the last stage for the whole net, also if that stage trained layer by layer.
         plan = self.plan
         task = build(plan.stages[-1].task, plan.net)
@@ -244,49 +279,20 @@ class Run:
         trainer_kwargs = dict(plan.trainer_kwargs)
         if trainer_kwargs["precision"].endswith("mixed"):
             trainer_kwargs["precision"] = "32-true"
-        metrics = measure(task, data, trainer_kwargs=trainer_kwargs)
+        with trainer_options.flags(plan.settings):
+            metrics = measure(task, data, trainer_kwargs=trainer_kwargs, settings=plan.settings)
 
         # With stop_below, the number of training steps is a metric, too.
         for stage in plan.stages:
             if stage.stop_below is not None:
                 metrics |= {f"{fit}/steps": steps for fit, steps in self.logger.steps(stage.name).items()}
 
+        if not self.keep:
+            return metrics
         # Write everything, the metrics last. A signal comes too late now: this takes seconds, and then all is done.
         about = outputs.description(plan, self.command, metrics)
         with signals.held(stop_after=False):
-            outputs.finish(plan, self.folder, about, task, self.logger)
-            for path in self.session.folder.glob("best.*.ckpt"):
+            outputs.finish(plan, self.folder, about, task, self.logger, finished=finished)
+            for path in self.session.folder.glob("best.*.ckpt") if finished else ():
                 path.unlink(missing_ok=True)
         return metrics
-
-
-@contextmanager
-def _restoring(fit: Fit) -> Iterator[None]:
-    """Turn an error while Lightning restores ``last.ckpt`` into a ValueError that begins with its path."""
-    try:
-        yield
-    except Exception as error:
-        # Only the stack frames distinguish an error of restoring from one of training.
-        frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
-        in_restore = any(
-            Path(code.co_filename).name == "checkpoint_connector.py" and "restore" in code.co_name for code in frames
-        )
-        if fit.resume is None or not in_restore:
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{fit.resume}: damaged ({reason}); delete it to start the run from the beginning") from error
-
-
-def _extra_loggers(plan: Plan) -> list[Logger]:
-    """The additional logger of the config, if there is one."""
-    if plan.logger is None:
-        return []
-    try:
-        return [build(plan.logger, where="logger")]
-    except ModuleNotFoundError as error:
-        name = str(plan.logger["_target_"]).rpartition(".")[2]
-        extra = name.removesuffix("Logger").lower()
-        raise ValueError(
-            f"logger: {name} needs a package that is not installed; pip install 'reference-zoo[{extra}]', or leave "
-            "logger= out"
-        ) from error

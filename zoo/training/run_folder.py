@@ -180,8 +180,9 @@ def own_logger(logger: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]
     if logger is None:
         return None
     own = dict(logger)
-    if "save_dir" in own:
-        own["save_dir"] = str(folder.absolute())
+    for key in ("save_dir", "dir", "root_dir"):
+        if key in own:
+            own[key] = str(folder.absolute())
     # TensorBoard creates folders with these names.
     for key in ("name", "version", "sub_dir"):
         path = Path(str(own.get(key)))

@@ -23,10 +23,11 @@ from zoo.config.ranges import RANGES, check_numbers
 from zoo.data.datamodule import batches
 from zoo.data.splits import Splits
 from zoo.protocols import shape_text
-from zoo.tasks.optimization import LRSchedule
+from zoo.tasks.optimization import MakeSchedule, reads_validation_loss
 from zoo.tasks.task import Task
 from zoo.training import stages
 from zoo.training.plan import StagePlan
+from zoo.training.trainer_settings import DEFAULT, TrainerSettings, limited, overfit
 
 # Options of PyTorch's optimizers that need a step function of their own.
 UNSUPPORTED = ("capturable", "differentiable")
@@ -100,21 +101,22 @@ def refuse_precision(task: type[Task], precision: str) -> None:
 def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_dataset: str) -> None:
     """Raise ValueError unless the data have the targets, the validation split and the images that a stage needs."""
     task = task_class(stage)
-    schedule: LRSchedule = build(stage.lr_schedule)
+    schedule: MakeSchedule = build(stage.lr_schedule, where=f"{where}.lr_schedule")
     schedule_name = type(schedule).__name__
 
     # patience, stop_below and some schedules need a validation split, and the last two a task with a validation loss.
     for key in ("patience", "stop_below"):
         if stage[key] is not None and splits.validation is None:
             raise ValueError(f"{where}.{key} needs a validation split: set dataset.validation, or {key} to null")
-    if schedule.needs_validation and splits.validation is None:
+    needs_validation = reads_validation_loss(schedule)
+    if needs_validation and splits.validation is None:
         raise ValueError(
             f"{where}.lr_schedule: {schedule_name} needs a validation split: set dataset.validation, "
             "or choose another lr_schedule"
         )
     if stage.stop_below is not None and not task.has_validation_loss:
         raise ValueError(f"{where}.stop_below: {task.__name__} has no validation loss; set it to null")
-    if schedule.needs_validation and not task.has_validation_loss:
+    if needs_validation and not task.has_validation_loss:
         raise ValueError(
             f"{where}.lr_schedule: {schedule_name} needs a validation loss, {task.__name__} has none; "
             "choose another lr_schedule"
@@ -152,18 +154,24 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
         )
 
 
-def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: bool) -> StagePlan:
+def stage_plan(
+    name: str, stage: DictConfig, splits: Splits, *, drop_single: bool, settings: TrainerSettings = DEFAULT
+) -> StagePlan:
     """The `StagePlan` of a checked stage. Side effect: raises ``stage.epochs`` if ``min_steps`` needs more epochs."""
     task = task_class(stage)
-    steps_per_epoch = batches(len(splits.train), stage.batch_size, drop_single=drop_single)
+    per_epoch = batches(len(splits.train), stage.batch_size, drop_single=drop_single)
+    # A limit on the batches makes a run shorter, so it does not add epochs.
     if stage.min_steps is not None:
-        stage.epochs = max(stage.epochs, ceil(stage.min_steps / steps_per_epoch))
+        stage.epochs = max(stage.epochs, ceil(stage.min_steps / ceil(per_epoch / settings.accumulate_grad_batches)))
+    if settings.overfit_batches:
+        per_epoch = limited(per_epoch, settings.overfit_batches)
+        splits = overfit(splits, per_epoch * stage.batch_size)
     return StagePlan(
         name=name,
         order=stage.order,
         task={"_target_": stage.task._target_, **check(stage.task)[1]},  # values of the types that its class declares
         optimizer=plain(stage.optimizer),
-        lr_schedule=build(stage.lr_schedule),
+        lr_schedule=build(stage.lr_schedule, where="lr_schedule"),
         epochs=stage.epochs,
         batch_size=stage.batch_size,
         encode_once=stage.encode_once,
@@ -175,7 +183,7 @@ def stage_plan(name: str, stage: DictConfig, splits: Splits, *, drop_single: boo
         checkpoint_every_steps=stage.checkpoint_every_steps,
         checkpoint_every_minutes=stage.checkpoint_every_minutes,
         splits=splits,
-        total_steps=stage.epochs * steps_per_epoch,
+        total_steps=stage.epochs * settings.steps(per_epoch),
         needs_labels=task.targets != "none",
         monitor=task.monitor,
     )
@@ -239,10 +247,10 @@ def check_batches(planned: list[StagePlan], net: nn.Module, inputs: Tensor, *, p
 
 
 def _try_optimizer(task: Task, *, where: str) -> None:
-    """Build the optimizer once. Raises ValueError with PyTorch's reason if its options do not go together."""
+    """Build the optimizer once. Raises ValueError with PyTorch's reason if it refuses its options or the net."""
     try:
         task.configure_optimizers()
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: {' '.join(str(error).split())[:200]}") from error
 
 

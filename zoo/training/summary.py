@@ -14,7 +14,7 @@ from zoo.data.splits import InMemory, Splits
 from zoo.protocols import shape_text
 from zoo.tasks.supervised import SupervisedTask
 from zoo.tasks.task import Task
-from zoo.training import stages
+from zoo.training import stages, trainer_settings
 from zoo.training.plan import Plan, StagePlan
 
 WIDTH = 80  # columns
@@ -39,6 +39,12 @@ def lines(plan: Plan) -> list[str]:
     entries += [("model", f"{plan.model}: {_count(total, 'parameter')}")]
     net = deepcopy(plan.net)
     entries += [(f"stage {stage.name}", _stage(stage, net, plan)) for stage in plan.stages]
+
+    # What the trainer config and the callbacks change.
+    settings = trainer_settings.texts(plan.settings)
+    entries += [("trainer", "; ".join(settings))] if settings else []
+    callbacks = [f"{name} ({node['_target_'].rpartition('.')[2]})" for name, node in plan.callbacks.items()]
+    entries += [("callbacks", ", ".join(callbacks))] if callbacks else []
     width = max(len(label) for label, _ in entries) + 2
     return [line for label, text in entries for line in _wrapped(label.ljust(width), text)]
 
@@ -153,7 +159,7 @@ def _stage(stage: StagePlan, net: nn.Module, plan: Plan) -> str:
         f"{type(tasks[0]).__name__}, {_count(stage.epochs, 'epoch')} of {_count(steps, 'step')}{each}, "
         f"batch size {stage.batch_size:,}, {optimizer} with lr {stage.optimizer['lr']:g}"
     )
-    if len(stage.splits.train) != len(plan.splits.train):
+    if len(stage.splits.train) != len(plan.splits.train) and not plan.settings.overfit_batches:
         text += f"; {len(stage.splits.train):,} examples keep their labels"
     return f"{text}; {_trained(tasks, net, stage.epochs)}"
 

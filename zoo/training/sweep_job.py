@@ -123,7 +123,7 @@ def _changed(before: DictConfig, now: DictConfig) -> str | None:
     for key, value in _leaves(OmegaConf.to_container(before, resolve=True)).items():
         # The plan has also filled in what the data say; the dataset itself is checked when a run is resumed.
         is_filled = key.rpartition(".")[2] in FILLED
-        is_neutral = key.partition(".")[0] in (*NEUTRAL, "resume", "claim", "logger")
+        is_neutral = key.partition(".")[0] in (*NEUTRAL, "debug", "resume", "claim", "logger")
         if key in values and values[key] != value and not is_filled and not is_neutral:
             return f"{key} ({value}, now {values[key]})"
     return None

@@ -47,6 +47,9 @@ class WatchMetric(Callback):
             ValueError: the task does not log the metric.
             Pruned: the search prunes the trial.
         """
+        # A check of the validation before training (trainer.num_sanity_val_steps) is no epoch.
+        if trainer.sanity_checking:
+            return
         if self.metric not in trainer.callback_metrics:
             if self.metric.startswith("val/"):
                 raise unknown(self.metric, trainer.callback_metrics)
