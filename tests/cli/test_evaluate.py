@@ -14,7 +14,6 @@ from support import no_plots
 
 from zoo.analysis import likelihood
 from zoo.checkpoints import checkpoint as checkpoints
-from zoo.cli.evaluate import per_class
 from zoo.cli.evaluate_data import Combined, _combined
 from zoo.config import catalogue
 from zoo.data.sources import digits
@@ -246,14 +245,6 @@ def test_a_stated_scale_is_converted(cli, folder, trained):
     assert (outcome.status, outcome.err) == (0, "")
     accuracy = checkpoints.info(trained).metrics["test/accuracy"]
     assert json.loads((folder / "metrics.json").read_text())["all/accuracy"] == pytest.approx(accuracy)
-
-
-def test_precision_recall_and_support_are_those_of_the_confusion_matrix():
-    assert per_class([[3, 1, 0], [1, 5, 0], [0, 0, 0]], ["a", "b", "c"]) == {
-        "a": {"precision": 3 / 4, "recall": 3 / 4, "support": 4},
-        "b": {"precision": 5 / 6, "recall": 5 / 6, "support": 6},
-        "c": {"precision": None, "recall": None, "support": 0},
-    }
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

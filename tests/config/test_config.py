@@ -21,7 +21,7 @@ from zoo.config import compose, schemas, targets
 from zoo.config.catalogue import CONF, list_models, model_config
 from zoo.data.augment import Augment
 
-GROUPS = ("model", "dataset", "accelerator", "logger", "experiment")
+GROUPS = ("model", "dataset", "accelerator", "trainer", "callbacks", "logger", "experiment", "debug")
 STAGE_PARTS = ("task", "optimizer", "lr_schedule")
 DATASETS = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
 

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from zoo.analysis import class_statistics, likelihood
+from zoo.analysis import likelihood
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, replacing
 from zoo.cli import evaluate_data
@@ -26,7 +26,7 @@ from zoo.data.image_files import ImageFiles
 from zoo.models import DBN, RBM
 from zoo.protocols import Generative, RBMLayer, layers_of
 from zoo.tasks import Classification
-from zoo.training import data_checks
+from zoo.training import class_statistics, data_checks
 from zoo.training.trainer import measure
 
 CHUNK = 1000  # number of examples whose log-likelihood is computed at a time

@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from zoo.analysis.class_statistics import CONFUSION, PER_CLASS, write_tables
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.checkpoints.checkpoint import CheckpointInfo
@@ -29,6 +28,7 @@ from zoo.plots import curves, stage_plots
 from zoo.protocols import ChangesConfig, HasLabelUnits
 from zoo.tasks import Classification
 from zoo.tasks.task import Task
+from zoo.training.class_statistics import CONFUSION, PER_CLASS, write_tables
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.given_net import WithOutputs
 from zoo.training.plan import Plan, StagePlan

@@ -56,7 +56,7 @@ def _check_compiler(device: torch.device) -> None:
     try:
         torch.compile(_probe)(torch.ones(8, device=device))
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split()).partition(" Set TORCHDYNAMO_VERBOSE")[0][:200]
         raise ValueError(
             f"trainer.compile=true: torch.compile does not work here ({type(error).__name__}: {reason}); install a C++ "
             "compiler such as g++, or set trainer.compile=false"

@@ -145,7 +145,10 @@ def named_errors(callbacks: Mapping[str, Callback]) -> Iterator[None]:
         running = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
         for name, callback in callbacks.items():
             if any(caller is callback for caller in running):
-                raise ValueError(f"callbacks.{name}: {_one_line(error)}") from error
+                text = _one_line(error)
+                # Stages log different metrics.
+                fix = f"; +callbacks.{name}.stages=[STAGE] limits it to a stage" if "not available" in text else ""
+                raise ValueError(f"callbacks.{name}: {text}{fix}") from error
         raise
 
 

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of each class, from a confusion matrix, and both as CSV files. Standard library only."""
+"""Precision, recall and F1 of each class, from a confusion matrix, and both as CSV files."""
 
 import csv
 import io
