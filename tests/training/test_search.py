@@ -10,19 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from support import metrics_of, no_plots, rows_of
 
 from zoo.cli.main import main
+from zoo.config import search_space
 from zoo.config.catalogue import CONF
-from zoo.training import objective, search_space
+from zoo.training import objective
 from zoo.training.search_settings import SearchSettings
 
 optuna = pytest.importorskip("optuna")
 
 from zoo.training.study import WORKER, SharedStudy, load_trial  # noqa: E402 - needs optuna
 
-PARSER = OverridesParser.create()
 RUN = ["accelerator=cpu", "progress=false", "dataset=digits"]
 SEARCH = [*RUN, "hparams_search=mlp", "epochs=3", "model.net.hidden=choice([16],[32])"]
 
@@ -44,14 +43,14 @@ SEARCH = [*RUN, "hparams_search=mlp", "epochs=3", "model.net.hidden=choice([16],
     ],
 )
 def test_values_become_the_distribution_that_hydra_means(text, distribution):
-    space, fixed = search_space.split({"a.b": text}, ["seed=3"], PARSER)
+    space, fixed = search_space.split({"a.b": text}, ["seed=3"])
     assert space == {"a.b": distribution}
     assert fixed == ["seed=3"]
 
 
 def test_the_command_line_replaces_and_fixes_keys_of_the_preset():
     params = {"lr": "interval(0.1,1)", "epochs": "range(1,9)", "batch_size": "8,16"}
-    space, fixed = search_space.split(params, ["lr=0.5", "batch_size=32,64", "~logger"], PARSER)
+    space, fixed = search_space.split(params, ["lr=0.5", "batch_size=32,64", "~logger"])
     assert list(space) == ["epochs", "batch_size"]
     assert space["batch_size"].choices == ("32", "64")
     assert fixed == ["lr=0.5", "~logger"]
@@ -63,9 +62,9 @@ def test_the_command_line_replaces_and_fixes_keys_of_the_preset():
 )
 def test_values_that_cannot_be_searched_for_are_named(text, says):
     with pytest.raises(ValueError, match=rf"a={text.replace('(', '.').replace(')', '.')}: cannot be .*{says}"):
-        search_space.split({"a": text}, [], PARSER)
+        search_space.split({"a": text}, [])
     with pytest.raises(ValueError, match="nothing to search for"):
-        search_space.split({}, ["a=1"], PARSER)
+        search_space.split({}, ["a=1"])
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "hparams_search").glob("*.yaml")))
@@ -74,7 +73,7 @@ def test_every_preset_composes_with_each_value_at_the_ends_of_its_space(name):
     from zoo.training import checks
 
     params = yaml.safe_load((CONF / "hparams_search" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
-    space = search_space.split(params, [], PARSER)[0]
+    space = search_space.split(params, [])[0]
     for end in (0, -1):
         values = {key: _ends(distribution)[end] for key, distribution in space.items()}
         cfg = compose("train", [f"hparams_search={name}", "hydra.mode=RUN", *search_space.overrides_of(values)])
@@ -117,7 +116,7 @@ def test_the_direction_follows_from_the_name_of_the_metric():
 
 
 def study_in(folder: Path, space: str = "interval(0,1)", **settings) -> SharedStudy:
-    distributions, _ = search_space.split({"lr": space}, [], PARSER)
+    distributions, _ = search_space.split({"lr": space}, [])
     options = {"direction": "maximize", "shared": {"the metric": "val/accuracy"}}
     return SharedStudy.open(folder, SearchSettings(**settings), distributions, **options)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -203,6 +204,34 @@ def in_sweep() -> bool:
     from hydra.types import RunMode
 
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """This run as a job of a sweep.
+
+    Attributes:
+        number: its number.
+        sweep: the folder of the sweep.
+        overrides: its overrides.
+        sweeper: the settings of the sweeper, ``_target_`` included.
+    """
+
+    number: int
+    sweep: Path
+    overrides: list[str]
+    sweeper: dict[str, Any]
+
+
+def sweep_job() -> SweepJob | None:
+    """This run as a job of a sweep; None if it is none."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not in_sweep():
+        return None
+    node = HydraConfig.get()
+    sweeper: Any = OmegaConf.to_container(node.sweeper, resolve=True)
+    return SweepJob(node.job.num, Path(node.sweep.dir), [str(text) for text in node.overrides.task], dict(sweeper))
 
 
 def command_line(command: str) -> str:

@@ -15,14 +15,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from zoo.checkpoints.files import replacing
+from zoo.config import search_space
 from zoo.config.console import say
 from zoo.config.sweep_folder import NEUTRAL
-from zoo.training import objective, search_space
+from zoo.training import objective
 from zoo.training.search_settings import SearchSettings
 from zoo.training.study import SharedStudy
 from zoo.training.sweep_job import PRUNED
@@ -64,7 +64,7 @@ class Search:
         self._check_processes()
         metric = objective.metric_name(self.config)
         direction = self.settings.direction or objective.direction(metric)
-        space, fixed = search_space.split(self.settings.params, arguments, OverridesParser.create())
+        space, fixed = search_space.split(self.settings.params, arguments)
         if (self.folder / "multirun.yaml").exists() and not (self.folder / "study.db").exists():
             raise FileExistsError(f"{self.folder} already contains a sweep; set another hydra.sweep.dir=")
 

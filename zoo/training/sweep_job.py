@@ -8,19 +8,22 @@ import json
 import os
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from zoo.checkpoints.files import replacing
 from zoo.config import compose
+from zoo.config.compose import SweepJob
 from zoo.config.console import say
 from zoo.config.sweep_folder import NEUTRAL, overrides_of, same_job
 from zoo.training import objective, outputs, run, run_folder, stage_checks, study
 from zoo.training.search_settings import SearchSettings
 from zoo.training.watch import Pruned, WatchMetric
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 SEARCH = "hydra_plugins.reference_zoo.OptunaSweeper"
 PRUNED = "pruned.json"  # in the folder of a trial that was pruned
@@ -40,52 +43,50 @@ def train(cfg: DictConfig) -> float | None:
         FileExistsError: the folder has a run of other settings.
     """
     # In a search, the data must have the metric; in a sweep without optimized_metric, they need not.
-    settings = search_settings()
+    job = compose.sweep_job()
+    settings = None if job is None else _search_settings(job)
     if settings is not None or cfg.optimized_metric is not None:
         cfg.optimized_metric = objective.metric_name(cfg)
-    if not compose.in_sweep():
-        return _value(run.train(cfg, watch=_watch(cfg, None)), cfg)
+    if job is None:
+        return _value(run.train(cfg, watch=_watch(cfg)), cfg)
 
     # Continue where an earlier call has stopped. A trial that was pruned is finished.
     folder = compose.run_folder()
     if (folder / PRUNED).exists():
         return float(json.loads((folder / PRUNED).read_text())["value"])
-    if _has_this_job(cfg, folder):
+    if _has_this_job(cfg, folder, job):
         if outputs.is_finished(folder):
-            say(f"job {HydraConfig.get().job.num} is finished")
+            say(f"job {job.number} is finished")
             return _value(run_folder.read_metrics(folder), cfg)
-        say(f"job {HydraConfig.get().job.num} is resumed")
+        say(f"job {job.number} is resumed")
         cfg.resume = str(folder)
+
+    # Train. A trial of a search reports its metric after each epoch.
+    trial = None
+    if settings is not None and settings.pruner != "none":
+        trial = study.load_trial(job.sweep, job.number, settings)
     try:
-        return _value(run.train(cfg, watch=_watch(cfg, settings)), cfg)
+        return _value(run.train(cfg, watch=_watch(cfg, trial)), cfg)
     except Pruned as pruned:
-        say(f"job {HydraConfig.get().job.num}: {pruned}, {cfg.optimized_metric} {pruned.value:.4f}")
+        say(f"job {job.number}: {pruned}, {cfg.optimized_metric} {pruned.value:.4f}")
         with replacing(folder / PRUNED) as temporary:
             temporary.write_text(json.dumps({"value": pruned.value, "epoch": pruned.epoch}))
         return pruned.value
 
 
-def search_settings() -> SearchSettings | None:
-    """The settings of the search that this job is a trial of; None if it is not part of a search."""
-    if not compose.in_sweep():
+def _search_settings(job: SweepJob) -> SearchSettings | None:
+    """The settings of the search that a job is a trial of; None if it is not part of a search."""
+    if job.sweeper.get("_target_") != SEARCH:
         return None
-    sweeper: Any = HydraConfig.get().sweeper
-    if sweeper.get("_target_") != SEARCH:
-        return None
-    return SearchSettings.parse({str(key): value for key, value in sweeper.items() if key != "_target_"})
+    return SearchSettings.parse({key: value for key, value in job.sweeper.items() if key != "_target_"})
 
 
-def _watch(cfg: DictConfig, settings: SearchSettings | None) -> list[Callback]:
+def _watch(cfg: DictConfig, trial: "Trial | None" = None) -> list[Callback]:
     """The callback that watches the metric, if it was asked for."""
-    if cfg.optimized_metric is None:
-        return []
-    if settings is None or settings.pruner == "none":
-        return [WatchMetric(cfg.optimized_metric)]
-    hydra = HydraConfig.get()
-    return [WatchMetric(cfg.optimized_metric, study.load_trial(Path(hydra.sweep.dir), hydra.job.num, settings))]
+    return [] if cfg.optimized_metric is None else [WatchMetric(cfg.optimized_metric, trial)]
 
 
-def _has_this_job(cfg: DictConfig, folder: Path) -> bool:
+def _has_this_job(cfg: DictConfig, folder: Path, job: SweepJob) -> bool:
     """Whether the folder has a run of the same settings.
 
     Raises:
@@ -98,7 +99,7 @@ def _has_this_job(cfg: DictConfig, folder: Path) -> bool:
 
     # The command line must be the same, and so must the files that it names.
     before = overrides_of(folder) or []
-    if not same_job(before, HydraConfig.get().overrides.task):
+    if not same_job(before, job.overrides):
         raise FileExistsError(
             f"{folder} contains another job ({', '.join(before)}): repeat the command of that sweep to continue it, or "
             "set another hydra.sweep.dir="

@@ -6,22 +6,20 @@ Optuna is imported within the functions, because it is an optional package.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
-def split(
-    params: Mapping[str, str], arguments: Sequence[str], parser: Any
-) -> tuple[dict[str, "BaseDistribution"], list[str]]:
+def split(params: Mapping[str, str], arguments: Sequence[str]) -> tuple[dict[str, "BaseDistribution"], list[str]]:
     """The search space, and the overrides that all trials share.
 
     Args:
         params: key -> values, from a file of ``conf/hparams_search``.
         arguments: the overrides of the command line. A key with several values is searched for, too; one with a single
             value is fixed, also if it is in ``params``.
-        parser: Hydra's parser of overrides.
 
     Raises:
         ValueError: values that cannot be searched for, or nothing to search for.
@@ -29,7 +27,7 @@ def split(
     # Later overrides of the same key replace earlier ones.
     texts = [f"{key}={value}" for key, value in params.items()] + list(arguments)
     overrides = {}
-    for override in parser.parse_overrides(texts):
+    for override in OverridesParser.create().parse_overrides(texts):
         overrides[override.key_or_group, override.package] = override
 
     # A key with several values is searched for; the others are the same in all trials.
