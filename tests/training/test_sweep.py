@@ -15,7 +15,9 @@ from scipy import stats
 from support import no_plots, rows_of
 
 from zoo.config.catalogue import CONF
-from zoo.training.sweep import SweepTable, paired
+from zoo.config.sweep_folder import record_failure
+from zoo.training.statistics import k_fold, paired
+from zoo.training.sweep import SweepTable
 
 KEY = "model.net.dropout"
 
@@ -201,7 +203,10 @@ def test_a_job_that_fails_leaves_the_table_of_the_others_and_ends_with_status_1(
     (line,) = outcome.err.splitlines()
     assert line.startswith("zoo train: job 1 (batch_size=0,")
     assert "failed: model.stages.fit.batch_size=0 must be >= 1; job 3 (batch_size=-1," in line
-    assert [row["job"] for row in rows_of(folder / "sweep" / "sweep.csv")] == ["0", "2"]
+    rows = rows_of(folder / "sweep" / "sweep.csv")
+    assert [row["status"] for row in rows] == ["finished", "failed", "finished", "failed"]
+    assert [bool(row["val/loss"]) for row in rows] == [True, False, True, False]
+    assert rows[1]["error"] == "model.stages.fit.batch_size=0 must be >= 1"
     assert "job 1 failed: model.stages.fit.batch_size=0 must be >= 1\njob 2: " in outcome.out
 
 
@@ -218,6 +223,7 @@ def test_jobs_that_fail_for_the_same_reason_are_named_together(cli, folder):
 def test_the_table_is_written_after_every_job(tmp_path):
     sweep_in(tmp_path, ("lr=1", {"val/loss": 1.0}), ("lr=2", {"val/loss": 2.0}))
     table = SweepTable()
+    record_failure(tmp_path / "1", "job 1", ["lr=2"], "no memory")
     for job, returned in (("0", {"val/loss": 1.0}), ("1", None)):
         hydra = {"sweep": {"dir": str(tmp_path)}, "runtime": {"output_dir": str(tmp_path / job)}}
         hydra |= {"mode": "MULTIRUN", "launcher": {"_target_": "hydra.BasicLauncher"}}
@@ -226,7 +232,7 @@ def test_the_table_is_written_after_every_job(tmp_path):
         job_return = JobReturn(status=JobStatus.COMPLETED)
         job_return.return_value = returned
         table.on_job_end(cfg, job_return)
-        assert [row["job"] for row in rows_of(tmp_path / "sweep.csv")] == ["0"], "a job that failed returns nothing"
+        assert [row["status"] for row in rows_of(tmp_path / "sweep.csv")] == ["finished", "failed"]
 
 
 @pytest.mark.parametrize(
@@ -371,6 +377,53 @@ def test_a_folder_with_a_sweep_is_refused_before_a_job_runs(cli, folder):
     (folder / "sweep").mkdir()
     (folder / "sweep" / "sweep.csv").write_text("job\n")
     outcome = cli("train", "-m", "model=logistic", "seed=1,2", "hydra.sweep.dir=sweep")
-    assert outcome.err == "zoo train: sweep already contains a sweep; set another hydra.sweep.dir=\n"
+    assert outcome.err == "zoo train: sweep/sweep.csv exists and would be replaced; set another hydra.sweep.dir=\n"
     assert outcome.status == 1
     assert [path.name for path in folder.rglob("*.*")] == ["sweep.csv"]
+
+
+FOLDS = [
+    ({"model": m, "dataset.fold": f, "seed": s}, m / 10 + f**2 / 100 + s / 7)
+    for m in (1, 2)
+    for f in range(5)
+    for s in (1, 2)
+]
+
+
+def test_a_cross_validation_has_the_interval_of_a_t_test_over_its_folds():
+    rows = k_fold(*jobs(*FOLDS, metric="val/accuracy"))
+    assert [(row["model"], row["metric"], row["folds"]) for row in rows] == [
+        ("1", "val/accuracy", 5),
+        ("2", "val/accuracy", 5),
+    ]
+    for model, row in enumerate(rows, 1):
+        # The value of a fold is the mean over its seeds.
+        values = [model / 10 + fold**2 / 100 + 1.5 / 7 for fold in range(5)]
+        interval = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+        assert (row["mean"], row["std"]) == pytest.approx((np.mean(values), np.std(values, ddof=1)))
+        assert (row["from"], row["to"]) == pytest.approx(interval)
+
+
+def test_without_folds_there_is_no_cross_validation():
+    assert k_fold(*jobs(*crossed(FIVE))) == []
+    assert k_fold(*jobs(({"dataset.fold": 0}, 0.5))) == []
+
+
+def test_two_models_are_compared_on_the_same_folds():
+    (row,) = paired(*jobs(*[job for job in FOLDS if job[0]["seed"] == 1]))
+    assert (row["difference"], row["pairs"]) == (pytest.approx(-0.1), 5)
+
+
+def test_k_fold_prints_one_table(cli, folder, monkeypatch):
+    no_plots(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ["model=logistic", "epochs=1", "progress=false", "dataset.folds=3", "dataset.fold=range(3)"]
+    outcome = cli("train", "experiment=k_fold", *words, "hydra.sweep.dir=s")
+    assert (outcome.status, outcome.err) == (0, "")
+    measured = [json.loads((folder / "s" / str(k) / "metrics.json").read_text())["val/accuracy"] for k in range(3)]
+    rows = {row["metric"]: row for row in rows_of(folder / "s" / "k_fold.csv")}
+    assert float(rows["val/accuracy"]["mean"]) == pytest.approx(np.mean(measured))
+    assert float(rows["val/accuracy"]["std"]) == pytest.approx(np.std(measured, ddof=1))
+    table = outcome.out.split("k_fold.csv")[-1]
+    assert "val/accuracy" in table
+    assert "test/" not in table

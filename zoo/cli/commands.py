@@ -42,6 +42,7 @@ COMMANDS = {
             "model=mlp dataset=mnist lr=0.001 model.net.hidden=[256,128]",
             "experiment=finetune dataset.root=my_photos",
             "-m model=lenet5,mlp seed=1,2,3",
+            "hparams_search=mlp dataset=digits",
             "resume=runs/my_run",
         ),
         notes=(

@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ from zoo.config import schemas as schemas  # importing it registers the schemas 
 from zoo.config import trust
 from zoo.config.catalogue import CONF
 from zoo.config.console import say
-from zoo.config.failed_jobs import FailedJobs, jobs_run_here
+from zoo.config.failed_jobs import FailedJobs, stops_at_an_error
 from zoo.config.overrides import is_sweep, readable
+from zoo.config.sweep_folder import FAILED
 
 VERSION = "1.3"  # of Hydra, whose rules the configs follow
 PRINT_FLAGS = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--shell-completion", "-sc")  # nothing is run
@@ -88,17 +91,17 @@ def launch(
         # In a sweep, print a line for each job.
         if in_sweep():
             say(f"job {HydraConfig.get().job.num}: {HydraConfig.get().job.override_dirname}")
+            (run_folder() / FAILED).unlink(missing_ok=True)  # of an earlier call
         # Hydra would print the error itself. So a single run stores it, and `launch` raises it after Hydra returns.
         try:
             with around():
                 return job(cfg)
         except Exception as error:
             if in_sweep():
-                # After an error, Hydra ends a sweep before its table is printed, so the error is only recorded. In
-                # another process, as with the launchers of joblib and submitit, it must be raised to be reported.
-                if not jobs_run_here(HydraConfig.get()):
+                # The sweepers of searches see the error. Hydra's own would end the sweep before its table is printed.
+                failed_jobs.add(HydraConfig.get(), error)
+                if not stops_at_an_error(HydraConfig.get()):
                     raise
-                failed_jobs.add(HydraConfig.get().job, error)
             else:
                 failures.append(error)
             return None
@@ -113,6 +116,7 @@ def launch(
         with _own_state():
             # Hydra has no hook between composing a config and creating the objects that it names.
             vars(internals)["ConfigLoaderImpl"] = CheckedLoader
+            CheckedLoader.sweep = None
             hydra.main(config_path=str(CONF), config_name=command, version_base=VERSION)(run_job)()
     except OSError as error:
         # Errors of the job are stored, so this one comes from Hydra: it could not create the run folder.
@@ -120,6 +124,12 @@ def launch(
             raise
         key = "hydra.sweep.dir" if is_sweep(overrides) else "hydra.run.dir"
         raise ValueError(f"{error.filename}: cannot be created ({error.strerror}); set another {key}=") from error
+    except BrokenExecutor as error:
+        # The launcher of joblib says that one of its processes has ended.
+        raise ValueError(
+            "a process that ran jobs of the sweep was killed, perhaps because the memory was full; to continue, repeat "
+            f"the command with hydra.sweep.dir={CheckedLoader.sweep}"
+        ) from error
     except (AssertionError, AttributeError, TypeError) as error:
         # Hydra checks few of its own keys, and it fails to set a key within null.
         if jobs_started:
@@ -132,12 +142,19 @@ def launch(
         RUN_LOCK.release()
     if failures:
         raise failures[0]
+    # Jobs that ran in other processes have written that they failed.
+    sweep = CheckedLoader.sweep
+    if sweep is not None:
+        failed_jobs.read(sweep, started)
     if failed_jobs.errors:
+        say(f"to run the failed jobs again, repeat the command with hydra.sweep.dir={sweep}")
         raise failed_jobs
     # Other launchers run the jobs in other processes.
     only_prints = any(argument.partition("=")[0] in PRINT_FLAGS for argument in overrides)
     other_launcher = any(argument.startswith("hydra/launcher=") for argument in overrides)
-    if is_sweep(overrides) and not (jobs_started or only_prints or other_launcher):
+    # A search may be finished already.
+    has_jobs = jobs_started or (sweep is not None and any(sweep.glob("*/")))
+    if is_sweep(overrides) and not (has_jobs or only_prints or other_launcher):
         raise ValueError("the sweep has no jobs: a range() or glob() in it has no values")
 
 
@@ -187,6 +204,34 @@ def in_sweep() -> bool:
     from hydra.types import RunMode
 
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """This run as a job of a sweep.
+
+    Attributes:
+        number: its number.
+        sweep: the folder of the sweep.
+        overrides: its overrides.
+        sweeper: the settings of the sweeper, ``_target_`` included.
+    """
+
+    number: int
+    sweep: Path
+    overrides: list[str]
+    sweeper: dict[str, Any]
+
+
+def sweep_job() -> SweepJob | None:
+    """This run as a job of a sweep; None if it is none."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not in_sweep():
+        return None
+    node = HydraConfig.get()
+    sweeper: Any = OmegaConf.to_container(node.sweeper, resolve=True)
+    return SweepJob(node.job.num, Path(node.sweep.dir), [str(text) for text in node.overrides.task], dict(sweeper))
 
 
 def command_line(command: str) -> str:

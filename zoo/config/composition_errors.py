@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 # Patterns of Hydra's messages, each with the message that is printed instead; "{command}" is the command.
 REWORDED = (
     (
+        r"BasicSweeper does not support sweep type : INTERVAL_SWEEP",
+        "interval() needs a search: add hydra/sweeper=optuna, or a file of conf/hparams_search as hparams_search=NAME",
+    ),
+    (
         r"Ambiguous value for argument '(?P<argument>.*?)' 1\.",
         "{argument}: several values need a sweep, zoo {command} -m; write a list as [A,B], and a text in quotes",
     ),

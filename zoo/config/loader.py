@@ -12,10 +12,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -24,6 +26,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from zoo.config import renamed, trust
 from zoo.config.catalogue import suggest
+from zoo.config.failed_jobs import stops_at_an_error
+from zoo.config.sweep_folder import refuse_other_sweep
 
 # The callbacks that a config may name.
 CALLBACKS = ("zoo.training.sweep.SweepTable", "hydra.experimental.callbacks.LogJobReturnCallback")
@@ -44,7 +48,12 @@ class CheckedLoader(ConfigLoaderImpl):
 
     Every composed config is checked by `check_hydra` and `check_added`, and every folder of configs, before it is
     searched, by `check_search_path`.
+
+    Class attributes:
+        sweep: the folder of the sweep that was composed last; None if there was none.
     """
+
+    sweep: ClassVar[Path | None] = None
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         # Hydra's own configs and those of its plugins are in packages, too.
@@ -84,16 +93,22 @@ class CheckedLoader(ConfigLoaderImpl):
         check_added(cfg)
         # Hydra also composes with validate_sweep_overrides=False, only to find out whether the command is a sweep.
         if run_mode == RunMode.MULTIRUN and validate_sweep_overrides:
-            refuse_sweep(Path(cfg.hydra.sweep.dir))
+            CheckedLoader.sweep = Path(cfg.hydra.sweep.dir)
+            self._refuse_other_sweep(cfg)
         return cfg
 
-
-def refuse_sweep(folder: Path) -> None:
-    """Raise FileExistsError if the folder already contains a sweep, whose table would be replaced."""
-    # Only the first process of a distributed run checks: the others may start after it has written the table.
-    is_first = os.environ.get("LOCAL_RANK", "0") == "0"
-    if is_first and (folder / "sweep.csv").exists():
-        raise FileExistsError(f"{folder} already contains a sweep; set another hydra.sweep.dir=")
+    def _refuse_other_sweep(self, cfg: DictConfig) -> None:
+        """Raise FileExistsError if the folder of the sweep contains another one, whose table would be replaced."""
+        # Only the first process of a distributed run checks: the others may start after it has written the table. A
+        # search knows its own trials.
+        if os.environ.get("LOCAL_RANK", "0") != "0" or not stops_at_an_error(cfg.hydra):
+            return
+        texts = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.params or {}).items()]
+        overrides = OverridesParser.create(config_loader=self).parse_overrides([*texts, *cfg.hydra.overrides.task])
+        if any(override.key_or_group == "hparams_search" and override.is_sweep_override() for override in overrides):
+            raise ValueError("hparams_search= takes one name: start one search after another")
+        jobs = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
+        refuse_other_sweep(Path(cfg.hydra.sweep.dir), jobs)
 
 
 def check_search_path(path: object, key: str) -> None:

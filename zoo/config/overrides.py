@@ -60,8 +60,10 @@ ESCAPE = re.compile(r"\\[,()\[\]{}:=\s]")
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:
-    """Whether the arguments start a sweep."""
-    return any(argument in ("-m", "--multirun", "hydra.mode=MULTIRUN") for argument in arguments)
+    """Whether the arguments start a sweep or a search."""
+    starts = ("-m", "--multirun", "hydra.mode=MULTIRUN")
+    is_search = any(re.fullmatch(r"hparams_search=(?!null$).+", argument) for argument in arguments)
+    return any(argument in starts for argument in arguments) or (is_search and "hydra.mode=RUN" not in arguments)
 
 
 def readable(command: str, arguments: Sequence[str]) -> list[str]:

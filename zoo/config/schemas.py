@@ -133,6 +133,7 @@ class Train:
     progress: bool = True
     latent_map: str = "pca"
     compare: str | None = None
+    optimized_metric: str | None = None
     show_test: bool = False
     claim: Any = None  # a mapping, or null
     debug: bool = False

@@ -60,6 +60,8 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
 
     # 2. Load the data, and check that the augmentation and every stage can use them.
     splits = data_checks.dataset(cfg.dataset) if given.splits is None else given.splits
+    if cfg.optimized_metric is not None and splits.validation is None:
+        raise ValueError(f"optimized_metric={cfg.optimized_metric} needs a validation split: set dataset.validation")
     cfg.dataset.shape = list(splits.shape)
     cfg.dataset.num_classes = splits.num_outputs or None  # None: the data have no labels
     augment = data_checks.augmentation(cfg.dataset, splits)

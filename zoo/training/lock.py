@@ -1,13 +1,13 @@
-"""Keep two processes from training the same run at once. Imports Lightning only."""
+"""Keep two processes from training the same run, or from taking the same trial of a search. Imports Lightning only."""
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 
-# The open folders that this process has locked.
+# The open folders and files that this process has locked.
 _descriptors: set[int] = set()
 
 
@@ -55,6 +55,47 @@ def _lock(descriptor: int, folder: Path) -> None:
     except OSError:
         # Some network file systems have no such locks.
         return
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Lock a file within the block, after waiting for the process that has locked it; create it if it does not exist.
+
+    The system unlocks it when the process ends, however it ends. On a system or file system without such locks,
+    nothing is locked.
+    """
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    _descriptors.add(descriptor)
+    try:
+        with suppress(OSError):  # some network file systems have no such locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        _descriptors.discard(descriptor)
+        os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process has locked a file by `exclusive`."""
+    if os.name != "posix" or not path.exists():
+        return False
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _close_in_child() -> None:

@@ -4,13 +4,13 @@ A run starts from a checked `Plan` or is resumed from its folder. Each fit has a
 ``metrics.csv`` (every logged step), ``checkpoints/last.ckpt`` (to resume from) and the files of `zoo.training.outputs`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import seed_everything
+from lightning.pytorch import Callback, seed_everything
 from omegaconf import DictConfig
 
 from zoo.checkpoints import files
@@ -30,8 +30,12 @@ from zoo.training.signals import StopRequest
 from zoo.training.trainer import Fit, Session, measure
 
 
-def train(cfg: DictConfig) -> dict[str, float]:
+def train(cfg: DictConfig, *, watch: Sequence[Callback] = ()) -> dict[str, float]:
     """Train as a config says, and return the metrics on the validation and test splits: name -> value.
+
+    Args:
+        cfg: the config of ``zoo train``.
+        watch: callbacks that watch the last stage, if it trains the whole net at once; they have no state.
 
     Raises:
         ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written. With
@@ -61,6 +65,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             stop.message = f"stopped before training began; {run.how_to_continue()}"
         outputs.announce([*summary.lines(run.plan), *run.plan.notes])
         # Train the remaining fits, until the end or until a signal or trainer.max_time asks to stop.
+        run = replace(run, watch=watch)
         with run.fitting() as unfinished:
             for fit in run.remaining_fits():
                 with run.guarded(fit, stop):
@@ -84,6 +89,7 @@ class Run:
         session: the settings that all fits share.
         checkpoint: the content of ``last.ckpt`` in a resumed run; None in a new run, or if nothing was saved yet.
         keep: whether the files of the folder are kept; if not, only those that training itself needs are written.
+        watch: callbacks that watch the last stage.
     """
 
     plan: Plan
@@ -93,6 +99,7 @@ class Run:
     session: Session
     checkpoint: dict[str, Any] | None = None
     keep: bool = True
+    watch: Sequence[Callback] = ()
 
     @classmethod
     def begin(
@@ -238,6 +245,7 @@ class Run:
             stage=stage,
             session=self.session,
             resume=self.session.folder / "last.ckpt" if checkpoint else None,
+            watch=self.watch if stage is self.plan.stages[-1] and stage.order == "joint" else (),
         )
 
     def _data(self, name: str, task: Task, stage: StagePlan, seed: int) -> DataModule:

@@ -1,4 +1,4 @@
-"""Summarize a sweep: a table of all jobs, and a comparison of two settings paired by seed.
+"""Summarize a sweep: a table of all jobs, a comparison of two settings paired by seed, and a cross-validation.
 
 The files have all metrics. Only the validation metrics are printed, so that settings are not chosen by the test split;
 ``show_test=true`` prints the test metrics, too.
@@ -6,14 +6,12 @@ The files have all metrics. Only the validation metrics are printed, so that set
 
 import csv
 import io
-import json
-import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
@@ -21,77 +19,82 @@ from omegaconf import DictConfig
 
 from zoo.checkpoints.files import replacing
 from zoo.config.console import print_table, say, warn
-from zoo.config.failed_jobs import jobs_run_here
 from zoo.plots import curves
 from zoo.training.csv_logger import CSVLogger
+from zoo.training.search import best_lines
+from zoo.training.statistics import Metrics, k_fold, metric_order, paired, why_not
+from zoo.training.sweep_jobs import Job, read_jobs
 
 Row = dict[str, Any]
-Metrics = dict[str, float]
 MAX_CURVES = 8  # jobs; the curves of more would be hard to tell apart
-MIN_PAIRS = 3  # fewer pairs give no useful confidence interval
+LONG_NUMBER = re.compile(r"\d+\.\d{5,}(e-?\d+)?")
 
 
 class SweepTable(Callback):
     """Hydra callback that writes ``sweep.csv`` into the sweep's folder and prints it; for few jobs also ``curves.png``.
 
-    ``sweep.csv`` has the jobs that finished. It is written again after each job, so that it also exists if
-    the sweep is stopped. A sweep over seeds and over a key with two values is a paired comparison: then it also writes
-    ``paired.csv``.
+    ``sweep.csv`` has all jobs that were begun, with their status (`zoo.training.sweep_jobs`). It is written again after
+    each job, so that it also exists if the sweep is stopped. A sweep over seeds and over a key with two values is a
+    paired comparison: then it also writes ``paired.csv``. A sweep over folds is a cross-validation: then it also writes
+    ``k_fold.csv``.
     """
-
-    def __init__(self) -> None:
-        self.finished: list[Path] = []  # folders of the jobs that finished in this process
 
     @rank_zero_only  # with several processes, each one runs the whole sweep
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        # A job that failed returns nothing. Single runs end here, too.
-        if config.hydra.mode != RunMode.MULTIRUN or job_return.status != JobStatus.COMPLETED:
-            return
-        # A job that resumed a run wrote to the folder of that run.
-        folder = Path(config.hydra.runtime.output_dir)
-        if job_return.return_value is None or not (folder / "metrics.json").is_file():
-            return
-        self.finished.append(folder)
-        _write(Path(config.hydra.sweep.dir) / "sweep.csv", _rows(self._jobs(config)))
+        # Single runs end here, too.
+        if config.hydra.mode == RunMode.MULTIRUN:
+            self._write_table(Path(config.hydra.sweep.dir))
 
     @rank_zero_only
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        # Read the finished jobs.
+        # Read the jobs. The statistics need those that are finished.
         folder = Path(config.hydra.sweep.dir)
-        jobs = self._jobs(config)
-        if not jobs:
+        jobs = self._write_table(folder)
+        finished = [job for job in jobs if job.status == "finished"]
+        if not finished:
             return
-        settings = [_settings(job) for job in jobs]
-        metrics = [_metrics(job) for job in jobs]
-        rows = _rows(jobs)
-        _write(folder / "sweep.csv", rows)
 
         # The printed table leaves out settings that are the same in all jobs.
-        varied = {key for setting in settings for key in setting if len({job.get(key) for job in settings}) > 1}
+        varied = {key for job in jobs for key in job.settings if len({other.settings.get(key) for other in jobs}) > 1}
 
         def is_shown(key: str) -> bool:
             is_metric = key.startswith("val/") or (config.show_test and key.startswith("test/"))
-            return key in varied or key == "job" or is_metric or key.endswith("/steps")
+            is_status = key == "status" and len(finished) < len(jobs)
+            return key in varied or key == "job" or is_status or is_metric or key.endswith("/steps")
 
-        _print(folder / "sweep.csv", rows, is_shown)
+        _print(folder / "sweep.csv", _rows(jobs), is_shown)
+        metrics = [job.metrics for job in finished]
         if not config.show_test and not any(name.startswith("val/") for measured in metrics for name in measured):
             say("no validation split was measured; show_test=true prints the test metrics")
-        self._compare(settings, metrics, folder, config)
+        self._compare([job.settings for job in finished], metrics, folder, config)
+        self._cross_validate(finished, folder, config)
+        for line in best_lines(folder):
+            say(line)
 
         # Draw last: the tables do not depend on the plot.
-        if len(jobs) <= MAX_CURVES:
+        if len(finished) <= MAX_CURVES:
             try:
-                _draw(jobs, settings, varied, folder / "curves.png")
+                _draw(finished, varied, folder / "curves.png")
             except Exception as error:
                 warn(f"{folder / 'curves.png'} could not be drawn: {error}")
 
-    def _jobs(self, config: DictConfig) -> list[Path]:
-        """The folders of the finished jobs, in the order of their numbers (2 before 10)."""
-        # If other processes run the jobs, only the folders tell which ones have finished.
-        folders = self.finished
-        if not folders or not jobs_run_here(config.hydra):
-            folders = [path.parent for path in Path(config.hydra.sweep.dir).glob("*/metrics.json")]
-        return sorted(folders, key=lambda path: (len(path.name), path))
+    def _write_table(self, folder: Path) -> list[Job]:
+        """Write ``sweep.csv``, if a job is finished, and return all jobs."""
+        jobs = read_jobs(folder)
+        if any(job.status in ("finished", "pruned") for job in jobs):
+            _write(folder / "sweep.csv", _rows(jobs))
+        return jobs
+
+    def _cross_validate(self, jobs: Sequence[Job], folder: Path, config: DictConfig) -> None:
+        """Write and print the statistics over the folds, if the jobs differ in their fold."""
+        rows = k_fold([job.settings for job in jobs], [job.metrics for job in jobs])
+        if not rows:
+            return
+        _write(folder / "k_fold.csv", rows)
+        splits = ("val/", "test/") if config.show_test else ("val/",)
+        _print(folder / "k_fold.csv", [row for row in rows if row["metric"].startswith(splits)])
+        if any(row["folds"] != config.dataset.folds for row in rows):
+            warn(f"{folder / 'k_fold.csv'}: not all of the {config.dataset.folds} folds are finished in every row")
 
     def _compare(
         self, settings: Sequence[dict[str, str]], metrics: Sequence[Metrics], folder: Path, config: DictConfig
@@ -101,7 +104,7 @@ class SweepTable(Callback):
         if not differences:
             # Without compare=, a sweep need not be a comparison.
             if config.compare is not None:
-                warn(f"compare={config.compare}: {_why_not(settings, config.compare)}")
+                warn(f"compare={config.compare}: {why_not(settings, config.compare)}")
             return
         _write(folder / "paired.csv", differences)
 
@@ -115,121 +118,25 @@ class SweepTable(Callback):
             say(f"{folder / 'paired.csv'}: the differences of the test metrics, which show_test=true prints")
 
 
-def paired(settings: Sequence[dict[str, str]], metrics: Sequence[Metrics], *, compare: str | None = None) -> list[Row]:
-    """Differences between jobs that differ in one setting only, paired by seed.
-
-    Args:
-        settings: the overrides of each job, key -> value.
-        metrics: the metrics of each job, name -> value.
-        compare: the key whose two values are compared; None: the only key with two values, except for ``seed``.
-
-    Returns:
-        One row for each combination of the other settings and each metric, those of the validation split first: the
-        mean for each of the two values, the mean difference (first value minus second), its 95 % confidence interval
-        by Student's t (``from``, ``to``), and the number of pairs. There is no interval (None) for fewer than
-        `MIN_PAIRS` pairs, or if all differences are equal. Empty if the jobs do not form such a comparison.
-    """
-    # Find the one key with two values.
-    values = _values(settings)
-    choices = [key for key, found in values.items() if len(found) == 2 and key != "seed" and compare in (None, key)]
-    if len(values.get("seed", [])) < 2 or len(choices) != 1:
-        return []
-    key = choices[0]
-
-    # Group the jobs by their other settings, then by seed, then by the value of the key.
-    others = [name for name, found in values.items() if len(found) > 1 and name not in (key, "seed")]
-    cases: dict[tuple[Any, ...], dict[Any, dict[Any, Metrics]]] = {}
-    for job, measured in zip(settings, metrics, strict=True):
-        seeds = cases.setdefault(tuple(job.get(name) for name in others), {})
-        seeds.setdefault(job["seed"], {})[job.get(key)] = measured
-
-    # A seed with both values is a pair. Each metric that all pairs have gives a row.
-    first, second = values[key]
-    rows: list[Row] = []
-    for case, seeds in cases.items():
-        pairs = [(arms[first], arms[second]) for arms in seeds.values() if len(arms) == 2]
-        if len(pairs) < 2:
-            continue
-        shared = set.intersection(*(set(a) & set(b) for a, b in pairs))
-        for metric in sorted((name for name in shared if name.startswith(("val/", "test/"))), key=_metric_order):
-            firsts = [a[metric] for a, _ in pairs]
-            seconds = [b[metric] for _, b in pairs]
-            row = dict(zip(others, case, strict=True)) | {"metric": metric}
-            row |= {f"{key}={first}": sum(firsts) / len(pairs), f"{key}={second}": sum(seconds) / len(pairs)}
-            rows.append(row | _difference(firsts, seconds))
-    return rows
-
-
-def _why_not(settings: Sequence[dict[str, str]], key: str) -> str:
-    """Why the jobs are no comparison of the values of ``key``."""
-    values = _values(settings)
-    found = values.get(key, [])
-    if key == "seed":
-        return "jobs are paired by seed; name the other key"
-    if len(found) != 2:
-        listed = f" ({', '.join(map(str, found))})" if found else ""
-        return f"the key has {len(found)} values in the finished jobs of this sweep{listed}, but a comparison needs 2"
-    if len(values.get("seed", [])) < 2:
-        return "a comparison needs at least two seeds, such as seed=1,2,3"
-    return "fewer than two seeds have a finished job with each of the two values"
-
-
-def _values(settings: Sequence[dict[str, str]]) -> dict[str, list[str | None]]:
-    """The values of each key in the order of the jobs; None where a job does not set it."""
-    return {key: list(dict.fromkeys(job.get(key) for job in settings)) for job in settings for key in job}
-
-
-def _difference(firsts: Sequence[float], seconds: Sequence[float]) -> Row:
-    """The mean of first - second over n >= 2 pairs, and its interval: mean ± t(0.975, n - 1) · standard error."""
-    from scipy.stats import t
-
-    differences = [a - b for a, b in zip(firsts, seconds, strict=True)]
-    n = len(differences)
-    mean = sum(differences) / n
-    variance = sum((d - mean) ** 2 for d in differences) / (n - 1)
-    row: Row = {"difference": mean, "from": None, "to": None, "pairs": n}
-    # Equal differences do not show their spread: few jobs on few examples often agree by chance.
-    margin = float(t.ppf(0.975, n - 1)) * (variance / n) ** 0.5
-    if n >= MIN_PAIRS and math.isfinite(margin) and margin > 1e-12 * abs(mean):
-        row |= {"from": mean - margin, "to": mean + margin}
-    return row
-
-
-def _draw(jobs: Sequence[Path], settings: Sequence[dict[str, str]], varied: set[str], path: Path) -> None:
+def _draw(jobs: Sequence[Job], varied: set[str], path: Path) -> None:
     """Plot the validation loss of every job over its steps."""
     lines = {}
-    for job, setting in zip(jobs, settings, strict=True):
+    for job in jobs:
         # Name a line after the settings that vary, and after its fit if a job has several.
-        name = ", ".join(f"{_short(key)}={value}" for key, value in setting.items() if key in varied)
-        for fit, series in CSVLogger(job / "metrics.csv").series("val/loss").items():
+        name = ", ".join(f"{_short(key)}={_cell(value)}" for key, value in job.settings.items() if key in varied)
+        for fit, series in CSVLogger(job.folder / "metrics.csv").series("val/loss").items():
             lines[name if fit == "fit" else f"{name} {fit}"] = series
     if lines:
         curves.curves({"validation loss": lines}, path)
 
 
-def _settings(job: Path) -> dict[str, str]:
-    """The overrides of a job, which Hydra wrote into its folder: key -> value."""
-    overrides = yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text())
-    return dict(override.lstrip("+~").split("=", 1) for override in overrides if "=" in override)
-
-
-def _metrics(job: Path) -> Metrics:
-    metrics: Metrics = json.loads((job / "metrics.json").read_text())
-    return metrics
-
-
-def _metric_order(name: str) -> tuple[bool, str]:
-    """Sorts test metrics after all others."""
-    return name.startswith("test/"), name
-
-
-def _rows(jobs: Sequence[Path]) -> list[Row]:
-    """One row per job: its folder, its settings, and its metrics, those of the test split last."""
-    rows = []
+def _rows(jobs: Sequence[Job]) -> list[Row]:
+    """One row per job: its folder, its status, its settings, and its metrics, those of the test split last."""
+    rows: list[Row] = []
     for job in jobs:
-        metrics = _metrics(job)
-        ordered = {name: metrics[name] for name in sorted(metrics, key=_metric_order)}
-        rows.append({"job": job.name, **_settings(job), **ordered})
+        ordered = {name: job.metrics[name] for name in sorted(job.metrics, key=metric_order)}
+        error = {"error": job.error} if job.error else {}
+        rows.append({"job": job.folder.name, "status": job.status, **job.settings, **ordered, **error})
     return rows
 
 
@@ -263,7 +170,10 @@ def _print(path: Path, rows: list[Row], is_shown: Callable[[str], bool] = lambda
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    # A search sets numbers with all their digits; the file has them.
+    return f"{float(value):.4g}" if LONG_NUMBER.fullmatch(str(value)) else str(value)
 
 
 def _short(key: str) -> str:

@@ -99,6 +99,7 @@ class Fit:
         stage: number of epochs, and when to stop or save.
         session: the settings that all fits of the run share.
         resume: a ``last.ckpt`` of this fit to resume from, or None.
+        watch: callbacks without a state that watch the fit.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Fit:
     stage: StagePlan
     session: Session
     resume: Path | None = None
+    watch: Sequence[Callback] = ()
 
     def train(self, stop: StopRequest | None = None) -> None:
         """Train for at most the stage's epochs, resuming from ``resume`` if it is set.
@@ -126,7 +128,7 @@ class Fit:
 
         # The callbacks of the config come first. With patience, `best` saves the weights of the best epoch.
         named = user_callbacks.callbacks_of(self.session.callbacks, self.name, self.session.folder.parent)
-        callbacks: list[Callback] = [StopOnNonFinite(), LogEpoch(), *named.values()]
+        callbacks: list[Callback] = [StopOnNonFinite(), LogEpoch(), *self.watch, *named.values()]
         callbacks.append(FinishResumed(named.values(), epochs=stage.epochs))
         if settings.accumulate_grad_batches > 1:
             callbacks.append(AverageLastStep())
