@@ -3,6 +3,7 @@
     net = zoo.create("lenet5", num_classes=10)      # random weights
     net = zoo.load("lenet5-mnist")                  # trained weights, in eval mode; also a file or a run folder
     splits = zoo.dataset("digits")                  # the same splits as in `zoo train`
+    result = zoo.train(net, "digits", epochs=3)     # the same training as `zoo train`: net, metrics, history, folder
     from zoo.models import MLP, LeNet5, InceptionBlock
 
 Submodules are imported lazily, when a name is first used.
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from zoo.api import list_checkpoints as list_checkpoints
     from zoo.api import list_models as list_models
     from zoo.api import load as load
+    from zoo.api import train as train
     from zoo.checkpoints.description import CheckpointInfo as CheckpointInfo
+    from zoo.training.from_python import Result as Result
 
 __version__ = "0.2.0"
 
@@ -33,7 +36,9 @@ _HOMES = {
     "load": "zoo.api",
     "info": "zoo.api",
     "dataset": "zoo.api",
+    "train": "zoo.api",
     "CheckpointInfo": "zoo.checkpoints.description",
+    "Result": "zoo.training.from_python",
 }
 _MODULES = {
     "models": "zoo.models",
@@ -43,6 +48,7 @@ _MODULES = {
 
 __all__ = [
     "CheckpointInfo",
+    "Result",
     "create",
     "dataset",
     "info",
@@ -52,6 +58,7 @@ __all__ = [
     "load",
     "models",
     "tasks",
+    "train",
 ]
 
 

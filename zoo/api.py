@@ -6,6 +6,7 @@ torch, and `create` does not import Hydra.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from zoo.checkpoints.description import CheckpointInfo
     from zoo.data.splits import Splits
     from zoo.protocols import Net
+    from zoo.training.from_python import Data, Result, Validation
 
     class NetModule(Net, nn.Module):
         """For type checkers: a `torch.nn.Module` with the methods of `zoo.protocols.Net`."""
@@ -134,3 +136,68 @@ def dataset(name: str, **overrides: Any) -> Splits:
     data_checks.check_keys(node)
     splits = data_checks.dataset(node)
     return splits if node.labeled_examples is None else splits.keep_labels(node.labeled_examples, seed=SEED)
+
+
+def train(
+    net: str | nn.Module,
+    data: Data,
+    *,
+    stage: str | Sequence[str] | None = None,
+    validation_data: Validation | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int = 1,
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    resume: bool = False,
+    progress: bool | None = None,
+) -> Result:
+    """Train a net, as ``zoo train`` does: the same keys give the same weights, to the bit.
+
+    The global random number generators of the program are seeded while it trains, and restored afterwards. Threads that
+    train at the same time train one after another.
+
+    Args:
+        net: the name of a model of `list_models`, which is created; or any `torch.nn.Module`, trained in place.
+        data: the name of a dataset; `zoo.data.splits.Splits`; a pair (x, y) of tensors or NumPy arrays; or inputs x
+            alone, for training without labels. x is N x features or N x channels x height x width; uint8 are pixels.
+            y has N class numbers (integers) or N or N x T target values (floating-point numbers).
+        stage: a file of ``conf/stage``, or several, trained in this order. None: the stages of the model's config; for
+            a `torch.nn.Module`, classify or regress, as the targets require.
+        validation_data: a fraction (< 1) or number of the training examples to hold out, or a pair (x, y). None: as the
+            dataset's config says; no validation split of tensors.
+        epochs, batch_size, lr: if given, they replace the values of all stages.
+        seed: seed of the initial weights (of a model given by name), the order of the examples, and dropout.
+        overrides: any other keys, as on the command line: ``["model.net.dropout=0.5", "accelerator=cpu"]``.
+        folder: the run folder, as ``zoo train`` writes it; None: nothing is kept but the result.
+        resume: continue the stopped run in ``folder``, or begin one if there is none. The keys of a stopped run are
+            those it was started with; net and data must be passed again.
+        progress: whether to print what ``zoo train`` prints.
+
+    Returns:
+        The trained net in evaluation mode, metrics on the validation and test split, one row of metrics for each epoch,
+        and the folder.
+
+    Raises:
+        ValueError: an unknown name or key, a wrong value, or a net, data and stage that do not fit together. Also if
+            the loss became NaN or Inf.
+        FileExistsError: the folder already contains a run.
+        KeyboardInterrupt: Ctrl-C; a run with a folder was saved, and can be resumed.
+    """
+    from zoo.training import from_python
+
+    return from_python.train(
+        net,
+        data,
+        stage=stage,
+        validation_data=validation_data,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        overrides=overrides,
+        folder=folder,
+        resume=resume,
+        progress=progress,
+    )

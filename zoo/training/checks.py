@@ -28,20 +28,21 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
 from zoo.data.value_range import guess_scale
 from zoo.plots.latent import LATENT_MAPS
-from zoo.protocols import HasLabelUnits, RBMLayer, shape_text
-from zoo.training import data_checks, stage_checks
-from zoo.training.plan import Plan
+from zoo.protocols import HasLabelUnits, Net, RBMLayer, shape_text
+from zoo.training import data_checks, given_net, stage_checks
+from zoo.training.plan import Given, Plan
 
 INPUT_SCALINGS = ("standardized", "unit")
 
 
-def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
+def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given | None = None) -> Plan:
     """Check a composed config, read its data and build its net.
 
     Args:
         cfg: the config of ``zoo train``; it is not changed.
         preprocess: the preprocessing of a resumed run. Such a run loads its weights from ``last.ckpt`` later, so
             ``weights=`` is not loaded. None for a new run.
+        given: a net or data that replace those of the config.
 
     Raises:
         FileNotFoundError: the data or the pretrained weights do not exist.
@@ -49,10 +50,12 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
     """
     # 1. Check the values of all keys, one by one.
     cfg = deepcopy(cfg)
+    given = given or Given()
+    given_net.refuse_missing(cfg, given)
     enabled, trainer_kwargs = check_values(cfg)
 
     # 2. Load the data, and check that the augmentation and every stage can use them.
-    splits = data_checks.dataset(cfg.dataset)
+    splits = data_checks.dataset(cfg.dataset) if given.splits is None else given.splits
     cfg.dataset.shape = list(splits.shape)
     cfg.dataset.num_classes = splits.num_outputs or None  # None: the data have no labels
     augment = data_checks.augmentation(cfg.dataset, splits)
@@ -63,7 +66,10 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
 
     # 3. Build the net, and check that the data fit it. The seed determines its initial weights.
     seed_everything(cfg.seed, verbose=False)
-    net = _net(cfg.model, enabled, splits, model_and_dataset=model_and_dataset)
+    net = _net(cfg.model, splits, model_and_dataset=model_and_dataset) if given.net is None else given.net
+    if isinstance(net, Net):
+        _check_net(net, enabled, splits, model_and_dataset=model_and_dataset)
+    net = net.to(memory_format=torch.channels_last)
     notes = list(splits.notes)
     if preprocess is None:
         preprocess = _load_weights(cfg, net, splits, notes)
@@ -84,6 +90,8 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None) -> Plan:
             f"dataset {cfg.dataset.name}: standardized inputs are not finite, so the values are too small or too large "
             "for float32; scale them to about 1"
         )
+    if not isinstance(net, Net) and any(stage.needs_labels for stage in planned):
+        net = given_net.with_outputs(net, splits, inputs, model_and_dataset=model_and_dataset)
     notes += stage_checks.check_tasks(
         planned, net, inputs, num_outputs=splits.num_outputs, model_and_dataset=model_and_dataset
     )
@@ -155,15 +163,19 @@ def check_values(cfg: DictConfig) -> tuple[dict[str, DictConfig], dict[str, Any]
 # The net
 
 
-def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, model_and_dataset: str) -> nn.Module:
-    """The net with initial weights, its convolutions in channels-last order, after checking that it fits the data."""
+def _net(node: DictConfig, splits: Splits, *, model_and_dataset: str) -> nn.Module:
+    """The net with initial weights."""
     if node.net.get("label_units") and not splits.labeled:
         reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         raise ValueError(f"{model_and_dataset}: label_units need class labels, the data have no labels{reason}")
     try:
-        net = build(node.net, where="model.net")
+        return cast(nn.Module, build(node.net, where="model.net"))
     except ValueError as error:
         raise ValueError(f"{model_and_dataset}: {error}") from error
+
+
+def _check_net(net: Net, enabled: dict[str, DictConfig], splits: Splits, *, model_and_dataset: str) -> None:
+    """Raise ValueError if the net does not fit the data or a stage."""
     if net.in_shape != splits.shape:
         raise ValueError(
             f"{model_and_dataset}: the net expects inputs of shape {shape_text(net.in_shape)}, "
@@ -188,7 +200,6 @@ def _net(node: DictConfig, enabled: dict[str, DictConfig], splits: Splits, *, mo
         single_logit = outputs == 1 and stage.task.get("loss") == "binary_cross_entropy"
         if outputs not in (None, splits.num_outputs) and not single_logit:
             raise ValueError(f"{model_and_dataset}: the net has {outputs} outputs, the data need {splits.num_outputs}")
-    return cast(nn.Module, net.to(memory_format=torch.channels_last))
 
 
 def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[str]) -> Preprocess:

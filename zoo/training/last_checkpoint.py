@@ -3,7 +3,9 @@
 Every error is a ValueError that begins with the path of the file.
 """
 
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +121,24 @@ def check_weights(folder: Path, state: Mapping[str, Tensor], net: torch.nn.Modul
         raise ValueError(
             f"{folder / LAST}: {wrong[0]} does not fit the net of {CONFIG}; restore both files, or start a new run"
         )
+
+
+@contextmanager
+def restoring(path: Path | None) -> Iterator[None]:
+    """Turn an error while Lightning restores a checkpoint into a ValueError that begins with its path.
+
+    Args:
+        path: the checkpoint; None if nothing is restored.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Only the stack frames distinguish an error of restoring from one of training.
+        frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+        in_restore = any(
+            Path(code.co_filename).name == "checkpoint_connector.py" and "restore" in code.co_name for code in frames
+        )
+        if path is None or not in_restore:
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: damaged ({reason}); delete it to start the run from the beginning") from error

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
 
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
@@ -26,20 +29,22 @@ from zoo.protocols import ChangesConfig, HasLabelUnits
 from zoo.tasks import Classification
 from zoo.tasks.task import Task
 from zoo.training.csv_logger import CSVLogger
+from zoo.training.given_net import WithOutputs
 from zoo.training.plan import Plan, StagePlan
 from zoo.training.run_folder import CONFIG, LAST, METRICS, PREPROCESS, SPLITS
 
 
 @rank_zero_only
-def refuse_run(folder: Path) -> None:
+def refuse_run(folder: Path, *, from_python: bool = False) -> None:
     """Raise FileExistsError if the folder already contains a run, or a file that the run would replace."""
+    key = "folder" if from_python else "hydra.sweep.dir" if compose.in_sweep() else "hydra.run.dir"
     if (folder / CONFIG).exists():
-        key = "hydra.sweep.dir" if compose.in_sweep() else "hydra.run.dir"
-        raise FileExistsError(f"{folder} already contains a run: resume it with resume={folder}, or set another {key}=")
+        how = "resume=True" if from_python else f"resume={folder}"
+        raise FileExistsError(f"{folder} already contains a run: resume it with {how}, or set another {key}=")
     # A start that was killed leaves only files that are written before the config. Any other file is the user's.
     for path in [folder / LAST, *(folder / name for name in sorted(files.RUN_FILES - {CONFIG, PREPROCESS, SPLITS}))]:
         if os.path.lexists(path):
-            raise FileExistsError(f"{path} exists and would be replaced; set another hydra.run.dir=")
+            raise FileExistsError(f"{path} exists and would be replaced; set another {key}=")
 
 
 @rank_zero_only
@@ -141,9 +146,12 @@ def check_description(plan: Plan, command: str) -> None:
 
 @rank_zero_only
 def finish(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: CSVLogger) -> None:
-    """Write the results, and print the metrics."""
+    """Write the results."""
     # Write the weights, then the metrics: their file marks a run as finished.
-    checkpoints.save(plan.net, folder / "model.safetensors", about)
+    if plan.net_config:
+        checkpoints.save(plan.net, folder / "model.safetensors", about)
+    else:
+        _save_weights(plan.net, folder / "model.safetensors")
     _write(folder / METRICS, json.dumps(about.metrics, indent=2) + "\n")
 
     # Draw the plots.
@@ -152,7 +160,14 @@ def finish(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, logger: 
     if isinstance(task, Classification) and task.confusion:
         with _drawing("confusion.png"):
             curves.confusion(task.confusion, about.classes, folder / "confusion.png")
-    _print_metrics(about, folder)
+
+
+def _save_weights(net: nn.Module, path: Path) -> None:
+    """Save the weights alone, of a net that no config describes. Parameters that share memory are all written."""
+    own = net.net if isinstance(net, WithOutputs) else net
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in own.state_dict().items()}
+    with files.replacing(path, errors=[SafetensorError]) as temporary:
+        save_file(tensors, temporary)
 
 
 def _panels(plan: Plan, logger: CSVLogger) -> dict[str, dict[str, Any]]:
@@ -176,13 +191,15 @@ def _panels(plan: Plan, logger: CSVLogger) -> dict[str, dict[str, Any]]:
     return logged or lines
 
 
-def _print_metrics(about: CheckpointInfo, folder: Path) -> None:
-    title = f"{about.name} on {about.dataset}: {about.num_params:,} parameters"
-    rows = [
-        (name, str(value) if isinstance(value, int) else f"{value:.4f}")
-        for name, value in sorted(about.metrics.items())
-    ]
+@rank_zero_only
+def print_metrics(plan: Plan, metrics: Mapping[str, float], folder: Path | None) -> None:
+    """Print the metrics of a finished run, and its folder unless that is None."""
+    count = sum(parameter.numel() for parameter in plan.net.parameters())
+    title = f"{plan.model} on {plan.dataset}: {count:,} parameters"
+    rows = [(name, str(value) if isinstance(value, int) else f"{value:.4f}") for name, value in sorted(metrics.items())]
     print_table(title, ("metric", "value"), rows, right=("value",))
+    if folder is None:
+        return
     # Print the folder relative to the working directory, if it lies inside it.
     here = Path.cwd()
     shown = folder.relative_to(here) if folder.is_relative_to(here) else folder

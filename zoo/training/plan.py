@@ -16,6 +16,19 @@ from zoo.tasks.optimization import LRSchedule
 
 
 @dataclass(frozen=True)
+class Given:
+    """What a program passes in place of parts of the config; see `zoo.training.from_python`.
+
+    Attributes:
+        net: a net in place of ``model.net``; None: the net is built from the config.
+        splits: data in place of ``dataset.source``; None: the data are read as the config says.
+    """
+
+    net: nn.Module | None = None
+    splits: Splits | None = None
+
+
+@dataclass(frozen=True)
 class StagePlan:
     """A stage with epochs >= 1.
 

@@ -4,8 +4,7 @@ A run starts from a checked `Plan` or is resumed from its folder. Each fit has a
 ``metrics.csv`` (every logged step), ``checkpoints/last.ckpt`` (to resume from) and the files of `zoo.training.outputs`.
 """
 
-import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,8 @@ from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, 
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.feature_cache import cache_features
 from zoo.training.lock import locked
-from zoo.training.plan import Plan, StagePlan
+from zoo.training.plan import Given, Plan, StagePlan
+from zoo.training.signals import StopRequest
 from zoo.training.trainer import Fit, Session, measure
 
 
@@ -47,7 +47,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             outputs.refuse_run(folder)
             plan = checks.plan(cfg)
             with stop.held():
-                run = Run.begin(plan)
+                run = Run.begin(plan, folder, command=compose.command_line("train"), composition=compose.composition())
                 stop.message = f"stopped before training began; {run.how_to_continue()}"
         else:
             # Do not train a finished run again.
@@ -58,14 +58,15 @@ def train(cfg: DictConfig) -> dict[str, float]:
                 return metrics
             run = Run.resume(folder)
             stop.message = f"stopped before training began; {run.how_to_continue()}"
-        # Train the remaining fits, until the end or until a signal asks to stop.
         outputs.announce([*summary.lines(run.plan), *run.plan.notes])
+        # Train the remaining fits, until the end or until a signal asks to stop.
         for fit in run.remaining_fits():
-            # A fit saves before it stops. A resumed run repeats what follows the fit.
-            with stop.held(), _restoring(fit):
+            with run.guarded(fit, stop):
                 fit.train(stop)
-                stop.message = f"stopped after {fit.name}; {run.how_to_continue()}"
-        return run.finish()
+        metrics = run.finish()
+        with stop.held(stop_after=False):
+            outputs.print_metrics(run.plan, metrics, folder)
+        return metrics
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Run:
         logger: the logger that writes ``metrics.csv``.
         session: the settings that all fits share.
         checkpoint: the content of ``last.ckpt`` in a resumed run; None in a new run, or if nothing was saved yet.
+        keep: whether the files of the folder are kept; if not, only those that training itself needs are written.
     """
 
     plan: Plan
@@ -87,25 +89,41 @@ class Run:
     logger: CSVLogger
     session: Session
     checkpoint: dict[str, Any] | None = None
+    keep: bool = True
 
     @classmethod
-    def begin(cls, plan: Plan, folder: Path | None = None) -> "Run":
-        """A new run, in Hydra's folder unless another is given.
+    def begin(
+        cls,
+        plan: Plan,
+        folder: Path,
+        command: str,
+        composition: Mapping[str, str] | None = None,
+        *,
+        keep: bool = True,
+    ) -> "Run":
+        """A new run.
+
+        Args:
+            plan, folder, command, keep: as the attributes.
+            composition: the files of the subfolder ``.hydra``, by name.
 
         Raises:
             FileExistsError: the folder already contains a run.
             ValueError: the package of the logger is not installed, or the checkpoint could not be written at the end.
         """
-        folder = folder or compose.run_folder()
-        command = compose.command_line("train")
         outputs.check_description(plan, command)
-        run = cls._in_folder(plan, folder, command)
-        outputs.begin(plan, folder, run.command, compose.composition())
+        run = cls._in_folder(plan, folder, command, keep=keep)
+        if keep:
+            outputs.begin(plan, folder, command, composition)
         return run
 
     @classmethod
-    def resume(cls, folder: Path) -> "Run":
+    def resume(cls, folder: Path, given: Given | None = None) -> "Run":
         """Resume a stopped run from its own config: all other keys of the new command line are ignored.
+
+        Args:
+            folder: the run folder.
+            given: the net or data with which the run was started, if it was started from Python.
 
         Raises:
             FileNotFoundError: the folder is not a run folder.
@@ -123,7 +141,7 @@ class Run:
 
         # Check the plan again, since files may have changed. Use the preprocessing of the first start, if it is known.
         with run_folder.naming(folder / run_folder.CONFIG):
-            plan = checks.plan(cfg, preprocess=preprocess)
+            plan = checks.plan(cfg, preprocess=preprocess, given=given)
         if plan.preprocess.shape != plan.splits.shape:
             raise ValueError(
                 f"{folder / run_folder.PREPROCESS}: shape={list(plan.preprocess.shape)} is not that of the data"
@@ -139,11 +157,20 @@ class Run:
         return cls._in_folder(plan, folder, command, checkpoint)
 
     @classmethod
-    def _in_folder(cls, plan: Plan, folder: Path, command: str, checkpoint: dict[str, Any] | None = None) -> "Run":
+    def _in_folder(
+        cls, plan: Plan, folder: Path, command: str, checkpoint: dict[str, Any] | None = None, *, keep: bool = True
+    ) -> "Run":
         logger = CSVLogger(folder / "metrics.csv")
         loggers = [logger, *_extra_loggers(plan)]
         session = Session(folder / "checkpoints", loggers, plan.trainer_kwargs, plan.progress)
-        return cls(plan, folder, command, logger, session, checkpoint)
+        return cls(plan, folder, command, logger, session, checkpoint, keep)
+
+    @contextmanager
+    def guarded(self, fit: Fit, stop: StopRequest) -> Iterator[None]:
+        """The context in which a fit is trained: it saves before it stops. A resumed run repeats what follows it."""
+        with stop.held(), last_checkpoint.restoring(fit.resume):
+            yield
+            stop.message = f"stopped after {fit.name}; {self.how_to_continue()}"
 
     def remaining_fits(self) -> Iterator[Fit]:
         """The fits that are left to train. Each one is built after the previous one was trained.
@@ -162,7 +189,7 @@ class Run:
                 checkpoint = None
                 was_trained = True
             # Plot what a stage without labels has trained.
-            if was_trained and not stage.needs_labels:
+            if was_trained and self.keep and not stage.needs_labels:
                 with signals.held():
                     outputs.draw_stage(self.plan, stage, self.folder)
         if checkpoint is not None:
@@ -244,6 +271,8 @@ class Run:
             if stage.stop_below is not None:
                 metrics |= {f"{fit}/steps": steps for fit, steps in self.logger.steps(stage.name).items()}
 
+        if not self.keep:
+            return metrics
         # Write everything, the metrics last. A signal comes too late now: this takes seconds, and then all is done.
         about = outputs.description(plan, self.command, metrics)
         with signals.held(stop_after=False):
@@ -251,23 +280,6 @@ class Run:
             for path in self.session.folder.glob("best.*.ckpt"):
                 path.unlink(missing_ok=True)
         return metrics
-
-
-@contextmanager
-def _restoring(fit: Fit) -> Iterator[None]:
-    """Turn an error while Lightning restores ``last.ckpt`` into a ValueError that begins with its path."""
-    try:
-        yield
-    except Exception as error:
-        # Only the stack frames distinguish an error of restoring from one of training.
-        frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
-        in_restore = any(
-            Path(code.co_filename).name == "checkpoint_connector.py" and "restore" in code.co_name for code in frames
-        )
-        if fit.resume is None or not in_restore:
-            raise
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{fit.resume}: damaged ({reason}); delete it to start the run from the beginning") from error
 
 
 def _extra_loggers(plan: Plan) -> list[Logger]:

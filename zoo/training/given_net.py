@@ -1,0 +1,86 @@
+"""Check a net or data that a program passes in place of those of the config; a part of `zoo.training.checks`.
+
+A net of the zoo says which inputs it takes and how many outputs it has. Any other `torch.nn.Module` is asked: it gets
+two examples, and its outputs must be as many as the data need.
+"""
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from zoo.data.splits import Splits
+from zoo.protocols import eval_mode, shape_text
+from zoo.training.plan import Given
+
+TRIED = 2  # examples; batch normalization in training mode would refuse a single one
+
+
+def refuse_missing(cfg: DictConfig, given: Given) -> None:
+    """Raise ValueError if the config has no net or no data, and none is given: such a run was started from Python."""
+    parts = (("model.net", cfg.model.net, given.net), ("dataset.source", cfg.dataset.source, given.splits))
+    for key, node, value in parts:
+        if not node and value is None:
+            raise ValueError(
+                f"{key} is empty: this run was started from Python with an object of its own; continue it there with "
+                "zoo.train(…, folder=…, resume=True)"
+            )
+
+
+class WithOutputs(nn.Module):
+    """A net that is not one of the zoo's, with the attributes that a task with targets reads.
+
+    Args:
+        net: the net, which is trained in place.
+        in_shape: shape of one input.
+        num_classes: number of its outputs.
+    """
+
+    def __init__(self, net: nn.Module, *, in_shape: tuple[int, ...], num_classes: int):
+        super().__init__()
+        self.net = net
+        self.in_shape = in_shape
+        self.num_classes = num_classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.net(x)
+        return outputs
+
+
+def with_outputs(net: nn.Module, splits: Splits, inputs: Tensor, *, model_and_dataset: str) -> WithOutputs:
+    """The net as tasks with targets need it, after checking that it has the outputs that the data need.
+
+    Args:
+        net: the net; its weights and buffers are not changed.
+        splits: the data.
+        inputs: preprocessed examples, N x shape.
+        model_and_dataset: names of both, for messages.
+
+    Raises:
+        ValueError: the net cannot compute its outputs for the inputs, or they are not N x outputs.
+    """
+    name = type(net).__name__
+    examples = inputs[:TRIED]
+    # The net may be on an accelerator.
+    parameter = next(net.parameters(), None)
+    device = examples.device if parameter is None else parameter.device
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), eval_mode(net):
+            outputs = net(examples.to(device))
+    except Exception as error:  # the net is the user's: it may raise anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(
+            f"{model_and_dataset}: {name} fails for inputs of shape {shape_text(splits.shape)}: {reason}"
+        ) from error
+
+    # The tasks compare N x outputs with the targets.
+    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or len(outputs) != len(examples):
+        found = f"of shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+        raise ValueError(
+            f"{model_and_dataset}: {name} returns {found} for {len(examples)} examples; the task needs a tensor of "
+            f"shape [{len(examples)}, {splits.num_outputs}]"
+        )
+    if outputs.shape[1] != splits.num_outputs:
+        raise ValueError(
+            f"{model_and_dataset}: the net has {outputs.shape[1]} outputs, the data need {splits.num_outputs}"
+        )
+    return WithOutputs(net, in_shape=splits.shape, num_classes=splits.num_outputs)
