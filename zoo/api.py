@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from zoo.checkpoints.description import CheckpointInfo
     from zoo.data.splits import Splits
     from zoo.protocols import Net
-    from zoo.training.from_python import Data, Result, Validation
+    from zoo.training.from_python import Result
+    from zoo.training.given_config import Data, Validation
 
     class NetModule(Net, nn.Module):
         """For type checkers: a `torch.nn.Module` with the methods of `zoo.protocols.Net`."""
@@ -54,12 +55,15 @@ def create(name: str, *, weights: str | None = None, **overrides: Any) -> NetMod
         ValueError: an unknown model, or an argument that the net does not take.
         FileNotFoundError, ValueError: raised by `zoo.checkpoints.pretrained.load`.
     """
+    from zoo.checkpoints import net_configs
     from zoo.config.build import build
 
     # Leave out the arguments that the YAML takes from a dataset ("${dataset.shape}"), since there is none here.
     node = catalogue.model_config(name)["net"]
     fixed = {key: value for key, value in node.items() if not str(value).startswith("${")}
-    net: NetModule = build({**fixed, **overrides}, where=f"model {name}")
+    config = {**fixed, **overrides}
+    net: NetModule = build(config, where=f"model {name}")
+    net_configs.record(net, name, config)
     if weights is not None:
         from zoo.checkpoints import pretrained
 
@@ -77,9 +81,11 @@ def load(checkpoint: str | Path) -> NetModule:
         FileNotFoundError: no such name or file; the message lists similar names.
         ValueError: not a checkpoint of the zoo, a damaged one, or one whose weights do not fit its net.
     """
+    from zoo.checkpoints import net_configs
     from zoo.checkpoints.checkpoint import open_checkpoint
 
-    net, _ = open_checkpoint(checkpoint)
+    net, about = open_checkpoint(checkpoint)
+    net_configs.record(net, about.name, about.net)
     return cast("NetModule", net)
 
 

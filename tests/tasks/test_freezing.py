@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from math import cos, pi
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,6 @@ from zoo.data.splits import InMemory, Splits
 from zoo.models import DBN, MLP, GoogLeNet, InceptionSmall, LeNet5, TorchvisionNet
 from zoo.tasks import Classification, Regression
 from zoo.tasks.freezing import layer_groups, trainable_layers
-from zoo.tasks.optimization import Constant, Optimization
 from zoo.training.callbacks import EMA, SaveForResume
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.trainer import measure
@@ -553,8 +553,8 @@ def training_loss(task: Classification, batch) -> torch.Tensor:
 def test_with_several_processes_momentum_and_decay_do_not_move_what_is_frozen():
     torch.manual_seed(0)
     net = InceptionSmall(in_shape=(1, 8, 8), num_classes=3, stem=8, width=0.25)
-    optimization = Optimization(lambda g: torch.optim.SGD(g, lr=0.1, momentum=0.9, weight_decay=0.1), Constant(), 10)
-    task = Classification(net, policy="gradual", unfreeze_at=[1, 2], optimization=optimization)
+    optimizer = partial(torch.optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1)
+    task = Classification(net, policy="gradual", unfreeze_at=[1, 2], optimizer=optimizer)
     optimizer = task.configure_optimizers()
     x, y = torch.randn(6, 1, 8, 8), torch.arange(6) % 3
     for epoch, free in enumerate((("head.",), ("head.", "layers.d."), ("head.", "layers."))):
@@ -589,8 +589,8 @@ def linear_fit(folder: Path, part: InMemory, *, epochs: int = 1, lr: float = 0.1
     """All examples in one batch, so that the order does not matter: the task, its weights before and after."""
     torch.manual_seed(1)
     net = MLP(in_shape=part.x.shape[1:], num_classes=3, hidden=())
-    optimization = Optimization(lambda groups: torch.optim.SGD(groups, lr=lr), Constant(), epochs)
-    task, before = Classification(net, optimization=optimization, **options), state(net)
+    optimizer = partial(torch.optim.SGD, lr=lr)
+    task, before = Classification(net, optimizer=optimizer, **options), state(net)
     config = OmegaConf.merge(OmegaConf.load(CONF / "stage" / "classify.yaml"), {"epochs": epochs})
     data = module(part, batch_size=len(part))
     fit(task, data, config, name="fit", folder=folder, loggers=loggers, trainer_kwargs=CPU, progress=False)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import FrozenInstanceError
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +23,7 @@ from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
 from zoo.losses import classification_loss
 from zoo.tasks import Classification, Regression
-from zoo.tasks.optimization import Constant, Cosine, OneCycle, Optimization, Plateau
+from zoo.tasks.optimization import Constant, Cosine, OneCycle, Plateau
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.trainer import measure
 
@@ -373,10 +374,8 @@ def regression_data():
 def linear_task(schedule=None, *, lr=0.1, total_steps=6):
     net = nn.Linear(3, 1, bias=False)
     nn.init.zeros_(net.weight)
-    optimization = Optimization(
-        lambda parameters: torch.optim.SGD(parameters, lr=lr), schedule or Constant(), total_steps
-    )
-    return Regression(net, optimization=optimization)
+    optimizer = partial(torch.optim.SGD, lr=lr)
+    return Regression(net, optimizer=optimizer, lr_schedule=schedule, total_steps=total_steps)
 
 
 def weights_by_hand(steps, *, lr=0.1, clip=math.inf):
@@ -470,8 +469,3 @@ def test_plateau_follows_the_validation_loss_of_a_fit(tmp_path):
     fit_all_points(task, tmp_path, epochs=4)
     last = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert last["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(1e-12 / 8)
-
-
-def test_a_task_without_optimization_does_not_train():
-    with pytest.raises(AssertionError, match="only evaluates"):
-        Regression(Given(1)).configure_optimizers()

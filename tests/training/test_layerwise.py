@@ -2,6 +2,7 @@
 
 import zlib
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from support import config_of, metrics_of, no_plots, rows_of, slow_but, weights_
 from zoo.data.sources import digits
 from zoo.models import DBN, LeNet5, StackedAutoencoder
 from zoo.tasks import Classification
-from zoo.tasks.optimization import Constant, OneCycle, Optimization
+from zoo.tasks.optimization import OneCycle
 from zoo.training.callbacks import SaveForResume
 from zoo.training.trainer import Fit
 
@@ -419,8 +420,9 @@ def test_a_head_alone_learns_at_first(train, fits, monkeypatch):
 
 
 def rates(net, schedule=None, **options) -> dict[str, float]:
-    optimization = Optimization(lambda groups: torch.optim.SGD(groups, lr=0.8), schedule or Constant(), 10)
-    made = Classification(net, optimization=optimization, **options).configure_optimizers()
+    optimizer = partial(torch.optim.SGD, lr=0.8)
+    task = Classification(net, optimizer=optimizer, lr_schedule=schedule, total_steps=10, **options)
+    made = task.configure_optimizers()
     optimizer = made if isinstance(made, torch.optim.Optimizer) else made["optimizer"]
     of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     assert len(of) == sum(len(group["params"]) for group in optimizer.param_groups)

@@ -1,41 +1,13 @@
 """Turn an exception into the one line that a user reads: what is wrong, and how to fix it.
 
-The zoo raises ValueError and OSError with such a message. Errors of Hydra and OmegaConf are translated here. Any other
-exception is a bug in the zoo.
+The zoo raises ValueError and OSError with such a message. `zoo.config.composition_errors` translates those of Hydra and
+OmegaConf. Any other exception is a bug in the zoo.
 """
 
-import re
-import sys
-from typing import TYPE_CHECKING
-
-from zoo.config import renamed
-from zoo.config.catalogue import suggest
+from zoo.config.composition_errors import config_message
 from zoo.config.console import printable
 from zoo.config.failed_jobs import FailedJobs
 from zoo.training.signals import Stopped
-
-if TYPE_CHECKING:
-    from hydra.errors import MissingConfigException
-    from omegaconf.errors import OmegaConfBaseException
-
-# Patterns of Hydra's messages, each with the message that is printed instead; "{command}" is the command.
-REWORDED = (
-    (
-        r"Ambiguous value for argument '(?P<argument>.*?)' 1\.",
-        "{argument}: several values need a sweep, zoo {command} -m; write a list as [A,B], and a text in quotes",
-    ),
-    (
-        r"Sweep parameters '(?P<argument>.*)' requires --multirun",
-        "{argument}: several values need a sweep, zoo {command} -m",
-    ),
-    (
-        r"Could not override '(?P<key>[^']*)'\. Did you mean to override (?P<near>\S+)\?",
-        "{key}: no such group; did you mean {near}=?",
-    ),
-    (r"Could not override '(?P<key>[^']*)'\.", "{key}: no such key or group; see zoo {command} --help"),
-    (r"Could not delete from config\. '(?P<key>[^']*)'", "~{key}: '{key}' does not exist; see zoo {command} --help"),
-    (r".*Missing mandatory value: (?P<key>\S+)", "{key}= is required; see zoo {command} --help"),
-)
 
 MAX_JOBS = 3  # maximum number of failed jobs that are named for each reason
 
@@ -66,11 +38,9 @@ def _text(error: BaseException, command: str) -> str:
             jobs.setdefault(_text(cause, command).strip(), []).append(job)
         return "; ".join(f"{_listed(names)} failed: {reason}" for reason, names in jobs.items())
 
-    # Hydra and OmegaConf are slow to import. If Hydra was not imported yet, the error cannot come from it.
-    if "hydra" in sys.modules:
-        text = _config_message(error, command)
-        if text is not None:
-            return text
+    text = config_message(error, command)
+    if text is not None:
+        return text
 
     # Errors of the zoo have a readable message. Everything else is unexpected.
     if isinstance(error, (ValueError, OSError, Stopped)):
@@ -83,85 +53,3 @@ def _listed(jobs: list[str]) -> str:
     """The names of the first jobs, and the number of the others."""
     more = f" and {len(jobs) - MAX_JOBS} more jobs" if len(jobs) > MAX_JOBS else ""
     return ", ".join(jobs[:MAX_JOBS]) + more
-
-
-def _config_message(error: BaseException, command: str) -> str | None:
-    """The message of an error of Hydra or OmegaConf; None for any other error."""
-    from hydra.errors import (
-        ConfigCompositionException,
-        HydraException,
-        MissingConfigException,
-        OverrideParseException,
-        SearchPathException,
-    )
-    from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
-
-    from zoo.config.build import wrong_type
-
-    # Hydra: an unknown config of a group, a syntax error, or a wrapped error of OmegaConf.
-    if isinstance(error, MissingConfigException) and error.options:
-        return _unknown_choice(error)
-    if isinstance(error, ConfigCompositionException):
-        cause = error.__cause__ or error.__context__
-        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-            text = _config_message(cause, command)
-            # "In 'model/mine': ..." is an error in a YAML file, all others are errors in an override.
-            file = re.match(r"In '([^']+)'", str(error))
-            return f"{file[1]}.yaml: {text}" if file else text
-        return _reworded(error, command)
-    if isinstance(error, SearchPathException):
-        return f"--config-dir: {_reworded(error, command)}"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override!r} cannot be parsed: {str(error).splitlines()[0]}"
-    if isinstance(error, HydraException):
-        return _reworded(error, command)
-
-    # OmegaConf: a key that does not exist, a required value that is missing, a value of the wrong type.
-    if isinstance(error, (ConfigAttributeError, ConfigKeyError)):
-        return _unknown_key(error)
-    if isinstance(error, MissingMandatoryValue):
-        return f"{error.full_key}= is required; see zoo {command} --help"
-    if isinstance(error, OmegaConfBaseException):
-        if error.full_key and error.msg:
-            text = wrong_type(error.full_key, str(error.msg))
-            return _reword(text, command) or text
-        return _reworded(error, command)
-    return None
-
-
-def _unknown_choice(error: "MissingConfigException") -> str:
-    """``model=lenet_5``: the group has no config of that name; suggest similar names."""
-    # The missing file is "model/lenet_5": the group and the name.
-    group, _, name = re.sub("/+", "/", error.missing_cfg_file or "").rpartition("/")
-    kind = group.split("/")[-1]
-    options = sorted(str(option) for option in error.options or ())
-    return f"{group}={name}: no such {kind}; {suggest(name, options)}"
-
-
-def _unknown_key(error: "OmegaConfBaseException") -> str:
-    """A key that does not exist, with its new name if it was renamed, or else with similar keys."""
-    # The node that was searched for the key knows its siblings.
-    key = str(error.full_key or "")
-    parent = error.parent_node
-    siblings = [str(name) for name in parent] if parent is not None else []
-    new = renamed.message(key, siblings)
-    if new is not None:
-        return new
-    if not siblings:
-        return f"{key}: no such key"
-    return f"{key}: no such key; {suggest(key.rpartition('.')[2], siblings)}"
-
-
-def _reworded(error: BaseException, command: str) -> str:
-    """The message of the error without line breaks, replaced as `REWORDED` says."""
-    text = " ".join(str(error).split())
-    return _reword(text, command) or text
-
-
-def _reword(text: str, command: str) -> str | None:
-    """The replacement of a message by `REWORDED`; None if no pattern matches."""
-    for pattern, words in REWORDED:
-        match = re.match(pattern, text)
-        if match:
-            return words.format(command=command, **match.groupdict())
-    return None

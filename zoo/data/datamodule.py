@@ -124,6 +124,9 @@ class DataModule(LightningDataModule):
         self.device_augment = augment if self.augmented_train is None else self.augmented_train.remaining
 
     def train_dataloader(self) -> DataLoader[Batch]:
+        own = self.splits.train.loader()
+        if own is not None:
+            return cast("DataLoader[Batch]", own)
         # Divide the batch size between the processes. It is rounded up, so their batches together may be larger.
         process, processes = self._rank_and_world_size()
         batch_size = ceil(self.batch_size / processes)
@@ -174,6 +177,9 @@ class DataModule(LightningDataModule):
         """A loader for evaluation: all examples in the order of the dataset. Raises ValueError if there are none."""
         if examples is None:
             raise ValueError(f"this dataset has no {split} split")
+        own = examples.loader()
+        if own is not None:
+            return cast("DataLoader[Batch]", own)
         process, processes = self._rank_and_world_size()
         # Each process reads every n-th example, without padding, so that every example counts once.
         share = range(process, len(examples), processes)

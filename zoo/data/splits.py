@@ -94,6 +94,10 @@ class Examples(Protocol):
         """The examples, augmented when they are read; None if all of ``augment`` is applied on the device."""
         return None
 
+    def loader(self) -> Any:
+        """A loader of the user that yields the batches, in an order of its own; None: the batches are read by index."""
+        return None
+
 
 @dataclass(frozen=True)
 class InMemory(Examples):
@@ -140,10 +144,13 @@ class Splits:
         test: the test split, or None.
         shape: shape of one input.
         classes: names of the classes, in the order of their numbers; empty for real-valued targets or without labels.
+            With ``multi_label``, the names of the labels, in the order of the columns of y.
         num_targets: number of real target values for each input; 0 for classes or without labels.
         notes: notes about the data for the user, one line each.
         origins: name of a split (train, validation, test) -> where it comes from, in words; empty if not known.
         unlabeled: why the examples have no labels, in words; empty if they have labels.
+        multi_label: whether an example may have any number of labels: y is then N x labels (float32), 1 where an
+            example has the label and 0 elsewhere.
     """
 
     train: Examples
@@ -155,6 +162,7 @@ class Splits:
     notes: tuple[str, ...] = ()
     origins: Mapping[str, str] = field(default_factory=dict)
     unlabeled: str = ""
+    multi_label: bool = False
 
     @property
     def labeled(self) -> bool:
@@ -163,7 +171,7 @@ class Splits:
 
     @property
     def num_outputs(self) -> int:
-        """Number of outputs that a net for these data needs: classes or target values; 0 without labels."""
+        """Number of outputs that a net for these data needs: classes, labels or target values; 0 without labels."""
         return len(self.classes) or self.num_targets
 
     def existing(self) -> dict[str, Examples]:

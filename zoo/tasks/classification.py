@@ -20,7 +20,7 @@ from zoo.data.datamodule import DataModule
 from zoo.losses import CLASSIFICATION, classification_loss, probabilities
 from zoo.protocols import Classifier, HasAuxiliaryHeads
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.supervised import SupervisedTask
 
 
@@ -43,7 +43,7 @@ class Classification(SupervisedTask):
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
         layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
         mirror_average: whether evaluation averages the probabilities of an image and of its mirror image.
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Attributes:
         confusion: after a test, the confusion matrix: K x K counts, one row per true class.
@@ -71,12 +71,16 @@ class Classification(SupervisedTask):
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
         mirror_average: bool = False,
-        optimization: Optimization | None = None,
+        optimizer: MakeOptimizer | None = None,
+        lr_schedule: MakeSchedule | None = None,
+        total_steps: int | None = None,
     ):
         super().__init__(
             net,
             layer,
-            optimization=optimization,
+            optimizer=optimizer,
+            lr_schedule=lr_schedule,
+            total_steps=total_steps,
             policy=policy,
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,

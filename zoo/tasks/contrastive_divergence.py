@@ -5,11 +5,12 @@ from typing import Any, cast
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from zoo.models.units import bernoulli
 from zoo.protocols import Centering, Decoding, RBMLayer, Reconstructing, StackOfRBMs, Unrollable, layers_of
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.unsupervised import GenerativeTask, check_unit_interval, log_generative, squared_error
 
 KEPT_BATCHES = 10  # the first batches of an epoch, kept to compute val/free_energy_gap
@@ -41,8 +42,7 @@ class ContrastiveDivergence(GenerativeTask):
             (Hinton 2010, section 13.2: one or two orders of magnitude smaller).
         initial_momentum: momentum in the first ``initial_momentum_epochs`` epochs; None: that of the optimizer.
         initial_momentum_epochs: number of epochs with ``initial_momentum``.
-        optimization: optimizer and learning-rate schedule; its weight decay applies to weights, not to biases. None
-            for evaluation only.
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Raises:
         ValueError: k or chains below 1, a restart or sparsity target out of range, a restart of chains that are not
@@ -71,16 +71,24 @@ class ContrastiveDivergence(GenerativeTask):
         gaussian_lr_factor: float = 0.01,
         initial_momentum: float | None = None,
         initial_momentum_epochs: int = 5,
-        optimization: Optimization | None = None,
+        optimizer: MakeOptimizer | None = None,
+        lr_schedule: MakeSchedule | None = None,
+        total_steps: int | None = None,
     ):
-        super().__init__(k=k, persistent=persistent, restart=restart)
+        super().__init__(
+            k=k,
+            persistent=persistent,
+            restart=restart,
+            optimizer=optimizer,
+            lr_schedule=lr_schedule,
+            total_steps=total_steps,
+        )
         if chains < 1:
             raise ValueError(f"chains={chains} must be >= 1")
         if not 0 < sparsity_target < 1:
             raise ValueError(f"sparsity_target={sparsity_target} must be in (0, 1)")
         self.net = net
         self.layer = layer
-        self.optimization = optimization
         self.num_chains = chains
         self.sample_data = sample_data
         self.sample_visible = sample_visible
@@ -145,6 +153,10 @@ class ContrastiveDivergence(GenerativeTask):
             {"params": biases, "weight_decay": 0.0, "lr_factor": lr_factor},
         ]
 
+    def default_optimizer(self, parameters: Any) -> Optimizer:
+        """SGD with a learning rate of 0.05, momentum 0.5 and a small weight decay (Hinton 2010, sections 9 and 10)."""
+        return torch.optim.SGD(parameters, lr=0.05, momentum=0.5, weight_decay=2e-4)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if not self.has_rbm:
             raise ValueError("contrastive divergence trains one RBM at a time; use order=layerwise")
@@ -193,7 +205,7 @@ class ContrastiveDivergence(GenerativeTask):
             self.log("train/reconstruction_error", squared_error(v0, reconstruction).mean(), prog_bar=True)
         return loss
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Center the gradients. At this point they are averaged over all processes."""
         if self.centered:
             rbm = self.rbm
@@ -274,7 +286,7 @@ class ContrastiveDivergence(GenerativeTask):
         """
         # q is an exponential moving average over batches.
         now = self.rbm.hidden.mean(a0.detach()).mean(dim=0)  # H
-        self.activation = 0.9 * self.activation + 0.1 * self._mean_over_processes(now)
+        self.activation = 0.9 * self.activation + 0.1 * self.mean_over_processes(now)
         return self.sparsity_cost * ((self.activation - self.sparsity_target) * a0.mean(dim=0)).sum()
 
     @torch.no_grad()
@@ -287,13 +299,5 @@ class ContrastiveDivergence(GenerativeTask):
         rbm = self.rbm
         visible = (v0.mean(dim=0) + vk.mean(dim=0)) / 2
         hidden = (rbm.hidden_mean(v0, hidden_input=a0).mean(dim=0) + rbm.hidden_mean(vk).mean(dim=0)) / 2
-        self.visible_offset = 0.99 * self.visible_offset + 0.01 * self._mean_over_processes(visible.float())
-        self.hidden_offset = 0.99 * self.hidden_offset + 0.01 * self._mean_over_processes(hidden.float())
-
-    def _mean_over_processes(self, values: Tensor) -> Tensor:
-        """The mean over all processes."""
-        if self.trainer.world_size == 1:
-            return values
-        mean = self.trainer.strategy.reduce(values, reduce_op="mean")
-        assert isinstance(mean, Tensor)
-        return mean
+        self.visible_offset = 0.99 * self.visible_offset + 0.01 * self.mean_over_processes(visible.float())
+        self.hidden_offset = 0.99 * self.hidden_offset + 0.01 * self.mean_over_processes(hidden.float())

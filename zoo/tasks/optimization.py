@@ -5,16 +5,15 @@ resumed run continues on the same curve. To add a schedule, write a class with t
 name to ``__all__``. May import torch and Lightning.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, pi
 from typing import Any, ClassVar, Protocol, cast
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch.nn import Parameter
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 # The schedules that a config may name.
 __all__ = ["Constant", "Cosine", "OneCycle", "Plateau"]
@@ -35,36 +34,32 @@ class LRSchedule(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Optimization:
-    """An optimizer with a learning-rate schedule, for `configure_optimizers`.
+# A function that makes an optimizer from a list of parameters, or from groups of them.
+MakeOptimizer = Callable[[Any], Optimizer]
+# A function of the optimizer and the number of steps, such as an `LRSchedule`.
+MakeSchedule = Callable[[Optimizer, int], LRScheduler | dict[str, Any]]
 
-    Attributes:
-        optimizer: function that makes an optimizer from parameters or groups of parameters.
-        lr_schedule: a schedule of this module, or a function with the same arguments.
-        total_steps: number of steps of the whole fit, one per batch.
+
+def configure(
+    optimizer: Optimizer, lr_schedule: MakeSchedule | None, total_steps: Callable[[], int]
+) -> OptimizerLRScheduler:
+    """The optimizer and its schedule, in the form that `configure_optimizers` returns.
+
+    Args:
+        optimizer: the optimizer; a group may have an ``lr_factor``, which multiplies its learning rate.
+        lr_schedule: called with the optimizer and the number of steps. It returns a scheduler of
+            `torch.optim.lr_scheduler`, which Lightning then steps once per epoch; or the dictionary in which Lightning
+            takes a scheduler with its ``interval``; or {}. None: a constant learning rate.
+        total_steps: returns the number of steps of the whole fit; called only if there is a schedule.
     """
-
-    optimizer: Callable[[Iterable[Parameter] | list[dict[str, Any]]], Optimizer]
-    lr_schedule: Callable[[Optimizer, int], dict[str, Any]]
-    total_steps: int
-
-    def __call__(self, parameters: Iterable[Parameter] | list[dict[str, Any]]) -> OptimizerLRScheduler:
-        """The optimizer and its schedule, in the form that `configure_optimizers` returns.
-
-        Args:
-            parameters: a list, or groups; a group may have an ``lr_factor``, which multiplies its learning rate.
-        """
-        optimizer = self.optimizer(parameters)
-
-        # Give every group its own learning rate. The schedule then multiplies all of them by the same factor.
-        for group in optimizer.param_groups:
-            group["lr"] *= group.pop("lr_factor", 1)
-        # For a constant learning rate, Lightning needs the optimizer only.
-        entry = self.lr_schedule(optimizer, self.total_steps)
-        if not entry:
-            return optimizer
-        return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": entry})
+    # Give every group its own learning rate. The schedule then multiplies all of them by the same factor.
+    for group in optimizer.param_groups:
+        group["lr"] *= group.pop("lr_factor", 1)
+    # For a constant learning rate, Lightning needs the optimizer only.
+    entry = None if lr_schedule is None else lr_schedule(optimizer, total_steps())
+    if not entry:
+        return optimizer
+    return cast(OptimizerLRScheduler, {"optimizer": optimizer, "lr_scheduler": entry})
 
 
 def is_logging_step(task: LightningModule) -> bool:

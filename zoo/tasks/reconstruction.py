@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from zoo.protocols import Decoding, HasJacobian, head_of, layers_of
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.task import Task
 from zoo.tasks.unsupervised import NO_TARGETS, check_unit_interval, squared_error
 
@@ -33,7 +34,7 @@ class Reconstruction(Task):
             [0, 1]; 0 for none.
         contractive: weight of the squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011); for training
             one layer at a time. 0 for none.
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Raises:
         ValueError: a net that is not an autoencoder, an unknown loss or corruption, or a level or target out of range.
@@ -55,9 +56,11 @@ class Reconstruction(Task):
         sparsity_target: float = 0.1,
         sparsity_cost: float = 0.0,
         contractive: float = 0.0,
-        optimization: Optimization | None = None,
+        optimizer: MakeOptimizer | None = None,
+        lr_schedule: MakeSchedule | None = None,
+        total_steps: int | None = None,
     ):
-        super().__init__()
+        super().__init__(optimizer=optimizer, lr_schedule=lr_schedule, total_steps=total_steps)
         if loss not in LOSSES:
             raise ValueError(f"loss={loss}: choose one of: {', '.join(LOSSES)}")
         if corruption not in CORRUPTIONS:
@@ -66,7 +69,6 @@ class Reconstruction(Task):
             raise ValueError(f"sparsity_target={sparsity_target} must be in (0, 1)")
         self.net = net
         self.layer = layer
-        self.optimization = optimization
         self.loss_name = loss
         self.corruption = corruption
         self.level = _level_of_layer(level, layer, corruption)
@@ -167,6 +169,10 @@ class Reconstruction(Task):
         head = head_of(self.net)
         others = set() if head is None else set(head.parameters())
         return [p for p in self.trained_module.parameters() if p not in others]
+
+    def default_optimizer(self, parameters: Any) -> Optimizer:
+        """Adam with a learning rate of 0.001."""
+        return torch.optim.Adam(parameters, lr=1e-3)
 
     def _loss(self, h: Tensor, v: Tensor) -> Tensor:
         """The loss of v, N x V, decoded from the hidden units h, N x H: summed over inputs, mean over the batch."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from zoo.losses import regression_loss
-from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.supervised import SupervisedTask
 
 
@@ -28,7 +28,7 @@ class Regression(SupervisedTask):
             top down. The last epoch applies to all remaining layers.
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
         layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Raises:
         ValueError: an unknown loss or policy, a ``layer``, or a number out of range.
@@ -48,12 +48,16 @@ class Regression(SupervisedTask):
         unfreeze_at: Sequence[int] = (1,),
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
-        optimization: Optimization | None = None,
+        optimizer: MakeOptimizer | None = None,
+        lr_schedule: MakeSchedule | None = None,
+        total_steps: int | None = None,
     ):
         super().__init__(
             net,
             layer,
-            optimization=optimization,
+            optimizer=optimizer,
+            lr_schedule=lr_schedule,
+            total_steps=total_steps,
             policy=policy,
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,

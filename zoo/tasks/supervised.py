@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from zoo.protocols import HasHead, PartlyGenerative, layers_of
 from zoo.tasks.freezing import LayerGroup, layer_groups
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import Optimization
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
 from zoo.tasks.task import Task
 
 
@@ -25,7 +25,7 @@ class SupervisedTask(Task):
     Args:
         net: the net.
         layer: must be None, since a single layer has no targets.
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
         policy, unfreeze_at, head_lr_factor, layer_decay: as in `layer_groups`.
 
     Attributes:
@@ -43,17 +43,18 @@ class SupervisedTask(Task):
         net: nn.Module,
         layer: int | None,
         *,
-        optimization: Optimization | None,
+        optimizer: MakeOptimizer | None,
+        lr_schedule: MakeSchedule | None,
+        total_steps: int | None,
         policy: str,
         unfreeze_at: Sequence[int],
         head_lr_factor: float,
         layer_decay: float,
     ):
-        super().__init__()
+        super().__init__(optimizer=optimizer, lr_schedule=lr_schedule, total_steps=total_steps)
         if layer is not None:
             raise ValueError(f"{type(self).__name__} trains the whole net; set order=joint")
         self.net = net
-        self.optimization = optimization
 
         # Exclude parameters that `forward` does not use, such as the visible biases of a stack of RBMs.
         generative = list(net.generative_parameters()) if isinstance(net, PartlyGenerative) else []

@@ -6,20 +6,29 @@ May import Lightning, torchmetrics, `zoo.protocols` and its neighbors in this fo
 from collections.abc import Mapping
 from typing import Any, ClassVar, cast
 
+import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import Optimization
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, configure
 
 
 class Task(LightningModule):
-    """Abstract: trains and evaluates a net. A subclass sets ``net`` and ``optimization`` and defines the steps.
+    """Abstract: trains and evaluates a net. A subclass sets ``net`` and defines the steps.
 
     During a fit, only the parameters of `trainable_parameters` require gradients. DDP needs this: it raises an error if
     a parameter that requires a gradient does not receive one.
+
+    Args:
+        optimizer: function that makes the optimizer from parameters or groups of parameters; None: that of
+            `default_optimizer`.
+        lr_schedule: function of the optimizer and the number of steps that makes a learning-rate schedule
+            (`zoo.tasks.optimization.configure`); None: a constant learning rate.
+        total_steps: number of optimizer steps of the whole fit, for the schedule; None: as the trainer estimates it.
 
     Class attributes, read before a task is built:
         targets: the targets that the data must have besides inputs: "classes", "values" or "none".
@@ -30,7 +39,6 @@ class Task(LightningModule):
 
     Attributes:
         net: the whole net, even if only one layer is trained.
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
         layer_input: computes the features of lower layers if the task trains on them; otherwise None.
         means: the metrics of `log_mean` by name.
     """
@@ -42,11 +50,19 @@ class Task(LightningModule):
     refused_precisions: ClassVar[Mapping[str, str]] = {}
 
     net: nn.Module
-    optimization: Optimization | None
     layer_input: LayerInput | None = None
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        optimizer: MakeOptimizer | None = None,
+        lr_schedule: MakeSchedule | None = None,
+        total_steps: int | None = None,
+    ) -> None:
         super().__init__()
+        self.optimizer = optimizer
+        self.lr_schedule = lr_schedule
+        self.total_steps = total_steps
         self.means = nn.ModuleDict()
 
     # Methods that a subclass may override
@@ -58,6 +74,10 @@ class Task(LightningModule):
     def parameter_groups(self) -> list[Any]:
         """The trainable parameters for the optimizer: a plain list, or parameter groups with their own options."""
         return self.trainable_parameters()
+
+    def default_optimizer(self, parameters: Any) -> Optimizer:
+        """The optimizer that is used if none was given; by default AdamW with a learning rate of 0.001."""
+        return torch.optim.AdamW(parameters, lr=1e-3)
 
     def training_plan(self) -> dict[str, int | None]:
         """For each layer group by name, the first epoch in which it is trained (None: never).
@@ -100,8 +120,20 @@ class Task(LightningModule):
             self.net.requires_grad_(True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        assert self.optimization is not None, "a task without optimization only evaluates"
-        return self.optimization(self.parameter_groups())
+        optimizer = (self.optimizer or self.default_optimizer)(self.parameter_groups())
+        return configure(optimizer, self.lr_schedule, self._steps_of_fit)
+
+    def _steps_of_fit(self) -> int:
+        """Number of optimizer steps of the whole fit. Raises ValueError if it is neither given nor finite."""
+        if self.total_steps is not None:
+            return self.total_steps
+        steps = float("inf") if self._trainer is None else self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise ValueError(
+                f"{type(self).__name__}: the learning-rate schedule needs the number of steps; set total_steps=, or "
+                "max_epochs= or max_steps= of the Trainer"
+            )
+        return int(steps)
 
     # Methods that a subclass calls
 

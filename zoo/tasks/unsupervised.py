@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.protocols import HasLabelUnits, HasPseudoLikelihood, RBMLayer, Reconstructing
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
 from zoo.tasks.task import Task
 
 NO_TARGETS = "none"
@@ -23,6 +24,7 @@ class GenerativeTask(Task):
         k: Gibbs steps per update, >= 1.
         persistent: whether chains continue from batch to batch.
         restart: probability, per update, with which a persistent chain is restarted from noise, in [0, 1).
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Raises:
         ValueError: k < 1, restart outside [0, 1), or a restart of chains that are not persistent.
@@ -34,8 +36,17 @@ class GenerativeTask(Task):
     has_validation_loss: ClassVar[bool] = False
     refused_precisions: ClassVar[dict[str, str]] = FP16
 
-    def __init__(self, *, k: int, persistent: bool, restart: float) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        k: int,
+        persistent: bool,
+        restart: float,
+        optimizer: MakeOptimizer | None,
+        lr_schedule: MakeSchedule | None,
+        total_steps: int | None,
+    ) -> None:
+        super().__init__(optimizer=optimizer, lr_schedule=lr_schedule, total_steps=total_steps)
         if k < 1:
             raise ValueError(f"k={k} must be >= 1")
         if not 0 <= restart < 1:
@@ -62,6 +73,14 @@ class GenerativeTask(Task):
             again = torch.rand(len(chains), 1, device=chains.device) < self.restart  # chains x 1
             chains = torch.where(again, noise, chains)
         return chains
+
+    def mean_over_processes(self, values: Tensor) -> Tensor:
+        """The mean over all processes of the trainer."""
+        if self._trainer is None or self.trainer.world_size == 1:
+            return values
+        mean = self.trainer.strategy.reduce(values, reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        return mean
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["chains"] = self.chains

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from zoo.models.units import bernoulli
 from zoo.protocols import BeliefNet, RBMLayer, head_of, layers_of
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import Optimization, is_logging_step
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.unsupervised import GenerativeTask, check_unit_interval, log_generative
 
 
@@ -36,7 +37,7 @@ class WakeSleep(GenerativeTask):
             noise, may reach states that training never visited.
         restart: probability, per update, with which a persistent chain is restarted from noise, in [0, 1).
         label_weight: weight of log p(label | image), >= 0; 0 is the algorithm as published.
-        optimization: optimizer and learning-rate schedule; None for evaluation only.
+        optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Raises:
         ValueError: ``layer`` is not None, k < 1, a restart out of range or of chains that are not persistent, a
@@ -55,9 +56,18 @@ class WakeSleep(GenerativeTask):
         persistent: bool = False,
         restart: float = 0.0,
         label_weight: float = 0.0,
-        optimization: Optimization | None = None,
+        optimizer: MakeOptimizer | None = None,
+        lr_schedule: MakeSchedule | None = None,
+        total_steps: int | None = None,
     ):
-        super().__init__(k=k, persistent=persistent, restart=restart)
+        super().__init__(
+            k=k,
+            persistent=persistent,
+            restart=restart,
+            optimizer=optimizer,
+            lr_schedule=lr_schedule,
+            total_steps=total_steps,
+        )
         if layer is not None:
             raise ValueError("wake-sleep (up-down) trains the whole net; set order=joint")
         if not isinstance(net, BeliefNet):
@@ -71,7 +81,6 @@ class WakeSleep(GenerativeTask):
             raise ValueError(f"label_weight={label_weight}: the net has no label units, set model.net.label_units=true")
         # Untie the recognition weights, so that both directions are trained separately.
         self.net = net
-        self.optimization = optimization
         self.label_weight = label_weight
         self.layer_input = LayerInput(net, None)
         net.untie()
@@ -145,6 +154,10 @@ class WakeSleep(GenerativeTask):
         others = set(self.belief_net.unused_parameters())
         others |= set() if head is None else set(head.parameters())
         return [p for p in self.net.parameters() if p not in others]
+
+    def default_optimizer(self, parameters: Any) -> Optimizer:
+        """SGD with a learning rate of 0.01."""
+        return torch.optim.SGD(parameters, lr=0.01)
 
 
 def _cross_entropy(logits: Tensor, states: Tensor) -> Tensor:

@@ -4,12 +4,15 @@ A net of the zoo says which inputs it takes and how many outputs it has. Any oth
 two examples, and its outputs must be as many as the data need.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from zoo.data.splits import Splits
-from zoo.protocols import eval_mode, shape_text
+from zoo.protocols import Net, eval_mode, shape_text
 from zoo.training.plan import Given
 
 TRIED = 2  # examples; batch normalization in training mode would refuse a single one
@@ -46,6 +49,25 @@ class WithOutputs(nn.Module):
         return outputs
 
 
+def count_outputs(net: nn.Module, shape: Sequence[int]) -> int | None:
+    """The number of outputs of a net for inputs of this shape; None if it has none, or fails for them."""
+    if isinstance(net, Net):
+        return net.num_classes
+    try:
+        outputs = _try(net, torch.zeros(TRIED, *shape))
+    except Exception:  # the net is the user's; `with_outputs` reports what it raises
+        return None
+    return outputs.shape[1] if isinstance(outputs, Tensor) and outputs.dim() == 2 else None
+
+
+def _try(net: nn.Module, examples: Tensor) -> Any:
+    """The outputs of a net, which is not changed; it may be on an accelerator."""
+    parameter = next(net.parameters(), None)
+    device = examples.device if parameter is None else parameter.device
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), eval_mode(net):
+        return net(examples.to(device))
+
+
 def with_outputs(net: nn.Module, splits: Splits, inputs: Tensor, *, model_and_dataset: str) -> WithOutputs:
     """The net as tasks with targets need it, after checking that it has the outputs that the data need.
 
@@ -60,12 +82,8 @@ def with_outputs(net: nn.Module, splits: Splits, inputs: Tensor, *, model_and_da
     """
     name = type(net).__name__
     examples = inputs[:TRIED]
-    # The net may be on an accelerator.
-    parameter = next(net.parameters(), None)
-    device = examples.device if parameter is None else parameter.device
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad(), eval_mode(net):
-            outputs = net(examples.to(device))
+        outputs = _try(net, examples)
     except Exception as error:  # the net is the user's: it may raise anything
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(

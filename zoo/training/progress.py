@@ -14,6 +14,8 @@ from rich.progress_bar import ProgressBar as Bar
 from rich.table import Table
 from rich.text import Text
 
+from zoo.training.notebook import LiveCurve, in_notebook
+
 REDRAW_EVERY = 0.1  # seconds: reading the metrics more often would slow the training of a small net
 MIN_BAR = 8  # columns
 MAX_BAR = 40
@@ -27,8 +29,8 @@ class ProgressBar(LightningProgressBar):
     """The progress of one fit on standard output.
 
     In a terminal: a live line that always fits the terminal's width. It keeps the last state when the fit ends, so that
-    a run of several fits leaves one line for each. In a pipe, a log file or a notebook: one line per epoch, without
-    control characters.
+    a run of several fits leaves one line for each. In a notebook: a figure, see `zoo.training.notebook`. In a pipe or a
+    log file: one line per epoch, without control characters.
 
     Args:
         name: name of the fit, such as ``fit`` or ``pretrain.layer0``.
@@ -39,6 +41,7 @@ class ProgressBar(LightningProgressBar):
         self.name = name
         self._enabled = True
         self._live: Live | None = None
+        self._curve: LiveCurve | None = None
         self._epochs = "?"
         self._completed = 0  # batches of this epoch, of training and validation
         self._total = 1
@@ -63,6 +66,9 @@ class ProgressBar(LightningProgressBar):
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             self._epochs = str(trainer.max_epochs)
         self._start_share = self._share(trainer)
+        if self._enabled and in_notebook():
+            self._curve = LiveCurve(self.name)
+            return
         console = Console()
         if self._enabled and console.is_terminal and not console.is_dumb_terminal:
             # Redraw from these hooks and not from a thread, which would read metrics while they change.
@@ -89,6 +95,9 @@ class ProgressBar(LightningProgressBar):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._live is not None:
             self._redraw(trainer, now=True)
+        elif self._curve is not None:
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            self._curve.add(trainer.current_epoch + 1, metrics)
         elif self._enabled:
             # Not a terminal: one line, flushed so that a log file can be followed.
             seconds = time.monotonic() - self._epoch_start
@@ -105,7 +114,10 @@ class ProgressBar(LightningProgressBar):
     # The live line.
 
     def _stop(self) -> None:
-        """Stop the live display: the last line stays, and the terminal returns to its normal state."""
+        """Stop the live display: the last line or figure stays, and the terminal returns to its normal state."""
+        if self._curve is not None:
+            self._curve.draw()
+            self._curve = None
         if self._live is not None:
             self._live.stop()
             self._live = None

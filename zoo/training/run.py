@@ -230,9 +230,10 @@ class Run:
         """The examples of the stage. Features of fixed lower layers replace the inputs if they can be cached."""
         splits = stage.splits
         preprocess = self.plan.preprocess
-        # With augmentation, inputs differ in every epoch, so their features cannot be cached.
+        # With augmentation or a loader of the user, inputs differ in every epoch, so their features cannot be cached.
         layer_input = task.layer_input
-        if layer_input is not None and layer_input.depth and stage.encode_once and not self.plan.augment.active:
+        fixed = not self.plan.augment.active and splits.train.loader() is None
+        if layer_input is not None and layer_input.depth and stage.encode_once and fixed:
             cached = cache_features(
                 self.plan.net,
                 splits,

@@ -9,7 +9,6 @@ from functools import partial
 from torch import nn
 
 from zoo.config.build import build
-from zoo.tasks.optimization import Optimization
 from zoo.tasks.task import Task
 from zoo.training.plan import StagePlan
 
@@ -54,21 +53,17 @@ ORDERS: dict[str, Order] = {"joint": joint, "layerwise": layerwise}
 def _task(stage: StagePlan, net: nn.Module, **layer: int) -> Task:
     """The task of a stage, for the whole net or for one ``layer``."""
     where = f"model.stages.{stage.name}.task"
+    # The optimizer is built later, when its parameters are known.
+    optimization = {
+        "optimizer": partial(build, stage.optimizer, where=f"model.stages.{stage.name}.optimizer"),
+        "lr_schedule": stage.lr_schedule,
+        "total_steps": stage.total_steps,
+    }
     try:
-        task: Task = build(stage.task, net, optimization=_optimization(stage), where=where, **layer)
+        task: Task = build(stage.task, net, where=where, **optimization, **layer)
     except ValueError as error:
         # A message about an argument begins with "NAME=": complete it to the config path of the argument.
         message = str(error)
         separator = "." if message.partition("=")[0] in stage.task else ": "
         raise ValueError(f"{where}{separator}{message}") from error
     return task
-
-
-def _optimization(stage: StagePlan) -> Optimization:
-    """The optimizer and the learning-rate schedule of a stage."""
-    # The optimizer is built later, when its parameters are known.
-    return Optimization(
-        optimizer=partial(build, stage.optimizer, where=f"model.stages.{stage.name}.optimizer"),
-        lr_schedule=stage.lr_schedule,
-        total_steps=stage.total_steps,
-    )

@@ -101,8 +101,10 @@ def _name(splits: Splits, label: int) -> str:
 
 def _values(splits: Splits, preprocess: Preprocess) -> str:
     """The range of the raw values, and how they are scaled."""
-    # All values of image files are bytes.
+    # A loader may yield any values; all values of image files are bytes.
     text = "bytes of image files, 0 to 255"
+    if splits.train.loader() is not None:
+        text = "as the DataLoader yields them"
     if isinstance(splits.train, InMemory):
         low, high = (float(value) for value in splits.train.x.aminmax())
         kind = "bytes" if not splits.train.x.is_floating_point() else "real numbers"
