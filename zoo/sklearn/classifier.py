@@ -100,6 +100,8 @@ class Classifier(ClassifierMixin, NetEstimator):
             chosen = ("classify",)
         plan = self._stages(chosen)
         if "classes" not in plan.targets.values() and not plan.label_units:
+            if chosen:
+                raise ValueError(f"stage={self.stage!r} trains no classifier")
             raise ValueError(f"model={self.model!r} has no stage that trains a classifier; for features, use Encoder")
         if self.patience is not None and not self.validation_fraction:
             raise ValueError(f"patience={self.patience} needs validation_fraction > 0")

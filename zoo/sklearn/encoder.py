@@ -11,7 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor, nn
 
-from zoo.protocols import Decoding, RBMLayer, StackOfRBMs, layers_of
+from zoo.protocols import Decoding, Net, RBMLayer, StackOfRBMs, layers_of
 from zoo.sklearn.estimator import DTYPES, Model, NetEstimator
 from zoo.sklearn.stages import Stages
 
@@ -96,17 +96,24 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetEstimator):
         chosen = self._chosen()
         if self._name() is None and not chosen:
             net = self._make_net(0, shape, 0)
-            chosen = ("contrastive_divergence" if isinstance(net, RBMLayer | StackOfRBMs) else "reconstruct",)
+            # An autoencoder also has an RBM.
+            has_rbm = isinstance(net, RBMLayer | StackOfRBMs) and not isinstance(net, Decoding)
+            chosen = ("contrastive_divergence" if has_rbm else "reconstruct",)
+            if isinstance(net, Net) and net.num_classes:
+                raise ValueError(
+                    f"model: the net has outputs for {net.num_classes} classes, but an Encoder trains without y; make "
+                    "it with num_classes=None"
+                )
 
         # Leave out the stages that need labels.
         plan = self._stages(chosen)
+        if chosen and len(plan.unlabeled) < len(plan.targets):
+            raise ValueError(f"stage={self.stage!r} needs labels; an Encoder trains without y")
         if not plan.unlabeled:
             raise ValueError(
                 f"model={self.model!r} has no stage that trains without labels; choose rbm, dbn, sae or "
                 "deep_autoencoder, or use Classifier"
             )
-        if len(plan.unlabeled) < len(plan.targets) and chosen:
-            raise ValueError(f"stage={self.stage!r} needs labels; an Encoder trains without y")
         left_out = [name for name in plan.targets if name not in plan.unlabeled]
         self._train(rows, None, shape, plan=plan, chosen=chosen, more=[f"~model.stages.{name}" for name in left_out])
         self._n_features_out = self._encoded(self.scaler_.to_net(rows[:1])).shape[1]

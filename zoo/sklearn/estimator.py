@@ -1,7 +1,10 @@
 """What `zoo.sklearn.Classifier` and `zoo.sklearn.Encoder` share: parameters, input checks and training."""
 
 import inspect
+import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from math import prod
 from numbers import Integral
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 
 from zoo import api
 from zoo.config import catalogue, hardware
+from zoo.config.compose import RUN_LOCK
 from zoo.data.splits import InMemory, Splits, hold_out
 from zoo.protocols import shape_text
 from zoo.sklearn.inputs import SCALINGS, Scaler, flattened, input_shape
@@ -27,6 +31,7 @@ Model: TypeAlias = str | nn.Module | Callable[..., nn.Module]
 BATCH = 250  # examples that a fitted net computes at a time
 MAX_VALUES = 2**23  # values of such a batch: large images get smaller batches
 DTYPES = [np.float64, np.float32]
+ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 
 
 class NetEstimator(BaseEstimator):
@@ -111,14 +116,17 @@ class NetEstimator(BaseEstimator):
     def _net_overrides(self) -> Iterator[str]:
         """The parameters of the net and ``overrides``, as overrides of the command line."""
         if isinstance(self.model, str):
-            own = catalogue.model_config(self.model)["net"]
+            # The name of the class is no argument.
+            own = {key: value for key, value in catalogue.model_config(self.model)["net"].items() if key[0] != "_"}
             for key, value in self._net_arguments().items():
+                if key not in own:
+                    raise ValueError(f"model {self.model} has no argument {key!r}; {catalogue.suggest(key, [*own])}")
                 # A single number of units means one hidden layer.
                 if key == "hidden" and isinstance(own.get(key), list) and isinstance(value, Integral):
                     value = [value]
                 yield override(f"model.net.{key}", value)
         if isinstance(self.overrides, str):
-            raise ValueError(f"overrides={self.overrides!r} must be a list, such as ['model.net.dropout=0.5']")
+            raise ValueError(f"overrides={self.overrides!r} must be a list of strings")
         yield from self.overrides
 
     def _seed(self) -> int:
@@ -151,6 +159,8 @@ class NetEstimator(BaseEstimator):
             num_classes: number of classes; 0 without labels.
             validation: fraction of the examples to hold out.
         """
+        if self.accelerator not in ACCELERATORS:
+            raise ValueError(f"accelerator={self.accelerator!r} must be one of: {', '.join(ACCELERATORS)}")
         seed = self._seed()
         # Scale here and not in `zoo.train`: in the precision of X, and also the data of `predict`.
         scaler = Scaler(self._scaling(plan), shape).fit(rows)
@@ -161,22 +171,22 @@ class NetEstimator(BaseEstimator):
         )
         splits = Splits(train, held_out, None, shape, names, unlabeled="" if names else "an Encoder trains without y")
 
-        # Nothing resumes from the checkpoints, so do not write one after each epoch.
-        fixed = ["dataset.scale=1", "model.input_scaling=unit", f"accelerator={self.accelerator}"]
-        fixed += ["accelerator.devices=1"]
-        fixed += [f"model.stages.{name}.checkpoint_every=0" for name in plan.targets]
+        # The inputs are scaled already. One device: several would start processes.
+        fixed = ["dataset.scale=1", "model.input_scaling=unit"]
+        fixed += [f"accelerator={self.accelerator}", "accelerator.devices=1"]
         named = self._name()
-        result = api.train(
-            named or self._make_net(seed, shape, num_classes),
-            splits,
-            stage=chosen or None,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            seed=seed,
-            overrides=[*fixed, *self._net_overrides(), *more],
-            progress=False,
-        )
+        with _within_python():
+            result = api.train(
+                named or self._make_net(seed, shape, num_classes),
+                splits,
+                stage=chosen or None,
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                lr=self.lr,
+                seed=seed,
+                overrides=[*fixed, *self._net_overrides(), *more],
+                progress=False,
+            )
         self.net_ = result.net.cpu()
         self.scaler_ = scaler
         self.in_shape_ = shape
@@ -213,6 +223,22 @@ class NetEstimator(BaseEstimator):
         if not isinstance(net, nn.Module):
             raise ValueError(f"model returned a {type(net).__name__}, expected a torch.nn.Module")
         return net
+
+
+@contextmanager
+def _within_python() -> Iterator[None]:
+    """After the block, restore the filters of warnings and the environment, which Lightning changes."""
+    with RUN_LOCK, warnings.catch_warnings():
+        environment = dict(os.environ)
+        try:
+            yield
+        except ValueError as error:
+            # Name the parameter of the estimator in place of the key.
+            raise ValueError(str(error).replace("model.input_scaling=unit", "scaling='minmax'")) from error
+        finally:
+            for name in os.environ.keys() - environment.keys():
+                del os.environ[name]
+            os.environ.update(environment)
 
 
 def _batches(x: Tensor) -> Iterator[Tensor]:

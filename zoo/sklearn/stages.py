@@ -1,17 +1,17 @@
 """The stages by which an estimator trains, read from the config of its model; and parameters as overrides."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from torch import nn
 
-from zoo.config.compose import compose
 from zoo.config.given import GIVEN
-from zoo.config.overrides import readable
 from zoo.training import stage_checks
+from zoo.training.given_config import prepare
 
 
 @dataclass(frozen=True)
@@ -48,25 +48,16 @@ def stages(model: str | None, chosen: tuple[str, ...], overrides: tuple[str, ...
     Composing a config takes longer than to train a small net for some epochs, so the answer is remembered.
 
     Args:
-        model: the name of a model; None: a net that has no config.
+        model: the name of a model; None: a net that has no config, which needs ``chosen``.
         chosen: names of files in ``conf/stage``; empty: the model's own stages.
         overrides: as on the command line.
 
     Raises:
         ValueError: an unknown model, stage or key, or a value that the key cannot have.
     """
-    own: Sequence[str] = ()
-    if model is not None and chosen:
-        own = list(compose("train", [f"model={model}"]).model.stages)
-    # A single stage is called "fit", as in `zoo.train`; several have the names of their files.
-    keys = ("fit",) if len(chosen) == 1 else chosen
-    swaps = [
-        f"{'' if key in own else '+'}stage@model.stages.{key}={name}" for key, name in zip(keys, chosen, strict=True)
-    ]
-    arguments = [f"model={model or GIVEN}", f"dataset={GIVEN}", *overrides]
-    cfg = compose("train", [*readable("train", arguments), *swaps])
-
-    nodes = {str(name): node for name, node in cfg.model.stages.items() if node.epochs and (not chosen or name in keys)}
+    net = nn.Identity() if model is None else model  # any net: the config does not depend on it
+    cfg = prepare(net, GIVEN, stage=chosen or None, validation_data=None, keys={}, overrides=overrides).cfg
+    nodes = {str(name): node for name, node in cfg.model.stages.items() if node.epochs}
     return Stages(
         targets={name: stage_checks.task_class(node).targets for name, node in nodes.items()},
         losses={name: str(node.task.get("loss", "")) for name, node in nodes.items()},
@@ -84,7 +75,7 @@ def override(key: str, value: Any) -> str:
     try:
         text = json.dumps(value, default=_plain, ensure_ascii=False)
     except TypeError as error:
-        raise ValueError(f"{key}: a config cannot hold a {type(value).__name__}") from error
+        raise ValueError(f"{key}={value!r} must be a number, a text, a list of them, or None") from error
     return f"{key}={text}"
 
 
