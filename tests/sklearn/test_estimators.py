@@ -198,9 +198,18 @@ def test_a_net_that_cannot_decode_has_no_inverse():
 
 def test_a_grid_search_over_a_pipeline():
     pipe = make_pipeline(encoder(), LogisticRegression())
-    grid = {"encoder__hidden": [4], "encoder__net_params": [{"init": "xavier"}]}
+    grid = {"encoder__hidden": [4], "encoder__net_params__init": ["xavier"]}
     search = GridSearchCV(pipe, grid, cv=2).fit(X, Y)
-    assert search.best_estimator_[0].transform(X).shape == (120, search.best_params_["encoder__hidden"])
+    assert search.best_estimator_[0].transform(X).shape == (120, 4)
+
+
+def test_arguments_of_the_net_are_parameters_of_their_own():
+    estimator = Classifier(net_params={"dropout": 0.1, "noise": 0.2})
+    assert estimator.get_params()["net_params__dropout"] == 0.1
+    estimator.set_params(net_params__dropout=0.5, hidden=3)
+    assert estimator.net_params == {"dropout": 0.5, "noise": 0.2}
+    assert clone(estimator).get_params() == estimator.get_params()
+    assert Encoder().set_params(net_params__init="xavier").net_params == {"init": "xavier"}
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ BATCH = 250  # examples that a fitted net computes at a time
 MAX_VALUES = 2**23  # values of such a batch: large images get smaller batches
 DTYPES = [np.float64, np.float32]
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
+NESTED = "net_params__"  # before the name of an argument of the net
 
 
 class NetEstimator(BaseEstimator):
@@ -55,6 +56,23 @@ class NetEstimator(BaseEstimator):
     in_shape_: tuple[int, ...]
     n_features_in_: int
     history_: list[dict[str, float | str]]
+
+    # Parameters
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters; with ``deep`` also those of ``net_params`` one by one, such as ``net_params__dropout``."""
+        params: dict[str, Any] = super().get_params(deep=deep)
+        if deep and isinstance(self.net_params, Mapping):
+            params |= {NESTED + key: value for key, value in self.net_params.items()}
+        return params
+
+    def set_params(self, **params: Any) -> "NetEstimator":
+        """Set parameters. ``net_params__dropout=0.2`` sets one of ``net_params`` and keeps the others."""
+        super().set_params(**{key: value for key, value in params.items() if not key.startswith(NESTED)})
+        nested = {key.removeprefix(NESTED): value for key, value in params.items() if key.startswith(NESTED)}
+        if nested:
+            self.net_params = {**(self.net_params or {}), **nested}
+        return self
 
     # Inputs
 
@@ -175,7 +193,7 @@ class NetEstimator(BaseEstimator):
         fixed = ["dataset.scale=1", "model.input_scaling=unit"]
         fixed += [f"accelerator={self.accelerator}", "accelerator.devices=1"]
         named = self._name()
-        with _within_python():
+        with _isolated():
             result = api.train(
                 named or self._make_net(seed, shape, num_classes),
                 splits,
@@ -226,14 +244,14 @@ class NetEstimator(BaseEstimator):
 
 
 @contextmanager
-def _within_python() -> Iterator[None]:
-    """After the block, restore the filters of warnings and the environment, which Lightning changes."""
+def _isolated() -> Iterator[None]:
+    """Restore the filters of warnings and the environment, which training changes, after the block."""
     with RUN_LOCK, warnings.catch_warnings():
         environment = dict(os.environ)
         try:
             yield
         except ValueError as error:
-            # Name the parameter of the estimator in place of the key.
+            # The message names a key of the config; name the parameter in its place.
             raise ValueError(str(error).replace("model.input_scaling=unit", "scaling='minmax'")) from error
         finally:
             for name in os.environ.keys() - environment.keys():
