@@ -50,7 +50,7 @@ FLOORS = (
     {"tasks", "plots", "checkpoints", "analysis"},
     {"training", "release"},
     {"api"},
-    {"cli"},
+    {"cli", "sklearn"},
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo import models as models
+    from zoo import sklearn as sklearn
     from zoo import tasks as tasks
     from zoo.analysis import likelihood as likelihood
     from zoo.api import create as create
@@ -44,6 +45,7 @@ _HOMES = {
 }
 _MODULES = {
     "models": "zoo.models",
+    "sklearn": "zoo.sklearn",
     "tasks": "zoo.tasks",
     "likelihood": "zoo.analysis.likelihood",
 }
@@ -59,6 +61,7 @@ __all__ = [
     "list_models",
     "load",
     "models",
+    "sklearn",
     "tasks",
     "train",
     "trust",
