@@ -20,6 +20,7 @@ from support import slow_but
 
 import zoo
 from zoo.checkpoints import checkpoint as checkpoints
+from zoo.checkpoints import files
 from zoo.cli import embed_neighbors, embed_outputs
 from zoo.data.preprocess import Preprocess
 from zoo.data.sources import digits
@@ -356,6 +357,10 @@ def test_outputs_are_written_whole_or_not_at_all(cli, folder, pixels):
     np.savetxt("a.csv", pixels[:9].flatten(1), "%d", ",", header=header, comments="", footer="1,2,3")
     Path("features.npz").write_text("of before")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    # A process that was killed left its temporary files; the next call removes them.
+    killed = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    for ending in ("", ".name", ".features_0"):
+        Path(f".features.npz.{int(killed.stdout)}-{files.HOST}-0.tmp{ending}").write_text("cut short")
     outcome = cli("embed", NET, "input=a.csv", "neighbors=1", "batch_size=4", "overwrite=true")
     assert outcome.status == 1
     assert "a.csv, line 11" in outcome.err

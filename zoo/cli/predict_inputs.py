@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from zoo.protocols import shape_text
 
 Batches = Iterator[tuple[list[str], Tensor]]  # the names of the rows of a raw batch, and the batch
 Reader = Callable[[Path], Tensor]  # a file -> C x H x W bytes
+Array = np.ndarray[Any, Any]
 CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 ARRAY_SUFFIXES = (".npz", ".npy")
 # Suffixes of files that may hold images or tables, but that no command can read.
@@ -183,7 +185,7 @@ def read_table(
     header: str = "auto",
     stated: bool = False,
     note: Callable[[str], None],
-    labels: Callable[[npz.Array], None] | None = None,
+    labels: Callable[[Array], None] | None = None,
 ) -> Batches:
     """Batches of rows of a CSV of pixels, or of the array x of a file; their names are row numbers from 1.
 
@@ -244,7 +246,7 @@ def _csv(
     header: str,
     stated: bool,
     note: Callable[[str], None],
-    labels: Callable[[npz.Array], None] | None,
+    labels: Callable[[Array], None] | None,
 ) -> Iterator[Tensor]:
     """Batches of N x shape bytes."""
     pixels = torch.Size(preprocess.shape).numel()
@@ -267,7 +269,7 @@ def _arrays(
     batch_size: int,
     stated: bool,
     note: Callable[[str], None],
-    labels: Callable[[npz.Array], None] | None,
+    labels: Callable[[Array], None] | None,
 ) -> Iterator[Tensor]:
     """Batches of N x shape bytes or float32 values."""
     # The array x, or x_test of an archive with splits.
