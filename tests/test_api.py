@@ -31,7 +31,18 @@ def test_modules_are_handed_out_whole():
 
 @pytest.mark.parametrize(
     ("pattern", "found"),
-    [("lenet5*", ["lenet5", "lenet5_1998"]), ("*_16_16", ["mlp_16_16"]), ("rbm", ["rbm"]), ("LENET*", []), ("", [])],
+    [
+        ("lenet5*", ["lenet5", "lenet5_1998"]),
+        ("*_16_16", ["mlp_16_16"]),
+        ("rbm", ["rbm"]),
+        ("LENET*", []),
+        ("", []),
+        ("res*", ["resnet101", "resnet152", "resnet18", "resnet34", "resnet50"]),
+        ("resnet[135][48]", ["resnet18", "resnet34"]),
+        ("lenet?", ["lenet5"]),
+        (["rbm", "dbn*", "dbn"], ["dbn", "dbn_1000", "dbn_generative", "rbm"]),
+        ([], []),
+    ],
 )
 def test_models_are_listed_by_a_pattern(pattern, found):
     assert zoo.list_models(pattern) == found

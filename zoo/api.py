@@ -28,13 +28,14 @@ if TYPE_CHECKING:
         """For type checkers: a `torch.nn.Module` with the methods of `zoo.protocols.Net`."""
 
 
-def list_models(pattern: str = "*") -> list[str]:
+def list_models(pattern: str | Sequence[str] = "*") -> list[str]:
     """The names of the models, sorted: what `create` and ``model=`` take.
 
     Args:
-        pattern: a shell pattern, such as ``lenet*``; "*" matches all.
+        pattern: a shell pattern, such as ``res*``, or several, of which a name must match one; "*" matches all.
     """
-    return [name for name in catalogue.list_models() if fnmatchcase(name, pattern)]
+    patterns = [pattern] if isinstance(pattern, str) else pattern
+    return [name for name in catalogue.list_models() if any(fnmatchcase(name, each) for each in patterns)]
 
 
 def list_checkpoints() -> list[str]:

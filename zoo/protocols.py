@@ -9,7 +9,7 @@ Shapes: N examples, K classes, V visible and H hidden units of a layer.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, overload, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,13 @@ class Net(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
+    @overload
     def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
         """The output of layer ``depth`` (None: the last layer below the head; 0: the input)."""
+
+    @overload
+    def encode(self, x: Tensor, depth: Sequence[int]) -> list[Tensor]:
+        """The outputs of several layers, in the order of the list, from one pass."""
 
 
 @runtime_checkable
@@ -45,8 +50,8 @@ class Classifier(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor: ...
 
-    def reset_head(self, num_classes: int) -> None:
-        """Replace the head, or the label units, by a new one for ``num_classes`` classes."""
+    def reset_head(self, num_classes: int | None) -> None:
+        """Replace the head, or the label units, by a new one for ``num_classes`` classes; 0 or None: remove it."""
 
 
 @runtime_checkable

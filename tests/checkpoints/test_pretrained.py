@@ -189,6 +189,19 @@ def test_colour_kernels_are_summed_for_grey_images(official, tmp_path):
     )
 
 
+def test_a_net_without_a_head_leaves_that_of_the_file_out(official, trained, tmp_path):
+    file = save(official.state_dict(), tmp_path / "file.pth")
+    bare, whole = (create("torchvision", architecture=SMALL, num_classes=n, weights=file).eval() for n in (0, 2))
+    x = torch.rand(2, *whole.in_shape)
+    assert torch.equal(bare(x), whole.encode(x))
+    # A checkpoint of the zoo, too. A head that is asked for does not fit.
+    bare, whole = create("lenet5", num_classes=None, weights=str(trained)).eval(), checkpoints.load(trained)
+    x = torch.rand(2, *whole.in_shape)
+    assert torch.equal(bare(x), whole.encode(x))
+    with pytest.raises(ValueError, match=r"head\.weight .* is not in the net"):
+        load(bare, str(trained), head="keep")
+
+
 def test_half_precision_is_widened(lenet5, tmp_path):
     state = {name: value.half() for name, value in copied(lenet5).items()}
     load(lenet5, save(state, tmp_path / "half.pth"), head="keep")

@@ -37,11 +37,15 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
         ("checkpoint=m.safetensors", "input=a.png", "sheet=false"),
         ("checkpoint=m.safetensors", "input=a.npz"),
     ],
+    "embed": [
+        ("checkpoint=m.safetensors", "input=a.npz", "neighbors=2"),
+        ("checkpoint=m.safetensors", "dataset=npz", "dataset.root=data.npz", "duplicates=true"),
+    ],
     "explain": [("checkpoint=m.safetensors", "input=a.png")],
     "sample": [("checkpoint=rbm.safetensors", "n=1", "steps=1")],
     "export": [("checkpoint=m.safetensors", "format=torch_export")],
 }
-COUNTS = {"train": 400, "evaluate": 100, "predict": 120, "explain": 80, "sample": 80, "export": 60}
+COUNTS = {"train": 400, "evaluate": 100, "predict": 120, "embed": 80, "explain": 80, "sample": 80, "export": 60}
 # Keys that are not drawn: what they may do on purpose is too much for a test, or says more than one line.
 NOT_DRAWN = ("debug", "hydra")
 # Values that most keys of some type accept.

@@ -310,7 +310,7 @@ def test_the_state_goes_into_another_net_of_the_same_making(options):
         ({"hidden": []}, "at least one hidden layer"),
         ({"hidden": [3, 0]}, "hidden=.*at least 1|hidden=.*must be >= 1"),
         ({"in_shape": [1, 0]}, "in_shape=.*at least 1|in_shape=.*must be >= 1"),
-        ({"num_classes": 0}, "num_classes=0"),
+        ({"num_classes": -1}, "num_classes=-1"),
         ({"activation": "maxout"}, "maxout has several pieces"),
         ({"code_activation": "maxout"}, "maxout has several pieces"),
         ({"output_activation": "maxout"}, "maxout has several pieces"),

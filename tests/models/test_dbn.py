@@ -509,7 +509,7 @@ def test_a_machine_by_itself_fits_its_own_slot():
     [
         ({"hidden": ()}, "at least one hidden layer"),
         ({"hidden": (3, 0)}, "hidden"),
-        ({"num_classes": 0}, "num_classes=0"),
+        ({"num_classes": -1}, "num_classes=-1"),
         ({"label_units": True, "num_classes": None}, "label_units=true needs num_classes"),
         ({"visible_units": "binary"}, "visible_units=binary: choose one of"),
         ({"init": "he"}, "unknown init 'he'"),

@@ -207,7 +207,7 @@ def test_a_number_is_what_every_weight_begins_with(init):
     ("options", "message"),
     [
         ({"hidden": (5, 0)}, r"hidden=\(5, 0\) must be >= 1"),
-        ({"num_classes": 0}, "num_classes=0 must be >= 1"),
+        ({"num_classes": -1}, "num_classes=-1 must be >= 1"),
         ({"in_shape": (0,)}, r"in_shape=\(0,\) must be >= 1"),
         ({"init": "zeros"}, "unknown init 'zeros'"),
         ({"init": "nan"}, "unknown init 'nan'"),

@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
 from zoo.checkpoints import checkpoint as checkpoints
@@ -179,6 +180,111 @@ def test_encode_stops_where_it_is_told(name):
     torch.testing.assert_close(net.forward_head(features.flatten(1)), net(x))  # as features are cached
     by_hand = nn.Sequential(nn.Flatten(), net.head, net.output_activation if isinstance(net, MLP) else nn.Identity())
     torch.testing.assert_close(by_hand(features), net(x))
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations on tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+@each_model
+def test_encode_gives_the_outputs_of_several_layers_from_one_pass(name):
+    net = make(name).eval()
+    x = batch(net, 2)
+    depths = list(range(len(layers_of(net)) + 1))
+    separate = [net.encode(x, depth) for depth in depths]
+    with Operations() as one_pass:
+        net.encode(x)
+    with Operations() as counted:
+        together = net.encode(x, depths)
+    assert counted.count == one_pass.count
+    # In the order of the list, also from the top; a tuple is a list.
+    backwards = net.encode(x, tuple(-1 - depth for depth in depths))
+    for alone, one, other in zip(separate, together, reversed(backwards), strict=True):
+        assert torch.equal(one, alone)
+        assert torch.equal(other, alone)
+    assert net.encode(x, []) == []
+    assert net.num_features == net.encode(x).flatten(1).shape[1]
+
+
+@pytest.mark.parametrize("name", ["lenet5", "sae", "dbn", "rbm"])
+def test_encode_refuses_layers_that_there_are_not(name):
+    net = make(name)
+    layers = len(layers_of(net))
+    for depth in (layers + 1, -layers - 2):
+        for given in (depth, [0, depth]):
+            with pytest.raises(ValueError, match=rf"depth={depth} must be in \[{-layers - 1}, {layers}\]"):
+                net.encode(batch(net, 1), given)
+
+
+@each_classifier
+def test_without_classes_there_is_no_head(name):
+    if CONFIGS[name]["net"].get("label_units"):
+        with pytest.raises(ValueError, match="label_units=true needs num_classes"):
+            make(name, num_classes=0)
+        return
+    net, whole = make(name, num_classes=0).eval(), make(name, num_classes=7).eval()
+    x = batch(net, 2)
+    assert net.num_classes is None
+    assert head_of(net) is None
+    assert isinstance(net.get_classifier(), nn.Identity)
+    assert set(net.state_dict()) == {key for key in whole.state_dict() if not key.startswith(("head.", "auxiliaries."))}
+    # The features are those below the head of the whole net.
+    net.load_state_dict(whole.state_dict(), strict=False)
+    features = whole.forward_head(whole.encode(x), pre_logits=True)
+    assert features.shape == (2, net.num_features)
+    assert torch.equal(net(x), features)
+    # A head can be added, and removed again.
+    net.reset_head(3)
+    assert net.num_classes == 3
+    assert net(x).shape == (2, 3)
+    if isinstance(net, HasAuxiliaryHeads):
+        assert [logits.shape for logits in net.forward_with_auxiliaries(x)[1]] == [(2, 3), (2, 3)]
+    net.reset_head(None)
+    assert torch.equal(net(x), features)
+
+
+@each_classifier
+def test_timms_names_do_what_they_do_in_timm(name):
+    net = make(name).eval()
+    x = batch(net, 2)
+    assert torch.equal(net.forward_features(x), net.encode(x))
+    if CONFIGS[name]["net"].get("label_units"):
+        assert isinstance(net.get_classifier(), nn.Identity), "the classes are inside the top RBM"
+        return
+    assert torch.equal(net.forward_head(net.forward_features(x)), net(x))
+    assert net.forward_head(net.forward_features(x), pre_logits=True).shape == (2, net.num_features)
+    assert net.get_classifier() is net.head
+    net.reset_classifier(4)
+    assert net(x).shape == (2, 4)
+    net.reset_classifier(0)
+    assert net(x).shape == (2, net.num_features)
+
+
+@pytest.mark.parametrize(("name", "options"), [("dbn_generative", {"hidden": [6, 4]}), ("rbm", {"label_units": 5})])
+def test_label_units_can_be_removed(name, options):
+    net = zoo.create(name, in_shape=(1, 4, 4), **options).eval()
+    x = batch(net, 3)
+    features = net.encode(x)
+    net.reset_head(0)
+    assert net.num_classes is None
+    assert not net.label_units
+    torch.testing.assert_close(net(x), features)
+    assert net.sample(2, steps=3).shape == (2, 1, 4, 4)
+    # A belief network gets a linear head; an RBM cannot have one.
+    if name == "rbm":
+        with pytest.raises(ValueError, match="no label units"):
+            net.reset_head(3)
+    else:
+        net.reset_head(3)
+        assert net(x).shape == (3, 3)
 
 
 @each_model

@@ -73,7 +73,7 @@ def test_logits_and_features_are_torchvisions_to_the_last_bit(architecture):
         assert torch.equal(here(x), logits)
         assert torch.equal(here.encode(x), features)
         assert torch.equal(here.head(features), logits)
-    assert features.shape == (2, here.width)
+    assert features.shape == (2, here.num_features)
     assert logits.abs().max() > 0.01
 
 
@@ -217,7 +217,7 @@ def test_small_images_are_enlarged_to_their_shorter_side(shape, enlarge, size, m
         ({"gray": "x"}, "gray=x: choose repeat or sum"),
         ({"enlarge": 0}, "enlarge=0"),
         ({"enlarge": -3}, "enlarge=-3"),
-        ({"num_classes": 0}, "num_classes=0 must be >= 1"),
+        ({"num_classes": -1}, "num_classes=-1 must be >= 1"),
     ],
 )
 def test_what_cannot_be_built_is_one_line(options, message):
@@ -248,21 +248,21 @@ def test_a_new_head_has_the_old_ones_device_type_and_bias():
     assert net.head.weight.dtype == net.head.bias.dtype == torch.float64
     assert net(images(2, 3, 64, 64).double()).shape == (2, 3)
     assert net.num_classes == 3
-    net.head = nn.Linear(net.width, 3, bias=False)
+    net.head = nn.Linear(net.num_features, 3, bias=False)
     net.reset_head(4)
     assert net.head.bias is None
     net.to("meta").reset_head(6)
     assert net.head.weight.device.type == "meta"
-    assert net.head.weight.shape == (6, net.width)
+    assert net.head.weight.shape == (6, net.num_features)
     assert net.torchvision_names.keys() >= net.state_dict().keys()
 
 
 def test_it_is_built_by_name_and_by_depth():
     net = zoo.create("resnet18", num_classes=5, in_shape=(1, 64, 64))
-    assert (net.architecture, net.in_shape, net.num_classes, net.width) == ("resnet18", (1, 64, 64), 5, 512)
+    assert (net.architecture, net.in_shape, net.num_classes, net.num_features) == ("resnet18", (1, 64, 64), 5, 512)
     assert net(images(2, 1, 64, 64)).shape == (2, 5)
     with torch.device("meta"):
         assert zoo.create("resnet50").in_shape == (3, 224, 224)
         assert resnet(34, num_classes=2).torchvision_names["layers.layer3.5.bn2.weight"] == "layer3.5.bn2.weight"
-        assert resnet(50, num_classes=2).width == 2048
+        assert resnet(50, num_classes=2).num_features == 2048
     assert sum(p.numel() for p in net.parameters()) == 11_689_512 - 995 * 513

@@ -21,7 +21,7 @@ from zoo.checkpoints.torchvision_files import FromTorchvision
 from zoo.checkpoints.weight_files import SHOWN, match_tensors, read, renamed
 from zoo.config.catalogue import index
 from zoo.data.preprocess import Preprocess
-from zoo.protocols import head_of, shape_text
+from zoo.protocols import shape_text
 
 HEAD_CHOICES = ("reset", "keep")
 
@@ -76,7 +76,8 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
         weights: for a `zoo.models.TorchvisionNet` a name of torchvision's enum (IMAGENET1K_V1, DEFAULT); a ``.pth``,
             ``.pt`` or ``.safetensors`` file with the zoo's, torchvision's or timm's names, bare, nested or with a
             wrapper's prefix; a run folder or a checkpoint of the zoo; ``hf://OWNER/REPOSITORY@COMMIT``.
-        head: "reset" keeps the net's random head, for a task with other classes; "keep" loads the head of the file.
+        head: "reset" keeps the net's random head, for a task with other classes, or none if it has none; "keep" loads
+            the head of the file.
 
     Returns:
         The loaded weights.
@@ -88,12 +89,9 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
     """
     if head not in HEAD_CHOICES:
         raise ValueError(f"pretrained_head={head}: choose {' or '.join(HEAD_CHOICES)}")
-    # If the net has no head, load all tensors.
-    keep_head = head == "keep" or head_of(net) is None
-
     found = _find(net, str(weights))
     try:
-        tensors = match_tensors(net, found.tensors, source=found.source, keep_head=keep_head)
+        tensors = match_tensors(net, found.tensors, source=found.source, keep_head=head == "keep")
     except ValueError as error:
         raise ValueError(f"{error}{_hint(net, found.tensors)}") from error
     # Not strict, since the head may be left out; `match_tensors` has checked everything else.

@@ -149,6 +149,9 @@ def match_tensors(net: nn.Module, tensors: Mapping[str, Tensor], *, source: str,
     """
     expected = net.state_dict()
     given = _for_gray(tensors, expected)
+    # A net without a head takes the rest of a file with one.
+    if not keep_head:
+        given = {name: value for name, value in given.items() if name in expected or not name.startswith(HEAD_NAMES)}
 
     # Tensors that the file lacks, or has with another shape or dtype.
     wrong = []

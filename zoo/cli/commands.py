@@ -98,6 +98,25 @@ COMMANDS = {
         composed=True,
         examples=("checkpoint=lenet5-mnist", "checkpoint=lenet5-mnist format=torch_export preprocess=true"),
     ),
+    "embed": Command(
+        summary="write the features of images, a CSV, an .npz or a dataset to a file",
+        usage="checkpoint=NAME|PATH (input=FILE|FOLDER|CSV|NPZ | dataset=NAME) [KEY=VALUE ...]",
+        module="embed",
+        function="embed",
+        composed=True,
+        examples=(
+            "checkpoint=lenet5-mnist input=photos resize=true",
+            "checkpoint=lenet5-digits dataset=digits output=digits.parquet",
+            "checkpoint=lenet5-mnist input=photos neighbors=5 duplicates=true",
+            "checkpoint=rbm-mnist input=test.csv depth=[0,1]",
+        ),
+        notes=(
+            "The output has one row per input, in the order of the input: name (the path of an image, the number of a "
+            "row, or SPLIT/INDEX of a dataset), split (of a dataset), label (the class folder in the path, the column "
+            "label of a CSV, the array y, or the class in a dataset; left out if there is none) and features (N x D; "
+            "maps are flattened). With a list of depths there is one features_DEPTH for each, from one pass.",
+        ),
+    ),
     "list": Command(
         summary="list the models and the checkpoints",
         usage="[PATTERN]",

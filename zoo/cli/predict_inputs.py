@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from zoo.protocols import shape_text
 
 Batches = Iterator[tuple[list[str], Tensor]]  # the names of the rows of a raw batch, and the batch
 Reader = Callable[[Path], Tensor]  # a file -> C x H x W bytes
+Array = np.ndarray[Any, Any]
 CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 ARRAY_SUFFIXES = (".npz", ".npy")
 # Suffixes of files that may hold images or tables, but that no command can read.
@@ -182,6 +184,7 @@ def read_table(
     header: str = "auto",
     stated: bool = False,
     note: Callable[[str], None],
+    labels: Callable[[Array], None] | None = None,
 ) -> Batches:
     """Batches of rows of a CSV of pixels, or of the array x of a file; their names are row numbers from 1.
 
@@ -192,14 +195,15 @@ def read_table(
         header: whether a CSV has a header: auto, true or false.
         stated: whether the user has stated the scale of the values.
         note: called with a line of text for each guess about the file.
+        labels: called with the labels of each batch before it is yielded, if the file has any.
 
     Raises:
         ValueError: not such a file, or its inputs have another shape or scale than the training data.
     """
     if is_csv(source):
-        chunks = _csv(source, preprocess, batch_size, header, stated, note)
+        chunks = _csv(source, preprocess, batch_size, header, stated, note, labels)
     else:
-        chunks = _arrays(source, preprocess, batch_size, stated, note)
+        chunks = _arrays(source, preprocess, batch_size, stated, note, labels)
     first = 1
     for chunk in chunks:
         yield [str(first + i) for i in range(len(chunk))], chunk
@@ -235,7 +239,13 @@ def _read(path: Path, **options: Any) -> Tensor:
 
 
 def _csv(
-    source: Path, preprocess: Preprocess, batch_size: int, header: str, stated: bool, note: Callable[[str], None]
+    source: Path,
+    preprocess: Preprocess,
+    batch_size: int,
+    header: str,
+    stated: bool,
+    note: Callable[[str], None],
+    labels: Callable[[Array], None] | None,
 ) -> Iterator[Tensor]:
     """Batches of N x shape bytes."""
     pixels = torch.Size(preprocess.shape).numel()
@@ -244,6 +254,8 @@ def _csv(
         # Features on any scale are compared with the statistics of each feature, so all rows are needed.
         if preprocess.white is None:
             preprocess.check_values(rows.pixels, where=str(source), stated=stated)
+        if labels is not None and rows.labels is not None:
+            labels(rows.labels.numpy())
         yield rows.pixels.view(-1, *preprocess.shape)
         is_empty = False
     if is_empty:
@@ -251,7 +263,12 @@ def _csv(
 
 
 def _arrays(
-    source: Path, preprocess: Preprocess, batch_size: int, stated: bool, note: Callable[[str], None]
+    source: Path,
+    preprocess: Preprocess,
+    batch_size: int,
+    stated: bool,
+    note: Callable[[str], None],
+    labels: Callable[[Array], None] | None,
 ) -> Iterator[Tensor]:
     """Batches of N x shape bytes or float32 values."""
     # The array x, or x_test of an archive with splits.
@@ -269,4 +286,10 @@ def _arrays(
     if tuple(x.shape[1:]) != shape:
         raise ValueError(f"{source} has inputs of {shape_text(x.shape[1:])}, the checkpoint takes {shape_text(shape)}")
     preprocess.check_values(x, where=f"{source}, {name}", stated=stated)
-    yield from torch.split(x, batch_size)
+    y = archive.arrays.get(name.replace("x", "y", 1)) if labels is not None else None
+    if y is not None and y.shape[:1] != x.shape[:1]:
+        raise ValueError(f"{source}: {len(x)} inputs in {name}, but the labels have shape {shape_text(y.shape) or 1}")
+    for first in range(0, len(x), batch_size):
+        if labels is not None and y is not None:
+            labels(y[first : first + batch_size])
+        yield x[first : first + batch_size]

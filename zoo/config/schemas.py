@@ -201,6 +201,30 @@ class Predict:
 
 
 @dataclass
+class Embed:
+    """The config of ``zoo embed``. The comments in ``conf/embed.yaml`` describe the keys."""
+
+    checkpoint: str = MISSING
+    input: str | None = None
+    dataset: Any = field(default_factory=GivenDataset)  # the keys of a `Dataset` that the command line sets
+    split: str = MISSING
+    output: str = MISSING
+    depth: Any = None  # an integer, a list of integers, or null
+    neighbors: int | None = None
+    duplicates: bool = False
+    threshold: float = MISSING
+    header: Any = "auto"  # auto, true or false
+    scale: float | None = None
+    invert: bool = False
+    resize: bool | None = None
+    on_bad_image: str = MISSING
+    batch_size: int = MISSING
+    accelerator: Accelerator = field(default_factory=Accelerator)
+    overwrite: bool = False
+    debug: bool = False
+
+
+@dataclass
 class Explain:
     """The config of ``zoo explain``. The comments in ``conf/explain.yaml`` describe the keys."""
 
@@ -232,5 +256,5 @@ class Export:
 
 
 # One schema per command: the first entry of the defaults in its YAML.
-for _schema in (Train, Evaluate, Predict, Sample, Explain, Export):
+for _schema in (Train, Evaluate, Predict, Embed, Sample, Explain, Export):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)

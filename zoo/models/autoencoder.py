@@ -16,7 +16,7 @@ Deviations from the paper: None.
 Shapes: N examples, V inputs, H hidden units.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 
 import torch
@@ -26,11 +26,12 @@ from torch import Tensor, nn
 from zoo.models.activations import activation as named_activation
 from zoo.models.activations import pieces
 from zoo.models.boltzmann import BoltzmannEquations
+from zoo.models.features import FeatureNet
 from zoo.models.shapes import check_widths
 from zoo.models.units import KINDS, make_units
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(FeatureNet, nn.Module):
     """An encoding and a decoding layer: x' = g(b + W' f(c + W x)).
 
     Its parameters have the names of an RBM's parameters, since it can share them with an RBM (`rbm`).
@@ -70,6 +71,7 @@ class Autoencoder(nn.Module):
         # Public attributes that describe the net.
         self.in_shape = tuple(in_shape)
         self.num_classes: int | None = None
+        self.num_features = hidden
         self.activation_name = activation
         self.output_activation_name = output_activation
         self.activation = named_activation(activation)
@@ -90,12 +92,9 @@ class Autoencoder(nn.Module):
         """The pre-activations of the hidden units: c + W x, N x H."""
         return F.linear(x.flatten(1), self.weight, self.hidden_bias)
 
-    def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
-        """N x in_shape -> N x H (depth 0: the flat input)."""
-        if depth == 0:
-            return x.flatten(1)
-        h: Tensor = self.activation(self.hidden_input(x))
-        return h
+    def feature_layers(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        """One layer: N x V -> N x H."""
+        return [lambda x: self.activation(self.hidden_input(x))]
 
     def decode(self, h: Tensor, *, activate: bool = True) -> Tensor:
         """N x H -> N x V; without ``activate`` the pre-activations of the output (of a sigmoid: logits)."""
@@ -169,6 +168,7 @@ class AutoencoderRBM(BoltzmannEquations):
             )
         # The parameters are those of the autoencoder, not copies.
         self.in_shape = layer.in_shape
+        self.num_features = layer.num_features
         self.weight = layer.weight
         self.visible_bias = layer.visible_bias
         self.hidden_bias = layer.hidden_bias

@@ -2,7 +2,7 @@
 
 `BoltzmannEquations` needs a weight matrix, two biases and two layers of units, which its subclasses provide.
 `zoo.models.rbm.RBM` is a module with its own parameters; `AutoencoderRBM` uses the parameters of an autoencoder
-(`Autoencoder.rbm`). Imports torch and `zoo.protocols` only.
+(`Autoencoder.rbm`). Imports torch and the zoo's models only.
 
     E(v, h) = visible.energy(v, b) + hidden.energy(h, c) - h·W signal(v)
 
@@ -12,17 +12,18 @@ in `units.py`.
 Shapes: N examples, V visible units (pixels, then labels), H hidden units, K label units.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo.models.features import FeatureNet
 from zoo.protocols import Units
 
 
-class BoltzmannEquations:
+class BoltzmannEquations(FeatureNet):
     """Conditionals, energies and samples from the parameters of an RBM. v is N x V, h is N x H.
 
     Attributes:
@@ -157,10 +158,9 @@ class BoltzmannEquations:
 
     # Inputs and reconstructions. x is N x in_shape.
 
-    def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
-        """N x in_shape -> N x H, E[h | x] (depth 0: the flat input). Label units are treated as zero."""
-        v = x.flatten(1)
-        return v if depth == 0 else self.hidden_mean(F.pad(v, (0, self.label_units)))
+    def feature_layers(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        """One layer: N x pixels -> N x H, E[h | v]. Label units are treated as zero."""
+        return [lambda v: self.hidden_mean(F.pad(v, (0, self.label_units)))]
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """E[v | h = E[h | x]], without the label units: N x in_shape."""

@@ -21,24 +21,26 @@ Deviations from the paper:
 Shapes: N examples, H_k units in hidden layer k, K classes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from zoo.models.classifier import NetWithHead
 from zoo.models.noise import GaussianNoise
 from zoo.models.rbm import RBM
 from zoo.models.shapes import check_widths
 from zoo.models.units import bernoulli
 
 
-class DBN(nn.Module):
+class DBN(NetWithHead):
     """A stack of RBMs, with a classifier on top or with the classes inside the top RBM.
 
     Args:
         in_shape: shape of one input without the batch; it is flattened.
-        num_classes: number of classes; None for a net that has neither head nor label units.
+        num_classes: number of classes; 0 or None for a net that has neither head nor label units.
         hidden: number of hidden units of each layer, from the input up.
         visible_units: kind of the input units: bernoulli (inputs in [0, 1]) or gaussian (standardized inputs).
         label_units: whether the classes are units of the top RBM, which then classifies by free energy; otherwise
@@ -78,13 +80,13 @@ class DBN(nn.Module):
     ):
         super().__init__()
         # Validate the arguments that RBM does not validate, and store the public attributes.
-        check_widths(in_shape=in_shape, hidden=hidden, num_classes=1 if num_classes is None else num_classes)
+        check_widths(in_shape=in_shape, hidden=hidden, num_classes=num_classes or 1)
         if not hidden:
             raise ValueError("hidden=[] must name at least one hidden layer")
-        if label_units and num_classes is None:
-            raise ValueError("label_units=true needs num_classes, which is null")
+        if label_units and not num_classes:
+            raise ValueError(f"label_units=true needs num_classes, which is {0 if num_classes == 0 else 'null'}")
         self.in_shape = tuple(in_shape)
-        self.num_classes = num_classes
+        self.num_classes = num_classes or None
         self.label_units = label_units
 
         # Stack the RBMs. Only the lowest may have Gaussian visible units, only the top one label units.
@@ -109,7 +111,8 @@ class DBN(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.input_noise = GaussianNoise(input_noise, name="input_noise")
         self.noise = GaussianNoise(noise)
-        self.head = nn.Linear(hidden[-1], num_classes) if num_classes and not label_units else None
+        self.num_features = hidden[-1]
+        self.head = None if label_units else self.new_head(num_classes)
         if untied:
             self.untie()
 
@@ -137,16 +140,9 @@ class DBN(nn.Module):
         # The classes: by free energy, or by the head.
         return self.top.class_logits(h) if self.label_units else self.forward_head(h)
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        """N x H_L -> N x K logits of the head; without a head the features themselves."""
-        return features if self.head is None else self.head(features)
-
-    def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
-        """N x in_shape -> N x H_depth, mean activations of layer ``depth`` (None: the last; 0: the flat input)."""
-        h = x.flatten(1)
-        for k in range(len(self.layers))[:depth]:
-            h = self.up(h, k)
-        return h
+    def feature_layers(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        """The mean activations of each layer, given those of the layer below: N x H_k -> N x H_{k+1}."""
+        return [partial(self.up, layer=k) for k in range(len(self.layers))]
 
     def up(self, h: Tensor, layer: int) -> Tensor:
         """E[h_{k+1} | h_k] for k = ``layer``, by the recognition weights, N x H_{k+1}. Label units count as zero."""
@@ -234,14 +230,17 @@ class DBN(nn.Module):
         """The constructor arguments that training has changed, and their new values: ``untied`` after `untie`."""
         return {"untied": True} if self.untied else {}
 
-    def reset_head(self, num_classes: int) -> None:
-        """Replace the head, or the label units, by new ones for ``num_classes`` classes."""
-        self.num_classes = num_classes
-        # The classes are label units of the top RBM, or outputs of a linear head.
-        if self.label_units:
-            self.top.reset_head(num_classes)
-        else:
-            self.head = nn.Linear(self.top.weight.shape[0], num_classes).to(self.top.weight)
+    def reset_head(self, num_classes: int | None) -> None:
+        """Replace the head, or the label units, by new ones for ``num_classes`` classes; 0 or None: remove them.
+
+        A net whose label units were removed gets a linear head from the next call.
+        """
+        if not self.label_units:
+            super().reset_head(num_classes)
+            return
+        self.num_classes = num_classes or None
+        self.label_units = bool(num_classes)
+        self.top.reset_head(num_classes)
 
     def generative_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that `forward` does not use: visible biases and, if untied, the generative weights."""

@@ -157,27 +157,26 @@ class GoogLeNet(LayeredClassifier):
 
     Args:
         in_shape: channels, height and width of one image; the paper's is 3 x 224 x 224.
-        num_classes: number of outputs of the head and of both auxiliary heads.
+        num_classes: number of outputs of the head and of both auxiliary heads; 0 or None for no heads.
         dropout: probability of dropping a pooled feature before the head, in [0, 1].
         auxiliary: whether to build the auxiliary heads.
 
     Raises:
-        ValueError: the image is smaller than 79 pixels (17 without auxiliary heads), so nothing is left to pool; or
-            ``num_classes`` is below 1.
+        ValueError: the image is smaller than 79 pixels (17 without auxiliary heads), or ``num_classes`` is negative.
     """
 
     def __init__(
         self,
         *,
         in_shape: Sequence[int] = (3, 224, 224),
-        num_classes: int = 1000,
+        num_classes: int | None = 1000,
         dropout: float = 0.4,
         auxiliary: bool = True,
     ):
         super().__init__(in_shape, num_classes)
         # Check the options before anything is built.
-        channels, height, width = image(in_shape, minimum=79 if auxiliary else 17)
-        check_widths(num_classes=num_classes)
+        channels, _, _ = image(in_shape, minimum=79 if auxiliary else 17)
+        check_widths(num_classes=num_classes or 1)
 
         # The convolutions before the blocks. Pooling rounds the size of the maps up.
         layers = OrderedDict[str, nn.Module](  # N x 3 x 224 x 224
@@ -193,22 +192,16 @@ class GoogLeNet(LayeredClassifier):
         for name, widths in TABLE_1.items():
             if name in ("4a", "5a"):
                 layers[f"pool_before_{name}"] = nn.MaxPool2d(3, 2, ceil_mode=True)  # 28 -> 14, 14 -> 7
-            block = InceptionBlock(in_channels=channels, **widths._asdict())
-            layers[f"inception_{name}"] = block
+            layers[f"inception_{name}"] = block = InceptionBlock(in_channels=channels, **widths._asdict())
             channels = block.out_channels  # 256 480 | 512 512 512 528 832 | 832 1024
 
         # The head.
         layers["average"] = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout))  # N x 1024
         self.layers = nn.Sequential(layers)
-        self.head = nn.Linear(channels, num_classes)  # N x 1000
-
-        # The auxiliary heads, on the maps of 4a and 4d. Up to there, the size is halved four times: conv1 rounds the
-        # half up, the three poolings (3x3 at stride 2, in ceil mode) round it down. 224 pixels become 14.
-        self.auxiliaries = nn.ModuleDict()
-        if auxiliary:
-            height, width = (height + 1) // 16, (width + 1) // 16
-            self.auxiliaries["inception_4a"] = AuxiliaryHead(512, num_classes, height=height, width=width)  # N x 1000
-            self.auxiliaries["inception_4d"] = AuxiliaryHead(528, num_classes, height=height, width=width)  # N x 1000
+        self.num_features = channels
+        self.head = self.new_head(num_classes)  # N x 1000
+        self.auxiliary = auxiliary
+        self.auxiliaries = self._new_auxiliaries(num_classes)
 
     def forward_with_auxiliaries(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """N x in_shape -> logits of the head, and of each auxiliary head, all N x num_classes."""
@@ -220,13 +213,26 @@ class GoogLeNet(LayeredClassifier):
                 auxiliary_logits.append(self.auxiliaries[name](x))
         return self.forward_head(x), auxiliary_logits
 
-    def reset_head(self, num_classes: int) -> None:
-        """Replace the head and the auxiliary heads by new ones, with fresh weights, for ``num_classes`` classes."""
-        # The head first, then the last layer of each auxiliary head; their other layers stay.
+    def reset_head(self, num_classes: int | None) -> None:
+        """Replace the head and the auxiliary heads by new ones for ``num_classes`` classes; 0 or None: remove them."""
         super().reset_head(num_classes)
+        if not num_classes or not self.auxiliaries:
+            self.auxiliaries = self._new_auxiliaries(num_classes).to(next(self.parameters()))
+            return
+        # Replace only the last layer of each auxiliary head.
         for auxiliary in self.auxiliaries.values():
             assert isinstance(auxiliary, AuxiliaryHead)
             auxiliary.head = linear_like(auxiliary.head, num_classes)
+
+    def _new_auxiliaries(self, num_classes: int | None) -> nn.ModuleDict:
+        """Fresh auxiliary heads on the maps of 4a and 4d; none without classes."""
+        # Up to there, conv1 halves the size and rounds up, three poolings halve it and round down: 224 becomes 14.
+        auxiliaries = nn.ModuleDict()
+        if self.auxiliary and num_classes:
+            height, width = ((side + 1) // 16 for side in self.in_shape[1:])
+            auxiliaries["inception_4a"] = AuxiliaryHead(512, num_classes, height=height, width=width)  # N x 1000
+            auxiliaries["inception_4d"] = AuxiliaryHead(528, num_classes, height=height, width=width)  # N x 1000
+        return auxiliaries
 
 
 class InceptionSmall(LayeredClassifier):
@@ -234,7 +240,7 @@ class InceptionSmall(LayeredClassifier):
 
     Args:
         in_shape: channels, height and width of one image, at least 8 x 8 pixels.
-        num_classes: number of outputs of the head.
+        num_classes: number of outputs of the head; 0 or None for no head.
         stem: maps of the 3x3 convolution before the blocks.
         width: factor on the widths of all blocks.
         dropout: probability of dropping a pooled feature before the head, in [0, 1].
@@ -255,7 +261,7 @@ class InceptionSmall(LayeredClassifier):
         self,
         *,
         in_shape: Sequence[int] = (1, 28, 28),
-        num_classes: int = 10,
+        num_classes: int | None = 10,
         stem: int = 32,
         width: float = 1.0,
         dropout: float = 0.2,
@@ -264,7 +270,7 @@ class InceptionSmall(LayeredClassifier):
         # Check the options before anything is built. The narrowest branch of BLOCKS has 8 maps.
         if min(stem, round(width * 8)) < 1:
             raise ValueError(f"stem={stem} and width={width} give a layer 0 channels; increase them")
-        check_widths(num_classes=num_classes)
+        check_widths(num_classes=num_classes or 1)
         channels, _, _ = image(in_shape, minimum=8)
 
         def block(in_channels: int, widths: Widths) -> InceptionBlock:
@@ -290,4 +296,5 @@ class InceptionSmall(LayeredClassifier):
                 average=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout)),  # N x 256
             )
         )
-        self.head = nn.Linear(d.out_channels, num_classes)  # N x 10
+        self.num_features = d.out_channels
+        self.head = self.new_head(num_classes)  # N x 10

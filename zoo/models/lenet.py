@@ -38,7 +38,7 @@ class LeNet(LayeredClassifier):
 
     Args:
         in_shape: channels, height and width of one image.
-        num_classes: number of outputs of the head.
+        num_classes: number of outputs of the head; 0 or None for no head.
         kernels: number of maps of each convolution; one round per entry.
         kernel_size: side of the kernels, in pixels.
         stride: step of the kernels, in pixels.
@@ -60,7 +60,7 @@ class LeNet(LayeredClassifier):
         self,
         *,
         in_shape: Sequence[int] = (1, 28, 28),
-        num_classes: int = 10,
+        num_classes: int | None = 10,
         kernels: Sequence[int] = (20, 50),
         kernel_size: int | Sequence[int] = 5,
         stride: int | Sequence[int] = 1,
@@ -77,7 +77,7 @@ class LeNet(LayeredClassifier):
         # Check the options before anything is built, and give every round a value of each.
         if pool not in POOLS:
             raise ValueError(f"unknown pool {pool!r}; choose max or average")
-        check_widths(num_classes=num_classes, kernels=kernels, hidden=hidden)
+        check_widths(num_classes=num_classes or 1, kernels=kernels, hidden=hidden)
         channels, _, _ = image(in_shape)
         rounds = len(kernels)
         kernel_sizes = per_layer("kernel_size", kernel_size, rounds)
@@ -127,8 +127,12 @@ class LeNet(LayeredClassifier):
             self.layers.append(nn.Sequential(nn.Flatten(), linear, named_activation(activation), nn.Dropout(dropout)))
             width = units  # N x units
         # Without hidden layers the head reads the flattened maps.
-        self.head = nn.Linear(width, num_classes)  # N x num_classes
+        self.num_features = width
+        self.head = self.new_head(num_classes)  # N x num_classes
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        """N x units, or without hidden layers N x maps x height x width -> N x num_classes logits."""
-        return super().forward_head(features.flatten(1))
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """N x units, or without hidden layers N x maps x height x width -> N x num_classes logits.
+
+        Without a head, or with ``pre_logits``, N x num_features.
+        """
+        return super().forward_head(features.flatten(1), pre_logits)

@@ -118,13 +118,13 @@ class LeNet1998(LayeredClassifier):
     Args:
         in_shape: channels, height and width of one image, at least 12 x 12 pixels; C1 pads it with two zeros
             on each side.
-        num_classes: number of classes, each with a fixed code.
+        num_classes: number of classes, each with a fixed code; 0 or None for no head.
 
     Raises:
         ValueError: the image is smaller than 12x12 pixels, or there are more classes than codes (127).
     """
 
-    def __init__(self, *, in_shape: Sequence[int] = (1, 28, 28), num_classes: int = 10):
+    def __init__(self, *, in_shape: Sequence[int] = (1, 28, 28), num_classes: int | None = 10):
         super().__init__(in_shape, num_classes)
         channels, image_height, image_width = image(in_shape, minimum=12)
 
@@ -142,8 +142,9 @@ class LeNet1998(LayeredClassifier):
                 f6=nn.Sequential(nn.Linear(120, 84), ScaledTanh()),  # N x 84
             )
         )
+        self.num_features = 84
         self.head = self.new_head(num_classes)  # N x 10
 
-    def new_head(self, num_classes: int) -> DistanceToCodes:
-        """A head with codes for ``num_classes`` classes. It has no trainable parameters."""
-        return DistanceToCodes(84, num_classes)
+    def new_head(self, num_classes: int | None) -> DistanceToCodes | None:
+        """A head with codes for ``num_classes`` classes, which has no trainable parameters; None without classes."""
+        return DistanceToCodes(self.num_features, num_classes) if num_classes else None

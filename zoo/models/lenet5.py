@@ -34,7 +34,7 @@ class LeNet5(LayeredClassifier):
 
     Args:
         in_shape: channels, height and width of one image; at least 12 x 12 pixels.
-        num_classes: number of outputs of the head.
+        num_classes: number of outputs of the head; 0 or None for no head.
         kernels: number of maps of C1 and of C3.
         hidden: number of units of C5 and of F6.
         activation: after C1, C3, C5 and F6, by name (`zoo.models.ACTIVATIONS`).
@@ -49,7 +49,7 @@ class LeNet5(LayeredClassifier):
         self,
         *,
         in_shape: Sequence[int] = (1, 28, 28),
-        num_classes: int = 10,
+        num_classes: int | None = 10,
         kernels: Sequence[int] = (6, 16),
         hidden: Sequence[int] = (120, 84),
         activation: str = "relu",
@@ -58,7 +58,7 @@ class LeNet5(LayeredClassifier):
         super().__init__(in_shape, num_classes)
         # Check the options before anything is built.
         channels, image_height, image_width = image(in_shape, minimum=12)
-        check_widths(num_classes=num_classes, kernels=kernels, hidden=hidden)
+        check_widths(num_classes=num_classes or 1, kernels=kernels, hidden=hidden)
         if len(kernels) != 2 or len(hidden) != 2:
             raise ValueError(f"LeNet-5 has two convolutions and two hidden layers, not {kernels} and {hidden}")
         c1, c3 = kernels
@@ -84,4 +84,5 @@ class LeNet5(LayeredClassifier):
                 f6=nn.Sequential(nn.Linear(c5, f6 * k), act(), nn.Dropout(dropout)),  # N x 84
             )
         )
-        self.head = nn.Linear(f6, num_classes)  # N x 10
+        self.num_features = f6
+        self.head = self.new_head(num_classes)  # N x 10

@@ -38,7 +38,7 @@ class MLP(LayeredClassifier):
 
     Args:
         in_shape: shape of one input without the batch dimension, such as (1, 28, 28) or (4,); it is flattened.
-        num_classes: number of outputs of the head (for regression: of target values).
+        num_classes: number of outputs of the head (for regression: of target values); 0 or None for no head.
         hidden: widths of the hidden layers, first to last; an empty list makes a linear model.
         activation: after each hidden layer, by name (`zoo.models.ACTIVATIONS`).
         output_activation: after the head; "identity" leaves logits.
@@ -58,7 +58,7 @@ class MLP(LayeredClassifier):
         self,
         *,
         in_shape: Sequence[int] = (1, 28, 28),
-        num_classes: int = 10,
+        num_classes: int | None = 10,
         hidden: Sequence[int] = (512, 512),
         activation: str = "relu",
         output_activation: str = "identity",
@@ -70,7 +70,7 @@ class MLP(LayeredClassifier):
     ):
         super().__init__(in_shape, num_classes)
         # Check the options before anything is built.
-        check_widths(in_shape=in_shape, num_classes=num_classes, hidden=hidden)
+        check_widths(in_shape=in_shape, num_classes=num_classes or 1, hidden=hidden)
         if init not in ("torch", "xavier") and not _is_number(init):
             raise ValueError(f"unknown init {init!r}; choose torch, xavier or a number")
         self.init = init
@@ -95,24 +95,24 @@ class MLP(LayeredClassifier):
         # The head.
         self.output_pieces = pieces(output_activation)
         self.output_activation = named_activation(output_activation)
-        self.head = self._linear([inputs, *hidden][-1], num_classes * self.output_pieces)
+        self.num_features = [inputs, *hidden][-1]
+        self.head = self.new_head(num_classes)
 
-    def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
-        """N x in_shape -> N x width of hidden layer ``depth`` (None: the last; 0: the flat input)."""
-        # Images are flattened; training may add noise to the inputs and drop some.
-        flat = self.input_corruption(x.flatten(1))  # N x inputs
-        return super().encode(flat, depth)
+    def first_input(self, x: Tensor) -> Tensor:
+        """N x in_shape -> N x inputs. Training may add noise to the inputs and drop some."""
+        flat: Tensor = self.input_corruption(x.flatten(1))
+        return flat
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        """N x width of the last hidden layer -> N x num_classes."""
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """N x width of the last hidden layer -> N x num_classes; without a head, or with ``pre_logits``, the same."""
+        if self.head is None or pre_logits:
+            return features
         outputs: Tensor = self.output_activation(self.head(features))
         return outputs
 
-    def new_head(self, num_classes: int) -> nn.Linear:
-        """A fresh head, initialized as ``init`` says, with the inputs, device and dtype of the present one."""
-        assert isinstance(self.head, nn.Linear)
-        head = self._linear(self.head.in_features, num_classes * self.output_pieces)
-        return head.to(self.head.weight)
+    def new_head(self, num_classes: int | None) -> nn.Linear | None:
+        """A fresh linear layer, initialized as ``init`` says; None without classes."""
+        return self._linear(self.num_features, num_classes * self.output_pieces) if num_classes else None
 
     def _linear(self, fan_in: int, fan_out: int) -> nn.Linear:
         """A linear layer initialized as ``init`` says."""

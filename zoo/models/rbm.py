@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from zoo.models.boltzmann import BoltzmannEquations
 from zoo.models.shapes import check_widths
-from zoo.models.units import ScaledGaussian, WithLabels, make_units
+from zoo.models.units import Bernoulli, ScaledGaussian, WithLabels, make_units
 
 INITS = ("normal", "xavier")
 
@@ -93,6 +93,7 @@ class RBM(BoltzmannEquations, nn.Module):
         self.in_shape = tuple(in_shape)
         self.num_classes = label_units or None
         self.label_units = label_units
+        self.num_features = hidden
         self.visible_units = visible_units
         self.hidden_units = hidden_units
 
@@ -146,18 +147,21 @@ class RBM(BoltzmannEquations, nn.Module):
         """One Gibbs step from states of the visible units to means of the pixels: N x V -> N x in_shape."""
         return self.as_inputs(self.visible_mean(self.sample_hidden(v)))
 
-    def reset_head(self, num_classes: int) -> None:
-        """Replace the label units by ``num_classes`` new ones.
+    def reset_head(self, num_classes: int | None) -> None:
+        """Replace the label units by ``num_classes`` new ones; 0 or None: remove them.
 
         Raises:
-            ValueError: there are no label units.
+            ValueError: there are no label units to replace.
         """
+        num_classes = num_classes or 0
+        if num_classes == self.label_units == 0:
+            return
         if not self.label_units:
             raise ValueError("this RBM has no label units, and so no classes to replace; build it with label_units")
         # Store the new number of classes, and make visible units with that number of label units.
-        self.num_classes = num_classes
+        self.num_classes = num_classes or None
         self.label_units = num_classes
-        self.visible = WithLabels(num_classes)
+        self.visible = WithLabels(num_classes) if num_classes else Bernoulli()
         # Keep the columns of the pixels; append small random weights and zero biases for the labels.
         with torch.no_grad():
             pixels, _ = self.split_labels(self.weight)

@@ -19,23 +19,24 @@ The optimizers of the recipes also differ from the papers': see ``deviations`` i
 Shapes: N examples, V inputs of a layer, H_k hidden units of layer k, counted from 1.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from math import prod
 
 from torch import Tensor, nn
 
 from zoo.models.autoencoder import Autoencoder, AutoencoderRBM
+from zoo.models.classifier import NetWithHead
 from zoo.models.noise import GaussianNoise
 from zoo.models.shapes import check_widths
 
 
-class StackedAutoencoder(nn.Module):
+class StackedAutoencoder(NetWithHead):
     """Autoencoders, each over the hidden units of the one below.
 
     Args:
         in_shape: shape of one input without the batch; it is flattened.
-        num_classes: number of outputs of a classifier head; None for a net that reconstructs.
+        num_classes: number of outputs of a classifier head; 0 or None for a net without one, which reconstructs.
         hidden: number of hidden units of each layer, from the input up.
         activation: activation of the hidden units.
         code_activation: activation of the last layer; None for the same as in the other layers. "identity" gives the
@@ -72,11 +73,11 @@ class StackedAutoencoder(nn.Module):
         input_noise: float = 0.0,
     ):
         super().__init__()
-        check_widths(in_shape=in_shape, hidden=hidden, num_classes=1 if num_classes is None else num_classes)
+        check_widths(in_shape=in_shape, hidden=hidden, num_classes=num_classes or 1)
         if not hidden:
             raise ValueError("hidden=[] must name at least one hidden layer")
         self.in_shape = tuple(in_shape)
-        self.num_classes = num_classes
+        self.num_classes = num_classes or None
 
         # A layer reconstructs the output of the layer below, so its output activation is the activation of that layer.
         activations = [output_activation, *[activation] * (len(hidden) - 1), code_activation or activation]
@@ -91,7 +92,8 @@ class StackedAutoencoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.input_noise = GaussianNoise(input_noise, name="input_noise")
         self.noise = GaussianNoise(noise)
-        self.head = None if num_classes is None else nn.Linear(hidden[-1], num_classes)
+        self.num_features = hidden[-1]
+        self.head = self.new_head(num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x num_classes logits; without a head the last hidden layer, N x H_L."""
@@ -103,17 +105,9 @@ class StackedAutoencoder(nn.Module):
             h = self.dropout(layer.activation(a))  # N x H_{k+1}
         return self.forward_head(h)
 
-    def forward_head(self, features: Tensor) -> Tensor:
-        """N x H_L -> N x num_classes logits; without a head the features themselves."""
-        return features if self.head is None else self.head(features)
-
-    def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
-        """N x in_shape -> N x H_depth, the output of layer ``depth`` (None: the last; 0: the flat input)."""
-        # Encode with the first ``depth`` layers.
-        h = x.flatten(1)
-        for layer in islice(self.layers, depth):
-            h = layer(h)
-        return h
+    def feature_layers(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        """The encoders: N x H_k -> N x H_{k+1}."""
+        return list(self.layers)
 
     def decode(self, h: Tensor, depth: int | None = None, *, activate: bool = True) -> Tensor:
         """N x H_depth, the output of layer ``depth`` (None: the last) -> N x V, as `Autoencoder.decode`."""
@@ -138,12 +132,6 @@ class StackedAutoencoder(nn.Module):
     def rbm(self, layer: int) -> AutoencoderRBM:
         """The RBM that shares the parameters of autoencoder number ``layer``, counted from 0. See `Autoencoder.rbm`."""
         return self.autoencoder(layer).rbm()
-
-    def reset_head(self, num_classes: int) -> None:
-        """Replace the head by a new one for ``num_classes`` classes."""
-        last = self.autoencoder(-1).weight
-        self.num_classes = num_classes
-        self.head = nn.Linear(len(last), num_classes).to(last)
 
     def generative_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that `forward` does not use."""

@@ -18,7 +18,7 @@ Deviations from the paper:
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -45,16 +45,16 @@ class TorchvisionNet(LayeredClassifier):
     Args:
         architecture: name of the net in torchvision, such as resnet18 or efficientnet_b0.
         in_shape: channels (1 or 3), height and width of one image.
-        num_classes: number of outputs of the head.
+        num_classes: number of outputs of the head; 0 or None for no head.
         gray: how gray images enter a net for color images: "repeat" gives each of the three channels the same image;
             "sum" adds up the kernels of the first convolution over their channels, which gives the same output in a
             third of the time for that layer.
         enlarge: smaller images are enlarged, on the device, until their shorter side has this many pixels; None: never.
 
     Attributes:
-        torchvision_names: for every tensor in this net's ``state_dict``, its name in torchvision's.
+        torchvision_names: for every tensor in this net's ``state_dict``, its name in torchvision's; a head included,
+            even if this net has none.
         size: height and width of the first layer's input.
-        width: number of inputs of the head.
 
     Raises:
         ValueError: an unknown architecture, option or number of channels, or an image that the net cannot take.
@@ -65,7 +65,7 @@ class TorchvisionNet(LayeredClassifier):
         *,
         architecture: str = "resnet18",
         in_shape: Sequence[int] = (3, 224, 224),
-        num_classes: int = 1000,
+        num_classes: int | None = 1000,
         gray: str = "repeat",
         enlarge: int | None = None,
     ):
@@ -73,7 +73,7 @@ class TorchvisionNet(LayeredClassifier):
         self.architecture = architecture
         # Check the options before anything is built.
         channels, height, width = image(in_shape)
-        check_widths(num_classes=num_classes)
+        check_widths(num_classes=num_classes or 1)
         if channels not in (1, 3):
             raise ValueError(f"{architecture} takes images of 1 or 3 channels, in_shape is {shape_text(in_shape)}")
         if gray not in ("repeat", "sum"):
@@ -89,7 +89,7 @@ class TorchvisionNet(LayeredClassifier):
         self.repeat = channels == 1 and gray == "repeat"
 
         # Build torchvision's net, with a first convolution for one channel if gray is "sum".
-        net = _torchvision(architecture, num_classes)
+        net = _torchvision(architecture, num_classes or 1)
         if channels == 1 and not self.repeat:
             _sum_first_kernels(net)
         names = {id(tensor): name for name, tensor in net.state_dict(keep_vars=True).items()}
@@ -97,26 +97,30 @@ class TorchvisionNet(LayeredClassifier):
         # Take its last linear layer out: that is the head, and all the rest are the layers.
         path, head = [(path, module) for path, module in net.named_modules() if isinstance(module, nn.Linear)][-1]
         net.set_submodule(path, nn.Identity())
+        self.num_features = head.in_features
         self.head = head  # N x num_classes
-        self.width: int = head.in_features
-        self.layers = _layers(net)  # N x width
+        self.layers = _layers(net)  # N x num_features
         self.torchvision_names = {name: names[id(tensor)] for name, tensor in self.state_dict(keep_vars=True).items()}
+        if not num_classes:
+            self.head = None
         _check_input_size(self)
 
     def torchvision_state_dict(self) -> dict[str, Tensor]:
         """The net's ``state_dict`` by torchvision's names, for ``load_state_dict`` of torchvision's own net."""
         return {self.torchvision_names[name]: value for name, value in self.state_dict().items()}
 
-    def encode(self, x: Tensor, depth: int | None = None) -> Tensor:
-        """The output of layer ``depth`` (None: the features, N x 512 for ResNet-18; 0: the image itself)."""
-        # Depth 0 is the image as it was given, before anything is done to it.
-        if depth == 0:
-            return x
+    def feature_layers(self) -> Sequence[Callable[[Tensor], Tensor]]:
+        # Depth 0 is the image as it was given, so enlarging it is a part of the first layer.
+        first, *others = self.layers
+        return [lambda x: first(self._enlarged(x)), *others]
+
+    def _enlarged(self, x: Tensor) -> Tensor:
+        """N x in_shape -> N x 3 x height x width of ``size``; with the kernels summed, N x 1 x height x width."""
         if self.size != self.in_shape[1:]:
             x = F.interpolate(x, size=self.size, mode="bilinear", align_corners=False)  # N x C x H x W
         if self.repeat:
             x = x.expand(-1, 3, -1, -1)  # N x 3 x H x W
-        return super().encode(x, depth)
+        return x
 
 
 def resnet(depth: int = 18, **arguments: Any) -> TorchvisionNet:
@@ -186,7 +190,7 @@ def _check_input_size(net: TorchvisionNet) -> None:
     tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
     if any(tensor.is_meta for tensor in tensors.values()):
         return
-    weight = next(net.head.parameters())
+    weight = next(net.parameters())
     black = torch.zeros(1, *net.in_shape, dtype=weight.dtype, device=weight.device)
     try:
         with eval_mode(net), torch.no_grad():
