@@ -48,16 +48,17 @@ def embed(cfg: DictConfig) -> int:
         check_output(path, overwrite=cfg.overwrite, inputs=[*source.files, locate(cfg.checkpoint)[0]])
 
     # Compute the features batch by batch. All files appear once they are complete.
-    features = _Features(net, columns, source.check.preprocess, device)
+    features = _Features(net, columns, source.preprocess, device)
     with ExitStack() as stack:
         temporary = {kind: stack.enter_context(replacing(path)) for kind, path in outputs.items()}
         spool = Spool(temporary["features"])
         stack.callback(spool.remove)
         with torch.inference_mode(), eval_mode(net):
             for batch in source.batches:
-                source.check.add(batch.raw)
+                if source.check is not None:
+                    source.check.add(batch.raw)
                 spool.add({**batch.columns, **features(batch)})
-        notes = [*source.notes, *source.check.finish()]
+        notes = [*source.notes, *(source.check.finish() if source.check is not None else [])]
         write = write_parquet if outputs["features"].suffix.lower() == ".parquet" else write_npz
         write(spool, temporary["features"])
         counts = _compare(cfg, spool, temporary, next(iter(columns)), notes)

@@ -15,11 +15,13 @@ from torch.utils.data import Sampler
 
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.cli import predict_inputs as inputs
+from zoo.cli import predict_tables
 from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.config import schemas
 from zoo.config.compose import given_keys
 from zoo.data.folder_layout import split_of
 from zoo.data.image_files import ImageFiles, path_key
+from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
 from zoo.data.workers import Loader, told_errors
 from zoo.training import data_checks
@@ -42,14 +44,16 @@ class Source(NamedTuple):
 
     Attributes:
         batches: the batches; they can be read once.
-        check: the check of their values, with the preprocessing for them.
+        check: the check of their values; None for a table, whose columns have their own checks.
+        preprocess: the preprocessing for them.
         files: the files that are read, which no output may replace.
         notes: notes for the user, one line each; reading adds to them.
         skipped: the errors of images that were skipped; reading adds to them.
     """
 
     batches: Iterator[Batch]
-    check: InputCheck
+    check: InputCheck | None
+    preprocess: Preprocess
     files: Sequence[Path]
     notes: list[str]
     skipped: list[Exception]
@@ -80,7 +84,9 @@ def open_source(cfg: DictConfig, about: CheckpointInfo) -> Source:
 
 def _open_files(cfg: DictConfig, about: CheckpointInfo, source: Path) -> Source:
     """Images, or a table or an archive."""
-    files, notes = inputs.find(source)
+    # A checkpoint that was trained on a table encodes the columns of another one in the same way.
+    encoding = predict_tables.encoding_for(about, source)
+    files, notes = ([], []) if encoding is not None else inputs.find(source)
     stated = cfg.scale is not None
     preprocess = preprocess_for(about.transforms(), files=bool(files), scale=cfg.scale, invert=cfg.invert)
     check = InputCheck(preprocess, where=str(source), files=bool(files), stated=stated)
@@ -92,10 +98,16 @@ def _open_files(cfg: DictConfig, about: CheckpointInfo, source: Path) -> Source:
         skip = skipped.append if cfg.on_bad_image == "skip" else None
         images = inputs.read_images(files, source, read, batch_size=cfg.batch_size, skip=skip)
         has_labels = any(_folder(str(path.relative_to(inputs.folder(source)))) for path in files)
-        return Source(_image_batches(images, has_labels=has_labels), check, files, notes, skipped)
+        return Source(_image_batches(images, has_labels=has_labels), check, preprocess, files, notes, skipped)
 
-    # A table or an archive: labels are in a column or in an array.
+    # A CSV of pixels or an archive: labels are in a column or in an array.
     found: list[Columns] = []
+    if encoding is not None:
+        header = str(cfg.header).lower()
+        table = predict_tables.read(
+            source, encoding, preprocess, header=header, batch_size=cfg.batch_size, note=notes.append
+        )
+        return Source(_row_batches(table, found), None, preprocess, [source], notes, skipped)
     rows = inputs.read_table(
         source,
         preprocess,
@@ -105,7 +117,7 @@ def _open_files(cfg: DictConfig, about: CheckpointInfo, source: Path) -> Source:
         note=notes.append,
         labels=lambda labels: found.append(_answers(labels, ())),
     )
-    return Source(_row_batches(rows, found), check, [source], notes, skipped)
+    return Source(_row_batches(rows, found), check, preprocess, [source], notes, skipped)
 
 
 def _image_batches(images: inputs.Batches, *, has_labels: bool) -> Iterator[Batch]:
@@ -164,7 +176,7 @@ def _open_dataset(cfg: DictConfig, about: CheckpointInfo, given: dict[str, Any])
     if "shape" in node.source and "dataset.shape" not in given_keys():
         node.shape = list(transforms.shape)
     data_checks.check_keys(node)
-    splits = data_checks.dataset(node)
+    splits = data_checks.dataset(node, table=about.table)
     transforms.check(splits.shape, where=f"dataset {node.name}")
     existing = splits.existing()
     if cfg.split != "all" and cfg.split not in existing:
@@ -178,7 +190,7 @@ def _open_dataset(cfg: DictConfig, about: CheckpointInfo, given: dict[str, Any])
     check = InputCheck(preprocess, where=f"dataset {node.name}", files=bool(files), stated=cfg.scale is not None)
     batches = _split_batches(parts, splits, batch_size=cfg.batch_size, workers=node.workers)
     root = [] if node.root is None else [Path(node.root)]
-    return Source(batches, check, [*files, *root], list(splits.notes), [])
+    return Source(batches, check, preprocess, [*files, *root], list(splits.notes), [])
 
 
 def _split_batches(parts: Mapping[str, Examples], splits: Splits, *, batch_size: int, workers: int) -> Iterator[Batch]:
