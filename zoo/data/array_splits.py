@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from zoo.data.splits import InMemory, Splits, check_labels, hold_out
+from zoo.data.splits import InMemory, Splits, hold_out
 
 ArrayLike: TypeAlias = object  # a tensor, a NumPy array or nested lists of numbers
 # The maximum number of classes, if it is inferred from the largest label; a larger label is an ID, or damaged.
@@ -22,6 +22,7 @@ def splits_of(
     *,
     validation: float | tuple[ArrayLike, ArrayLike] = 0,
     num_classes: int | None = None,
+    multi_label: bool = False,
 ) -> Splits:
     """A training split and, if asked for, a validation split.
 
@@ -32,40 +33,61 @@ def splits_of(
             labels.
         validation: a fraction (< 1) or number of examples, held out stratified by class; or a pair (x, y).
         num_classes: number of classes; None: the largest label + 1.
+        multi_label: whether y is N x K of zeros and ones: any number of K labels for each example.
 
     Raises:
         ValueError: a shape, type or value that is not allowed, or x and y of different lengths.
     """
-    train = _examples(x, y, "")
+    train = _examples(x, y, "", multi_label=multi_label)
     classes: tuple[str, ...] = ()
     num_targets = 0
-    # Integers are class numbers, floating-point numbers are target values.
-    if y is not None and train.y.is_floating_point():
+    # Several labels are named by their columns. Integers are class numbers, floating-point numbers are target values.
+    if multi_label and y is not None:
+        classes = tuple(map(str, range(train.y.shape[1])))
+    elif y is not None and train.y.is_floating_point():
         num_targets = train.y.shape[1]
     elif y is not None:
         count = int(train.y.max()) + 1 if num_classes is None else num_classes
         if count > max(MAX_CLASSES, num_classes or 0):
             raise ValueError(f"y: the largest label is {count - 1}; number the classes from 0, below {MAX_CLASSES}")
         classes = tuple(map(str, range(count)))
-        check_labels(train.y, count, where="y")
+        _check_labels(train.y, count, "")
 
     # Hold out validation examples, or take those that are given.
     held_out: InMemory | None
     if isinstance(validation, tuple):
-        held_out = _pair(validation, like=train, labeled=y is not None)
-        if classes:
-            check_labels(held_out.y, len(classes), where="validation_data: y")
+        held_out = _pair(validation, like=train, labeled=y is not None, multi_label=multi_label)
+        if classes and not multi_label:
+            _check_labels(held_out.y, len(classes), "validation_data: ")
     else:
         train, held_out = hold_out(train, validation, names=classes, option="validation_data")
     unlabeled = "" if y is not None else "no y was given"
-    return Splits(train, held_out, None, tuple(train.x.shape[1:]), classes, num_targets, unlabeled=unlabeled)
+    return Splits(
+        train,
+        held_out,
+        None,
+        tuple(train.x.shape[1:]),
+        classes,
+        num_targets,
+        unlabeled=unlabeled,
+        multi_label=multi_label and y is not None,
+    )
 
 
-def _pair(pair: Sequence[ArrayLike], *, like: InMemory, labeled: bool) -> InMemory:
+def _check_labels(labels: Tensor, count: int, where: str) -> None:
+    """Raise ValueError if a class number is not in [0, count)."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= count:
+        raise ValueError(
+            f"{where}y has class numbers from {low} to {high}, expected 0 to {count - 1}: one for each output"
+        )
+
+
+def _pair(pair: Sequence[ArrayLike], *, like: InMemory, labeled: bool, multi_label: bool) -> InMemory:
     """The validation examples, after checking that they match the training examples."""
     if len(pair) != 2:
         raise ValueError(f"validation_data: a tuple of {len(pair)}, expected a pair (x, y)")
-    examples = _examples(pair[0], pair[1] if labeled else None, "validation_data: ")
+    examples = _examples(pair[0], pair[1] if labeled else None, "validation_data: ", multi_label=multi_label)
     for name, given, wanted in (("x", examples.x, like.x), ("y", examples.y, like.y)):
         if given.shape[1:] != wanted.shape[1:] or given.dtype != wanted.dtype:
             raise ValueError(
@@ -75,12 +97,12 @@ def _pair(pair: Sequence[ArrayLike], *, like: InMemory, labeled: bool) -> InMemo
     return examples
 
 
-def _examples(x: ArrayLike, y: ArrayLike | None, where: str) -> InMemory:
+def _examples(x: ArrayLike, y: ArrayLike | None, where: str, *, multi_label: bool) -> InMemory:
     """Checked inputs and targets; without ``y``, all labels are 0. ``where`` begins every message."""
     inputs = _inputs(x, where)
     if y is None:
         return InMemory(inputs, torch.zeros(len(inputs), dtype=torch.int64))
-    targets = _targets(y, where)
+    targets = _labels(y, where) if multi_label else _targets(y, where)
     if len(inputs) != len(targets):
         raise ValueError(f"{where}x has {len(inputs)} examples, y has {len(targets)}")
     return InMemory(inputs, targets)
@@ -108,6 +130,14 @@ def _targets(y: ArrayLike, where: str) -> Tensor:
         hint = "; for one-hot labels, pass y.argmax(1)" if values.dim() == 2 else ""
         raise ValueError(f"{where}y has shape {list(values.shape)}, expected N class numbers{hint}")
     return values.to(torch.int64)
+
+
+def _labels(y: ArrayLike, where: str) -> Tensor:
+    """N x K of zeros and ones (float32)."""
+    values = _tensor(y, f"{where}y")
+    if values.dim() != 2 or not values.numel() or not bool(((values == 0) | (values == 1)).all()):
+        raise ValueError(f"{where}y has shape {list(values.shape)}; several labels are N x K of zeros and ones")
+    return values.float()
 
 
 def _tensor(values: ArrayLike, where: str) -> Tensor:

@@ -22,7 +22,7 @@ from zoo.tasks.task import Task
 from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, stages, summary, trainer_options
 from zoo.training.callbacks import OutOfTime
 from zoo.training.csv_logger import CSVLogger
-from zoo.training.feature_cache import cache_features
+from zoo.training.fit_data import fit_data
 from zoo.training.lock import locked
 from zoo.training.plan import Given, Plan, StagePlan
 from zoo.training.session import session_of
@@ -241,42 +241,11 @@ class Run:
         return Fit(
             name=name,
             task=task,
-            data=self._data(name, task, stage, seed),
+            data=fit_data(self.plan, name, task, stage, seed=seed),
             stage=stage,
             session=self.session,
             resume=self.session.folder / "last.ckpt" if checkpoint else None,
             watch=self.watch if stage is self.plan.stages[-1] and stage.order == "joint" else (),
-        )
-
-    def _data(self, name: str, task: Task, stage: StagePlan, seed: int) -> DataModule:
-        """The examples of the stage. Features of fixed lower layers replace the inputs if they can be cached."""
-        splits = stage.splits
-        preprocess = self.plan.preprocess
-        # With augmentation or a loader of the user, inputs differ in every epoch, so their features cannot be cached.
-        layer_input = task.layer_input
-        # Nor with a limit on the batches: most examples would be encoded in vain.
-        fixed = not self.plan.augment.active and splits.train.loader() is None
-        cacheable = stage.encode_once and fixed and self.plan.settings.uses_all_batches
-        if layer_input is not None and layer_input.depth and cacheable:
-            cached = cache_features(
-                self.plan.net,
-                splits,
-                preprocess,
-                depth=layer_input.depth,
-                device=hardware.device(self.plan.trainer_kwargs),
-                workers=self.plan.workers,
-                progress=name if self.plan.progress else None,
-            )
-            layer_input.ready = cached is not None
-            splits, preprocess = cached or (splits, preprocess)
-        return DataModule(
-            splits,
-            preprocess=preprocess,
-            augment=self.plan.augment,
-            batch_size=stage.batch_size,
-            seed=seed,
-            workers=self.plan.workers,
-            drop_single=self.plan.drop_single,
         )
 
     def finish(self, *, finished: bool = True) -> dict[str, float]:
