@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, seed_everything
 from omegaconf import DictConfig
 
 from zoo.checkpoints import files
-from zoo.config import compose, hardware
+from zoo.config import compose
 from zoo.config.build import build
 from zoo.data.datamodule import DataModule
 from zoo.data.splits import seed_from
