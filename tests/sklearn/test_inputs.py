@@ -12,19 +12,19 @@ RNG = np.random.default_rng(0)
 
 def test_a_table_is_scaled_per_feature():
     rows = RNG.normal(size=(50, 3)) * [1, 10, 100] + [0, 5, -7]
-    standard = Scaler("standard", (3,)).fit(rows).to_net(rows).double().numpy()
-    assert np.allclose(standard, (rows - rows.mean(axis=0)) / rows.std(axis=0), atol=1e-6)
+    standard = Scaler("standard", (3,)).fit(rows).to_net(rows).numpy()
+    assert np.allclose(standard, (rows - rows.mean(axis=0)) / rows.std(axis=0), atol=1e-12)
     low, high = rows.min(axis=0), rows.max(axis=0)
-    minmax = Scaler("minmax", (3,)).fit(rows).to_net(rows).double().numpy()
-    assert np.allclose(minmax, (rows - low) / (high - low), atol=1e-6)
+    minmax = Scaler("minmax", (3,)).fit(rows).to_net(rows).numpy()
+    assert np.allclose(minmax, (rows - low) / (high - low), atol=1e-12)
 
 
 def test_images_are_scaled_per_channel():
     images = RNG.uniform(size=(20, 3, 4, 5)) * np.array([1, 10, 100])[:, None, None]
     images[:, 2, 0, 0] = 0  # a pixel that is constant stays one, as a border does
-    x = Scaler("standard", (3, 4, 5)).fit(images.reshape(20, 60)).to_net(images.reshape(20, 60)).double().numpy()
+    x = Scaler("standard", (3, 4, 5)).fit(images.reshape(20, 60)).to_net(images.reshape(20, 60)).numpy()
     mean, std = images.mean(axis=(0, 2, 3), keepdims=True), images.std(axis=(0, 2, 3), keepdims=True)
-    assert np.allclose(x, (images - mean) / std, atol=1e-6)
+    assert np.allclose(x, (images - mean) / std, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["minmax", "standard", "none"])
@@ -32,7 +32,7 @@ def test_images_are_scaled_per_channel():
 def test_scaling_is_inverted(kind, shape):
     rows = RNG.normal(size=(10, 24)) * 30
     scaler = Scaler(kind, shape).fit(rows)
-    assert np.allclose(scaler.from_net(scaler.to_net(rows)), rows, atol=1e-4)
+    assert np.allclose(scaler.from_net(scaler.to_net(rows)), rows, atol=1e-12)
 
 
 def test_a_large_offset_is_removed_before_the_precision_of_float32():

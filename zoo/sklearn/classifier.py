@@ -122,10 +122,10 @@ class Classifier(ClassifierMixin, NetEstimator):
         self.classes_ = classes
         return self
 
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float32]:
+    def predict_proba(self, X: Any) -> npt.NDArray[Any]:
         """The probabilities of the classes, N x K, in the order of ``classes_``."""
         x = self._inputs(X)
-        outputs = self._computed(lambda net, batch: probabilities(net(batch).float(), self._loss), x)
+        outputs = self._computed(lambda net, batch: probabilities(net(batch), self._loss), x)
         return outputs.numpy()
 
     def predict(self, X: Any) -> npt.NDArray[Any]:

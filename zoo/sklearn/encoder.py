@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -119,7 +118,7 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetEstimator):
         self._n_features_out = self._encoded(self.scaler_.to_net(rows[:1])).shape[1]
         return self
 
-    def transform(self, X: Any) -> npt.NDArray[np.float32]:
+    def transform(self, X: Any) -> npt.NDArray[Any]:
         """The features of each row, N x H: the output of the net's top layer, for RBMs the means of hidden units."""
         return self._encoded(self._inputs(X)).numpy()
 
@@ -130,16 +129,16 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetEstimator):
         features = check_array(X, dtype=DTYPES)
         if features.shape[1] != self._n_features_out:
             raise ValueError(f"X has {features.shape[1]} features, but the net has {self._n_features_out}")
-        return self.scaler_.from_net(self._computed(_decoded, torch.from_numpy(features.astype(np.float32))))
+        return self.scaler_.from_net(self._computed(_decoded, torch.from_numpy(features.copy())))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]  # nets compute in float32
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
     def _encoded(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x H."""
-        return self._computed(lambda net, batch: net.encode(batch).flatten(1).float(), x)
+        return self._computed(lambda net, batch: net.encode(batch).flatten(1), x)
 
     def _expected_scaling(self, plan: Stages) -> str:
         # Nets that have no config have Bernoulli units or a sigmoid output in most cases.

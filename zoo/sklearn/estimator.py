@@ -102,9 +102,15 @@ class NetEstimator(BaseEstimator):
         """
         device = hardware.device({"accelerator": "cpu" if self.accelerator == "cpu" else "auto"})
         # The estimator keeps its net on the CPU, so that it can be pickled on one machine and used on another.
-        net = self.net_ if device.type == "cpu" else deepcopy(self.net_).to(device)
-        with torch.no_grad():
-            return torch.cat([function(net, batch.to(device)).cpu() for batch in _batches(x)])
+        if device.type != "cpu":
+            return _in_batches(function, deepcopy(self.net_).to(device), x.float(), device).to(x.dtype)
+        # As in scikit-learn, compute in the precision of X. In float32, results depend slightly on the order of rows.
+        if x.dtype == torch.float64:
+            try:
+                return _in_batches(function, deepcopy(self.net_).double(), x, device).to(x.dtype)
+            except RuntimeError:  # a net that has float32 constants
+                pass
+        return _in_batches(function, self.net_, x.float(), device).to(x.dtype)
 
     # Training
 
@@ -185,7 +191,7 @@ class NetEstimator(BaseEstimator):
         y = torch.zeros(len(rows), dtype=torch.int64) if labels is None else torch.as_tensor(labels.astype(np.int64))
         names = tuple(map(str, range(num_classes)))
         train, held_out = hold_out(
-            InMemory(scaler.to_net(rows), y), validation, names=names, option="validation_fraction"
+            InMemory(scaler.to_net(rows).float(), y), validation, names=names, option="validation_fraction"
         )
         splits = Splits(train, held_out, None, shape, names, unlabeled="" if names else "an Encoder trains without y")
 
@@ -259,7 +265,9 @@ def _isolated() -> Iterator[None]:
             os.environ.update(environment)
 
 
-def _batches(x: Tensor) -> Iterator[Tensor]:
+@torch.no_grad()
+def _in_batches(function: Callable[[Any, Tensor], Tensor], net: nn.Module, x: Tensor, device: torch.device) -> Tensor:
+    """``function`` of the net and a batch on the device, for all batches of x; the result is on the CPU."""
     size = max(1, min(BATCH, MAX_VALUES // prod(x.shape[1:])))
-    for first in range(0, len(x), size):
-        yield x[first : first + size]
+    batches = (x[first : first + size].to(device) for first in range(0, len(x), size))
+    return torch.cat([function(net, batch).cpu() for batch in batches])

@@ -56,7 +56,7 @@ def input_shape(in_shape: Sequence[int] | None, images: tuple[int, ...], feature
 class Scaler:
     """Scales rows of features to the inputs of a net. Tables are scaled per feature, images per channel.
 
-    The statistics are those of the training data. Scaling is done in the precision of X; only the result is float32.
+    The statistics are those of the training data.
 
     Args:
         kind: "minmax" (from 0 to 1; later values outside the range of the training data are clipped), "standard" (mean
@@ -79,13 +79,11 @@ class Scaler:
         return self
 
     def to_net(self, rows: npt.NDArray[Any]) -> Tensor:
-        """N x F -> N x shape, float32."""
+        """N x F -> N x shape, in the precision of ``rows``."""
         columns = self._as_columns(rows)
         if self.scaler is not None:
             columns = self.scaler.transform(columns)
-        # NumPy warns of values that are too large for float32; the checks of training refuse them.
-        with np.errstate(over="ignore"):
-            scaled = self._as_rows(columns).astype(np.float32)  # always a copy, since X may be read-only
+        scaled = self._as_rows(columns).copy()  # X may be read-only
         return torch.from_numpy(scaled).reshape(len(rows), *self.shape)
 
     def from_net(self, x: Tensor) -> npt.NDArray[Any]:
