@@ -328,7 +328,7 @@ def test_compressed_tables_and_bare_arrays_are_read(cli, folder, trained, pixels
     assert [row["class"] for row in rows("b.csv")] == classes
 
 
-@pytest.mark.parametrize("name", ["t.zip", "t.csv.zip", "t.tar.gz", "t.xlsx", "t.parquet", "t.safetensors"])
+@pytest.mark.parametrize("name", ["t.zip", "t.csv.zip", "t.tar.gz", "t.xlsx", "t.safetensors"])
 def test_files_of_another_kind_are_not_taken_for_images(name, cli, folder, trained):
     (folder / name).write_bytes(b"PK")
     outcome = cli("predict", f"checkpoint={trained}", f"input={name}")

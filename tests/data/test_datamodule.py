@@ -328,7 +328,7 @@ def test_training_batches_are_mixed_to_probabilities_and_others_are_not():
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_mixing_needs_classes(name):
     splits = Splits(numbered(9), None, None, (1, 1, 1), num_targets=1)
-    with pytest.raises(ValueError, match=r"dataset\.augment\.mixup and cutmix need classes"):
+    with pytest.raises(ValueError, match=r"dataset\.augment\.mixup and cutmix need one class per example"):
         DataModule(splits, preprocess=Preprocess((1, 1, 1)), augment=Augment(**{name: 0.5}))
 
 

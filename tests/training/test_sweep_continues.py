@@ -12,6 +12,7 @@ from support import metrics_of, no_plots, rows_of, same_weights
 from zoo.cli.main import main
 from zoo.config.sweep_folder import failures_since, record_failure, refuse_other_sweep, same_job
 from zoo.training import run
+from zoo.training.sweep_job import Job
 
 WORDS = ["model=logistic", "accelerator=cpu", "progress=false", "epochs=1"]
 
@@ -20,13 +21,15 @@ WORDS = ["model=logistic", "accelerator=cpu", "progress=false", "epochs=1"]
 def trained(monkeypatch) -> list:
     """The seeds and ``resume`` of the runs that are trained."""
     calls = []
-    original = run.train
+    original = Job.begin
 
-    def train(cfg, **options):
-        calls.append((cfg.seed, cfg.resume))
-        return original(cfg, **options)
+    def begin(cfg):
+        job = original(cfg)
+        if not job.is_done:
+            calls.append((cfg.seed, cfg.resume))
+        return job
 
-    monkeypatch.setattr("zoo.training.run.train", train)
+    monkeypatch.setattr(Job, "begin", begin)
     return calls
 
 
@@ -72,9 +75,7 @@ def test_a_job_whose_files_have_changed_is_refused(cli, folder, monkeypatch):
 def test_jobs_return_the_metric_that_was_asked_for(folder, monkeypatch):
     no_plots(monkeypatch)
     returned = []
-    from zoo.training import sweep_job
-
-    original = sweep_job.train
+    original = run.train
     monkeypatch.setattr("zoo.cli.train.train", lambda cfg: returned.append(original(cfg)) or returned[-1])
     main("train", ["-m", "seed=1", *WORDS, "hydra.sweep.dir=a"])
     main("train", ["-m", "seed=1", *WORDS, "hydra.sweep.dir=a", "optimized_metric=val/loss"])

@@ -37,6 +37,8 @@ def test_the_run_folder_holds_what_is_promised_and_no_more(trained):
         "metrics.csv",
         "curves.png",
         "confusion.png",
+        "confusion.csv",
+        "per_class.csv",
         "model.safetensors",
         "checkpoints/last.ckpt",
     }

@@ -1,6 +1,6 @@
-"""``zoo train``: train a model on a dataset. The work is done by `zoo.training.sweep_job`."""
+"""``zoo train``: train a model on a dataset. The work is done by `zoo.training.run`."""
 
-from zoo.training.sweep_job import train as train
+from zoo.training.run import train as train
 
 if __name__ == "__main__":
     from zoo.cli.main import main

@@ -120,7 +120,7 @@ def _refuse_shared(table: Table, rows: dict[str, list[int]], cells: Sequence[str
     """Raise ValueError if a group is in two of the given splits."""
     seen: dict[str, str] = {}
     for split, members in rows.items():
-        for group in {cells[row] for row in members}:
+        for group in dict.fromkeys(cells[row] for row in members):
             if group in seen:
                 raise ValueError(f"{table.where}: group {group!r} is in the {seen[group]} and in the {split} split")
             seen[group] = split

@@ -27,15 +27,16 @@ from zoo.training.lock import locked
 from zoo.training.plan import Given, Plan, StagePlan
 from zoo.training.session import session_of
 from zoo.training.signals import StopRequest
+from zoo.training.sweep_job import Job
 from zoo.training.trainer import Fit, Session, measure
 
 
-def train(cfg: DictConfig, *, watch: Sequence[Callback] = ()) -> dict[str, float]:
-    """Train as a config says, and return the metrics on the validation and test splits: name -> value.
+def train(cfg: DictConfig) -> float | None:
+    """Train as a config says. A job of a sweep whose folder has a part of its run continues it.
 
-    Args:
-        cfg: the config of ``zoo train``.
-        watch: callbacks that watch the last stage, if it trains the whole net at once; they have no state.
+    Returns:
+        The value of ``optimized_metric`` (by default, of the metric that the last stage monitors); None if the data
+        have no validation split and no metric was asked for.
 
     Raises:
         ValueError, FileNotFoundError: an invalid config, dataset or combination; nothing was written. With
@@ -44,9 +45,13 @@ def train(cfg: DictConfig, *, watch: Sequence[Callback] = ()) -> dict[str, float
         FileExistsError: the folder already contains a run.
         Stopped: a signal asked the run to stop; it can be resumed.
     """
+    job = Job.begin(cfg)
+    if job.is_done:
+        return job.value
+
     # Signals raise `Stopped`, except within the blocks in which they are held.
     folder = compose.run_folder() if cfg.resume is None else Path(cfg.resume)
-    with signals.stop_on_signals() as stop, locked(folder):
+    with job.pruning(), signals.stop_on_signals() as stop, locked(folder):
         stop.message = "stopped before training began; nothing was written"
         if cfg.resume is None:
             outputs.refuse_run(folder)
@@ -58,14 +63,14 @@ def train(cfg: DictConfig, *, watch: Sequence[Callback] = ()) -> dict[str, float
             # Do not train a finished run again.
             run_folder.check_files(folder)
             if outputs.is_finished(folder):
-                metrics = run_folder.read_metrics(folder)
                 outputs.announce([f"{folder}: this run is finished; there is nothing to resume"])
-                return metrics
+                return job.finish(run_folder.read_metrics(folder))
             run = Run.resume(folder)
             stop.message = f"stopped before training began; {run.how_to_continue()}"
         outputs.announce([*summary.lines(run.plan), *run.plan.notes])
+
         # Train the remaining fits, until the end or until a signal or trainer.max_time asks to stop.
-        run = replace(run, watch=watch)
+        run = replace(run, watch=job.watch)
         with run.fitting() as unfinished:
             for fit in run.remaining_fits():
                 with run.guarded(fit, stop):
@@ -74,7 +79,8 @@ def train(cfg: DictConfig, *, watch: Sequence[Callback] = ()) -> dict[str, float
         with stop.held(stop_after=False):
             outputs.print_metrics(run.plan, metrics, folder)
             outputs.announce(unfinished)
-        return metrics
+            job.finish(metrics)
+    return job.value
 
 
 @dataclass(frozen=True)

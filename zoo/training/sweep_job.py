@@ -6,7 +6,10 @@ was stopped or failed is resumed. A job returns its metric, so that any sweeper 
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,7 @@ from zoo.config import compose
 from zoo.config.compose import SweepJob
 from zoo.config.console import say
 from zoo.config.sweep_folder import NEUTRAL, overrides_of, same_job
-from zoo.training import objective, outputs, run, run_folder, stage_checks, study
+from zoo.training import objective, outputs, run_folder, stage_checks, study
 from zoo.training.search_settings import SearchSettings
 from zoo.training.watch import Pruned, WatchMetric
 
@@ -30,48 +33,73 @@ PRUNED = "pruned.json"  # in the folder of a trial that was pruned
 FILLED = ("shape", "in_shape", "num_classes")  # keys that the plan of a run sets, as the data say
 
 
-def train(cfg: DictConfig) -> float | None:
-    """Train as a config says; in a sweep, continue the job if its folder has a part of it.
+@dataclass
+class Job:
+    """What `zoo.training.run.train` needs to know about a run that may be a job of a sweep.
 
-    Returns:
-        The value of ``optimized_metric`` (by default, of the metric that the last stage monitors); None if the data
-        have no validation split and no metric was asked for.
-
-    Raises:
-        ValueError: ``optimized_metric`` names no metric, or one of the test split; and all errors of
-            `zoo.training.run.train`.
-        FileExistsError: the folder has a run of other settings.
+    Attributes:
+        cfg: the config of the run.
+        folder: the folder of the run.
+        watch: callbacks for the last stage: one that watches ``optimized_metric``, if it was asked for.
+        is_done: whether there is nothing left to train.
+        value: the value of ``optimized_metric`` (by default, of the metric that the last stage monitors); None before
+            it is known, or if the data have no validation split and no metric was asked for.
     """
-    # In a search, the data must have the metric; in a sweep without optimized_metric, they need not.
-    job = compose.sweep_job()
-    settings = None if job is None else _search_settings(job)
-    if settings is not None or cfg.optimized_metric is not None:
-        cfg.optimized_metric = objective.metric_name(cfg)
-    if job is None:
-        return _value(run.train(cfg, watch=_watch(cfg)), cfg)
 
-    # Continue where an earlier call has stopped. A trial that was pruned is finished.
-    folder = compose.run_folder()
-    if (folder / PRUNED).exists():
-        return float(json.loads((folder / PRUNED).read_text())["value"])
-    if _has_this_job(cfg, folder, job):
-        if outputs.is_finished(folder):
-            say(f"job {job.number} is finished")
-            return _value(run_folder.read_metrics(folder), cfg)
-        say(f"job {job.number} is resumed")
-        cfg.resume = str(folder)
+    cfg: DictConfig
+    folder: Path
+    watch: list[Callback] = field(default_factory=list)
+    is_done: bool = False
+    value: float | None = None
 
-    # Train. A trial of a search reports its metric after each epoch.
-    trial = None
-    if settings is not None and settings.pruner != "none":
-        trial = study.load_trial(job.sweep, job.number, settings)
-    try:
-        return _value(run.train(cfg, watch=_watch(cfg, trial)), cfg)
-    except Pruned as pruned:
-        say(f"job {job.number}: {pruned}, {cfg.optimized_metric} {pruned.value:.4f}")
-        with replacing(folder / PRUNED) as temporary:
-            temporary.write_text(json.dumps({"value": pruned.value, "epoch": pruned.epoch}))
-        return pruned.value
+    @classmethod
+    def begin(cls, cfg: DictConfig) -> "Job":
+        """Find out what is left to train, and set ``cfg.resume`` if the folder of a job has a part of it.
+
+        Raises:
+            ValueError: ``optimized_metric`` names no metric, or one of the test split.
+            FileExistsError: the folder has a run of other settings.
+        """
+        # In a search, the data must have the metric; in a sweep without optimized_metric, they need not.
+        job = compose.sweep_job()
+        settings = None if job is None else _search_settings(job)
+        if settings is not None or cfg.optimized_metric is not None:
+            cfg.optimized_metric = objective.metric_name(cfg)
+        if job is None:
+            return cls(cfg, compose.run_folder(), _watch(cfg))
+
+        # Continue where an earlier call has stopped. A trial that was pruned is finished.
+        folder = compose.run_folder()
+        if (folder / PRUNED).exists():
+            return cls(cfg, folder, is_done=True, value=float(json.loads((folder / PRUNED).read_text())["value"]))
+        if _has_this_job(cfg, folder, job):
+            if outputs.is_finished(folder):
+                say(f"job {job.number} is finished")
+                return cls(cfg, folder, is_done=True, value=_value(run_folder.read_metrics(folder), cfg))
+            say(f"job {job.number} is resumed")
+            cfg.resume = str(folder)
+
+        # A trial of a search reports its metric after each epoch.
+        trial = None
+        if settings is not None and settings.pruner != "none":
+            trial = study.load_trial(job.sweep, job.number, settings)
+        return cls(cfg, folder, _watch(cfg, trial))
+
+    @contextmanager
+    def pruning(self) -> Iterator[None]:
+        """The context in which a run is trained: if the search prunes the trial, the run ends, and that is recorded."""
+        try:
+            yield
+        except Pruned as pruned:
+            say(f"{self.folder}: {pruned}, {self.cfg.optimized_metric} {pruned.value:.4f}")
+            with replacing(self.folder / PRUNED) as temporary:
+                temporary.write_text(json.dumps({"value": pruned.value, "epoch": pruned.epoch}))
+            self.value = pruned.value
+
+    def finish(self, metrics: dict[str, float]) -> float | None:
+        """The value of the job, read from the metrics of the finished run."""
+        self.value = _value(metrics, self.cfg)
+        return self.value
 
 
 def _search_settings(job: SweepJob) -> SearchSettings | None:
