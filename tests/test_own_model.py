@@ -77,6 +77,13 @@ def test_every_command_works_with_trust_and_refuses_without(example, cli, monkey
         for name in [name for name in sys.modules if name.partition(".")[0] == "own_model"]:
             del sys.modules[name]
 
+    # A net without `encode` has no features.
+    outcome = cli("embed", "--trust", "own_model", "checkpoint=run", "input=points.npz", "accelerator=cpu")
+    assert (outcome.status, outcome.err.count("\n")) == (1, 1)
+    assert "own_model.SpiralsNet has no encode" in outcome.err
+    # The checkpoint names everything of the package that it needs.
+    assert "dataset: own_model.spirals, which needs --trust own_model" in cli("show", "run").out
+
     # From Python.
     monkeypatch.setenv("ZOO_TRUST", "")
     zoo.trust("own_model")

@@ -391,3 +391,22 @@ def test_an_installed_package_is_trusted_by_its_entry_point(mine, monkeypatch):
         assert targets.find("mine.Net").__name__ == "Net"
     finally:
         trust._from_entry_points.cache_clear()
+
+
+def test_a_task_that_passes_arguments_on_takes_those_of_its_base(mine):
+    (mine / "mine" / "more.py").write_text(
+        "import zoo.tasks\n\n\nclass Sure(zoo.tasks.Classification):\n"
+        "    def __init__(self, net, penalty: float = 0.1, **rest):\n        super().__init__(net, **rest)\n"
+    )
+    trust.trust("mine")
+    node = {"_target_": "mine.more.Sure", "penalty": 1, "label_smoothing": 0.2}
+    assert build.check(node, where="task")[1] == {"penalty": 1.0, "label_smoothing": 0.2}
+    with pytest.raises(ValueError, match="has no argument 'penalt'; did you mean penalty"):
+        build.check({"_target_": "mine.more.Sure", "penalt": 1}, where="task")
+    with pytest.raises(ValueError, match=r"task\.label_smoothing=a must be a number"):
+        build.check({**node, "label_smoothing": "a"}, where="task")
+
+
+def test_an_argument_that_the_config_does_not_set_is_added_with_a_plus(cli):
+    outcome = cli("train", "model.stages.fit.optimizer.amsgrad=true")
+    assert "+model.stages.fit.optimizer.amsgrad=VALUE adds it" in outcome.err

@@ -123,9 +123,14 @@ def _feature_columns(net: nn.Module, about: CheckpointInfo, depths: Sequence[int
     """The name of each column of features, and its depth. Depths are counted from the input in the names.
 
     Raises:
-        ValueError: the net has fewer layers.
+        ValueError: the net has fewer layers, or no features.
     """
-    assert isinstance(net, Net)
+    if not isinstance(net, Net):
+        missing = ", ".join(name for name in ("in_shape", "num_classes", "encode") if name not in dir(net))
+        raise ValueError(
+            f"{about.net['_target_']} has no {missing}, so that embed cannot compute features; add it as in class Net "
+            "of zoo/protocols.py"
+        )
     # Try the depths on one input.
     with torch.inference_mode():
         _encode(net, torch.zeros(1, *about.transforms().shape), depths or [])

@@ -71,7 +71,8 @@ def _show_model(name: str) -> None:
     # How to use the model.
     flags = "".join(f"--trust {package} " for package in trust.given())
     say(f"command: zoo train {flags}model={name}")
-    say(f"Python: zoo.create({name!r})")
+    granted = "".join(f'zoo.trust("{package}"); ' for package in trust.given())
+    say(f"Python: {granted}zoo.create({name!r})")
     say(f"class: {config['net']['_target_']}")
 
 
@@ -158,6 +159,15 @@ def _show_checkpoint(name: str) -> None:
     say(f"classes: {', '.join(about.classes) or 'none'}")
     say_wrapped(f"data license: {about.license}")
     say(f"input: {shape_text(about.transforms().shape)}")
-    if not str(about.net["_target_"]).startswith("zoo."):
-        say(f"class: {about.net['_target_']}, which needs --trust {str(about.net['_target_']).partition('.')[0]}")
+    # What a package of a user has to give: for loading, or for evaluation only.
+    source = about.dataset_config.get("source")
+    parts = {
+        "class": about.net.get("_target_"),
+        "task": about.task.get("_target_"),
+        "loss": about.task.get("loss"),
+        "dataset": source.get("_target_") if isinstance(source, dict) else None,
+    }
+    for part, target in parts.items():
+        if trust.is_path(target) and not str(target).startswith("zoo."):
+            say(f"{part}: {target}, which needs --trust {str(target).partition('.')[0]}")
     say_wrapped(f"made with: {versions}")

@@ -83,18 +83,15 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     kind = _kind(where)
     if trust.is_path(values.get("loss")):
         _allowed(values["loss"], where=f"{where}.loss")
-    parameters = inspect.signature(target).parameters
+    # A class or function of a trusted package may pass arguments on.
+    parameters, is_open = parameters_of(target) if trust.covers(name) else (inspect.signature(target).parameters, False)
     for key in values:
-        if key not in parameters:
+        if key not in parameters and not is_open:
             new = renamed.message(f"{where}.{key}", parameters)
             raise ValueError(new or f"{where}.{key}: {name} has no argument {key!r}; {suggest(key, list(parameters))}")
 
     # Make an OmegaConf schema of the annotations. It converts the values, or finds the one with the wrong type.
-    try:
-        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except NameError:
-        # A logger whose package is not installed; its constructor says so.
-        hints = {}
+    hints = _hints(target)
     fields = [(key, _plain_type(hints.get(key, Any)), field(default=MISSING)) for key in values]
     schema = OmegaConf.structured(make_dataclass("Arguments", fields))
     try:
@@ -106,6 +103,40 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     typed_values = {str(key): value for key, value in typed.items()}
     check_numbers(typed_values, kind=kind, where=where)
     return target, typed_values
+
+
+def parameters_of(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The parameters of a class or function by name, and whether it takes further ones.
+
+    If a class takes ``**kwargs``, it passes them on to its base class: the parameters of that are added.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for function in _constructors(target):
+        parameters = inspect.signature(function).parameters
+        is_open = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+        named = {k: v for k, v in parameters.items() if v.kind not in (v.VAR_KEYWORD, v.VAR_POSITIONAL) and k != "self"}
+        found = {**named, **found}
+        if not is_open:
+            return found, False
+    return found, True
+
+
+def _constructors(target: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """The function, or the constructors of a class and of its bases, in the order in which they are called."""
+    if not inspect.isclass(target):
+        return [target]
+    return [vars(base)["__init__"] for base in target.__mro__[:-1] if "__init__" in vars(base)]
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of the arguments of a class or function; those of a class come before those of its bases."""
+    hints: dict[str, Any] = {}
+    for function in _constructors(target):
+        try:
+            hints = {**typing.get_type_hints(function), **hints}
+        except NameError:
+            continue  # a logger whose package is not installed; its constructor says so
+    return hints
 
 
 def _kind(where: str) -> str:

@@ -111,12 +111,26 @@ def _unknown_key(error: "OmegaConfBaseException") -> str:
     new = renamed.message(key, siblings) or renamed.elsewhere(key)
     if new is not None:
         return new
-    # A callback has more arguments than a config sets.
-    if key.startswith("callbacks."):
+    # A callback, an optimizer or a net of a user may have more arguments than a config sets.
+    if key.startswith("callbacks.") or _is_argument(key.rpartition(".")[2], parent):
         return f"{key}: not in the config yet; +{key}=VALUE adds it"
     if not siblings:
         return f"{key}: no such key"
     return f"{key}: no such key; {suggest(key.rpartition('.')[2], siblings)}"
+
+
+def _is_argument(name: str, node: object) -> bool:
+    """Whether the class or function that a node names has an argument of that name."""
+    from omegaconf import DictConfig
+
+    from zoo.config import build, targets
+
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    try:
+        found = targets.find(target)
+    except ValueError:
+        return False
+    return found is not None and name in build.parameters_of(found)[0]
 
 
 def _reworded(error: BaseException, command: str) -> str:
