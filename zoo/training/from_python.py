@@ -34,7 +34,7 @@ from zoo.training.plan import Plan
 from zoo.training.run import Run
 from zoo.training.signals import Stopped
 
-Row: TypeAlias = dict[str, float | str]
+Row: TypeAlias = dict[str, Any]  # numbers, and the name of the fit
 
 
 @dataclass(frozen=True)
