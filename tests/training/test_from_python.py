@@ -355,6 +355,22 @@ def test_a_loader_may_yield_several_labels_per_example(dtype):
     assert result.metrics["val/mean_average_precision"] > 0.4
 
 
+def test_a_run_is_not_resumed_with_other_keys(tmp_path):
+    def resume(**options):
+        return zoo.train(small_net(), (X, Y), folder=tmp_path / "run", resume=True, overrides=CPU_ONLY, **options)
+
+    assert resume(epochs=1).metrics == resume(epochs=1, progress=False).metrics
+    for options, says in (({"epochs": 2}, "epochs=1, now it is 2"), ({"epochs": 1, "seed": 3}, "seed=1, now it is 3")):
+        with pytest.raises(ValueError, match=says):
+            resume(**options)
+
+
+def test_the_stand_in_for_a_passed_net_is_not_suggested():
+    with pytest.raises(ValueError, match="model=nope: no such model; choose one of") as error:
+        zoo.train("nope", "digits")
+    assert " given" not in str(error.value)
+
+
 def test_frozen_parameters_stay_as_they_are():
     net = small_net()
     net[0].requires_grad_(False)

@@ -152,7 +152,8 @@ def _tensor(values: ArrayLike, where: str) -> Tensor:
         return torch.as_tensor(values).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{where}: not a tensor or an array of numbers ({reason})") from error
+        hint = "; number the classes, such as np.unique(y, return_inverse=True)[1]" if where.endswith("y") else ""
+        raise ValueError(f"{where}: not a tensor or an array of numbers ({reason}){hint}") from error
 
 
 def _as_float32(values: Tensor, where: str) -> Tensor:
