@@ -146,7 +146,7 @@ def test_several_labels_per_example():
     result = train(nn.Linear(4, 3), (x, x[:, :3] > 0), stage="multi_label", epochs=15, lr=0.1, validation_data=0.2)
     assert result.metrics["val/f1"] > 0.8
     assert result.classes == ("0", "1", "2")
-    with pytest.raises(ValueError, match="several labels are N x K of zeros and ones"):
+    with pytest.raises(ValueError, match="zeros and ones"):
         train(nn.Linear(4, 3), (x, x[:, :3]), stage="multi_label")
 
 
@@ -343,6 +343,45 @@ class Stream(IterableDataset):
 X, Y = two_classes()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool])
+def test_a_loader_may_yield_several_labels_per_example(dtype):
+    labels = (X[:, :3] > 0).to(dtype)
+    loader = DataLoader(TensorDataset(X, labels), batch_size=20)
+    options = {"stage": "multi_label", "epochs": 2, "overrides": CPU_ONLY}
+    result = zoo.train(small_net(3), loader, validation_data=loader, **options)
+    arrays = zoo.train(small_net(3), (X, labels), validation_data=(X, labels), batch_size=20, **options)
+    assert result.classes == arrays.classes == ("0", "1", "2")
+    assert result.metrics.keys() == arrays.metrics.keys()
+    assert result.metrics["val/mean_average_precision"] > 0.4
+
+
+def test_a_run_is_not_resumed_with_other_keys(tmp_path):
+    def resume(**options):
+        return zoo.train(small_net(), (X, Y), folder=tmp_path / "run", resume=True, overrides=CPU_ONLY, **options)
+
+    assert resume(epochs=1).metrics == resume(epochs=1, progress=False).metrics
+    for options, says in (({"epochs": 2}, "epochs=1, now it is 2"), ({"epochs": 1, "seed": 3}, "seed=1, now it is 3")):
+        with pytest.raises(ValueError, match=says):
+            resume(**options)
+
+
+def test_the_stand_in_for_a_passed_net_is_not_suggested():
+    with pytest.raises(ValueError, match="model=nope: no such model; choose one of") as error:
+        zoo.train("nope", "digits")
+    assert " given" not in str(error.value)
+
+
+def test_frozen_parameters_stay_as_they_are():
+    net = small_net()
+    net[0].requires_grad_(False)
+    before = [parameter.clone() for parameter in net.parameters()]
+    zoo.train(net, (X, Y), epochs=1, overrides=CPU_ONLY)
+    same = [torch.equal(old, new) for old, new in zip(before, net.parameters(), strict=True)]
+    assert same == [not parameter.requires_grad for parameter in net.parameters()]
+    assert same[0]
+    assert not same[-1]
+
+
 @pytest.mark.parametrize(
     ("net", "data", "options", "says"),
     [
@@ -359,10 +398,21 @@ X, Y = two_classes()
         (small_net(), "digits", {}, "Sequential fails for inputs of shape 1x28x28"),
         (small_net(3), (X, Y + 2), {}, "class numbers from 2 to 3, expected 0 to 2: one for each output"),
         (small_net(), (X, X), {}, "the net has 2 outputs, the data need 4"),
-        (small_net().requires_grad_(False), (X, Y), {}, "0.weight does not require a gradient, but all are trained"),
+        (small_net().requires_grad_(False), (X, Y), {}, "no parameter of this Sequential can be trained"),
         (small_net(), (X, Y), {"stage": "linear_probe"}, "this Sequential has no head"),
         (small_net(), (X, Y), {"overrides": ["accelerator.devices=2", *CPU_ONLY]}, "so they need folder="),
         (nn.LSTM(4, 2), (X, Y), {}, "LSTM returns a tuple for 2 examples; the task needs a tensor of shape"),
+        (nn.LSTM(4, 2), (X, Y), {}, "pass a module whose forward returns that tensor"),
+        (small_net(), (X, Y.float()), {}, "the net has 2 outputs, the data need 1 (y has real numbers"),
+        (small_net(), TensorDataset(X, Y), {}, "a TensorDataset has no batches; pass DataLoader"),
+        (small_net(), DataLoader(TensorDataset(X, Y + 3)), {}, "y has class numbers from"),
+        (
+            small_net(),
+            DataLoader(TensorDataset(X, Y)),
+            {"stage": "multi_label"},
+            "several labels per example are N x K",
+        ),
+        (small_net(), (X, Y), {"overrides": {"lr": 1}}, "must be a list"),
         (small_net(), X, {}, "the data have no labels: choose a stage that needs none"),
         (small_net(), (X, Y[:9]), {}, "x has 80 examples, y has 9"),
         (small_net(), (X, Y, Y), {}, "data: a tuple of 3, expected a pair"),

@@ -22,6 +22,7 @@ def _folder(name: str, shipped: str) -> Path:
 
 
 CONF = _folder("conf", "conf")
+GIVEN = "given"  # the name of a net or data that a program passes; see `zoo.config.given`
 CHECKPOINTS = _folder("checkpoints", "shipped")
 # Every entry of the index has these keys, of these types.
 ENTRY = {"file": str, "sha256": str, "size": int, "model": str, "metric": dict}

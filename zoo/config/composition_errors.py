@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from zoo.config import renamed
-from zoo.config.catalogue import suggest
+from zoo.config.catalogue import GIVEN, suggest
 
 if TYPE_CHECKING:
     from hydra.errors import MissingConfigException
@@ -97,7 +97,7 @@ def _unknown_choice(error: "MissingConfigException") -> str:
     # The missing file is "model/lenet_5": the group and the name.
     group, _, name = re.sub("/+", "/", error.missing_cfg_file or "").rpartition("/")
     kind = group.split("/")[-1]
-    options = sorted(str(option) for option in error.options or ())
+    options = sorted(str(option) for option in error.options or () if option != GIVEN)
     own = f"; a {kind} of your own package needs --trust PACKAGE" if kind in ("model", "dataset") else ""
     return f"{group}={name}: no such {kind}; {suggest(name, options)}{own}"
 

@@ -6,7 +6,9 @@ as ``model=given`` and ``dataset=given``.
 
 from hydra.core.config_store import ConfigStore
 
-GIVEN = "given"
+from zoo.config.catalogue import GIVEN
+
+__all__ = ["GIVEN"]
 
 _MODEL = {"name": GIVEN, "about": {}, "net": {}, "input_scaling": "unit", "stages": {}}
 _DATASET = {

@@ -51,14 +51,14 @@ def splits_of(
         if count > max(MAX_CLASSES, num_classes or 0):
             raise ValueError(f"y: the largest label is {count - 1}; number the classes from 0, below {MAX_CLASSES}")
         classes = tuple(map(str, range(count)))
-        _check_labels(train.y, count, "")
+        check_class_numbers(train.y, count, "")
 
     # Hold out validation examples, or take those that are given.
     held_out: InMemory | None
     if isinstance(validation, tuple):
         held_out = _pair(validation, like=train, labeled=y is not None, multi_label=multi_label)
         if classes and not multi_label:
-            _check_labels(held_out.y, len(classes), "validation_data: ")
+            check_class_numbers(held_out.y, len(classes), "validation_data: ")
     else:
         train, held_out = hold_out(train, validation, names=classes, option="validation_data")
     unlabeled = "" if y is not None else "no y was given"
@@ -74,7 +74,7 @@ def splits_of(
     )
 
 
-def _check_labels(labels: Tensor, count: int, where: str) -> None:
+def check_class_numbers(labels: Tensor, count: int, where: str) -> None:
     """Raise ValueError if a class number is not in [0, count)."""
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= count:
@@ -134,10 +134,16 @@ def _targets(y: ArrayLike, where: str) -> Tensor:
 
 def _labels(y: ArrayLike, where: str) -> Tensor:
     """N x K of zeros and ones (float32)."""
-    values = _tensor(y, f"{where}y")
-    if values.dim() != 2 or not values.numel() or not bool(((values == 0) | (values == 1)).all()):
-        raise ValueError(f"{where}y has shape {list(values.shape)}; several labels are N x K of zeros and ones")
-    return values.float()
+    return label_columns(_tensor(y, f"{where}y"), where)
+
+
+def label_columns(y: Tensor, where: str) -> Tensor:
+    """Several labels per example as float32. Raises ValueError unless they are N x K of zeros and ones."""
+    if y.dim() != 2 or not y.numel():
+        raise ValueError(f"{where}y has shape {list(y.shape)}; several labels per example are N x K of zeros and ones")
+    if not bool(((y == 0) | (y == 1)).all()):
+        raise ValueError(f"{where}y has other values than 0 and 1, but several labels per example are zeros and ones")
+    return y.float()
 
 
 def _tensor(values: ArrayLike, where: str) -> Tensor:
@@ -146,7 +152,8 @@ def _tensor(values: ArrayLike, where: str) -> Tensor:
         return torch.as_tensor(values).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{where}: not a tensor or an array of numbers ({reason})") from error
+        hint = "; number the classes, such as np.unique(y, return_inverse=True)[1]" if where.endswith("y") else ""
+        raise ValueError(f"{where}: not a tensor or an array of numbers ({reason}){hint}") from error
 
 
 def _as_float32(values: Tensor, where: str) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from zoo.data.array_splits import check_class_numbers, label_columns
 from zoo.data.splits import Examples, Splits
 
 AnyLoader: TypeAlias = DataLoader[Any]
@@ -24,16 +25,22 @@ class LoadedExamples(Examples):
     Args:
         loader: its dataset must have a length and indices, and each batch is a pair (x, y), or x alone.
         where: the argument that it was passed as, for messages.
+        multi_label: whether y is N x K of zeros and ones: any number of K labels for each example.
+
+    Attributes:
+        num_classes: number of classes that class numbers are checked against; None: not checked.
 
     Raises:
         ValueError: the loader's dataset has no length, or it has no examples.
     """
 
-    def __init__(self, given: AnyLoader, where: str = "data"):
+    def __init__(self, given: AnyLoader, where: str = "data", *, multi_label: bool = False):
         if isinstance(given.dataset, IterableDataset):
             raise ValueError(f"{where}: an IterableDataset has no length; use a dataset with __len__ and __getitem__")
         self.given = given
         self.where = where
+        self.multi_label = multi_label
+        self.num_classes: int | None = None
         self.dataset = cast(Any, given.dataset)
         self._labels: Tensor | None = None
         if not len(self.dataset) or not len(given):
@@ -79,10 +86,10 @@ class LoadedExamples(Examples):
         raise ValueError(f"{self.where}: the labels of a loader cannot be renumbered")
 
     def pair(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """A batch of the loader as x, N x shape, and N class numbers (int64) or N x num_targets values (float32).
+        """A batch of the loader as x, N x shape, and N class numbers (int64) or N x outputs values (float32).
 
         Raises:
-            ValueError: the batch is neither a pair of tensors nor a tensor.
+            ValueError: the batch is neither a pair of tensors nor a tensor, or y has other values than it should.
         """
         parts = [batch] if isinstance(batch, Tensor) else batch
         if not isinstance(parts, list | tuple) or not all(isinstance(part, Tensor) for part in parts):
@@ -91,8 +98,17 @@ class LoadedExamples(Examples):
             raise ValueError(f"{self.where}: a batch has {len(parts)} parts, expected a pair (x, y)")
         x = parts[0]
         y = parts[1] if len(parts) == 2 else torch.zeros(len(x), dtype=torch.int64)
+        if self.multi_label and len(parts) == 2:
+            return x, label_columns(y, f"{self.where}: ")
         if y.is_floating_point():
             return x, y.float().view(len(y), -1)
+        if y.dim() != 1:
+            raise ValueError(
+                f"{self.where}: y of a batch has shape {list(y.shape)}, expected N class numbers; for one-hot labels "
+                "yield their argmax, for several labels per example set stage='multi_label'"
+            )
+        if self.num_classes is not None:
+            check_class_numbers(y, self.num_classes, f"{self.where}: ")
         return x, y.long()
 
 
@@ -111,7 +127,11 @@ class Batches:
 
 
 def splits_of_loader(
-    loader: AnyLoader, validation: AnyLoader | None = None, *, num_classes: int | None = None
+    loader: AnyLoader,
+    validation: AnyLoader | None = None,
+    *,
+    num_classes: int | None = None,
+    multi_label: bool = False,
 ) -> Splits:
     """The splits of a training loader and, if there is one, a validation loader.
 
@@ -119,12 +139,13 @@ def splits_of_loader(
         loader: the training loader.
         validation: the validation loader.
         num_classes: number of classes; None: the largest label of the training examples + 1.
+        multi_label: as in `LoadedExamples`.
 
     Raises:
         ValueError: a dataset without a length, a batch that is not a pair of tensors, or loaders of different kinds.
     """
-    train = LoadedExamples(loader)
-    held_out = None if validation is None else LoadedExamples(validation, "validation_data")
+    train = LoadedExamples(loader, multi_label=multi_label)
+    held_out = None if validation is None else LoadedExamples(validation, "validation_data", multi_label=multi_label)
     size = min(TRIED, len(train.dataset))
     x, y = train.batch(range(size))
     if held_out is not None:
@@ -140,7 +161,12 @@ def splits_of_loader(
     example = train.dataset[0]
     if isinstance(example, Tensor) or len(example) == 1:
         return Splits(train, held_out, None, shape, unlabeled="the loader yields no targets")
+    if multi_label:
+        return Splits(train, held_out, None, shape, tuple(map(str, range(y.shape[1]))), multi_label=True)
     if y.is_floating_point():
         return Splits(train, held_out, None, shape, num_targets=y.shape[1])
     count = int(train.labels().max()) + 1 if num_classes is None else num_classes
+    for examples in (train, held_out):
+        if examples is not None:
+            examples.num_classes = count
     return Splits(train, held_out, None, shape, tuple(map(str, range(count))))

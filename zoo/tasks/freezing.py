@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from torch import nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from zoo.protocols import HEADS, head_of
 
@@ -15,6 +16,31 @@ POLICIES = ("full", "head", "gradual")
 NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
 # Names of modules in torchvision's nets that only contain layers.
 CONTAINERS = ("body", "features", "encoder", "layers", "trunk_output", "blocks")
+
+# The parameters that `hold` froze. All others without a gradient were frozen by the user.
+_held: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def hold(parameters: Iterable[nn.Parameter]) -> None:
+    """Freeze parameters until `release`."""
+    for parameter in parameters:
+        if parameter.requires_grad:
+            parameter.requires_grad_(False)
+            _held[parameter] = True
+
+
+def release(parameters: Iterable[nn.Parameter]) -> None:
+    """Train the parameters again that `hold` froze, even in a fit that was interrupted; no others."""
+    for parameter in parameters:
+        if parameter in _held:
+            del _held[parameter]
+            parameter.requires_grad_(True)
+
+
+def check_trained(net: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
+    """Raise ValueError if none of the parameters requires a gradient."""
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise ValueError(f"no parameter of this {type(net).__name__} can be trained; call requires_grad_(True) on some")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo.protocols import HasHead, HasOutputs, PartlyGenerative, layers_of
-from zoo.tasks.freezing import LayerGroup, layer_groups
+from zoo.tasks.freezing import LayerGroup, hold, layer_groups, release
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
 from zoo.tasks.task import Task
@@ -120,8 +120,7 @@ class SupervisedTask(Task):
         # for the gradients of all parameters that required one at the start; `on_before_optimizer_step` drops them.
         if self.trainer.world_size == 1:
             for group in self.layer_groups:
-                for parameter in group.parameters:
-                    parameter.requires_grad_(group not in self.frozen)
+                (hold if group in self.frozen else release)(group.parameters)
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from zoo.data.datamodule import DataModule
+from zoo.tasks.freezing import check_trained, hold, release
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, configure
 
@@ -24,7 +25,8 @@ class Task(LightningModule):
     """Abstract: trains and evaluates a net. A subclass sets ``net`` and defines the steps.
 
     During a fit, only the parameters of `trainable_parameters` require gradients. DDP needs this: it raises an error if
-    a parameter that requires a gradient does not receive one.
+    a parameter that requires a gradient does not receive one. A parameter that required none before the fit is not
+    trained.
 
     Args:
         optimizer: function that makes the optimizer from parameters or groups of parameters; None: that of
@@ -103,16 +105,30 @@ class Task(LightningModule):
     def begin_epoch(self) -> None:
         """Called at the start of each epoch, and when a run is resumed within an epoch."""
 
-    # Hooks that Lightning calls
+    # Methods and hooks that Lightning calls
+
+    def forward(self, x: Tensor) -> Any:
+        """The outputs of the net: N x in_shape -> those of ``net(x)``."""
+        return self.net(x)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Any:
+        """The outputs of the net for the inputs of a batch; its labels are not used."""
+        return self(inputs_and_labels(batch)[0])
 
     def setup(self, stage: str) -> None:
-        """Require gradients for the trainable parameters only."""
+        """Require gradients for the trainable parameters only. Those that the user froze stay frozen.
+
+        Raises:
+            ValueError: no parameter would be trained.
+        """
         # Evaluation needs no gradients.
         if stage != "fit":
             return
-        trainable = set(self.trainable_parameters())
-        for parameter in self.net.parameters():
-            parameter.requires_grad_(parameter in trainable)
+        trainable = self.trainable_parameters()
+        others = set(self.net.parameters()).difference(trainable)
+        release(trainable)
+        hold(others)
+        check_trained(self.net, trainable)
 
     def on_fit_start(self) -> None:
         # `LearningRateFinder` has set `lr`: use it as the base of the schedule and of the factors of layers, too.
@@ -146,9 +162,9 @@ class Task(LightningModule):
                 metric.reset()
 
     def teardown(self, stage: str) -> None:
-        """Restore the net: all parameters require gradients again."""
+        """Restore the net: the parameters that the task froze require gradients again."""
         if stage == "fit":
-            self.net.requires_grad_(True)
+            release(self.net.parameters())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = (self.optimizer or self.default_optimizer)(self.parameter_groups())

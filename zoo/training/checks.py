@@ -65,7 +65,8 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
     cfg.dataset.shape = list(splits.shape)
     cfg.dataset.num_classes = splits.num_outputs or None  # None: the data have no labels
     augment = data_checks.augmentation(cfg.dataset, splits)
-    model_and_dataset = f"model {cfg.model.name} with dataset {cfg.dataset.name}"
+    dataset = "the given data" if given.splits is not None else f"dataset {cfg.dataset.name}"
+    model_and_dataset = f"model {cfg.model.name} with {dataset}"
     for name, stage in enabled.items():
         where = f"model.stages.{name}"
         stage_checks.check_data(stage, splits, where=where, model_and_dataset=model_and_dataset)
@@ -94,8 +95,8 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
     inputs = preprocess(data_checks.first_inputs(splits))
     if not torch.isfinite(inputs).all():
         raise ValueError(
-            f"dataset {cfg.dataset.name}: standardized inputs are not finite, so the values are too small or too large "
-            "for float32; scale them to about 1"
+            f"{dataset}: prepared inputs have NaN or Inf: the values do, or are too small or too large for float32; "
+            "remove such examples, or scale the values to about 1"
         )
     if not isinstance(net, Sized) and any(stage.needs_labels for stage in planned):
         net = given_net.with_outputs(net, splits, inputs, model_and_dataset=model_and_dataset)

@@ -11,21 +11,23 @@ import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 from safetensors.torch import load_file
 from torch import nn
 
 from zoo.checkpoints.checkpoint import open_checkpoint
 from zoo.config import compose, hardware
 from zoo.data.preprocess import Preprocess
-from zoo.training import checks, outputs, run_folder, signals, summary
+from zoo.training import checks, outputs, run_folder, signals, stage_checks, summary
 from zoo.training.given_config import Data, Prepared, Validation, prepare, readable_errors
 from zoo.training.given_net import WithOutputs
 from zoo.training.lock import locked
@@ -34,7 +36,7 @@ from zoo.training.plan import Plan
 from zoo.training.run import Run
 from zoo.training.signals import Stopped
 
-Row: TypeAlias = dict[str, float | str]
+Row: TypeAlias = dict[str, Any]  # numbers, and the name of the fit
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def _run(parts: Prepared, folder: Path, *, keep: bool, resume: bool, loud: bool)
     with signals.stop_on_signals() as stop, locked(folder):
         if resume and (folder / run_folder.CONFIG).exists():
             run_folder.check_files(folder)
+            _check_unchanged(folder, parts.cfg)
             run = Run.resume(folder, parts.given)
             if outputs.is_finished(folder):
                 return _with_trained_net(run), run_folder.read_metrics(folder)
@@ -149,6 +152,31 @@ def _run(parts: Prepared, folder: Path, *, keep: bool, resume: bool, loud: bool)
         for line in unfinished:
             warnings.warn(line, stacklevel=4)
         return run, metrics
+
+
+def _check_unchanged(folder: Path, asked: DictConfig) -> None:
+    """Raise ValueError if the seed or a key of the stages is not that with which the run in the folder began."""
+    began, _ = run_folder.read_config(folder)
+    # A copy, since the keys for all stages, such as epochs=, are set in each of them.
+    old, new = (
+        _flat({"seed": cfg.seed, "model": {"stages": stage_checks.enabled_stages(deepcopy(cfg))}})
+        for cfg in (began, asked)
+    )
+    # An earlier version may have had other keys.
+    for key in old:
+        if key in new and old[key] != new[key]:
+            raise ValueError(
+                f"{folder} began with {key}={old[key]}, now it is {new[key]}: a run is resumed with the same keys; "
+                "restore it, or set another folder="
+            )
+
+
+def _flat(values: Any, key: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with keys such as model.stages.fit.epochs."""
+    if not isinstance(values, Mapping):
+        return {key: values}
+    parts = [_flat(value, f"{key}.{name}" if key else str(name)) for name, value in values.items()]
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def _check_processes(plan: Plan, *, keep: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from zoo.checkpoints.net_configs import net_config
 from zoo.config import compose
@@ -48,7 +48,7 @@ def prepare(
 
     Arguments and errors are those of `zoo.train`; ``keys`` are epochs, batch_size, lr and seed.
     """
-    if isinstance(overrides, str) or not all(isinstance(override, str) for override in overrides):
+    if isinstance(overrides, str | Mapping) or not all(isinstance(override, str) for override in overrides):
         raise ValueError(f"overrides={overrides!r} must be a list of strings, such as ['model.net.dropout=0.5']")
     for override in overrides:
         if override.startswith("-") or override.lstrip("+").startswith(("hydra", "resume=")):
@@ -164,10 +164,15 @@ def _splits(net: str | nn.Module, data: Data, validation_data: Validation | None
     if isinstance(data, DataLoader):
         if validation_data is not None and not isinstance(validation_data, DataLoader):
             raise ValueError("validation_data: a DataLoader goes with a DataLoader")
-        inputs, _ = LoadedExamples(data).batch([0])
-        return splits_of_loader(data, validation_data, num_classes=_num_outputs(net, inputs.shape[1:]))
+        inputs, _ = LoadedExamples(data, multi_label=multi_label).batch([0])
+        outputs = _num_outputs(net, inputs.shape[1:])
+        return splits_of_loader(data, validation_data, num_classes=outputs, multi_label=multi_label)
     if isinstance(validation_data, DataLoader):
         raise ValueError("validation_data: arrays go with a pair of arrays (x, y), a fraction or a number")
+    if isinstance(data, Dataset):
+        raise ValueError(
+            f"data: a {type(data).__name__} has no batches; pass DataLoader(dataset, batch_size=…, shuffle=True)"
+        )
     if isinstance(data, tuple) and len(data) != 2:
         raise ValueError(f"data: a tuple of {len(data)}, expected a pair (x, y)")
     # A single array has no labels.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zoo.data.splits import Splits
 from zoo.protocols import Net, eval_mode, shape_text
+from zoo.tasks.freezing import check_trained, release
 from zoo.training.plan import Given
 
 TRIED = 2  # examples; batch normalization in training mode would refuse a single one
@@ -33,14 +34,10 @@ def ready(net: nn.Module) -> nn.Module:
     """The net in training mode, in which no net of `zoo.load` or of an earlier training is.
 
     Raises:
-        ValueError: a parameter does not require a gradient, but tasks train all that their policy does not freeze.
+        ValueError: no parameter requires a gradient.
     """
-    frozen = next((name for name, parameter in net.named_parameters() if not parameter.requires_grad), None)
-    if frozen is not None:
-        raise ValueError(
-            f"net: {frozen} does not require a gradient, but all are trained: call net.requires_grad_(True), "
-            "and freeze layers by a stage such as gradual"
-        )
+    release(net.parameters())
+    check_trained(net, net.parameters())
     return net.train()
 
 
@@ -107,14 +104,18 @@ def with_outputs(net: nn.Module, splits: Splits, inputs: Tensor, *, model_and_da
 
     # The tasks compare N x outputs with the targets.
     if not isinstance(outputs, Tensor) or outputs.dim() != 2 or len(outputs) != len(examples):
-        found = f"of shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
+        shape = f"a tensor of shape [{len(examples)}, {splits.num_outputs}]"
+        found = f"a tensor of shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else ""
+        fix = "" if found else "; pass a module whose forward returns that tensor, such as outputs['logits'], alone"
+        found = found or f"a {type(outputs).__name__}"
         raise ValueError(
-            f"{model_and_dataset}: {name} returns {found} for {len(examples)} examples; the task needs a tensor of "
-            f"shape [{len(examples)}, {splits.num_outputs}]"
+            f"{model_and_dataset}: {name} returns {found} for {len(examples)} examples; the task needs {shape}{fix}"
         )
     if outputs.shape[1] != splits.num_outputs:
+        hint = " (y has real numbers, which are target values; class numbers must be integers)"
+        hint = hint if splits.num_targets else ""
         raise ValueError(
-            f"{model_and_dataset}: the net has {outputs.shape[1]} outputs, the data need {splits.num_outputs}"
+            f"{model_and_dataset}: the net has {outputs.shape[1]} outputs, the data need {splits.num_outputs}{hint}"
         )
     # Messages name the class of a net: let it be that of the user.
     kind: type[WithOutputs] = type(name, (WithOutputs,), {})
