@@ -1,22 +1,22 @@
 """95 % intervals that count both the seeds and the test images, and verdicts that follow from them.
 
-A recipe is trained with k seeds, and all k nets are evaluated on the same n test images. The mean m over the seeds would
-change with other seeds and with other test images, so its variance has two terms:
+A recipe is trained with k seeds, and all k nets are evaluated on the same n test images. The mean m over the seeds
+would be another one with other seeds or with other test images, so its variance has two terms:
 
     V = s^2 / k  +  v / n
 
 s is the standard deviation over the seeds. v is the variance over the images of the value of one image: q (1 - q) for a
-fraction q of images, such as the errors, else the square of the measured standard deviation. The effective degrees of
-freedom d are those of Welch and Satterthwaite, with k - 1 for the first term and n - 1 for the second.
+fraction q of the images, such as the errors, else the square of the measured standard deviation. The effective degrees
+of freedom d are those of Welch and Satterthwaite, with k - 1 for the first term and n - 1 for the second.
 
 - A fraction: the Wilson interval of q with the effective number of images n* = q (1 - q) / V * (z / t)^2, as in surveys
-  (Korn & Graubard 1998). z and t are the 97.5 % quantiles of the normal distribution and of Student's t with d degrees of
-  freedom.
+  (Korn & Graubard 1998). z and t are the 97.5 % quantiles of the normal distribution and of Student's t with d degrees
+  of freedom.
 - Other metrics: m ± t sqrt(V). If log Z is only known within a bracket, half of its width is added on both sides.
 
-Assumptions: the seeds are independent; the test images are independent draws from the population that is meant. Images on
-which the nets of several seeds disagree are counted in both terms, which makes the interval slightly wider than needed.
-Uses numbers only; may import nothing of the zoo.
+Assumptions: the seeds are independent, and the test images are independent draws of the images that are meant. Images
+on which the nets of several seeds disagree are counted in both terms, so the interval is slightly wider than needed.
+Uses numbers only; imports nothing of the zoo.
 """
 
 from collections.abc import Sequence

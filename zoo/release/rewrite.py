@@ -19,7 +19,7 @@ from torch import Tensor
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.config import catalogue
-from zoo.release import claims, publish
+from zoo.release import claims, index, publish
 
 
 def rewrite(*, check: bool = False) -> list[str]:
@@ -54,7 +54,7 @@ def rewrite(*, check: bool = False) -> list[str]:
     for entry in entries.values():
         if "claim" in entry:
             entry["claim"] = _claim(entry["experiment"])
-    publish.write_index(entries)
+    index.write(entries)
     return list(changed)
 
 
