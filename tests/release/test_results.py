@@ -52,6 +52,7 @@ def test_the_shipped_file_is_that_of_the_first_seed_of_its_recipe(name):
     assert recipe["claim"] == entry["claim"]
     about = checkpoints.info(name)
     assert entry["distortions"] == claims.distortions(about.dataset_config)
+    assert about.dataset_config["validation"] == recipe["dataset"]["validation"] == 0  # all training images
     assert ("std" in entry["images"]) != claims.METRICS[claim.metric].is_fraction
     assert f"experiment={entry['experiment']}" in about.command
     assert about.num_params == entry["parameters"]

@@ -15,7 +15,7 @@ from zoo.release import claims
 from zoo.release.published import Published
 
 Entries = Mapping[str, Mapping[str, Any]]
-DATASETS = {"fashion_mnist": "-fashion_mnist", "mnist": "-mnist"}  # the ends of the names of recipes
+DATASETS = {"fashion_mnist": "-fashion_mnist", "mnist": "-mnist"}  # parts of the names of recipes
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 KEY = "Description"  # entry of the PNG file that holds the data
 OURS, PAPER, BEST = "#1f5fa8", "#d1495b", "#5b5b5b"
@@ -25,7 +25,7 @@ def by_dataset(entries: Entries) -> dict[str, list[str]]:
     """Names of recipes by dataset, MNIST first; only datasets with recipes."""
     found: dict[str, list[str]] = {"mnist": [], "fashion_mnist": []}
     for name in entries:
-        dataset = next((key for key, end in DATASETS.items() if name.endswith(end)), "mnist")
+        dataset = next((key for key, end in DATASETS.items() if end in name), "mnist")
         found[dataset].append(name)
     return {dataset: names for dataset, names in found.items() if names} or {"mnist": []}
 
@@ -57,13 +57,20 @@ def _row(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": error(number.value), "like": number.is_comparable(entry["distortions"])}
 
     return {
-        "name": name.rpartition("-")[0] + ("*" if claim.reopened else ""),
+        "name": _label(name) + ("*" if claim.reopened else ""),
         "ours": error(sum(entry["values"]) / len(entry["values"])),
         "interval": sorted(map(error, limits)),
         "distorted": entry["distortions"] != "none",
         "paper": published(claim.published),
         "best": published(claim.best_known),
     }
+
+
+def _label(name: str) -> str:
+    """The name of a recipe without that of its dataset, which is the title of the panel."""
+    for end in DATASETS.values():
+        name = name.replace(end, "")
+    return name
 
 
 def is_current(path: Path, entries: Entries) -> bool:
@@ -127,4 +134,4 @@ def _is_near(tick: float, content: list[dict[str, Any]]) -> bool:
     """Whether a tick lies within the drawn values, or just outside."""
     values = [value for row in content for value in row["interval"]]
     values += [row[key]["error"] for row in content for key in ("paper", "best") if row[key]]
-    return min(values) * 0.8 <= tick <= max(values) * 1.25
+    return bool(min(values) * 0.8 <= tick <= max(values) * 1.25)

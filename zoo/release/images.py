@@ -22,8 +22,7 @@ from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.config import catalogue
 from zoo.config.build import build
 from zoo.data.splits import InMemory, Splits
-from zoo.models import DBN, RBM
-from zoo.protocols import Decoding
+from zoo.models import DBN, RBM, StackedAutoencoder
 from zoo.release import claims, index
 
 CHUNK = 1000  # number of images that are computed at once
@@ -76,7 +75,7 @@ def _each(metric: str, net: nn.Module, about: CheckpointInfo, raw: Tensor) -> Te
             # log Z is the same for all images, so that it does not change their spread.
             model = cast("RBM | DBN", net)
             return torch.cat([likelihood.log_likelihood(model, chunk, log_z=0.0) for chunk in chunks])
-        if metric == "squared_error_per_image" and isinstance(net, Decoding):
+        if metric == "squared_error_per_image" and isinstance(net, StackedAutoencoder):
             errors = [(chunk - net.reconstruct(chunk).reshape(chunk.shape)) ** 2 for chunk in chunks]
             return torch.cat([error.flatten(1).sum(dim=1) for error in errors])
     raise ValueError(f"{about.name} has no {metric} of single images")

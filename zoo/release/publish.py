@@ -60,12 +60,13 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
     metrics = {seed: _metrics(run, claim.evaluate) for seed, run in runs.items()}
     minutes = [_minutes(run) for run in runs.values()]
     about = checkpoints.info(first)
+    values = [round(claim.value(metrics[seed]), 4) for seed in seeds]
     entry = {
         "experiment": name,
         "claim": claim_values,
         "parameters": about.num_params,
         "seeds": seeds,
-        "values": [round(claim.value(metrics[seed]), 4) for seed in seeds],
+        "values": values,
         "images": images.measure(first, claim.metric, config["dataset"]),
         "distortions": claims.distortions(config["dataset"]),
         "minutes": round(sum(minutes) / len(minutes), 1),
@@ -75,7 +76,7 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
     # Refuse to replace results silently.
     before = catalogue.index().get(name, {})
     known = claims.of(before)
-    index.check_history(name, claim, entry["values"], before.get("values", ()), known.reopened if known else ())
+    index.check_history(name, claim, values, before.get("values", ()), known.reopened if known else ())
 
     # Ship the file of the first seed. Store a large one in half precision and evaluate it again.
     names = claims.METRICS[claim.metric].metrics
