@@ -351,6 +351,27 @@ def test_more_seeds_beside_the_same_results_are_no_reopening():
             index.check_history("mine", claim, values, [0.5, 0.6])
 
 
+def test_corrected_claims_are_taken_from_the_recipes(sweep, shelf, tmp_path, monkeypatch):
+    publish.publish("mine", sweep)
+    results.main([])
+    recipe = yaml.safe_load((sweep.parent / "conf" / "experiment" / "mine.yaml").read_text())
+    recipe["claim"]["published"]["source"] = "another paper, page 3"
+    folder = tmp_path / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(yaml.safe_dump(recipe))
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue, "CONF", tmp_path / "conf")
+        (corrected,) = index.with_current_claims(catalogue.index()).values()
+        assert corrected["claim"] == recipe["claim"]
+        with pytest.raises(SystemExit, match="not those of the recipes, run python -m"):
+            results.main(["--check"])
+
+        # Earlier results cannot be dropped in this way.
+        listed = {**corrected, "claim": {**recipe["claim"], "reopened": [EARLIER]}}
+        with pytest.raises(ValueError, match="must begin with the earlier results"):
+            index.with_current_claims({"mine": listed})
+
+
 @pytest.mark.slow
 def test_a_large_file_is_stored_as_float16_and_evaluated_again(sweep, shelf, monkeypatch):
     monkeypatch.setattr(publish, "LARGE", 0)

@@ -7,6 +7,7 @@ import yaml
 
 from zoo.checkpoints import files
 from zoo.config import catalogue
+from zoo.release import claims
 from zoo.release.claims import Claim
 from zoo.release.published import Reopened
 
@@ -15,6 +16,23 @@ def write(entries: Mapping[str, Any]) -> None:
     """Replace ``checkpoints/index.yaml``."""
     with files.replacing(catalogue.CHECKPOINTS / "index.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(dict(entries), sort_keys=True, width=120))
+
+
+def with_current_claims(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The entries with the claims of their recipes, whose sources and wording may have been corrected.
+
+    Raises:
+        ValueError: a claim is not valid, or lacks earlier results that the index lists.
+    """
+    found = {name: dict(entry) for name, entry in entries.items()}
+    for name, entry in found.items():
+        path = catalogue.CONF / "experiment" / f"{entry.get('experiment')}.yaml"
+        if "claim" in entry and path.is_file():
+            values = yaml.safe_load(path.read_text())["claim"]
+            before = claims.parse(entry["claim"]).reopened
+            check_history(name, claims.parse(values), entry["values"], (), before)
+            entry["claim"] = dict(values)
+    return found
 
 
 def check_history(

@@ -4,8 +4,8 @@
     python -m zoo.release.results --check  # exit with status 1 if a file is out of date or says "better" unduly
 
 Everything is generated from the index, the recipes and the paired comparisons, so that tables, figure, cards, index and
-checkpoints always agree. Reads YAML, CSV and the headers of checkpoints. May import config and the other files of this
-folder.
+checkpoints always agree. The claims in the index are first replaced by those of the recipes. Reads YAML, CSV and the
+headers of checkpoints. May import config and the other files of this folder.
 """
 
 import csv
@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from zoo.config import catalogue
-from zoo.release import cards, claims, figure, protocol, publish, tables, wording
+from zoo.release import cards, claims, figure, index, protocol, publish, tables, wording
 from zoo.release.claims import Claim
 
 START = "<!-- results: written by python -m zoo.release.results -->\n"
@@ -151,6 +151,14 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the files, or with --check exit with status 1 if one of them is out of date."""
+    # First bring the claims in the index up to date with the recipes.
+    indexed = catalogue.index()
+    current = index.with_current_claims(indexed)
+    if current != indexed:
+        if "--check" in arguments:
+            sys.exit("the claims of the index are not those of the recipes, run python -m zoo.release.results")
+        index.write(current)
+
     # Refuse to write what the intervals do not support.
     entries = claimed()
     found = documents()
