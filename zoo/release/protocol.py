@@ -15,7 +15,9 @@ recipes](#reopened-recipes), and a result of such a recipe is not that of a sing
 then, a result is not published again unless its recipe lists the earlier one.
 
 - **ours**: mean ± standard deviation over the seeds. The shipped checkpoint is that of the first seed, whether or not
-  it is the best. The squared reconstruction error of an image is summed over its pixels.
+  it is the best. The squared reconstruction error of an image is summed over its pixels. A log-likelihood is the mean
+  of the estimates by annealed importance sampling (AIS) and by reverse AIS, for test images that are binarized once:
+  each pixel is 1 with its gray value as the probability.
 - **95 % interval**: of the mean, counting both the seeds and the test images. The variance of the mean is s²/k + v/n,
   with the standard deviation s over the k seeds and the variance v over the n test images: q(1 − q) for a fraction q
   of the images, else measured with the checkpoint. For fractions, it is the Wilson interval with the number of images
