@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -12,17 +13,19 @@ from zoo import models
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli import reproduce
 from zoo.config import catalogue
-from zoo.release import cards, claims, publish, results
+from zoo.release import cards, claims, images, index, publish, published, results, tables
 
-PUBLISHED = {"value": 0.95, "source": "a paper", "status": "primary"}
-ERROR = {"metric": "test_error_percent", "goal": 0.6, "published": PUBLISHED}
+PUBLISHED = {"value": 0.95, "net": "a net", "training_data": "some images", "distortions": "none"}
+PUBLISHED |= {"source": "a paper, table 1", "status": "read"}
+ERROR = {"metric": "test_error_percent", "goal": 0.6, "published": PUBLISHED, "best_known": None}
+EARLIER = {"values": [0.7, 0.8], "recipe": "ten epochs", "reason": "the goal was missed"}
 PAIRED = {**ERROR, "metric": "test_accuracy_percent", "goal": 86, "gain": 5}
 CLAIMED = [name for name, entry in catalogue.index().items() if "claim" in entry]
 
 
 def test_the_generated_files_are_up_to_date():
-    stale = [path.name for path, text in results.documents().items() if not path.is_file() or path.read_text() != text]
-    assert not stale, "run python -m zoo.release.results"
+    """All of them: RESULTS.md, the results of the README, the cards and the figure."""
+    results.main(["--check"])
 
 
 @pytest.mark.parametrize("name", catalogue.list_checkpoints())
@@ -48,6 +51,9 @@ def test_the_shipped_file_is_that_of_the_first_seed_of_its_recipe(name):
     recipe = yaml.safe_load((catalogue.CONF / "experiment" / f"{entry['experiment']}.yaml").read_text())
     assert recipe["claim"] == entry["claim"]
     about = checkpoints.info(name)
+    assert entry["distortions"] == claims.distortions(about.dataset_config)
+    assert about.dataset_config["validation"] == recipe["dataset"]["validation"] == 0  # all training images
+    assert ("std" in entry["images"]) != claims.METRICS[claim.metric].is_fraction
     assert f"experiment={entry['experiment']}" in about.command
     assert about.num_params == entry["parameters"]
 
@@ -65,7 +71,8 @@ def test_a_card_describes_the_architecture_and_gives_the_call_that_creates_the_n
 
 def test_all_files_together_are_small_enough_to_ship():
     sizes = [path.stat().st_size for path in catalogue.CHECKPOINTS.glob("*.safetensors")]
-    assert sum(sizes) <= 60 * 2**20
+    assert sum(sizes) <= 90e6
+    assert sum(size for size in sizes if size <= cards.IN_WHEEL) <= 40e6  # the wheel
     build = (catalogue.CHECKPOINTS.parent / "pyproject.toml").read_text()
     for path in catalogue.CHECKPOINTS.glob("*.safetensors"):
         assert (path.stat().st_size > cards.IN_WHEEL) == (f'"/checkpoints/{path.name}"' in build)
@@ -85,7 +92,23 @@ def test_the_metrics_in_the_index_are_those_of_zoo_evaluate(name, mnist_root, mo
         assert measured[metric] == pytest.approx(value, rel=reproduce.TOLERANCE)
 
 
+@pytest.mark.slow  # reads MNIST and computes the log-likelihood of all test images
+@pytest.mark.mnist
+@pytest.mark.parametrize("name", CLAIMED)
+def test_the_spread_over_the_images_in_the_index_is_that_of_the_checkpoint(name, mnist_root, monkeypatch):
+    monkeypatch.setenv("ZOO_DATA", mnist_root)
+    entry = catalogue.index()[name]
+    assert images.measure(name, entry["claim"]["metric"]) == pytest.approx(entry["images"], rel=1e-3)
+
+
 # Claims
+
+
+def row(**changes) -> dict:
+    """An entry of the index."""
+    entry = {"claim": ERROR, "values": [0.5, 0.6, 0.7], "seeds": [1, 2, 3], "parameters": 61706, "minutes": 2.5}
+    entry |= {"hardware": "a machine", "experiment": "good", "distortions": "none", "images": {"count": 10_000}}
+    return {**entry, "metric": {"test/accuracy": 0.995}, **changes}
 
 
 def claim_of(metric: str, **changes) -> claims.Claim:
@@ -117,12 +140,25 @@ def test_a_claimed_number_is_computed_from_the_metrics():
         ({"gaol": 1}, "claim.gaol: unknown key; did you mean goal"),
         ({"published": 0.95}, "claim.published must be a mapping, got 0.95"),
         ({"published": {}}, "claim.published.value is missing"),
-        ({"published": {"value": 0.95, "source": "a paper"}}, "claim.published.status is missing"),
-        ({"published": {**PUBLISHED, "status": "from memory"}}, "status=from memory must be primary or secondary"),
-        ({"published": {**PUBLISHED, "status": "read"}}, "status=read must be primary or secondary"),
-        ({"published": {**PUBLISHED, "source": " "}}, "claim.published.source must say who"),
+        ({"published": {k: v for k, v in PUBLISHED.items() if k != "source"}}, "claim.published.source is missing"),
+        ({"published": {k: v for k, v in PUBLISHED.items() if k != "status"}}, "claim.published.status is missing"),
+        ({"published": {**PUBLISHED, "status": "from memory"}}, "status=from memory must be read or secondary"),
+        ({"published": {**PUBLISHED, "status": "opened"}}, "status=opened must be read or secondary"),
+        ({"published": {**PUBLISHED, "source": " "}}, "claim.published.source must be a text"),
         ({"published": {**PUBLISHED, "value": "none found"}}, "claim.published.value='none found' must be a number"),
         ({"published": {**PUBLISHED, "page": 3}}, "claim.published.page: unknown key"),
+        ({"published": {**PUBLISHED, "net": None}}, "claim.published.net must be a text; write 'not stated'"),
+        ({"published": {**PUBLISHED, "distortions": " "}}, "claim.published.distortions must be a text"),
+        ({"published": {**PUBLISHED, "source": "a paper"}}, "claim.published.source must say where the number is"),
+        ({"published": {**PUBLISHED, "differs": 1}}, "claim.published.differs must be a text"),
+        ({"best_known": {**PUBLISHED, "value": None}}, "claim.best_known.value=None must be a number"),
+        ({"best_known": {"value": 1}}, "claim.best_known.net is missing"),
+        ({"reopened": EARLIER}, "claim.reopened must be a list"),
+        ({"reopened": [0.7]}, "claim.reopened must be a mapping, got 0.7"),
+        ({"reopened": [{**EARLIER, "values": 0.7}]}, "claim.reopened.values must be a list of numbers"),
+        ({"reopened": [{**EARLIER, "values": []}]}, "claim.reopened.values must be a list of numbers"),
+        ({"reopened": [{**EARLIER, "values": ["0.7"]}]}, "claim.reopened.values='0.7' must be a number"),
+        ({"reopened": [{**EARLIER, "reason": ""}]}, "claim.reopened.reason must be a text"),
     ],
 )
 def test_an_invalid_claim_is_refused_with_its_key(change, message):
@@ -131,7 +167,7 @@ def test_an_invalid_claim_is_refused_with_its_key(change, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["metric", "goal", "published"])
+@pytest.mark.parametrize("key", ["metric", "goal", "published", "best_known"])
 def test_a_claim_needs_all_required_keys(key):
     with pytest.raises(ValueError, match=f"claim.{key} is missing"):
         claims.parse({name: value for name, value in ERROR.items() if name != key})
@@ -140,7 +176,6 @@ def test_a_claim_needs_all_required_keys(key):
 
 
 RECIPES = sorted(path.stem for path in (catalogue.CONF / "experiment").glob("*.yaml"))
-WITHOUT_PUBLICATION = {"inception_small-mnist", "lenet_4_10-mnist", "resnet18-mnist"}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -149,20 +184,21 @@ def test_every_claim_in_conf_is_valid(name):
     claim = claims.of(recipe)
     if claim is None:
         return
-    assert (claim.published is None) == (name in WITHOUT_PUBLICATION)
-    if claim.published is not None:
+    for number in (claim.published, claim.best_known):
         # Provenance is in `status`, which has a legend, not in the text of the source.
-        assert not re.search(r"opened|quoted|memory|none found|\bgoal\b", claim.published.source)
+        assert number is None or not re.search(r"opened|quoted|memory|none found|\bgoal\b", number.source)
 
 
 def test_without_a_published_number_the_table_shows_a_dash():
-    entry = {"claim": {**ERROR, "published": None}, "values": [0.5, 0.6], "seeds": [1, 2], "parameters": 9}
-    entry |= {"minutes": 2.5, "hardware": "a machine", "experiment": "new"}
+    entry = row(claim={**ERROR, "published": None}, values=[0.5, 0.6], seeds=[1, 2], parameters=9)
     text = results.table({"new": entry})
-    assert "| 9 | test error, % | - | 0.55 ± 0.07 | 2 | 0.60 | 2.5 |" in text
-    assert "- new: nothing comparable found; ours on a machine" in text
-    assert "| 9 | test error, % | - | 0.55 ± 0.07 | 2 |" in results.summary({"new": entry})
-    for status, meaning in claims.STATUSES.items():
+    assert "| 9 | test error, % | 0.55 ± 0.07 | 0.38 to 0.79 | 2 | - | - | - / none | - / - | 0.60 | 2.5 |" in text
+    assert "- new: `zoo train experiment=new`; ours 0.55 ± 0.07 on a machine, distortions: none\n" in text
+    assert text.count("nothing comparable found") == 2
+    assert "| test error, % | 0.55 ± 0.07 | 0.38 to 0.79 | - | - | - / none | - / - |" in results.summary(
+        {"new": entry}
+    )
+    for status, meaning in published.STATUSES.items():
         assert f"- *{status}*: {meaning}." in text
 
 
@@ -186,13 +222,36 @@ def test_the_rounded_mean_reaches_the_goal(metric, values, bound, good):
 
 
 def test_a_row_shows_mean_standard_deviation_and_a_missed_goal():
-    entry = {"claim": ERROR, "values": [0.5, 0.6, 0.7], "seeds": [1, 2, 3], "parameters": 61706, "minutes": 2.5}
-    entry |= {"hardware": "a machine", "experiment": "good"}
-    text = results.table({"good": entry, "short": {**entry, "values": [0.8, 0.9, 1.0]}})
+    text = results.table({"good": row(), "short": row(values=[0.8, 0.9, 1.0])})
     good, short = (line for line in text.splitlines() if line.startswith("| ["))
-    assert "| 61,706 | test error, % | 0.95 | 0.60 ± 0.10 | 3 | 0.60 | 2.5 |" in good
-    assert "| 0.90 ± 0.10 | 3 | 0.60: **not reached** |" in short
-    assert "- good: published 0.95, a paper (*primary*); ours on a machine; `zoo train experiment=good`" in text
+    assert "| 61,706 | test error, % | 0.60 ± 0.10 | 0.43 to 0.84 | 3 | 0.95 | - | none / none |" in good
+    assert good.endswith("| intervals overlap / - | 0.60 | 2.5 |")
+    assert "| 0.60: **not reached** |" in short
+    conditions = (
+        "0.95 (95 %: 0.78 to 1.16), a net; training data: some images; distortions: none. a paper, table 1 (*read*)"
+    )
+    assert f"  - its paper: {conditions}\n" in text
+    assert "0.90 ± 0.10 (goal missed)" in results.summary({"short": row(values=[0.8, 0.9, 1.0])})
+
+
+def test_the_table_of_the_readme_has_columns_of_results():
+    assert set(tables.README) <= set(tables.cells("good", row()))
+
+
+def test_earlier_results_are_shown_in_the_table_the_history_and_the_card():
+    entry = row(claim={**ERROR, "reopened": [EARLIER]})
+    text = results.table({"again": entry})
+    assert "| [again](checkpoints/again.md)* |" in text
+    assert "| again | 0.75 ± 0.07 | ten epochs | the goal was missed | 0.60 ± 0.10 |" in text
+    assert "## Reopened recipes" not in results.table({"once": row()})
+    assert "(checkpoints/again.md)* |" in results.summary({"again": entry})
+
+
+def test_the_history_of_the_repository_is_told():
+    text = (catalogue.CHECKPOINTS.parent / "RESULTS.md").read_text()
+    for earlier in ("resnet18-mnist | 0.43 ± 0.03", "rbm-mnist | -89.0 ± 0.4", "label_fractions | 84.72 and 80.47"):
+        assert f"| {earlier} |" in text
+    assert "evaluated once" not in text
 
 
 # Publishing
@@ -231,13 +290,87 @@ def test_the_file_of_the_first_seed_is_published_with_the_values_of_all_seeds(sw
     results.main([])
     assert (shelf.parent / "RESULTS.md").read_text() == results.table({"mine": entry})
     card = (shelf / "mine.md").read_text()
-    for part in ("Multinomial logistic regression", "a paper", "zoo train experiment=mine seed=1", "CC BY 4.0"):
+    for part in (
+        "Multinomial logistic regression",
+        "a paper, table 1",
+        "zoo train experiment=mine seed=1",
+        "CC BY 4.0",
+    ):
         assert part in card
     assert "- an epoch in place of ten\n" in card
     results.main(["--check"])
     (shelf / "mine.md").write_text("by hand")
     with pytest.raises(SystemExit, match=r"mine\.md"):
         results.main(["--check"])
+
+
+def reopen(sweep, *earlier):
+    """Write earlier results into the recipe of a sweep."""
+    path = sweep.parent / "conf" / "experiment" / "mine.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    recipe["claim"]["reopened"] = list(earlier)
+    path.write_text(yaml.safe_dump(recipe))
+
+
+def test_new_results_are_refused_unless_the_recipe_lists_the_earlier_ones(sweep, shelf, tmp_path, monkeypatch):
+    # The recipe is read from its YAML, of which the test changes a copy.
+    shutil.copytree(sweep.parent / "conf", tmp_path / "conf")
+    (tmp_path / "sweep").symlink_to(sweep)
+    sweep = tmp_path / "sweep"
+    monkeypatch.setattr(catalogue, "CONF", tmp_path / "conf")
+    entry = publish.publish("mine", sweep)
+    assert publish.publish("mine", sweep) == entry, "the same results again"
+
+    # The index has other results: those of an earlier recipe.
+    before = [entry["values"][0] + 1, entry["values"][1]]
+    old = {**entry, "values": before}
+    index.write({"mine": old})
+    with pytest.raises(ValueError, match=r"published before; add to its recipe: claim\.reopened:") as caught:
+        publish.publish("mine", sweep)
+    assert str(before) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert catalogue.index() == {"mine": old}, "nothing was replaced"
+
+    # With the earlier results in the recipe, the new ones are published, and the table shows both.
+    reopen(sweep, {**EARLIER, "values": before})
+    new = publish.publish("mine", sweep)
+    assert new["values"] == entry["values"]
+    text = results.table({"mine": new})
+    assert f"| {claims.of(new).spread(before)} | ten epochs | the goal was missed |" in text
+
+    # What was listed once stays listed.
+    reopen(sweep)
+    with pytest.raises(ValueError, match=r"claim\.reopened must begin with the earlier results of the index"):
+        publish.publish("mine", sweep)
+
+
+def test_more_seeds_beside_the_same_results_are_no_reopening():
+    claim = claims.parse(ERROR)
+    index.check_history("mine", claim, [0.5, 0.6, 0.7], [0.5, 0.6])
+    for values in ([0.5, 0.61, 0.7], [0.5], [0.6, 0.5]):
+        with pytest.raises(ValueError, match="published before"):
+            index.check_history("mine", claim, values, [0.5, 0.6])
+
+
+def test_corrected_claims_are_taken_from_the_recipes(sweep, shelf, tmp_path, monkeypatch):
+    publish.publish("mine", sweep)
+    results.main([])
+    recipe = yaml.safe_load((sweep.parent / "conf" / "experiment" / "mine.yaml").read_text())
+    recipe["claim"]["published"]["source"] = "another paper, page 3"
+    folder = tmp_path / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(yaml.safe_dump(recipe))
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue, "CONF", tmp_path / "conf")
+        (corrected,) = index.with_current_claims(catalogue.index()).values()
+        assert corrected["claim"] == recipe["claim"]
+        with pytest.raises(SystemExit, match="not those of the recipes, run python -m"):
+            results.main(["--check"])
+
+        # Earlier results cannot be dropped in this way.
+        listed = {**corrected, "claim": {**recipe["claim"], "reopened": [EARLIER]}}
+        with pytest.raises(ValueError, match="must begin with the earlier results"):
+            index.with_current_claims({"mine": listed})
 
 
 @pytest.mark.slow
@@ -273,13 +406,24 @@ def test_a_paired_comparison_becomes_a_section(tmp_path, shelf, monkeypatch):
     assert "| labels | `epochs=5` | `epochs=0` | difference (95 %) | pairs |" in text
     assert "| 100 | 85.00 | 79.00 | 6.00 (5.00 to 7.00) | 5 |" in text
     assert text.count("| 100 |") == 1, "the row of the headline metric only"
-    assert "test accuracy, %, means over paired seeds; published 0.95, a paper (*primary*)." in text
+    assert "test accuracy, %, means over paired seeds." in text
+    assert "Published: 0.95, a net; training data: some images; distortions: none. a paper, table 1 (*read*)." in text
     assert "Goals for the first row: `epochs=5` >= 86 (**not reached**); difference >= 5 points (reached)." in text
+
+    # Other results of the same comparison are refused unless the recipe lists these.
+    publish.main("mine", sweep)
+    (sweep / "paired.csv").write_text("\n".join([rows[0], rows[1].replace("0.85", "0.87")]) + "\n")
+    with pytest.raises(ValueError, match=r"values: \[85\.0, 79\.0\]"):
+        publish.main("mine", sweep)
+    reopened = {"claim": {**PAIRED, "reopened": [{**EARLIER, "values": [85.0, 79.0]}]}}
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text(yaml.safe_dump(reopened))
+    publish.main("mine", sweep)
+    results.main([])
+    earlier = "| mine | 85.00 and 79.00 | ten epochs | the goal was missed | 87.00 and 79.00 |"
+    assert earlier in (tmp_path / "RESULTS.md").read_text()
 
 
 def test_runs_of_two_recipes_are_not_published(sweep, shelf, tmp_path):
-    import shutil
-
     other = tmp_path / "other"
     shutil.copytree(sweep, other)
     config = other / "0" / "config.yaml"

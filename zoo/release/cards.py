@@ -14,7 +14,7 @@ from zoo.config import catalogue
 from zoo.config.targets import class_name
 from zoo.data.augment import Augment
 from zoo.protocols import shape_text
-from zoo.release import claims
+from zoo.release import claims, tables
 from zoo.release.claims import Claim
 
 NO_AUGMENTATION = asdict(Augment())
@@ -49,22 +49,28 @@ def card(name: str, entry: Mapping[str, Any]) -> str:
 
 
 def _numbers(claim: Claim, entry: Mapping[str, Any]) -> str:
-    """A table of our result, that of the shipped checkpoint and the published number."""
+    """A table of our result, that of the shipped checkpoint, the published numbers and the history."""
     # List the values of all seeds, which shows that the checkpoint was not picked for its result.
     seeds = zip(entry["seeds"], entry["values"], strict=True)
     each = ", ".join(f"seed {seed}: {claim.text(value)}" for seed, value in seeds)
-    published = claim.published_text()
-    if claim.published is not None:
-        status = claims.STATUSES[claim.published.status]
-        published += f" ({claim.published.source}; {status})"
+    its_paper, best_known = (tables.conditions(claim, entry, number) for number in (claim.published, claim.best_known))
     rounded = ", weights rounded to float16" if _is_half_precision(entry) else ""
     lines = [
         f"| {claim.title} | |",
         "|---|---|",
         f"| ours | {claim.spread(entry['values'])} ({each}) |",
         f"| this checkpoint (seed {entry['seeds'][0]}{rounded}) | {claim.text(claim.value(entry['metric']))} |",
-        f"| published | {published} |",
+        f"| 95 % interval | {claim.interval_text(claim.interval(entry))}, counting the seeds and the test images |",
+        f"| distortions | {entry['distortions']} |",
+        f"| its paper | {its_paper} |",
+        f"| best known | {best_known} |",
+        f"| compared with its paper / best known | {tables.compared(claim, entry)} |",
     ]
+    # Earlier test results belong to the result.
+    for earlier in tables.history("", claim, ""):
+        lines.append(
+            f"| earlier result | {earlier['earlier result']}: {earlier['with']}; {earlier['why it was changed']} |"
+        )
     return "\n".join(lines)
 
 

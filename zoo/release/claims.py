@@ -1,31 +1,50 @@
-"""The claim of a recipe: its goal and the published number that it is compared with.
+"""The claim of a recipe: its goal, the published numbers that it is compared with, and its history.
 
 A published recipe of ``conf/experiment`` has a ``claim``:
 
     claim:
       metric: test_error_percent
       goal: 0.6                     # the target, set before the final runs
-      published:                    # a number that others reached with a comparable net; null: none found
+      published:                    # this net in its paper; null: nothing comparable was published
         value: 0.8
-        source: LeCun et al. 1998, trained with distortions
-        status: secondary           # primary: read in the source itself; secondary: quoted by another text
+        net: LeNet-5
+        training_data: 60,000 images
+        distortions: shifts, scaling, skewing and compression   # or none, or not stated
+        source: LeCun et al. 1998, section III, page 2290
+        status: secondary           # read: in the source; secondary: in another text or in notes
+        differs: …                  # optional: what else makes it incomparable to ours
+      best_known: null              # the best number known for this class of net, with the same keys
+      reopened: []                  # earlier test results, if the recipe was changed after they were seen
 
-A goal must never be entered under ``published``. May import config.
+A goal must never be entered under ``published``. May import config and the other files of this folder.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 from typing import Any
 
 from zoo.config.catalogue import suggest
+from zoo.release import intervals
+from zoo.release.intervals import Images
+from zoo.release.published import NONE, Published, Reopened, check_number, checked_keys
 
-# How we know a published number; the keys are the values of `Published.status`.
-STATUSES = {
-    "primary": "we read the number in the source itself",
-    "secondary": "another text quotes the number from the source; we have not checked the source",
-}
 NOTHING = "-"  # printed in tables if no comparable published number was found
+SECONDARY = "†"  # marks published numbers whose source we did not read
+# Augmentations, as they are named in tables. {} is the value of the key.
+DISTORTIONS = {
+    "shift": "shifts ≤ {:g} px",
+    "rotation": "rotations ≤ {:g}°",
+    "scale": "size ± {:.0%}",
+    "shear": "shear ≤ {:g}",
+    "flip": "mirror images",
+    "erase": "erased rectangles",
+    "randaugment": "RandAugment",
+    "mixup": "mixup",
+    "cutmix": "CutMix",
+}
+CROPS = {"crop": "random crops"}
+OTHER = "other conditions"  # verdict on a published number that was reached under other conditions
 
 
 @dataclass(frozen=True)
@@ -37,6 +56,7 @@ class Metric:
         metrics: names of a run's metrics. The mean of several is taken, such as of the AIS and reverse-AIS estimates.
         factor, offset: the value is factor * mean + offset.
         less_is_better: whether a smaller value is better.
+        is_fraction: whether it is a percentage of the test images, whose spread over the images follows from its value.
         digits: number of decimal places that are printed.
     """
 
@@ -45,14 +65,15 @@ class Metric:
     factor: float
     offset: float
     less_is_better: bool
+    is_fraction: bool
     digits: int
 
 
 METRICS = {
-    "test_accuracy_percent": Metric("test accuracy, %", ("test/accuracy",), 100.0, 0.0, False, 2),
-    "test_error_percent": Metric("test error, %", ("test/accuracy",), -100.0, 100.0, True, 2),
+    "test_accuracy_percent": Metric("test accuracy, %", ("test/accuracy",), 100.0, 0.0, False, True, 2),
+    "test_error_percent": Metric("test error, %", ("test/accuracy",), -100.0, 100.0, True, True, 2),
     "squared_error_per_image": Metric(
-        "squared reconstruction error per test image", ("test/reconstruction_error",), 1.0, 0.0, True, 2
+        "squared reconstruction error per test image", ("test/reconstruction_error",), 1.0, 0.0, True, False, 2
     ),
     "test_log_likelihood_nats": Metric(
         "log-likelihood of a test image, nats",
@@ -60,45 +81,25 @@ METRICS = {
         1.0,
         0.0,
         False,
+        False,
         1,
     ),
 }
 
 
 @dataclass(frozen=True)
-class Published:
-    """A published number of a comparable net.
-
-    Attributes:
-        value: the number, in the units of the claim's metric.
-        source: who published it and where, and under which conditions.
-        status: one of `STATUSES`.
-    """
-
-    value: float
-    source: str
-    status: str
-
-    def __post_init__(self) -> None:
-        # YAML reads words as strings: refuse a text such as "none found" in place of a number.
-        _check_number("claim.published.value", self.value)
-        if not isinstance(self.source, str) or not self.source.strip():
-            raise ValueError("claim.published.source must say who published the number and where")
-        if self.status not in STATUSES:
-            raise ValueError(f"claim.published.status={self.status} must be {' or '.join(STATUSES)}")
-
-
-@dataclass(frozen=True)
 class Claim:
-    """The goal of a recipe, and the published number.
+    """The goal of a recipe, the published numbers and the history.
 
     Attributes:
         metric: one of `METRICS`.
         goal: target for the mean over the seeds, in the units of ``metric``.
-        published: a number that others reached with a comparable net; None: none was found.
+        published: this net in its paper; None: its paper has no comparable number.
+        best_known: the best number that is known for this class of net; None: none was found.
         gain: target for the difference between the two settings of a paired comparison, in the units of ``metric``.
         evaluate: arguments of ``zoo evaluate``, if the metric is not among those at the end of training.
         deviations: deviations from the paper in addition to those of the model.
+        reopened: earlier test results, the first one first, if the recipe was changed after they were seen.
 
     Raises:
         ValueError: a value of the wrong type, or an unknown metric.
@@ -107,16 +108,18 @@ class Claim:
     metric: str
     goal: float
     published: Published | None
+    best_known: Published | None
     gain: float | None = None
     evaluate: Sequence[str] = ()
     deviations: Sequence[str] = ()
+    reopened: Sequence[Reopened] = ()
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise ValueError(f"claim.metric={self.metric}: {suggest(str(self.metric), list(METRICS))}")
-        _check_number("claim.goal", self.goal)
+        check_number("claim.goal", self.goal)
         if self.gain is not None:
-            _check_number("claim.gain", self.gain)
+            check_number("claim.gain", self.gain)
         # A string is also a sequence of strings: refuse it.
         for key, values in {"evaluate": self.evaluate, "deviations": self.deviations}.items():
             if isinstance(values, str) or not all(isinstance(value, str) for value in values):
@@ -144,9 +147,38 @@ class Claim:
         """Format a value for tables."""
         return f"{value:.{METRICS[self.metric].digits}f}"
 
-    def published_text(self) -> str:
-        """The published value, formatted for tables; "-" if there is none."""
-        return self.text(self.published.value) if self.published else NOTHING
+    def published_text(self, number: Published | None) -> str:
+        """A published value for tables, with a mark if we did not read its source; "-" if there is none."""
+        if number is None:
+            return NOTHING
+        return self.text(number.value) + ("" if number.status == "read" else SECONDARY)
+
+    def interval_text(self, limits: tuple[float, float] | None) -> str:
+        """An interval for tables; "-" if there is none."""
+        return NOTHING if limits is None else f"{self.text(limits[0])} to {self.text(limits[1])}"
+
+    def images(self, entry: Mapping[str, Any]) -> Images:
+        """The test images of an entry of the index: their number, and the spread of the metric over them."""
+        kind = METRICS[self.metric]
+        # Several metrics are estimates from above and from below; the truth is between them.
+        estimates = [entry["metric"][name] for name in kind.metrics] if len(kind.metrics) > 1 else [0.0]
+        bracket = abs(kind.factor) * (max(estimates) - min(estimates)) / 2
+        std = None if kind.is_fraction else entry["images"]["std"]
+        return Images(entry["images"]["count"], std, bracket)
+
+    def interval(self, entry: Mapping[str, Any]) -> tuple[float, float] | None:
+        """The 95 % interval of an entry of the index."""
+        return intervals.of_seeds(entry["values"], self.images(entry))
+
+    def verdict(self, entry: Mapping[str, Any], number: Published | None) -> str:
+        """How ours compares with a published number: `intervals.verdict`, `OTHER` conditions, or "-" without one."""
+        if number is None:
+            return NOTHING
+        if not number.is_comparable(entry["distortions"]):
+            return OTHER
+        # The published interval counts the test images, which are the same as ours.
+        theirs = intervals.of_images(number.value, replace(self.images(entry), bracket=0.0))
+        return intervals.verdict(self.interval(entry), theirs, less_is_better=METRICS[self.metric].less_is_better)
 
     def spread(self, values: Sequence[float]) -> str:
         """Mean ± standard deviation of the values of all seeds."""
@@ -168,10 +200,14 @@ def parse(values: Any) -> Claim:
         ValueError: an unknown or missing key, or a wrong value; the message begins with the key.
     """
     # Check the outer keys first, so that a message names the outermost wrong key.
-    known = _checked_keys(values, Claim, "claim")
-    if known["published"] is not None:
-        published = _checked_keys(known["published"], Published, "claim.published")
-        known["published"] = Published(**published)
+    known = checked_keys(values, Claim, "claim")
+    for key in ("published", "best_known"):
+        if known[key] is not None:
+            known[key] = Published.parse(known[key], f"claim.{key}")
+    earlier = known.get("reopened", ())
+    if not isinstance(earlier, Sequence) or isinstance(earlier, str):
+        raise ValueError("claim.reopened must be a list of earlier results")
+    known["reopened"] = [Reopened.parse(entry, "claim.reopened") for entry in earlier]
     return Claim(**known)
 
 
@@ -181,22 +217,9 @@ def of(config: Mapping[str, Any]) -> Claim | None:
     return parse(claim) if claim else None
 
 
-def _checked_keys(values: Any, kind: type[Claim] | type[Published], where: str) -> dict[str, Any]:
-    """Return the mapping as a dict; raise ValueError for a missing or an unknown key of the dataclass."""
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{where} must be a mapping, got {values!r}")
-    # Every key must be a field of the dataclass, and every field without a default must be present.
-    known = {entry.name: entry for entry in fields(kind)}
-    for key in values:
-        if key not in known:
-            raise ValueError(f"{where}.{key}: unknown key; {suggest(str(key), list(known))}")
-    for key, entry in known.items():
-        if entry.default is MISSING and key not in values:
-            raise ValueError(f"{where}.{key} is missing")
-    return dict(values)
-
-
-def _check_number(key: str, value: object) -> None:
-    # bool is a subclass of int: refuse it explicitly.
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{key}={value!r} must be a number")
+def distortions(dataset: Mapping[str, Any]) -> str:
+    """The distortions of the training images, from the config of a dataset; `NONE` if there are none."""
+    augment = dataset.get("augment", {})
+    found = [text.format(augment[key]).replace("%", " %") for key, text in DISTORTIONS.items() if augment.get(key)]
+    found += [text for key, text in CROPS.items() if augment.get(key, 1.0) < 1.0]
+    return ", ".join(found) or NONE

@@ -8,7 +8,9 @@ Large files are stored as float16; the metric in the index is then computed agai
 
 The file, the recipe's claim and the values of all seeds are entered in ``checkpoints/index.yaml``;
 `zoo.release.results` then writes the tables and cards. For a sweep that compares two settings, the differences are
-written to ``checkpoints/NAME.csv`` instead. For maintainers, in a checkout. May import config and checkpoints.
+written to ``checkpoints/NAME.csv`` instead. A recipe that has results already is refused, unless ``claim.reopened`` in
+its YAML lists them: whoever reads the table must know that a test result had been seen. For maintainers, in a checkout.
+May import config and checkpoints.
 """
 
 import csv
@@ -28,7 +30,7 @@ from omegaconf import OmegaConf
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.config import catalogue
-from zoo.release import claims
+from zoo.release import claims, images, index
 from zoo.release.claims import Claim
 
 LARGE = 4 * 2**20  # bytes; a larger file is stored in half precision
@@ -45,8 +47,8 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the sweep has no finished runs.
-        ValueError: the runs differ in more than the seed, their recipe has no claim, or a metric of the claim is
-            missing.
+        ValueError: the runs differ in more than the seed, their recipe has no claim, a metric of the claim is missing,
+            or the recipe has results that ``claim.reopened`` does not list.
         SystemExit: ``zoo evaluate`` failed.
     """
     runs, config = _runs(sweep)
@@ -58,15 +60,23 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
     metrics = {seed: _metrics(run, claim.evaluate) for seed, run in runs.items()}
     minutes = [_minutes(run) for run in runs.values()]
     about = checkpoints.info(first)
+    values = [round(claim.value(metrics[seed]), 4) for seed in seeds]
     entry = {
         "experiment": name,
         "claim": claim_values,
         "parameters": about.num_params,
         "seeds": seeds,
-        "values": [round(claim.value(metrics[seed]), 4) for seed in seeds],
+        "values": values,
+        "images": images.measure(first, claim.metric, config["dataset"]),
+        "distortions": claims.distortions(config["dataset"]),
         "minutes": round(sum(minutes) / len(minutes), 1),
         "hardware": about.hardware,
     }
+
+    # Refuse to replace results silently.
+    before = catalogue.index().get(name, {})
+    known = claims.of(before)
+    index.check_history(name, claim, values, before.get("values", ()), known.reopened if known else ())
 
     # Ship the file of the first seed. Store a large one in half precision and evaluate it again.
     names = claims.METRICS[claim.metric].metrics
@@ -106,7 +116,7 @@ def add_to_index(
     with files.replacing(catalogue.CHECKPOINTS / f"{name}.safetensors") as temporary:
         temporary.write_bytes(content)
     entry = {"file": f"{name}.safetensors", **fingerprint(content), "model": about.name, "metric": metric, **more}
-    write_index({**catalogue.index(), name: entry})
+    index.write({**catalogue.index(), name: entry})
     return entry
 
 
@@ -115,23 +125,34 @@ def fingerprint(content: bytes) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
 
 
-def write_index(entries: Mapping[str, Any]) -> None:
-    """Replace ``checkpoints/index.yaml``."""
-    with files.replacing(catalogue.CHECKPOINTS / "index.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(dict(entries), sort_keys=True, width=120))
-
-
 def compare(name: str, sweep: Path) -> Path:
-    """Write the headline metrics of a sweep's ``paired.csv`` to ``checkpoints/NAME.csv``; return its path."""
+    """Write the headline metrics of a sweep's ``paired.csv`` to ``checkpoints/NAME.csv``; return its path.
+
+    Raises:
+        ValueError: the recipe has results that ``claim.reopened`` does not list.
+    """
     # The file has a row for every metric; the table shows only `HEADLINES`.
-    with (sweep / "paired.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["metric"] in HEADLINES]
+    rows = [row for row in _rows(sweep / "paired.csv") if row["metric"] in HEADLINES]
     target = catalogue.CHECKPOINTS / f"{name}.csv"
+    if target.is_file():
+        _, claim = _claim(name, sweep, {})
+        index.check_history(name, claim, first_row(rows), first_row(_rows(target)))
     with files.replacing(target) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return target
+
+
+def first_row(rows: Sequence[Mapping[str, str]]) -> list[float]:
+    """The means of the settings in the first row of a paired comparison, in percent, as they are printed."""
+    return [round(100 * float(value), 2) for key, value in rows[0].items() if "=" in key]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _runs(sweep: Path) -> tuple[dict[int, Path], dict[str, Any]]:

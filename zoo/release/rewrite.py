@@ -13,13 +13,12 @@ import tempfile
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor
 
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
 from zoo.config import catalogue
-from zoo.release import claims, publish
+from zoo.release import index, publish
 
 
 def rewrite(*, check: bool = False) -> list[str]:
@@ -51,10 +50,7 @@ def rewrite(*, check: bool = False) -> list[str]:
         with files.replacing(catalogue.CHECKPOINTS / entries[name]["file"]) as temporary:
             temporary.write_bytes(content)
         entries[name] |= publish.fingerprint(content)
-    for entry in entries.values():
-        if "claim" in entry:
-            entry["claim"] = _claim(entry["experiment"])
-    publish.write_index(entries)
+    index.write(index.with_current_claims(entries))
     return list(changed)
 
 
@@ -81,13 +77,6 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
         return False
     bytes_of_a, bytes_of_b = (tensor.contiguous().flatten().view(torch.uint8) for tensor in (a, b))
     return torch.equal(bytes_of_a, bytes_of_b)
-
-
-def _claim(experiment: str) -> dict[str, object]:
-    """The claim in the YAML of a recipe. Raises ValueError if it is not valid."""
-    values = yaml.safe_load((catalogue.CONF / "experiment" / f"{experiment}.yaml").read_text())["claim"]
-    claims.parse(values)
-    return dict(values)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,0 +1,72 @@
+"""The texts of RESULTS.md and of the results in README.md that do not depend on the results."""
+
+from zoo.release import published
+
+LEGEND = "".join(f"- *{status}*: {meaning}.\n" for status, meaning in published.STATUSES.items())
+
+RESULTS = """\
+# Results
+
+Every row is a recipe of `conf/experiment`, run by `zoo train experiment=NAME seed=SEED`. The settings of a recipe
+were chosen on a validation split of 10,000 images, taken from the training images (`dataset.validation=10000`). Then
+the recipe was trained on all 60,000 training images, once per seed, and evaluated on the test images. **Some recipes
+were changed after a test result had been seen**: their earlier results stand under [Reopened
+recipes](#reopened-recipes), and a result of such a recipe is not that of a single look at the test images. Since
+then, a result is not published again unless its recipe lists the earlier one.
+
+- **ours**: mean ± standard deviation over the seeds. The shipped checkpoint is that of the first seed, whether or not
+  it is the best. The squared reconstruction error of an image is summed over its pixels. A log-likelihood is the mean
+  of the estimates by annealed importance sampling (AIS) and by reverse AIS, for test images that are binarized once:
+  each pixel is 1 with its gray value as the probability.
+- **95 % interval**: of the mean, counting both the seeds and the test images. The variance of the mean is s²/k + v/n,
+  with the standard deviation s over the k seeds and the variance v over the n test images: q(1 − q) for a fraction q
+  of the images, else measured with the checkpoint. For fractions, it is the Wilson interval with the number of images
+  that has this variance; for other metrics, mean ± t·√variance; the degrees of freedom are those of Welch and
+  Satterthwaite. To a log-likelihood, half of the bracket between AIS and reverse AIS is added on both sides. It
+  assumes independent seeds and independent test images ([formulas](zoo/release/intervals.py)); it does not count that
+  a recipe was reopened.
+- **its paper**: what the paper of this net, or the source of the recipe, reached with it. **Best known**: the best
+  number that we know for this class of net. "-": nothing comparable was found. "†": we could not read the source.
+- **distortions**: of the training images, in the paper / in ours.
+- **compared**: ours with its paper / with the best known. "better" and "worse" are said only where our interval does
+  not overlap that of the published number, which counts the test images only. "other conditions": only one of the two
+  was trained with distortions, or the source does not say, or something else differs; see [Sources](#sources).
+- **goal**: the target that we set for the recipe.
+
+`zoo reproduce NAME` re-evaluates a checkpoint and compares its metrics with those stored in `checkpoints/index.yaml`;
+`zoo reproduce NAME --train` first trains the recipe again. `python -m zoo.release.results` writes this file, the
+results in the README, their figure and the model cards from that index and the recipes.
+
+"""
+
+HISTORY = """\
+## Reopened recipes
+
+Recipes that were changed after a test result had been seen, with every result that came before the present one. The
+new settings were chosen on the validation split, unless the table says otherwise.
+
+"""
+
+SOURCES = """\
+## Sources
+
+Conditions of the published numbers, hardware and run time of ours. Some recipes were timed while another run shared
+the core, as their headers say. The intervals of published numbers count the test images only. The status of a number
+says how we know it:
+
+"""
+
+README = """\
+Test results on {datasets}. Each recipe was chosen on validation images, trained once per seed on all training images
+and evaluated on the 10,000 test images; recipes marked * were changed after an earlier test result had been seen.
+[RESULTS.md](RESULTS.md) has the protocol, the earlier results, and the sources and conditions of the published
+numbers. "Ours" is the mean ± standard deviation over the seeds; the 95 % interval counts the seeds and the test
+images. "Its paper" is what the paper of the net, or the source of the recipe, reached with it; "best known" is for
+the class of net; "†": we could not read the source. The last column compares ours with these two: "better" and
+"worse" are said only where the intervals do not overlap. The reconstruction error is summed over the pixels.
+
+<img src="docs/images/results.png" width="820" alt="{alt}">
+
+"""
+
+ALT = "Our test errors with 95 % intervals, and the published numbers, one row for each recipe"
