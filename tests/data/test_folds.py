@@ -114,7 +114,7 @@ def test_a_fold_out_of_range_is_refused(fold, folds, says):
 def test_too_few_examples_or_groups_are_refused():
     with pytest.raises(ValueError, match=r"dataset\.folds=4: the training split has only 3 examples"):
         fold_numbers([0, 1, 0], 4)
-    with pytest.raises(ValueError, match=r"dataset\.folds=3: needs 3 groups; dataset\.groups has 2"):
+    with pytest.raises(ValueError, match=r"dataset\.folds=3: needs 3 groups; these examples have 2"):
         fold_numbers([0, 1, 0, 1], 3, groups=["a", "a", "b", "b"])
     with pytest.raises(ValueError, match=r"dataset\.groups=who: dataset digits has no such key"):
         zoo.dataset("digits", groups="who")

@@ -106,6 +106,7 @@ def test_a_stage_that_does_not_fit_the_data_is_one_error_although_a_later_one_do
     [
         (np.zeros(40, int), "Classification needs at least two classes; all examples have the label 0"),
         (np.arange(40) % 2.0, "save class numbers as integers (for one-hot labels: y.argmax(1))"),
+        (np.arange(40) % 2.0, "for a regression, set stage@model.stages.fit=regress"),
     ],
 )
 def test_labels_that_do_not_make_a_classifier_are_refused_with_the_fix(y, says, cli, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from zoo.training.search_settings import SearchSettings
 optuna = pytest.importorskip("optuna")
 
 from zoo.training.study import WORKER, SharedStudy, load_trial  # noqa: E402 - needs optuna
+from zoo.training.watch import Pruned, WatchMetric  # noqa: E402
 
 RUN = ["accelerator=cpu", "progress=false", "dataset=digits"]
 SEARCH = [*RUN, "hparams_search=mlp", "epochs=3", "model.net.hidden=choice([16],[32])"]
@@ -182,6 +184,19 @@ def test_a_trial_below_the_median_is_pruned_after_the_warm_up(pruner, is_pruned,
         trial.report(value, 2)
         assert trial.should_prune() == (is_pruned and value == 0.1)
         study.tell(frozen.number, value, is_pruned=trial.should_prune())
+
+
+def test_a_trial_is_not_pruned_after_its_last_epoch():
+    trial = Mock()
+    trial.study.get_trials.return_value = {trial.number: Mock(intermediate_values={})}
+    trial.should_prune.return_value = True
+    watch = WatchMetric("val/loss", trial)
+    trainer = Mock(sanity_checking=False, callback_metrics={"val/loss": 1.0}, max_epochs=2, current_epoch=0)
+    with pytest.raises(Pruned):
+        watch.on_validation_end(trainer, Mock())
+    trainer.current_epoch = 1
+    watch.on_validation_end(trainer, Mock())
+    assert [call.args for call in trial.report.call_args_list] == [(1.0, 1), (1.0, 2)]
 
 
 # The command

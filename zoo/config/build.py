@@ -183,8 +183,9 @@ def wrong_type(key: str, text: str) -> str:
         match = re.match(pattern, first_line)
         if match:
             return f"{key}={match['value']} must be {kind}"
-    if re.match(r"Invalid value assigned: \w+ is not a ListConfig", first_line):
-        return f"{key} must be a list, such as {key}=[1,2]"
+    match = re.match(r"Invalid value assigned: (\w+) is not a ListConfig", first_line)
+    if match:
+        return f"{key} must be a list, such as {key}={'[a,b]' if match[1] == 'str' else '[1,2]'}"
     # A text in place of a mapping is often the name of a config of a group.
     if re.match(
         r"Cannot (assign \w+ to Dict|merge DictConfig with ListConfig)|Invalid type assigned: \w+ is not a subclass of",

@@ -191,7 +191,10 @@ def _grouped(labels: Sequence[int], folds: int, groups: Sequence[Hashable], *, o
     order: dict[Hashable, int] = {}
     codes = np.array([order.setdefault(group, len(order)) for group in groups])
     if len(order) < folds:
-        raise ValueError(f"{option or f'dataset.folds={folds}'}: needs {folds} groups; dataset.groups has {len(order)}")
+        raise ValueError(
+            f"{option or f'dataset.folds={folds}'}: needs {folds} groups; these examples have {len(order)} "
+            "(dataset.groups)"
+        )
     # scikit-learn refuses classes that are smaller than the number of folds, and warns of some: without classes, it
     # balances the sizes of the folds.
     counts = np.bincount(np.asarray(labels))

@@ -17,6 +17,7 @@ from zoo.data.table_file import Table, is_number
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 MAX_CATEGORIES = 100  # of a column
+COMMA_NUMBER = re.compile(r"[+-]?\d[\d.]*,[\d.,]*")  # a decimal comma, or commas between thousands
 FEW_CATEGORIES = 10  # a column with more of them, most of which occur only once or twice, names the rows
 MAX_COLUMNS = 100_000
 SHOWN = 5  # maximum number of columns that a message names
@@ -180,7 +181,7 @@ def fit(
         if not any(cells[k] for k in train):
             raise ValueError(f"{table.where}: column {name!r} has no value in the training split; {_ignore(name)}")
         if name not in categorical and _is_numeric(table, name, cells):
-            numbers = numbers_of(table, name, [cells[k] for k in train])
+            numbers = numbers_of(table, name, cells)[list(train)]  # all are read, so that messages name the right row
             features.append(Feature(name, None, float(np.nanmedian(numbers)) if impute else 0.0))
         else:
             features.append(Feature(name, _categories(table, name, [cells[k] for k in train])))
@@ -234,10 +235,13 @@ def _categories(table: Table, name: str, cells: Sequence[str]) -> tuple[str, ...
     """The categories of a column, sorted: numbers by value, then text. Raises ValueError if they are too many."""
     categories = sorted(set(cells), key=lambda cell: (not is_number(cell), float(cell) if is_number(cell) else 0, cell))
     count = len(categories)
+    # Numbers with commas, such as "0,5" in quotes, are text.
+    commas = all(COMMA_NUMBER.fullmatch(cell) for cell in categories if cell)
+    fix = "write numbers without commas, as in 1234.5, or " if commas else ""
     if count > MAX_CATEGORIES or (count > FEW_CATEGORIES and 2 * count > len(cells)):
         raise ValueError(
             f"{table.where}: column {name!r} has {count:,} different values in {len(cells):,} rows, such as "
-            f"{categories[0][:30]!r}: too many categories; {_ignore(name)}"
+            f"{categories[0][:30]!r}: too many categories; {fix}{_ignore(name)}"
         )
     return tuple(categories)
 
@@ -249,8 +253,8 @@ def _filled(table: Table, feature: Feature, cells: Sequence[str], notes: list[st
     if missing.any():
         values[missing] = feature.fill
         notes.append(
-            f"column {feature.name}: {int(missing.sum()):,} missing values are replaced by {feature.fill:g}, the "
-            "median of the training split"
+            f"column {feature.name}: {_values(int(missing.sum()))} replaced by {feature.fill:g}, the median of the "
+            "training split"
         )
     return values[:, None]
 
@@ -274,6 +278,10 @@ def _one_hot(
     # The last row is for unknown categories.
     one_hot = np.vstack([np.eye(len(categories), dtype=np.float32), np.zeros((1, len(categories)), dtype=np.float32)])
     return one_hot[found]
+
+
+def _values(count: int) -> str:
+    return "1 missing value is" if count == 1 else f"{count:,} missing values are"
 
 
 def _ignore(name: str) -> str:

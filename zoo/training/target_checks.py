@@ -37,10 +37,11 @@ def check_targets(task: type[Task], splits: Splits, *, where: str, model_and_dat
         reason = f" ({splits.unlabeled})" if splits.unlabeled else ""
         fix = "choose another stage or dataset"
         if task.targets == "classes" and kind == "values":
-            fix = "save class numbers as integers (for one-hot labels: y.argmax(1)), or choose another stage or dataset"
+            fix = f"for a regression, set stage@{where}=regress; {_to_classes(splits)}"
+        if task.targets == "values" and kind == "classes":
+            fix = f"set stage@{where}=classify; {_to_values(splits)}"
         if {task.targets, kind} == {"classes", "labels"}:
-            name = where.removeprefix("model.stages.")
-            fix = f"set stage@model.stages.{name}={'multi_label' if kind == 'labels' else 'classify'}"
+            fix = f"set stage@{where}={'multi_label' if kind == 'labels' else 'classify'}"
         if kind == "none":
             fix = (
                 f"switch the stage off with {where}.epochs=0, or choose a model that trains without labels, such as rbm"
@@ -49,3 +50,17 @@ def check_targets(task: type[Task], splits: Splits, *, where: str, model_and_dat
             f"{model_and_dataset}: {task.__name__} needs {WORDS[task.targets]}, the data have {WORDS[kind]}{reason}; "
             f"{fix}"
         )
+
+
+def _to_classes(splits: Splits) -> str:
+    """How real target values become classes."""
+    if splits.table is not None:
+        return "for a classification of your own table, dataset.target_type=classes"
+    return "for a classification, save class numbers as integers (for one-hot labels: y.argmax(1))"
+
+
+def _to_values(splits: Splits) -> str:
+    """How classes become real target values."""
+    if splits.table is not None:
+        return "for a regression of your own table, dataset.target_type=values"
+    return "for a regression, save the targets as floating-point numbers"

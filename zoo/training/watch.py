@@ -61,5 +61,7 @@ class WatchMetric(Callback):
         if epoch not in self.reported:
             self.trial.report(value, epoch)
             self.reported.add(epoch)
-        if self.trial.should_prune():
+        # After the last epoch, nothing is left to save: the trial is finished, and its metrics are worth having.
+        is_last = trainer.max_epochs is not None and epoch >= trainer.max_epochs
+        if not is_last and self.trial.should_prune():
             raise Pruned(epoch, value)

@@ -90,6 +90,8 @@ def test_a_stored_encoding_takes_columns_in_any_order():
         ({"size": ["large", *map(str, SIZE[1:])]}, {}, r"'large' among numbers \(row 1\); .*categorical=\[size\]"),
         ({"owner": [f"n{k}" for k in range(ROWS)]}, {}, r"column 'owner' has .* too many categories; .*\[owner\]"),
         ({"size": ["inf", *map(str, SIZE[1:])]}, {}, "column 'size', row 1: not finite"),
+        ({"size": [*map(str, SIZE[:-1]), "inf"]}, {}, f"column 'size', row {ROWS}: not finite"),
+        ({"size": [f"{k},5" for k in range(ROWS)]}, {}, r"numbers without commas, .*ignore=\[size\]"),
         ({"price": ["5.5"] * ROWS}, {"target_type": "values"}, "the target 'price' has one value only"),
         ({}, {"target": "prise"}, "dataset.target=prise: no such column in t.csv; did you mean price?"),
         ({}, {"ignore": ["x"]}, "dataset.ignore=x: no such column in t.csv"),
