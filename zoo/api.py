@@ -121,6 +121,7 @@ def dataset(name: str, **overrides: Any) -> Splits:
     """
     from omegaconf.errors import OmegaConfBaseException
 
+    from zoo.config.build import wrong_type
     from zoo.config.compose import compose
     from zoo.training import data_checks
 
@@ -138,7 +139,7 @@ def dataset(name: str, **overrides: Any) -> Splits:
     try:
         node.update(overrides)
     except OmegaConfBaseException as error:
-        raise ValueError(f"dataset {name}: {str(error).splitlines()[0]}") from error
+        raise ValueError(wrong_type(f"dataset {name}: {error.full_key}", str(error.msg))) from error
 
     data_checks.check_keys(node)
     splits = data_checks.dataset(node)

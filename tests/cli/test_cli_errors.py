@@ -214,6 +214,8 @@ CASES = {
     # choices
     "near model": Case("train model=lenet_5", ("model=lenet_5: no such model", "did you mean lenet5")),
     "far model": Case("train model=xyzzy", ("no such model", "choose one of:", "mlp_50_100")),
+    "one of two callbacks": Case("train callbacks=[swa,nope]", ("callbacks=nope: no such callbacks", "lr_monitor")),
+    "key of debug": Case("train +debug.foo=1", ("+debug.foo=1: debug has no keys",)),
     "dataset": Case("train dataset=mnits", ("dataset=mnits: no such dataset", "did you mean mnist")),
     "evaluate's dataset": Case("evaluate checkpoint={run} dataset=nope", ("dataset=nope: no such dataset",)),
     "sharded": Case(

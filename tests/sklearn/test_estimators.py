@@ -258,10 +258,16 @@ def test_jobs_in_parallel_find_the_same(backend):
         (Classifier(net_params={"droput": 1}), "model mlp has no argument 'droput'; did you mean dropout"),
         (Classifier(epochs="many"), "epochs=many must be an integer"),
         (Classifier(scaling="unit"), "scaling='unit' must be one of: auto, minmax"),
+        (Classifier(random_state=-1), "random_state=-1 must be in [0, 4294967295]"),
+        (Classifier(in_shape=16), "in_shape=16 must be a list of whole numbers"),
+        (Classifier(overrides=["dataset=mnist"]), "dataset=mnist"),
         (Classifier(accelerator="ddp"), "accelerator='ddp' must be one of: auto, cpu, gpu, mps"),
         (Classifier(patience=2), "patience=2 needs validation_fraction > 0"),
         (Classifier(overrides="epochs=1"), "overrides='epochs=1' must be a list"),
-        (Classifier("lenet5", accelerator="cpu"), "this net takes images"),
+        (Classifier(lr=-1.0), "lr=-1.0 must be >= 0"),
+        (Classifier(epochs=-1), "epochs=-1 must be >= 0"),
+        (Classifier(batch_size=0), "batch_size=0 must be >= 1"),
+        (Classifier("lenet5", accelerator="cpu"), "model lenet5: this net takes images"),
         (Encoder("mlp"), "has no stage that trains without labels"),
         (Encoder(stage="classify"), "stage='classify' needs labels"),
         (Encoder(scaling="none", accelerator="cpu"), "must be in [0, 1], got [0, 16]: set scaling='minmax'"),
@@ -272,6 +278,21 @@ def test_a_mistake_is_one_line(estimator, message):
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         estimator.fit(X, Y)
     assert "\n" not in str(caught.value)
+    assert "model.stages" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a", None], "y has labels of types NoneType and str, expected one"),
+        ([1, "a"], "y has labels of types int and str, expected one"),
+        ([0, 0], "y has 1 class, 0; Classifier needs at least 2"),
+    ],
+)
+def test_labels_that_cannot_be_classes_are_refused(labels, message):
+    y = np.array(labels * (len(X) // 2), dtype=object if None in labels or "a" in labels else None)
+    with pytest.raises(ValueError, match=message):
+        Classifier().fit(X[: len(y)], y)
 
 
 def test_features_of_another_width_are_refused():

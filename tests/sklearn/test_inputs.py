@@ -71,6 +71,11 @@ def test_the_shape_of_an_input():
         input_shape([1, 4, 4], (), 12)
     with pytest.raises(ValueError, match="but X has images of shape 3x2x2"):
         input_shape([12], (3, 2, 2), 12)
+    # The channels are probably last; in_shape says that they are not.
+    with pytest.raises(ValueError, match=r"pass X.transpose\(0, 3, 1, 2\), otherwise in_shape=\[6, 5, 3\]"):
+        input_shape(None, (6, 5, 3), 90)
+    assert input_shape([6, 5, 3], (6, 5, 3), 90) == (6, 5, 3)
+    assert input_shape(None, (3, 6, 4), 72) == (3, 6, 4)
 
 
 @pytest.mark.parametrize(

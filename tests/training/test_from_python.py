@@ -289,7 +289,7 @@ def test_ctrl_c_saves_and_resuming_gives_the_same_weights(kind, tmp_path):
 
 def test_without_a_folder_ctrl_c_keeps_nothing():
     Interrupting.left = 3
-    with pytest.raises(KeyboardInterrupt, match="nothing was kept"):
+    with pytest.raises(KeyboardInterrupt, match="without folder=, it cannot be continued"):
         train(small_net(), Splits(Interrupting(*two_classes()), None, None, (4,), ("no", "yes")), batch_size=20)
 
 
@@ -330,6 +330,17 @@ def test_it_works_within_an_application_that_uses_hydra_itself(tmp_path):
     )
     done = subprocess.run([sys.executable, "app.py", "+key=3"], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == "app 1\n", done.stderr
+
+
+@pytest.mark.parametrize("folder", [None, "run"])
+def test_a_time_limit_says_how_to_continue_in_python(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    limit = ["trainer.max_time=00:00:00:01", "accelerator=cpu"]
+    says = r"without folder=, it cannot be continued"
+    if folder is not None:
+        says = r"zoo.train\(…, folder='.*run', resume=True\)"
+    with pytest.warns(UserWarning, match=rf"max_time: stopped at step \d+ of fit; .*{says}"):
+        zoo.train("logistic", (X, Y), epochs=10**6, overrides=limit, folder=folder)
 
 
 # Errors
@@ -392,6 +403,8 @@ def test_frozen_parameters_stay_as_they_are():
         ("mlp", "digits", {"epochs": "three"}, "epochs=three must be an integer"),
         ("mlp", "digits", {"overrides": ["model.net.drop=1"]}, "model.net.drop: no such key; did you mean dropout"),
         ("mlp", "digits", {"overrides": "lr=1"}, "overrides='lr=1' must be a list"),
+        ("mlp", (X, Y), {"overrides": ["dataset=mnist"]}, "dataset=mnist has no effect, because the dataset"),
+        (nn.Linear(2, 2), (X, Y), {"overrides": ["model=mlp"]}, "model=mlp has no effect, because the model"),
         ("mlp", "digits", {"overrides": ["-m"]}, "-m is for the command line only"),
         ("mlp", "digits", {"resume": True}, "resume=True needs folder="),
         ("mlp", "digits", {"validation_data": (X, Y)}, "dataset digits has splits of its own"),

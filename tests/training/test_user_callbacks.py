@@ -91,7 +91,9 @@ def test_a_callback_is_for_the_stages_that_it_names(cli, folder):
     assert outcome.err.startswith(
         "zoo train: callbacks.early_stopping: Early stopping conditioned on metric `val/loss`"
     )
-    assert outcome.err.endswith("; +callbacks.early_stopping.stages=[STAGE] limits it to a stage\n")
+    assert outcome.err.endswith(
+        ": set callbacks.early_stopping.monitor=, or limit it to stages by +callbacks.early_stopping.stages=[STAGE]\n"
+    )
     assert cli("train", *words, "+callbacks.early_stopping.stages=[finetune]", "hydra.run.dir=one").status == 0
 
 

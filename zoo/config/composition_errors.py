@@ -7,7 +7,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from zoo.config import renamed
+from zoo.config import catalogue, renamed
 from zoo.config.catalogue import GIVEN, suggest
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _config_message(error: BaseException, command: str) -> str | None:
     from zoo.config.build import wrong_type
 
     # Hydra: an unknown config of a group, a syntax error, or a wrapped error of OmegaConf.
-    if isinstance(error, MissingConfigException) and error.options:
+    if isinstance(error, MissingConfigException) and (error.options or "/" in (error.missing_cfg_file or "")):
         return _unknown_choice(error)
     if isinstance(error, ConfigCompositionException):
         cause = error.__cause__ or error.__context__
@@ -97,7 +97,9 @@ def _unknown_choice(error: "MissingConfigException") -> str:
     # The missing file is "model/lenet_5": the group and the name.
     group, _, name = re.sub("/+", "/", error.missing_cfg_file or "").rpartition("/")
     kind = group.split("/")[-1]
-    options = sorted(str(option) for option in error.options or () if option != GIVEN)
+    # For a list of names, as in callbacks=[A,B], Hydra does not say which there are.
+    names = map(str, error.options or catalogue.choices(group))
+    options = sorted(name for name in names if name != GIVEN)
     own = f"; a {kind} of your own package needs --trust PACKAGE" if kind in ("model", "dataset") else ""
     return f"{group}={name}: no such {kind}; {suggest(name, options)}{own}"
 

@@ -141,6 +141,8 @@ def without_debug(command: str | None, overrides: Sequence[str]) -> tuple[list[s
             rest.append(override)
         else:
             raise ValueError(f"{override}: choose true or false; only zoo train has other values")
+        if override.lstrip("+~").startswith("debug."):
+            raise ValueError(f"{override}: debug has no keys; see zoo {command} --help")
     return rest, debug
 
 

@@ -89,10 +89,13 @@ class Classifier(ClassifierMixin, NetEstimator):
             ValueError: X, y or a parameter that is not allowed, or that the model does not support.
         """
         (rows, labels), shape = self._training_rows(X, y)
+        kinds = sorted({type(label).__name__ for label in labels}) if labels.dtype == object else []
+        if len(kinds) > 1:
+            raise ValueError(f"y has labels of types {' and '.join(kinds)}, expected one; remove missing labels")
         check_classification_targets(labels)
         classes, numbers = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(f"y has 1 class, {classes[0]!r}; Classifier needs at least 2")
+            raise ValueError(f"y has 1 class, {classes.tolist()[0]!r}; Classifier needs at least 2")
 
         # A net without labels or values as targets would train, but its outputs are no classes.
         chosen = self._chosen()

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -257,12 +258,20 @@ def _isolated() -> Iterator[None]:
         try:
             yield
         except ValueError as error:
-            # The message names a key of the config; name the parameter in its place.
-            raise ValueError(str(error).replace("model.input_scaling=unit", "scaling='minmax'")) from error
+            raise ValueError(_in_parameters(str(error))) from error
         finally:
             for name in os.environ.keys() - environment.keys():
                 del os.environ[name]
             os.environ.update(environment)
+
+
+def _in_parameters(message: str) -> str:
+    """A message of `zoo.train` that names the parameters of an estimator in place of the keys of the config."""
+    message = re.sub(r"model\.stages\.\w+\.(?:optimizer\.)?(epochs|batch_size|lr|patience)(?==)", r"\1", message)
+    message = re.sub(r"model\.net\.(\w+)(?==)", r"net_params['\1']", message)
+    message = re.sub(r"^seed(?==)", "random_state", message)
+    message = message.replace(" with dataset given", "").replace("dataset given: ", "X: ")
+    return message.replace("model.input_scaling=unit", "scaling='minmax'")
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ Shapes: N examples, F features. An image of shape C x H x W is a row of F = C·H
 
 from collections.abc import Sequence
 from math import prod
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -41,10 +42,18 @@ def input_shape(in_shape: Sequence[int] | None, images: tuple[int, ...], feature
         features: F.
 
     Raises:
-        ValueError: ``in_shape`` does not fit X.
+        ValueError: ``in_shape`` does not fit X, or the images seem to have their channels last.
     """
     if in_shape is None:
+        # Colors last, as Pillow, OpenCV and Keras have them, would train, but each row of pixels would be a channel.
+        if len(images) == 3 and images[2] in (1, 3, 4) and min(images[:2]) > 4:
+            raise ValueError(
+                f"X has images of {images[0]} channels and {images[1]}x{images[2]} pixels; if the channels are last, "
+                f"pass X.transpose(0, 3, 1, 2), otherwise in_shape={list(images)}"
+            )
         return images or (features,)
+    if not isinstance(in_shape, Sequence) or not all(isinstance(size, Integral) for size in in_shape):
+        raise ValueError(f"in_shape={in_shape!r} must be a list of whole numbers, such as (1, 28, 28)")
     shape = tuple(map(int, in_shape))
     if images and images != shape:
         raise ValueError(f"in_shape={list(shape)}, but X has images of shape {shape_text(images)}")

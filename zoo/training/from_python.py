@@ -150,7 +150,8 @@ def _run(parts: Prepared, folder: Path, *, keep: bool, resume: bool, loud: bool)
         if loud:
             outputs.print_metrics(run.plan, metrics, folder if keep else None)
         for line in unfinished:
-            warnings.warn(line, stacklevel=4)
+            reason = line.partition("; ")[0]  # what follows is for the command line
+            warnings.warn(f"{reason}; {_how_to_continue(folder if keep else None)}", stacklevel=4)
         return run, metrics
 
 
@@ -231,9 +232,7 @@ def _stopping_as_python(folder: Path | None) -> Iterator[None]:
         yield
     except Stopped as stop:
         number = stop.status - 128
-        how = "nothing was kept, since folder=None"
-        if folder is not None and (folder / run_folder.CONFIG).exists():
-            how = f"continue with zoo.train(…, folder={str(folder)!r}, resume=True)"
+        how = _how_to_continue(folder)
         if number == signal.SIGINT:
             raise KeyboardInterrupt(f"training was stopped; {how}") from None
         # The handlers of the program are installed again: by default, this ends the process.
@@ -241,6 +240,13 @@ def _stopping_as_python(folder: Path | None) -> Iterator[None]:
         sys.stderr.flush()
         signal.raise_signal(number)
         raise
+
+
+def _how_to_continue(folder: Path | None) -> str:
+    """What a program reads whose run was stopped, in this folder or in none that is kept."""
+    if folder is not None and (folder / run_folder.CONFIG).exists():
+        return f"continue with zoo.train(…, folder={str(folder)!r}, resume=True)"
+    return "nothing was saved yet" if folder is not None else "without folder=, it cannot be continued"
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The config of a run that a program starts with `zoo.train`, and the net and the data that replace parts of it."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,6 +54,10 @@ def prepare(
     for override in overrides:
         if override.startswith("-") or override.lstrip("+").startswith(("hydra", "resume=")):
             raise ValueError(f"overrides: {override} is for the command line only; see folder= and resume=")
+        # A net or data that were passed would be used in place of those that such an override names.
+        for key, given in (("model", net), ("dataset", data)):
+            if re.match(rf"[+~]*{key}(=|$)", override) and not isinstance(given, str):
+                raise ValueError(f"overrides: {override} has no effect, because the {key} was passed; leave it out")
     if not isinstance(net, str | nn.Module):
         raise ValueError(f"net is of type {type(net).__name__}, expected the name of a model or a torch.nn.Module")
     own_net = None if isinstance(net, str) else net

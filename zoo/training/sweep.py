@@ -79,9 +79,9 @@ class SweepTable(Callback):
                 warn(f"{folder / 'curves.png'} could not be drawn: {error}")
 
     def _write_table(self, folder: Path) -> list[Job]:
-        """Write ``sweep.csv``, if a job is finished, and return all jobs."""
+        """Write ``sweep.csv``, if a job was begun, and return all jobs."""
         jobs = read_jobs(folder)
-        if any(job.status in ("finished", "pruned") for job in jobs):
+        if jobs:
             _write(folder / "sweep.csv", _rows(jobs))
         return jobs
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from omegaconf import DictConfig
 
 from zoo.config.build import build
@@ -27,6 +28,14 @@ def check_stage(name: str, stage: DictConfig, settings: TrainerSettings, callbac
             raise ValueError(
                 f"trainer.check_val_every_n_epoch={settings.check_val_every_n_epoch}: model.stages.{name}.{key} reads "
                 "the validation of every epoch; change one"
+            )
+
+    # Without validation, such a callback would fail after an epoch, or save nothing.
+    for key, callback in user_callbacks.callbacks_of(callbacks, name, Path()).items():
+        monitor = callback.monitor if isinstance(callback, EarlyStopping | ModelCheckpoint) else None
+        if settings.limit_val_batches == 0 and str(monitor).startswith("val/"):
+            raise ValueError(
+                f"trainer.limit_val_batches=0: callbacks.{key}.monitor={monitor} needs the validation; change one"
             )
 
     # With patience, a stage has callbacks of its own.

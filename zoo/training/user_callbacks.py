@@ -147,8 +147,8 @@ def named_errors(callbacks: Mapping[str, Callback]) -> Iterator[None]:
             if any(caller is callback for caller in running):
                 text = _one_line(error)
                 # Stages log different metrics.
-                fix = f"; +callbacks.{name}.stages=[STAGE] limits it to a stage" if "not available" in text else ""
-                raise ValueError(f"callbacks.{name}: {text}{fix}") from error
+                fix = f": set callbacks.{name}.monitor=, or limit it to stages by +callbacks.{name}.stages=[STAGE]"
+                raise ValueError(f"callbacks.{name}: {text}{fix if 'not available' in text else ''}") from error
         raise
 
 
