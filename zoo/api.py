@@ -139,7 +139,7 @@ def dataset(name: str, **overrides: Any) -> Splits:
     try:
         node.update(overrides)
     except OmegaConfBaseException as error:
-        raise ValueError(wrong_type(f"dataset {name}: {error.full_key}", str(error.msg))) from error
+        raise ValueError(wrong_type(str(error.full_key), str(error.msg))) from error
 
     data_checks.check_keys(node)
     splits = data_checks.dataset(node)

@@ -3,6 +3,8 @@
 import csv
 import os
 import re
+import subprocess
+import sys
 from dataclasses import asdict
 from itertools import product
 from math import ceil
@@ -235,9 +237,17 @@ def test_trying_the_validation_first_changes_nothing(cli, folder):
     assert (folder / "without/metrics.csv").read_text() == (folder / "with/metrics.csv").read_text()
 
 
-@pytest.mark.parametrize(
-    "kind", ["simple", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("advanced", "pytorch"))]
-)
+@pytest.mark.slow
+def test_pytorchs_profile_lies_in_the_run_folder(folder):
+    # Profiles of an earlier test in the same process would disturb it.
+    words = [*LOGISTIC, "epochs=1", "trainer.profiler=pytorch", "hydra.run.dir=run"]
+    outcome = subprocess.run([sys.executable, "-m", "zoo.cli", "train", *words], capture_output=True, text=True)
+    assert outcome.returncode == 0
+    assert "profile: run/profile\n" in outcome.stdout
+    assert "training_step" in (folder / "run/profile/fit-fit.txt").read_text()
+
+
+@pytest.mark.parametrize("kind", ["simple", pytest.param("advanced", marks=pytest.mark.slow)])
 def test_a_profile_lies_in_the_run_folder(kind, cli, folder):
     outcome = cli("train", *LOGISTIC, "epochs=1", f"trainer.profiler={kind}", "hydra.run.dir=run")
     assert (outcome.status, outcome.err) == (0, "")
