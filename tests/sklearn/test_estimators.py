@@ -195,7 +195,7 @@ def test_stacks_encode_and_reconstruct(model):
 
 def test_an_encoder_trains_only_what_needs_no_labels():
     fitted = encoder("dbn").fit(X)
-    assert {row["fit"].partition(".")[0] for row in fitted.history_} == {"pretrain"}
+    assert {row.fit.partition(".")[0] for row in fitted.history_} == {"pretrain"}
     assert fitted.net_.num_classes is None
 
 

@@ -17,7 +17,7 @@ from test_resume import ALWAYS, assert_same
 from zoo.data import worker_signals
 from zoo.data.workers import FULL, told_errors
 from zoo.tasks import Classification
-from zoo.training import checks, feature_cache, outputs
+from zoo.training import checks, feature_cache, fit_data, outputs
 from zoo.training import run as runs
 from zoo.training.callbacks import SaveForResume
 from zoo.training.progress import reported
@@ -76,7 +76,7 @@ PLACES = {
         {"at": 3, "after": True},
         "after pretrain.layer0;",
     ),
-    "between two fits": (runs, "cache_features", {}, "after pretrain.layer0; continue with resume="),
+    "between two fits": (fit_data, "cache_features", {}, "after pretrain.layer0; continue with resume="),
     "while features are computed": (feature_cache, "reported", {}, "after pretrain.layer0; continue with resume="),
     "while a stage is drawn": (outputs, "draw_stage", {}, "after pretrain.layer1; continue with resume="),
     "in validation": (Classification, "validation_step", {}, "at step 9 of finetune; continue with resume="),

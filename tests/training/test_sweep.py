@@ -217,7 +217,7 @@ def test_jobs_that_fail_for_the_same_reason_are_named_together(cli, folder):
     (line,) = outcome.err.splitlines()
     assert "and 2 more jobs failed: " in line
     assert line.count("none.npz") == 4, "in the names of three jobs, and in the reason"
-    assert not (folder / "sweep" / "sweep.csv").exists()
+    assert {row["status"] for row in rows_of(folder / "sweep" / "sweep.csv")} == {"failed"}
 
 
 def test_the_table_is_written_after_every_job(tmp_path):

@@ -56,7 +56,7 @@ class NetEstimator(BaseEstimator):
     scaler_: Scaler
     in_shape_: tuple[int, ...]
     n_features_in_: int
-    history_: list[dict[str, float | str]]
+    history_: Sequence[dict[str, float]]
 
     # Parameters
 
@@ -270,7 +270,7 @@ def _in_parameters(message: str) -> str:
     message = re.sub(r"model\.stages\.\w+\.(?:optimizer\.)?(epochs|batch_size|lr|patience)(?==)", r"\1", message)
     message = re.sub(r"model\.net\.(\w+)(?==)", r"net_params['\1']", message)
     message = re.sub(r"^seed(?==)", "random_state", message)
-    message = message.replace(" with dataset given", "").replace("dataset given: ", "X: ")
+    message = message.replace(" with the given data", "").replace("the given data: ", "X: ")
     return message.replace("model.input_scaling=unit", "scaling='minmax'")
 
 

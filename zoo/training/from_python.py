@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,7 +36,17 @@ from zoo.training.plan import Plan
 from zoo.training.run import Run
 from zoo.training.signals import Stopped
 
-Row: TypeAlias = dict[str, Any]  # numbers, and the name of the fit
+
+class EpochRow(dict[str, float]):
+    """What was logged in one epoch of a fit: name -> value, such as {"epoch": 0, "train/loss": 0.8, "val/loss": 0.4}.
+
+    Attributes:
+        fit: the name of the fit, such as "fit" or "pretrain.layer0".
+    """
+
+    def __init__(self, fit: str, values: Mapping[str, float]) -> None:
+        super().__init__(values)
+        self.fit = fit
 
 
 @dataclass(frozen=True)
@@ -47,8 +57,8 @@ class Result:
         net: the trained net, in evaluation mode.
         metrics: the metrics on the validation and the test split: name -> value, such as {"val/accuracy": 0.97}. Empty
             if the data have neither split.
-        history: one row for each epoch: the name of the fit, the epoch (counted from 0), and the metrics that were
-            logged in it, such as {"fit": "fit", "epoch": 0, "train/loss": 0.8, "val/loss": 0.4}.
+        history: one row for each epoch: the epoch (counted from 0) and the metrics that were logged in it, such as
+            {"epoch": 0, "train/loss": 0.8, "val/loss": 0.4}. The attribute ``fit`` of a row names its fit.
         folder: the run folder; None if no folder was given.
         preprocess: turns raw inputs, as they were passed for training, into inputs of ``net``.
         classes: names of the classes (or labels) in the order of the outputs; empty for other targets.
@@ -56,7 +66,7 @@ class Result:
 
     net: nn.Module
     metrics: dict[str, float]
-    history: list[Row]
+    history: list[EpochRow]
     folder: Path | None
     preprocess: Preprocess
     classes: tuple[str, ...]
@@ -265,10 +275,10 @@ def _random_numbers_kept() -> Iterator[None]:
             np.random.set_state(numpy)
 
 
-def _history(run: Run) -> list[Row]:
+def _history(run: Run) -> list[EpochRow]:
     """The rows of ``metrics.csv``, those of one epoch of a fit merged into one."""
-    epochs: dict[tuple[str, int], Row] = {}
+    epochs: dict[tuple[str, int], EpochRow] = {}
     for row in run.logger.rows:
-        merged = epochs.setdefault((row["fit"], row["epoch"]), {})
-        merged.update({key: value for key, value in row.items() if key != "step"})
+        merged = epochs.setdefault((row["fit"], row["epoch"]), EpochRow(row["fit"], {}))
+        merged.update({key: value for key, value in row.items() if key not in ("fit", "step")})
     return list(epochs.values())

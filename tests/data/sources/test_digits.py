@@ -46,7 +46,7 @@ def test_a_dataset_by_name_is_cut_as_zoo_train_cuts_it():
     [
         ("digitz", {}, "did you mean digits"),
         ("digits", {"validtion": 3}, "did you mean validation"),
-        ("digits", {"validation": "some"}, "dataset digits: Value 'some'"),
+        ("digits", {"validation": "some"}, "dataset.validation=some must be a number"),
     ],
 )
 def test_a_dataset_that_cannot_be_had_is_one_line(name, keys, said):
