@@ -285,7 +285,7 @@ def test_ctrl_c_saves_and_resuming_gives_the_same_weights(kind, tmp_path):
     assert same_net(again.net, whole.net)
     assert again.metrics == whole.metrics
     with pytest.raises(ValueError, match="the train split has changed"):
-        train(net(), two_classes(seed=3), folder=tmp_path / "run", resume=True)
+        train(net(), two_classes(seed=3), folder=tmp_path / "run", resume=True, **options)
 
 
 def test_without_a_folder_ctrl_c_keeps_nothing():

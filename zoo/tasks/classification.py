@@ -51,7 +51,7 @@ class Classification(SupervisedTask):
         optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Attributes:
-        confusion: after a test, the confusion matrix: K x K counts, one row per true class.
+        confusion: after a test, the confusion matrix: K x K counts, one row per true class; of all its DataLoaders.
 
     Raises:
         ValueError: an unknown loss or policy, a ``layer``, a number out of range, or a net without outputs. When
