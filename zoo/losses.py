@@ -16,9 +16,9 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-# A function of outputs and targets that returns the mean loss, a scalar.
+# A function of outputs and targets that returns the mean loss, a scalar; or an `nn.Module` that is called like one.
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -48,20 +48,20 @@ def classification_loss(name: str | Loss, *, label_smoothing: float = 0.0, class
       logit.
 
     Args:
-        name: a name of `CLASSIFICATION`; or a function of logits and targets that returns a scalar, which is returned.
+        name: a name of `CLASSIFICATION`; or a loss of the user, as in `own_loss`, which gets logits and targets.
         label_smoothing: s in [0, 1] mixes the target with the uniform distribution: (1 - s) · target + s / K.
         class_weights: K weights of the classes in the mean; for cross_entropy only.
 
     Raises:
         ValueError: no loss has that name, ``label_smoothing`` is out of range, or the loss has no class weights; a
-            function has neither label smoothing nor class weights.
+            loss of the user has neither label smoothing nor class weights, or `own_loss` refuses it.
     """
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing={label_smoothing} must be in [0, 1]")
     if callable(name):
         if label_smoothing or class_weights is not None:
             raise ValueError("a loss of your own has no label_smoothing and no class_weights; compute them in the loss")
-        return name
+        return own_loss(name)
     if name not in CLASSIFICATION:
         raise ValueError(f"unknown loss {name!r}; choose one of: {', '.join(CLASSIFICATION)}")
     loss = CLASSIFICATION[name]
@@ -78,18 +78,42 @@ def regression_loss(name: str | Loss) -> Loss:
     """A function of outputs and targets, both N x targets, that returns the mean loss.
 
     Args:
-        name: mse, mae or smooth_l1, or a loss function, which is returned as it is.
-
-    A function of outputs and targets is returned as it is.
+        name: mse, mae or smooth_l1; or a loss of the user, as in `own_loss`.
 
     Raises:
-        ValueError: no loss has that name.
+        ValueError: no loss has that name, or `own_loss` refuses it.
     """
     if callable(name):
-        return name
+        return own_loss(name)
     if name not in REGRESSION:
         raise ValueError(f"unknown loss {name!r}; choose one of: {', '.join(REGRESSION)}")
     return REGRESSION[name]
+
+
+def own_loss(loss: Loss | type[nn.Module]) -> Loss:
+    """A loss of the user: a function of outputs and targets, an `nn.Module`, or a class of such modules.
+
+    Raises:
+        ValueError: the class needs arguments, or the module has parameters to train.
+    """
+    # A class is called with its defaults.
+    if isinstance(loss, type):
+        try:
+            made: Loss = loss()
+        except TypeError as error:
+            name = loss.__name__
+            raise ValueError(
+                f"loss={name}: {error}; give the arguments defaults, or write a function of outputs and targets that "
+                f"returns {name}(…)(outputs, targets)"
+            ) from error
+        loss = made
+    # The optimizer gets the parameters of the net only.
+    if isinstance(loss, nn.Module) and any(parameter.requires_grad for parameter in loss.parameters()):
+        raise ValueError(
+            f"loss={type(loss).__name__} has parameters, which would not be trained; make them buffers, or a part of "
+            "the net"
+        )
+    return loss
 
 
 def probabilities(outputs: Tensor, loss: str | Loss) -> Tensor:

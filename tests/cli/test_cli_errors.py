@@ -210,6 +210,14 @@ CASES = {
         ("fit.task.class_weights=x must be true or false, or a list of 10 weights",),
     ),
     "stages=3": Case("train model.stages=3", ("model.stages must be a mapping",)),
+    "no optimizer": Case(
+        "train ~model.stages.fit.optimizer",
+        (
+            "~model.stages.fit.optimizer: cannot be deleted; "
+            "optimizer@model.stages.fit.optimizer=NAME chooses a file of conf/optimizer",
+        ),
+    ),
+    "no epochs": Case("train ~model.stages.fit.epochs", ("cannot be deleted; set it with model.stages.fit.epochs=",)),
     "interpolation": Case("train 'lr=${{foo}}'", ("'foo' not found",)),
     # choices
     "near model": Case("train model=lenet_5", ("model=lenet_5: no such model", "did you mean lenet5")),

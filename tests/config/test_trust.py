@@ -1,5 +1,6 @@
 """Only the user trusts a package: otherwise no file makes the zoo import it, and the refusal says how to trust it."""
 
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -38,6 +39,21 @@ class Net(nn.Module):
 
     def forward(self, x):
         return self.layer(x)
+
+
+class Focal(nn.Module):
+    def __init__(self, gamma=2.0):
+        super().__init__()
+        self.register_buffer("gamma", torch.tensor(gamma))
+
+    def forward(self, outputs, targets):
+        error = F.cross_entropy(outputs, targets, reduction="none")
+        return ((1 - (-error).exp()) ** self.gamma * error).mean()
+
+
+class Needy(Focal):
+    def __init__(self, gamma):
+        super().__init__(gamma)
 
 
 class Sure(zoo.tasks.Classification):
@@ -285,10 +301,29 @@ def test_a_target_of_a_trusted_package_must_be_of_the_right_kind(where, target, 
     assert says in str(error.value)
 
 
-def test_a_loss_must_be_a_function_of_the_package(mine):
+def test_a_loss_may_be_a_module(mine, cli):
     zoo.trust("mine")
-    node = {"_target_": "zoo.tasks.Classification", "loss": "mine.Net"}
-    with pytest.raises(ValueError, match=r"task\.loss=mine\.Net must be a function of the package"):
+    overrides = ["model.stages.fit.task.loss=mine.Focal", "accelerator=cpu"]
+    result = zoo.train("mlp", "digits", epochs=1, overrides=overrides, folder="run")
+    assert cli("evaluate", "checkpoint=run", "accelerator=cpu").status == 0
+    # Half the probability is on the class, so that the cross-entropy is log 2, with weight (1 - 1/2)².
+    logits, targets = torch.zeros(1, 2), torch.tensor([1])
+    focal = sys.modules["mine"].Focal
+    for loss in (focal, focal()):
+        task = zoo.tasks.Classification(result.net, loss=loss)
+        assert task.loss(logits, targets) == pytest.approx(math.log(2) / 4)
+        assert "loss.gamma" in task.state_dict()
+    assert zoo.tasks.Regression(result.net, loss=nn.HuberLoss).loss(logits, logits) == 0
+    with pytest.raises(ValueError, match=r"loss=Needy: .*'gamma'; give the arguments defaults, or write a function"):
+        zoo.train("mlp", "digits", epochs=1, overrides=[overrides[0].replace("Focal", "Needy")])
+    with pytest.raises(ValueError, match="loss=Linear has parameters, which would not be trained"):
+        zoo.tasks.Regression(result.net, loss=nn.Linear(2, 1))
+
+
+def test_a_loss_must_be_a_function_or_module_of_the_package(mine):
+    zoo.trust("mine")
+    node = {"_target_": "zoo.tasks.Classification", "loss": "mine.Stop"}
+    with pytest.raises(ValueError, match=r"loss=mine\.Stop must be a subclass of torch\.nn\.Module or a function of"):
         build.check(node, where="task")
     node["loss"] = "mine.loss"
     task = build.build(node, zoo.create("mlp"), where="task")

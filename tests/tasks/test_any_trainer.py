@@ -410,3 +410,108 @@ def test_a_net_with_label_units_needs_labels(tmp_path):
     task = ContrastiveDivergence(RBM(in_shape=(1, 8, 8), hidden=8, label_units=2))
     with pytest.raises(ValueError, match=r"label units needs batches \(x, y\)"):
         trainer(tmp_path).fit(task, DataLoader(X, batch_size=8))
+
+
+# Data and nets that do not fit
+
+
+class Dictionaries(Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return {"image": X[index], "label": Y[index]}
+
+
+class Returning(nn.Module):
+    """A net whose logits are within a dictionary or a tuple."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.layer = nn.Linear(64, 2)
+
+    def forward(self, x):
+        logits = self.layer(x.flatten(1))
+        return {"logits": logits} if self.kind is dict else (logits, x)
+
+
+def linear(outputs=2):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, outputs))
+
+
+def classes(net=None, **options):
+    return Classification(net or linear(), **{"num_classes": 2, **options})
+
+
+def labels():
+    return MultiLabelClassification(linear(), num_classes=2)
+
+
+SOFT = F.one_hot(Y).float() * 0.9
+MISFITS = {
+    "a dictionary of outputs": (classes, {"net": Returning(dict)}, Y, r"returns a dict for 8 .*outputs\['logits'\]"),
+    "a tuple of outputs": (
+        classes,
+        {"net": Returning(tuple)},
+        Y,
+        r"returns a tuple .*needs a tensor of shape \[8, 2\]",
+    ),
+    "other outputs": (classes, {"num_classes": 3}, Y, r"num_classes=3, but Sequential has 2 outputs: set num_classes"),
+    "a class too many": (classes, {}, Y + 1, r"class numbers from 1 to 2, but there are 2 classes: number them from 0"),
+    "negative classes": (classes, {}, Y - 1, r"class numbers from -1 to 0"),
+    "float classes": (classes, {}, Y.float(), r"torch.float32 .*must be integers: pass y.long\(\)"),
+    "a column of classes": (classes, {}, Y[:, None], r"shape \[8, 1\], .* shape \[8\]: pass y.squeeze\(1\)"),
+    "one-hot classes": (classes, {}, F.one_hot(Y), r"pass y.argmax\(1\) for one-hot labels"),
+    "no classes": (classes, {}, None, r"Classification needs batches \(x, y\) of two tensors, .* a list of Tensor; "),
+    "labels of 2": (labels, {}, F.one_hot(Y) * 2, r"the value 2; labels must be 1 where"),
+    "labels without a value": (labels, {}, F.one_hot(Y) * float("nan"), r"the value nan; labels must be 1 where"),
+    "values of a tuple": (lambda: Regression(Returning(tuple)), {}, SOFT, r"returns a tuple .* shape \[8, targets\]"),
+}
+
+
+@pytest.mark.parametrize("validates", [False, True], ids=["train", "validate"])
+@pytest.mark.parametrize("name", MISFITS)
+def test_what_does_not_fit_a_task_is_named_at_the_first_batch(name, validates, tmp_path):
+    make, options, y, says = MISFITS[name]
+    data = DataLoader(TensorDataset(X) if y is None else TensorDataset(X, y), batch_size=8)
+    call = trainer(tmp_path).validate if validates else trainer(tmp_path).fit
+    with pytest.raises(ValueError, match=says) as error:
+        call(make(**options), data)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["classification", "reconstruction", "contrastive divergence"])
+def test_batches_that_are_dictionaries_are_refused(name, tmp_path):
+    with pytest.raises(ValueError, match=r"dictionaries with the keys image, label; .*collate_fn="):
+        trainer(tmp_path).fit(build(name), DataLoader(Dictionaries(), batch_size=4))
+
+
+def test_training_takes_soft_targets_and_left_out_examples(tmp_path):
+    for task, y in ((labels(), SOFT), (classes(), SOFT), (classes(), torch.where(Y == 0, -100, Y))):
+        fit = trainer(tmp_path)
+        fit.fit(task, DataLoader(TensorDataset(X, y), batch_size=8))
+        assert torch.isfinite(fit.callback_metrics["train/loss"])
+    with pytest.raises(ValueError, match=r"the value 0\.9"):
+        trainer(tmp_path).validate(labels(), DataLoader(TensorDataset(X, SOFT), batch_size=8))
+
+
+@each_case
+def test_several_validation_loaders_have_metrics_of_their_own(name, tmp_path):
+    task, all_of_it, y = build(name), loader(name), CASES[name][1]
+    part = DataLoader(TensorDataset(X[:8]) if y is None else TensorDataset(X[:8], y[:8]), batch_size=4)
+    alone = [trainer(tmp_path).validate(task, data, verbose=False)[0] for data in (all_of_it, part)]
+    together = trainer(tmp_path).validate(task, [all_of_it, part], verbose=False)
+    for index, metrics in enumerate(alone):
+        assert together[index] == pytest.approx(
+            {f"{k}/dataloader_idx_{index}": v for k, v in metrics.items()}, nan_ok=True
+        )
+    # In a fit, too, after the states that validation has left.
+    fit = trainer(tmp_path)
+    fit.fit(task, all_of_it, [all_of_it, part])
+    assert f"{task.monitor}/dataloader_idx_1" in fit.callback_metrics
+    tested = trainer(tmp_path).test(task, [all_of_it, part], verbose=False)
+    assert [key.rpartition("/")[2] for row in tested for key in list(row)[:1]] == [
+        "dataloader_idx_0",
+        "dataloader_idx_1",
+    ]

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -417,6 +418,7 @@ def test_frozen_parameters_stay_as_they_are():
         (small_net(3), (X, Y + 2), {}, "class numbers from 2 to 3, expected 0 to 2: one for each output"),
         (small_net(), (X, X), {}, "the net has 2 outputs, the data need 4"),
         (small_net().requires_grad_(False), (X, Y), {}, "no parameter of this Sequential can be trained"),
+        (nn.Flatten(), (X, Y), {}, "this Flatten has no parameters, so there is nothing to train; layers in a list"),
         (small_net(), (X, Y), {"stage": "linear_probe"}, "this Sequential has no head"),
         (small_net(), (X, Y), {"overrides": ["accelerator.devices=2", *CPU_ONLY]}, "so they need folder="),
         (nn.LSTM(4, 2), (X, Y), {}, "LSTM returns a tuple for 2 examples; the task needs a tensor of shape"),
@@ -449,3 +451,23 @@ def test_a_mistake_is_one_readable_line(net, data, options, says):
     with pytest.raises(ValueError, match=r"^[^\n]*$") as caught:
         train(net, data, **options)
     assert says in str(caught.value)
+
+
+# Nets within others
+
+
+@pytest.mark.parametrize(
+    "wrap", [nn.DataParallel, lambda net: torch.compile(net, backend="eager")], ids=["dp", "compile"]
+)
+def test_weights_of_a_wrapped_net_are_saved_with_their_own_names(wrap, tmp_path):
+    net = wrap(small_net())
+    result = train(net, (X, Y), folder=tmp_path / "run")
+    assert result.net is net
+    plain = small_net()
+    plain.load_state_dict(load_file(tmp_path / "run" / "model.safetensors"))
+    assert torch.equal(plain(X), net(X))
+    # A finished run gives the weights to another such net, and one of the zoo is described.
+    assert same_net(train(wrap(small_net()), (X, Y), folder=tmp_path / "run", resume=True).net, net)
+    mlp = zoo.create("mlp", in_shape=(4,), num_classes=2)
+    train(wrap(mlp), (X, Y), folder=tmp_path / "mlp")
+    assert same_net(zoo.load(tmp_path / "mlp"), mlp)

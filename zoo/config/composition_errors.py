@@ -34,6 +34,14 @@ REWORDED = (
     ),
     (r"Could not override '(?P<key>[^']*)'\.", "{key}: no such key or group; see zoo {command} --help"),
     (r"Could not delete from config\. '(?P<key>[^']*)'", "~{key}: '{key}' does not exist; see zoo {command} --help"),
+    (
+        r"(?P<key>model\.stages\.\S+\.(?P<group>optimizer|lr_schedule)): \w+ \(DictConfig\) does not support deletion",
+        "~{key}: cannot be deleted; {group}@{key}=NAME chooses a file of conf/{group}",
+    ),
+    (
+        r"(?P<key>\S+): \w+ \(DictConfig\) does not support deletion",
+        "~{key}: this key cannot be deleted; set it with {key}=VALUE",
+    ),
     (r".*Missing mandatory value: (?P<key>\S+)", "{key}= is required; see zoo {command} --help"),
 )
 

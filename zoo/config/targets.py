@@ -53,7 +53,7 @@ OF_TRUSTED: dict[str, tuple[str | None, bool]] = {
     "task": ("zoo.tasks.task.Task", False),
     "source": (None, True),
     "augment": ("zoo.data.augment.Augment", False),
-    "loss": (None, True),
+    "loss": ("torch.nn.Module", True),
     "optimizer": ("torch.optim.Optimizer", True),
     "lr_schedule": ("object", True),
     "callback": ("lightning.pytorch.callbacks.Callback", False),

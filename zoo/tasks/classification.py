@@ -18,6 +18,7 @@ from torchmetrics.classification import (
 
 from zoo.losses import CLASSIFICATION, Loss, classification_loss, probabilities
 from zoo.protocols import HasAuxiliaryHeads
+from zoo.tasks.batch_checks import check_classes
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.supervised import SupervisedTask, given_weights, number_of_outputs
@@ -35,7 +36,7 @@ class Classification(SupervisedTask):
         net: the classifier: N x in_shape -> N x K.
         layer: must be None, since a single layer has no classes.
         loss: name of the loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`); or
-            a function of logits, N x K, and targets that returns a scalar.
+            a function of logits, N x K, and targets that returns a scalar, or an `nn.Module` that is called like one.
         label_smoothing: fraction of the target that is spread over all classes, in [0, 1].
         class_weights: weights of the classes in the training loss: a list of K numbers >= 0, or True: the mean number
             of training examples per class, divided by the number of the class. False: all classes count alike.
@@ -50,7 +51,7 @@ class Classification(SupervisedTask):
         optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Attributes:
-        confusion: after a test, the confusion matrix: K x K counts, one row per true class.
+        confusion: after a test, the confusion matrix: K x K counts, one row per true class; of all its DataLoaders.
 
     Raises:
         ValueError: an unknown loss or policy, a ``layer``, a number out of range, or a net without outputs. When
@@ -61,6 +62,7 @@ class Classification(SupervisedTask):
     monitor: ClassVar[str] = "val/accuracy"
     mode: ClassVar[str] = "max"
     layer_input: LayerInput
+    num_classes: int
 
     def __init__(
         self,
@@ -96,6 +98,7 @@ class Classification(SupervisedTask):
 
         # The loss for evaluation. The loss for training may have class weights.
         self.loss_name = loss if isinstance(loss, str) else "cross_entropy"  # how outputs become probabilities
+        self.own_loss = not isinstance(loss, str)
         self.label_smoothing = label_smoothing
         self.loss = classification_loss(loss, label_smoothing=label_smoothing)
         self.class_weights = class_weights
@@ -123,6 +126,15 @@ class Classification(SupervisedTask):
         if needed is not None and num_outputs != needed:
             raise ValueError(f"loss={self.loss_name} needs {needed} classes, the data have {num_outputs}")
 
+    def check_outputs(self, outputs: Tensor, y: Tensor) -> None:
+        """Raise ValueError if the outputs are not N x K, or the targets are not class numbers below K."""
+        needed = CLASSIFICATION[self.loss_name].num_classes
+        # Binary cross-entropy reads a single output as two classes; a loss of the user may read other targets.
+        if not (needed and isinstance(outputs, Tensor) and outputs.shape[1:] == (1,)):
+            super().check_outputs(outputs, y)
+        if not (self.own_loss and self.training):
+            check_classes(y, outputs, count=needed or self.num_classes, training=self.training)
+
     def on_train_start(self) -> None:
         """Compute the class weights from the labels of the training data, with ``class_weights=True``."""
         super().on_train_start()
@@ -146,18 +158,20 @@ class Classification(SupervisedTask):
         # The loss of the head, plus the weighted losses of the auxiliary heads.
         if self.has_auxiliaries:
             outputs, auxiliary_outputs = cast(HasAuxiliaryHeads, self.net).forward_with_auxiliaries(x)
+            if self.first_batch:
+                self.check_outputs(outputs, y)
             auxiliary = sum(self.training_loss(aux, y) for aux in auxiliary_outputs)
             loss = self.training_loss(outputs, y) + self.auxiliary_weight * auxiliary
         else:
-            loss = self.training_loss(self.outputs(x), y)
+            loss = self.training_loss(self.checked_outputs(x, y), y)
         if is_logging_step(self):
             self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate(batch, "val", self.val_metrics)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         # A test also updates the confusion matrix.
         predicted = self._evaluate(batch, "test", self.test_metrics)
         self._confusion.update(predicted, _class_numbers(batch[1]))
@@ -171,7 +185,8 @@ class Classification(SupervisedTask):
         """Update and log the metrics of a split ("val" or "test"). Returns the class probabilities, N x K."""
         x, y = batch
         y = _class_numbers(y)
-        outputs = self.outputs(x)  # N x K
+        metrics = self.of_loader(metrics, split)
+        outputs = self.checked_outputs(x, y)  # N x K
         predicted = probabilities(outputs.float(), self.loss_name)  # N x K
 
         # Precomputed features cannot be mirrored.

@@ -211,7 +211,7 @@ class ContrastiveDivergence(GenerativeTask):
             assert isinstance(rbm, Centering)
             rbm.center_gradients(self.visible_offset, self.hidden_offset)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         x, y = self.unpacked(batch)
         log_generative(self, self.rbm if self.has_rbm else self.net, self.layer_input(x), y, split="val")
         # Outside of a fit there are no training batches to compare with.

@@ -18,6 +18,7 @@ from torchmetrics.classification import (
 )
 
 from zoo.protocols import HasAuxiliaryHeads
+from zoo.tasks.batch_checks import check_labels
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.supervised import SupervisedTask, given_weights, number_of_outputs
 from zoo.tasks.training_labels import training_labels
@@ -113,6 +114,11 @@ class MultiLabelClassification(SupervisedTask):
         self._counts = MultilabelStatScores(count, average=None)
         self.counts: list[list[int]] = []
 
+    def check_outputs(self, outputs: Tensor, y: Tensor) -> None:
+        """Raise ValueError if the outputs are not N x K, or the labels are not 0 and 1."""
+        super().check_outputs(outputs, y)
+        check_labels(y, training=self.training)
+
     def on_train_start(self) -> None:
         """Compute the weights from the labels of the training data, with ``pos_weight=True``."""
         super().on_train_start()
@@ -132,18 +138,20 @@ class MultiLabelClassification(SupervisedTask):
         # The loss of the head, plus the weighted losses of the auxiliary heads.
         if self.has_auxiliaries:
             outputs, auxiliary_outputs = cast(HasAuxiliaryHeads, self.net).forward_with_auxiliaries(x)
+            if self.first_batch:
+                self.check_outputs(outputs, y)
             auxiliary = sum(self.training_loss(aux, y) for aux in auxiliary_outputs)
             loss = self.training_loss(outputs, y) + self.auxiliary_weight * auxiliary
         else:
-            loss = self.training_loss(self.outputs(x), y)
+            loss = self.training_loss(self.checked_outputs(x, y), y)
         if is_logging_step(self):
             self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate(batch, "val", self.val_metrics)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         # A test also counts the right and wrong predictions of each label.
         p = self._evaluate(batch, "test", self.test_metrics)
         self._counts.update(p, batch[1].long())
@@ -156,7 +164,8 @@ class MultiLabelClassification(SupervisedTask):
     def _evaluate(self, batch: tuple[Tensor, Tensor], split: str, metrics: MetricCollection) -> Tensor:
         """Update and log the metrics of a split ("val" or "test"). Returns the probabilities of the labels, N x K."""
         x, y = batch
-        outputs = self.outputs(x)  # N x K
+        metrics = self.of_loader(metrics, split)
+        outputs = self.checked_outputs(x, y)  # N x K
         p = torch.sigmoid(outputs.float())  # N x K
         loss = F.binary_cross_entropy_with_logits(outputs, _checked(y, outputs))
         metrics.update(p, y.long())

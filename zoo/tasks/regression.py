@@ -23,7 +23,7 @@ class Regression(SupervisedTask):
         net: N x in_shape -> N x targets.
         layer: must be None, since a single layer has no targets.
         loss: name of the loss: mse, mae or smooth_l1 (`zoo.losses.regression_loss`); or a function of outputs and
-            targets, both N x targets, that returns a scalar.
+            targets, both N x targets, that returns a scalar, or an `nn.Module` that is called like one.
         policy: which layers are trained: "full" (all), "head" (linear probe) or "gradual" (unfreeze from the top down).
         unfreeze_at: with "gradual", the epoch (counted from 0) at which each layer below the head is unfrozen, from the
             top down. The last epoch applies to all remaining layers.
@@ -79,22 +79,23 @@ class Regression(SupervisedTask):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
         # The mean over the batch.
-        outputs = self.outputs(x)  # N x targets
+        outputs = self.checked_outputs(x, y)  # N x targets
         loss = self.loss(outputs, _targets(y, outputs))
         if is_logging_step(self):
             self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate(batch, "val", self.val_metrics)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate(batch, "test", self.test_metrics)
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], split: str, metrics: MetricCollection) -> None:
         """Update and log the metrics of a split ("val" or "test")."""
         x, y = batch
-        outputs = self.outputs(x)  # N x targets
+        metrics = self.of_loader(metrics, split)
+        outputs = self.checked_outputs(x, y)  # N x targets
         y = _targets(y, outputs)
         # torchmetrics reshapes its inputs with `view`, which needs contiguous memory.
         metrics.update(outputs.contiguous(), y)

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo.protocols import HasHead, HasOutputs, PartlyGenerative, layers_of
+from zoo.tasks.batch_checks import check_pair, wrong_outputs
 from zoo.tasks.freezing import LayerGroup, hold, layer_groups, release
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
-from zoo.tasks.task import Task
+from zoo.tasks.task import Batch, Task
 
 
 class SupervisedTask(Task):
@@ -39,6 +40,7 @@ class SupervisedTask(Task):
     """
 
     layer_input: LayerInput
+    num_classes: int | None = None  # number of outputs of the net; None: as many as there are targets
 
     def __init__(
         self,
@@ -81,6 +83,28 @@ class SupervisedTask(Task):
             return cast(HasHead, self.net).forward_head(x)
         outputs: Tensor = self.net(x)
         return outputs
+
+    def checked_outputs(self, x: Tensor, y: Tensor) -> Tensor:
+        """`outputs` for x; those of the first batch are checked together with its targets ``y``."""
+        outputs = self.outputs(x)
+        if self.first_batch:
+            self.check_outputs(outputs, y)
+        return outputs
+
+    def check_batch(self, batch: Batch) -> None:
+        check_pair(batch, task=type(self).__name__)
+
+    def check_outputs(self, outputs: Tensor, y: Tensor) -> None:
+        """Raise ValueError if the net does not return N x outputs, or if the targets ``y`` do not fit them."""
+        name, width = type(self.net).__name__, self.num_classes
+        wrong = wrong_outputs(outputs, net=name, examples=len(y), width=width or "targets")
+        if wrong:
+            raise ValueError(wrong)
+        if width is not None and outputs.shape[1] != width:
+            raise ValueError(
+                f"num_classes={width}, but {name} has {outputs.shape[1]} outputs: set num_classes to the number of "
+                "classes, and give the net as many outputs"
+            )
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """The parameters of all groups that are trained in some epoch, from the head down."""

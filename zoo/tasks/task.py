@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from zoo.data.datamodule import DataModule
+from zoo.tasks.batch_checks import refuse_mapping
 from zoo.tasks.freezing import check_trained, hold, release
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, configure
@@ -48,7 +49,9 @@ class Task(LightningModule):
         lr: learning rate that replaces that of the optimizer; None: not replaced. Lightning's `LearningRateFinder` sets
             it.
         layer_input: computes the features of lower layers if the task trains on them; otherwise None.
-        means: the metrics of `log_mean` by name.
+        means: the metrics of `log_mean` by name, and the metrics of further loaders.
+        loader: the number of the DataLoader whose batch is evaluated; 0 if there is one.
+        first_batch: whether the current batch is the first of a DataLoader that is not the zoo's: it is checked.
     """
 
     targets: ClassVar[str]
@@ -60,6 +63,8 @@ class Task(LightningModule):
     net: nn.Module
     lr: float | None = None
     layer_input: LayerInput | None = None
+    loader: int = 0
+    first_batch: bool = False
 
     def __init__(
         self,
@@ -74,6 +79,7 @@ class Task(LightningModule):
         self.total_steps = total_steps
         self._configured_lr: float | None = None
         self.means = nn.ModuleDict()
+        self._checked: set[tuple[str, int]] = set()  # the DataLoaders of which a batch was checked
 
     # Methods that a subclass may override
 
@@ -99,6 +105,10 @@ class Task(LightningModule):
     def check_inputs(self, x: Tensor) -> None:
         """Raise ValueError if the task does not work for the inputs. ``x``: preprocessed examples, N x in_shape."""
 
+    def check_batch(self, batch: Batch) -> None:
+        """Raise ValueError if the task cannot use a batch; called for the first one of each DataLoader of others."""
+        refuse_mapping(batch)
+
     def check_targets(self, num_outputs: int) -> None:
         """Raise ValueError if the task does not work for data with ``num_outputs`` classes or target values."""
 
@@ -121,6 +131,7 @@ class Task(LightningModule):
         Raises:
             ValueError: no parameter would be trained.
         """
+        self._checked.clear()
         # Evaluation needs no gradients.
         if stage != "fit":
             return
@@ -144,10 +155,24 @@ class Task(LightningModule):
         self.begin_epoch()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # `zoo train` checks the inputs before it trains; those of other data are checked here, once.
-        first = batch_idx == 0 and self.global_step == 0
-        if first and not isinstance(cast(Any, self.trainer).datamodule, DataModule):
+        self._begin_batch(batch, "train", 0)
+        if self.first_batch:
             self.check_inputs(inputs_and_labels(batch)[0])
+
+    def on_validation_batch_start(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._begin_batch(batch, "val", dataloader_idx)
+
+    def on_test_batch_start(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._begin_batch(batch, "test", dataloader_idx)
+
+    def _begin_batch(self, batch: Batch, split: str, loader: int) -> None:
+        """Check the first batch of each DataLoader of others. `zoo train` checks its data before it trains."""
+        self.loader = loader
+        self.first_batch = (split, loader) not in self._checked
+        self.first_batch &= not isinstance(cast(Any, self.trainer).datamodule, DataModule)
+        self._checked.add((split, loader))
+        if self.first_batch:
+            self.check_batch(batch)
 
     def on_validation_start(self) -> None:
         self._reset_metrics()
@@ -200,12 +225,28 @@ class Task(LightningModule):
             count: number of examples.
             prog_bar: whether the progress bar shows it.
         """
-        # One metric for each name. It sums over batches and, at the end of the epoch, over processes.
-        if name not in self.means:
-            self.means[name] = MeanMetric().to(self.device)
-        mean = cast(MeanMetric, self.means[name])
+        # One metric for each name and loader. It sums over batches and, at the end of the epoch, over processes.
+        key = f"{name}/dataloader_idx_{self.loader}" if self.loader else name
+        if key not in self.means:
+            self.means[key] = MeanMetric().to(self.device)
+        mean = cast(MeanMetric, self.means[key])
         mean.update(value.detach(), count)
-        self.log(name, mean, on_step=False, on_epoch=True, prog_bar=prog_bar, metric_attribute=f"means.{name}")
+        self.log(name, mean, on_step=False, on_epoch=True, prog_bar=prog_bar, metric_attribute=f"means.{key}")
+
+    def of_loader(self, metrics: MetricCollection, split: str) -> MetricCollection:
+        """The metrics of a split for the current DataLoader: ``metrics`` for the first one, else a copy for it alone.
+
+        Lightning adds the number of the loader to the logged names if there are several: val/loss/dataloader_idx_1.
+        """
+        if not self.loader:
+            return metrics
+        key = f"{split}/dataloader_idx_{self.loader}"
+        if key not in self.means:
+            copy = metrics.clone()
+            copy.reset()
+            self.means[key] = copy
+            self._metric_attributes = None  # Lightning lists the metrics again
+        return cast(MetricCollection, self.means[key])
 
 
 def inputs_and_labels(batch: Batch, *, needed: bool = False) -> tuple[Tensor, Tensor]:
@@ -216,8 +257,9 @@ def inputs_and_labels(batch: Batch, *, needed: bool = False) -> tuple[Tensor, Te
         needed: whether the net needs labels.
 
     Raises:
-        ValueError: labels are needed, but the batch has only inputs.
+        ValueError: labels are needed, but the batch has only inputs; or the batch is a dictionary.
     """
+    refuse_mapping(batch)
     x: Tensor = batch if isinstance(batch, Tensor) else batch[0]
     if not isinstance(batch, Tensor) and len(batch) > 1:
         return x, batch[1]

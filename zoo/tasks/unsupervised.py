@@ -92,7 +92,7 @@ class GenerativeTask(Task):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.chains = checkpoint["chains"]
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         x, y = self.unpacked(batch)
         log_generative(self, self.net, x, y, split="test")
 

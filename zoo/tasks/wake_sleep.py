@@ -145,7 +145,7 @@ class WakeSleep(GenerativeTask):
             self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         x, y = self.unpacked(batch)
         log_generative(self, self.net, x, y, split="val")
 

@@ -29,7 +29,7 @@ from zoo.config import compose, hardware
 from zoo.data.preprocess import Preprocess
 from zoo.training import checks, outputs, run_folder, signals, stage_checks, summary
 from zoo.training.given_config import Data, Prepared, Validation, prepare, readable_errors
-from zoo.training.given_net import WithOutputs
+from zoo.training.given_net import unwrapped
 from zoo.training.lock import locked
 from zoo.training.notebook import in_notebook
 from zoo.training.plan import Plan
@@ -202,7 +202,7 @@ def _with_trained_net(run: Run) -> Run:
     """A finished run, with the weights of its folder in the net."""
     path = run.folder / "model.safetensors"
     state = open_checkpoint(path)[0].state_dict() if run.plan.net_config else load_file(path)
-    net = run.plan.net.net if isinstance(run.plan.net, WithOutputs) else run.plan.net
+    net = unwrapped(run.plan.net)
     with run_folder.naming(path):
         try:
             net.load_state_dict(state)

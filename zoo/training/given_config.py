@@ -20,7 +20,7 @@ from zoo.data.array_splits import ArrayLike, splits_of
 from zoo.data.loaders import LoadedExamples, splits_of_loader
 from zoo.data.splits import Splits
 from zoo.training import data_checks
-from zoo.training.given_net import count_outputs, ready
+from zoo.training.given_net import count_outputs, ready, unwrapped
 from zoo.training.plan import Given
 
 Data: TypeAlias = str | Splits | Tensor | tuple[ArrayLike, ArrayLike] | DataLoader[Any]
@@ -153,7 +153,7 @@ def _stage_for(splits: Splits) -> str:
 
 def _describe(cfg: DictConfig, net: nn.Module) -> None:
     """Name the net in the config, and describe it if its arguments are known, so that its checkpoint can be loaded."""
-    name, config = net_config(net)
+    name, config = net_config(unwrapped(net))
     cfg.model.name = name
     cfg.model.net = config
 

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch._dynamo.eval_frame import OptimizedModule
 
 from zoo.data.splits import Splits
 from zoo.protocols import Net, eval_mode, shape_text
+from zoo.tasks.batch_checks import wrong_outputs
 from zoo.tasks.freezing import check_trained, release
 from zoo.training.plan import Given
 
@@ -34,8 +36,13 @@ def ready(net: nn.Module) -> nn.Module:
     """The net in training mode, in which no net of `zoo.load` or of an earlier training is.
 
     Raises:
-        ValueError: no parameter requires a gradient.
+        ValueError: the net has no parameters, or none requires a gradient.
     """
+    if next(net.parameters(), None) is None:
+        raise ValueError(
+            f"this {type(net).__name__} has no parameters, so there is nothing to train; layers in a list or dict "
+            "belong into nn.ModuleList or nn.ModuleDict"
+        )
     release(net.parameters())
     check_trained(net, net.parameters())
     return net.train()
@@ -59,6 +66,15 @@ class WithOutputs(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         outputs: Tensor = self.net(x)
         return outputs
+
+
+def unwrapped(net: nn.Module) -> nn.Module:
+    """The net within `WithOutputs`, torch.compile and DataParallel, whose weights have the names of its class."""
+    if isinstance(net, WithOutputs):
+        return unwrapped(net.net)
+    if isinstance(net, OptimizedModule):
+        return unwrapped(net._orig_mod)
+    return unwrapped(net.module) if isinstance(net, nn.DataParallel) else net
 
 
 def count_outputs(net: nn.Module, shape: Sequence[int]) -> int | None:
@@ -103,14 +119,9 @@ def with_outputs(net: nn.Module, splits: Splits, inputs: Tensor, *, model_and_da
         ) from error
 
     # The tasks compare N x outputs with the targets.
-    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or len(outputs) != len(examples):
-        shape = f"a tensor of shape [{len(examples)}, {splits.num_outputs}]"
-        found = f"a tensor of shape {list(outputs.shape)}" if isinstance(outputs, Tensor) else ""
-        fix = "" if found else "; pass a module whose forward returns that tensor, such as outputs['logits'], alone"
-        found = found or f"a {type(outputs).__name__}"
-        raise ValueError(
-            f"{model_and_dataset}: {name} returns {found} for {len(examples)} examples; the task needs {shape}{fix}"
-        )
+    wrong = wrong_outputs(outputs, net=name, examples=len(examples), width=splits.num_outputs, matrix=True)
+    if wrong:
+        raise ValueError(f"{model_and_dataset}: {wrong}")
     if outputs.shape[1] != splits.num_outputs:
         hint = " (y has real numbers, which are target values; class numbers must be integers)"
         hint = hint if splits.num_targets else ""

@@ -30,7 +30,7 @@ from zoo.tasks import Classification, MultiLabelClassification
 from zoo.tasks.task import Task
 from zoo.training.class_statistics import CONFUSION, PER_CLASS, per_label, write_statistics, write_tables
 from zoo.training.csv_logger import CSVLogger
-from zoo.training.given_net import WithOutputs
+from zoo.training.given_net import unwrapped
 from zoo.training.plan import Plan, StagePlan
 from zoo.training.run_folder import CONFIG, LAST, METRICS, PREPROCESS, SPLITS
 from zoo.training.trainer_options import PROFILE
@@ -153,7 +153,7 @@ def finish(
 ) -> None:
     """Write the results; a run that is not ``finished`` gets no ``metrics.json``, so that it can be resumed."""
     # Write the weights, then the tables of the classes, then the metrics: their file marks a run as finished.
-    net = plan.net.net if isinstance(plan.net, WithOutputs) else plan.net
+    net = unwrapped(plan.net)
     if plan.net_config:
         checkpoints.save(net, folder / "model.safetensors", about)
     else:
