@@ -4,7 +4,7 @@ May import Lightning, torchmetrics, `zoo.protocols`, `zoo.losses`, `zoo.data` an
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,9 @@ from torchmetrics.classification import (
 )
 
 from zoo.losses import CLASSIFICATION, Loss, classification_loss, probabilities
-from zoo.protocols import HasAuxiliaryHeads
 from zoo.tasks.batch_checks import check_classes
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
 from zoo.tasks.supervised import SupervisedTask, given_weights, number_of_outputs
 from zoo.tasks.training_labels import training_labels
 
@@ -93,6 +92,7 @@ class Classification(SupervisedTask):
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,
             layer_decay=layer_decay,
+            auxiliary_weight=auxiliary_weight,
         )
         self.num_classes = number_of_outputs(self, num_classes)
 
@@ -106,10 +106,6 @@ class Classification(SupervisedTask):
         if class_weights:
             self.weights = given_weights(class_weights, self.num_classes, key="class_weights")
             classification_loss(loss, class_weights=torch.ones(1))  # raises if the loss has no class weights
-
-        # Auxiliary heads add gradients to the layers below them, so they are not needed if only the head is trained.
-        self.auxiliary_weight = auxiliary_weight
-        self.has_auxiliaries = isinstance(net, HasAuxiliaryHeads) and bool(auxiliary_weight) and policy != "head"
 
         # The metrics. Binary cross-entropy reads a single output as two classes.
         self.mirror_average = mirror_average
@@ -154,19 +150,7 @@ class Classification(SupervisedTask):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        y = _class_numbers(y)
-        # The loss of the head, plus the weighted losses of the auxiliary heads.
-        if self.has_auxiliaries:
-            outputs, auxiliary_outputs = cast(HasAuxiliaryHeads, self.net).forward_with_auxiliaries(x)
-            if self.first_batch:
-                self.check_outputs(outputs, y)
-            auxiliary = sum(self.training_loss(aux, y) for aux in auxiliary_outputs)
-            loss = self.training_loss(outputs, y) + self.auxiliary_weight * auxiliary
-        else:
-            loss = self.training_loss(self.checked_outputs(x, y), y)
-        if is_logging_step(self):
-            self.log("train/loss", loss, prog_bar=True)
-        return loss
+        return super().training_step((x, _class_numbers(y)), batch_idx)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate(batch, "val", self.val_metrics)

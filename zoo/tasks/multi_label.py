@@ -4,7 +4,7 @@ May import Lightning, torchmetrics, `zoo.protocols` and its neighbors in this fo
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +17,8 @@ from torchmetrics.classification import (
     MultilabelStatScores,
 )
 
-from zoo.protocols import HasAuxiliaryHeads
 from zoo.tasks.batch_checks import check_labels
-from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
 from zoo.tasks.supervised import SupervisedTask, given_weights, number_of_outputs
 from zoo.tasks.training_labels import training_labels
 
@@ -87,6 +86,7 @@ class MultiLabelClassification(SupervisedTask):
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,
             layer_decay=layer_decay,
+            auxiliary_weight=auxiliary_weight,
         )
         count = number_of_outputs(self, num_classes)
         if count < 2:
@@ -96,10 +96,6 @@ class MultiLabelClassification(SupervisedTask):
         self.weights: Tensor | None = None  # K; of True, they are known once training starts
         if pos_weight:
             self.weights = given_weights(pos_weight, count, key="pos_weight")
-
-        # Auxiliary heads add gradients to the layers below them, so they are not needed if only the head is trained.
-        self.auxiliary_weight = auxiliary_weight
-        self.has_auxiliaries = isinstance(net, HasAuxiliaryHeads) and bool(auxiliary_weight) and policy != "head"
 
         # The metrics; they read logits as probabilities after a sigmoid.
         metrics = MetricCollection(
@@ -132,21 +128,6 @@ class MultiLabelClassification(SupervisedTask):
         if self.weights is not None:
             self.weights = self.weights.to(outputs.device)
         return F.binary_cross_entropy_with_logits(outputs, _checked(y, outputs), pos_weight=self.weights)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        x, y = batch
-        # The loss of the head, plus the weighted losses of the auxiliary heads.
-        if self.has_auxiliaries:
-            outputs, auxiliary_outputs = cast(HasAuxiliaryHeads, self.net).forward_with_auxiliaries(x)
-            if self.first_batch:
-                self.check_outputs(outputs, y)
-            auxiliary = sum(self.training_loss(aux, y) for aux in auxiliary_outputs)
-            loss = self.training_loss(outputs, y) + self.auxiliary_weight * auxiliary
-        else:
-            loss = self.training_loss(self.checked_outputs(x, y), y)
-        if is_logging_step(self):
-            self.log("train/loss", loss, prog_bar=True)
-        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate(batch, "val", self.val_metrics)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
 
 from zoo.losses import Loss, regression_loss
-from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
 from zoo.tasks.supervised import SupervisedTask
 
 
@@ -76,14 +76,9 @@ class Regression(SupervisedTask):
         trainable = set(super().trainable_parameters())
         return [parameter for parameter in self.net.parameters() if parameter in trainable]
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        x, y = batch
-        # The mean over the batch.
-        outputs = self.checked_outputs(x, y)  # N x targets
-        loss = self.loss(outputs, _targets(y, outputs))
-        if is_logging_step(self):
-            self.log("train/loss", loss, prog_bar=True)
-        return loss
+    def training_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The mean over the batch: outputs and targets, both N x targets -> a scalar."""
+        return self.loss(outputs, _targets(y, outputs))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         self._evaluate(batch, "val", self.val_metrics)

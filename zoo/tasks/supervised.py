@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from zoo.protocols import HasHead, HasOutputs, PartlyGenerative, layers_of
+from zoo.protocols import HasAuxiliaryHeads, HasHead, HasOutputs, PartlyGenerative, layers_of
 from zoo.tasks.batch_checks import check_pair, wrong_outputs
 from zoo.tasks.freezing import LayerGroup, hold, layer_groups, release
 from zoo.tasks.layer_input import LayerInput
-from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
+from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.task import Batch, Task
 
 
@@ -30,6 +30,7 @@ class SupervisedTask(Task):
         layer: must be None, since a single layer has no targets.
         optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
         policy, unfreeze_at, head_lr_factor, layer_decay: as in `layer_groups`.
+        auxiliary_weight: weight of the loss of each auxiliary head, if the net has any; 0: not used.
 
     Attributes:
         layer_groups: the groups of the net, from the head down.
@@ -54,6 +55,7 @@ class SupervisedTask(Task):
         unfreeze_at: Sequence[int],
         head_lr_factor: float,
         layer_decay: float,
+        auxiliary_weight: float = 0.0,
     ):
         super().__init__(optimizer=optimizer, lr_schedule=lr_schedule, total_steps=total_steps)
         if layer is not None:
@@ -71,6 +73,10 @@ class SupervisedTask(Task):
             leave_out=generative,
         )
         self.frozen: list[LayerGroup] = []
+
+        # Auxiliary heads add gradients to the layers below them, so they are not needed if only the head is trained.
+        self.auxiliary_weight = auxiliary_weight
+        self.has_auxiliaries = isinstance(net, HasAuxiliaryHeads) and bool(auxiliary_weight) and policy != "head"
 
         # If only the head is trained, the features below it are constant and can be computed once for the whole fit.
         constant = policy == "head" and isinstance(net, HasHead)
@@ -90,6 +96,25 @@ class SupervisedTask(Task):
         if self.first_batch:
             self.check_outputs(outputs, y)
         return outputs
+
+    def training_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The training loss of the outputs of one head with targets ``y``, a scalar. Every subclass defines it."""
+        raise NotImplementedError
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        # The loss of the head, plus the weighted losses of the auxiliary heads.
+        if self.has_auxiliaries:
+            outputs, auxiliary_outputs = cast(HasAuxiliaryHeads, self.net).forward_with_auxiliaries(x)
+            if self.first_batch:
+                self.check_outputs(outputs, y)
+            auxiliary = sum(self.training_loss(aux, y) for aux in auxiliary_outputs)
+            loss = self.training_loss(outputs, y) + self.auxiliary_weight * auxiliary
+        else:
+            loss = self.training_loss(self.checked_outputs(x, y), y)
+        if is_logging_step(self):
+            self.log("train/loss", loss, prog_bar=True)
+        return loss
 
     def check_batch(self, batch: Batch) -> None:
         check_pair(batch, task=type(self).__name__)
