@@ -153,7 +153,7 @@ def check(judge: Any, whole: Path, command: str, count: int, *, number: int) -> 
         shutil.rmtree("run", ignore_errors=True)
         shutil.copytree(whole / "run", "run")
 
-    # The folder is written anew before each case is drawn, because the draw itself damages it.
+    # The folder is written again before each case is drawn, because the draw itself damages it.
     @st.composite
     def cases(draw: st.DrawFn) -> str:
         fresh()

@@ -7,7 +7,7 @@ from mutations import WRONG
 
 # Numbers as people type them.
 NUMBERS = ["nan", "inf", "-inf", "-1", "0", "1", "2", "0.5", "-0.0", "1e300", "1e-300", "1e-40", str(2**70), "1" * 400]
-# Values of Hydra's grammar, and text that is none.
+# Values of Hydra's grammar, and text that does not follow it.
 TEXTS = [
     "null", "true", "FALSE", "???", "", " ", "auto", "x", "a b", "größer", "日本", "e\u0301", "\u202eabc", "\ud800",
     "\x1b[2J", "a\nb", "\x07", "[/bold]", "[red]x", "$x^2$", "$\\frac{$", "=1+1", "-x", "--help", "~", "'", '"', "\\",

@@ -18,7 +18,7 @@ FUNCTIONS = {
 
 
 def drawn(net: nn.Module) -> nn.Module:
-    """The net with every parameter, biases too, drawn anew."""
+    """The net with every parameter, biases too, drawn again."""
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in net.parameters():

@@ -95,13 +95,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     # Write the metrics, and print them next to those stored in the checkpoint.
     if cfg.output is not None:
         content: dict[str, Any] = dict(metrics)
+        statistics, counts = _tables(cfg.output)
         if isinstance(task, Classification):
             content["classes"] = class_statistics.per_class(task.confusion, about.classes)
-            statistics, counts = _tables(cfg.output)
             class_statistics.write_tables(task.confusion, about.classes, statistics=statistics, counts=counts)
         if isinstance(task, MultiLabelClassification):
             content["labels"] = class_statistics.per_label(task.counts, about.classes)
-            statistics, _ = _tables(cfg.output)
             class_statistics.write_statistics(content["labels"], statistics)
         with replacing(cfg.output) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
