@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+RUBBISH = 1.0  # j of cross_entropy_with_rubbish: minus the logit of the rubbish class
+
 # A function of outputs and targets that returns the mean loss, a scalar; or an `nn.Module` that is called like one.
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -43,6 +45,10 @@ def classification_loss(name: str | Loss, *, label_smoothing: float = 0.0, class
     """A function of outputs and targets that returns the mean loss, a scalar.
 
     - ``cross_entropy``: minus the log of the softmax at the class.
+    - ``cross_entropy_with_rubbish``: the same with one more class, "rubbish", whose logit is the constant -1. No example
+      belongs to it. So the logit of the right class is raised until it is well above -1, even if the other logits are
+      far below it. For outputs that are minus the squared distance to the code of each class: LeCun, Bottou, Bengio &
+      Haffner 1998, equation 9, with j = 1 (the paper does not state its j).
     - ``quadratic``: half the squared distance to the one-hot target, summed over classes.
     - ``binary_cross_entropy``: for two classes. Outputs are one logit (N x 1), or two (N x 2) whose difference is the
       logit.
@@ -141,15 +147,29 @@ def _softmax(outputs: Tensor) -> Tensor:
     return outputs.softmax(dim=1)  # N x K
 
 
+# Cross-entropy with a rubbish class: the outputs are logits, and training adds one more of -RUBBISH.
+
+
+def _with_rubbish(outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
+    # Targets become probabilities of the classes; that of the rubbish class is 0.
+    target = _smoothed(outputs, targets, label_smoothing)  # N x K
+    logits = F.pad(outputs, (0, 1), value=-RUBBISH)  # N x (K + 1)
+    return F.cross_entropy(logits, F.pad(target, (0, 1)))
+
+
 # Quadratic loss: the outputs predict the one-hot target.
 
 
 def _quadratic(outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
-    # Class numbers become one-hot vectors; class probabilities are vectors already.
+    target = _smoothed(outputs, targets, label_smoothing)  # N x K
+    return 0.5 * (outputs - target).square().sum(dim=1).mean()
+
+
+def _smoothed(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    """Class numbers, or class probabilities, as smoothed probabilities: N x K, of the type of the outputs."""
     count = outputs.shape[1]
     target = targets if targets.is_floating_point() else F.one_hot(targets, count)  # N x K
-    target = target.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / count  # N x K
-    return 0.5 * (outputs - target).square().sum(dim=1).mean()
+    return target.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / count
 
 
 def _clamped_and_normalized(outputs: Tensor) -> Tensor:
@@ -188,6 +208,7 @@ def _binary_logit(outputs: Tensor) -> Tensor:
 # The losses by the name that a config has for them.
 CLASSIFICATION: dict[str, ClassificationLoss] = {
     "cross_entropy": ClassificationLoss(F.cross_entropy, _softmax, has_class_weights=True),
+    "cross_entropy_with_rubbish": ClassificationLoss(_with_rubbish, _softmax),
     "quadratic": ClassificationLoss(_quadratic, _clamped_and_normalized),
     "binary_cross_entropy": ClassificationLoss(_binary_cross_entropy, _sigmoid, num_classes=2),
 }

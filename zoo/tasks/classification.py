@@ -34,8 +34,9 @@ class Classification(SupervisedTask):
     Args:
         net: the classifier: N x in_shape -> N x K.
         layer: must be None, since a single layer has no classes.
-        loss: name of the loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`); or
-            a function of logits, N x K, and targets that returns a scalar, or an `nn.Module` that is called like one.
+        loss: name of the loss: cross_entropy, cross_entropy_with_rubbish, quadratic or binary_cross_entropy
+            (`zoo.losses.classification_loss`); or a function of logits, N x K, and targets that returns a scalar, or an
+            `nn.Module` that is called like one.
         label_smoothing: fraction of the target that is spread over all classes, in [0, 1].
         class_weights: weights of the classes in the training loss: a list of K numbers >= 0, or True: the mean number
             of training examples per class, divided by the number of the class. False: all classes count alike.
