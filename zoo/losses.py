@@ -46,8 +46,8 @@ def classification_loss(name: str | Loss, *, label_smoothing: float = 0.0, class
 
     - ``cross_entropy``: minus the log of the softmax at the class.
     - ``cross_entropy_with_rubbish``: the same with one more class, "rubbish", whose logit is the constant -1. No
-      example belongs to it. So the logit of the right class is raised until it is well above -1, even if the other logits are
-      far below it. For outputs that are minus the squared distance to the code of each class: LeCun, Bottou, Bengio &
+      example belongs to it. So the logit of the right class is raised until it is well above -1, even if the other
+      logits are far below it. For outputs that are minus the squared distance to the code of each class: LeCun, Bottou, Bengio &
       Haffner 1998, equation 9, with j = 1 (the paper does not state its j).
     - ``quadratic``: half the squared distance to the one-hot target, summed over classes.
     - ``binary_cross_entropy``: for two classes. Outputs are one logit (N x 1), or two (N x 2) whose difference is the
