@@ -88,10 +88,10 @@ def test_binary_cross_entropy_refuses_three_outputs():
         probabilities(outputs, "binary_cross_entropy")
 
 
-def test_the_rubbish_class_is_one_more_logit_of_minus_one():
+def test_the_rubbish_class_is_one_more_logit_of_minus_ten():
     outputs, y = batch(5)
-    # Equation 9 of LeCun et al. 1998 with penalties -outputs and j = 1.
-    expected = np.mean(np.log(np.exp(-1) + np.exp(outputs).sum(1)) - outputs[np.arange(len(y)), y])
+    # Equation 9 of LeCun et al. 1998 with penalties -outputs and j = 10.
+    expected = np.mean(np.log(np.exp(-10) + np.exp(outputs).sum(1)) - outputs[np.arange(len(y)), y])
     loss = loss_of("cross_entropy_with_rubbish", outputs, y)
     np.testing.assert_allclose(loss, expected)
     assert loss > loss_of("cross_entropy", outputs, y)
@@ -101,7 +101,7 @@ def test_the_rubbish_class_is_one_more_logit_of_minus_one():
 
 
 def test_the_rubbish_class_raises_the_logit_of_the_class_even_if_the_others_are_far_below():
-    outputs = torch.tensor([[-9.0, -90.0, -90.0]], requires_grad=True)
+    outputs = torch.tensor([[-20.0, -90.0, -90.0]], requires_grad=True)
     classification_loss("cross_entropy")(outputs, torch.tensor([0])).backward()
     assert outputs.grad.abs().max() < 1e-6
     classification_loss("cross_entropy_with_rubbish")(outputs, torch.tensor([0])).backward()

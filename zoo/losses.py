@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-RUBBISH = 1.0  # j of cross_entropy_with_rubbish: minus the logit of the rubbish class
+RUBBISH = 10.0  # j of cross_entropy_with_rubbish: minus the logit of the rubbish class
 
 # A function of outputs and targets that returns the mean loss, a scalar; or an `nn.Module` that is called like one.
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -45,10 +45,10 @@ def classification_loss(name: str | Loss, *, label_smoothing: float = 0.0, class
     """A function of outputs and targets that returns the mean loss, a scalar.
 
     - ``cross_entropy``: minus the log of the softmax at the class.
-    - ``cross_entropy_with_rubbish``: the same with one more class, "rubbish", whose logit is the constant -1. No
-      example belongs to it. So the logit of the right class is raised until it is well above -1, even if the other
-      logits are far below it. For outputs that are minus the squared distance to the code of each class: LeCun, Bottou, Bengio &
-      Haffner 1998, equation 9, with j = 1 (the paper does not state its j).
+    - ``cross_entropy_with_rubbish``: the same with one more class, "rubbish", whose logit is the constant -10. No
+      example belongs to it. So the logit of the right class is raised until it is well above -10, even if the other
+      logits are far below it. For outputs that are minus the squared distance to the code of each class: LeCun,
+      Bottou, Bengio & Haffner 1998, equation 9, with j = 10 (the paper does not state its j).
     - ``quadratic``: half the squared distance to the one-hot target, summed over classes.
     - ``binary_cross_entropy``: for two classes. Outputs are one logit (N x 1), or two (N x 2) whose difference is the
       logit.
