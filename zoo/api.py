@@ -135,7 +135,7 @@ def dataset(name: str, **overrides: Any) -> Splits:
     known = [str(key) for key in node]
     unknown = next((key for key in overrides if key not in known), None)
     if unknown is not None:
-        raise ValueError(f"dataset {name} has no {unknown!r}; {catalogue.suggest(unknown, known)}")
+        raise ValueError(f"dataset {name} has no key {unknown!r}; {catalogue.suggest(unknown, known)}")
     try:
         node.update(overrides)
     except OmegaConfBaseException as error:

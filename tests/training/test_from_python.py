@@ -430,7 +430,7 @@ def test_frozen_parameters_stay_as_they_are():
             small_net(),
             DataLoader(TensorDataset(X, Y)),
             {"stage": "multi_label"},
-            "several labels per example are N x K",
+            "several labels per example must be N x K",
         ),
         (small_net(), (X, Y), {"overrides": {"lr": 1}}, "must be a list"),
         (small_net(), X, {}, "the data have no labels: choose a stage that needs none"),

@@ -20,7 +20,7 @@ CLASSES = 1000  # number of classes of the official weights
 
 
 def hint(tensors: Mapping[str, Tensor]) -> str:
-    """The keys that choose the architecture of these tensors, such as "; these look like …"; "" if none is found.
+    """The end of an error message that names the architecture of the tensors and the keys for it; "" if none is found.
 
     Args:
         tensors: by torchvision's names, perhaps with a common prefix.

@@ -83,7 +83,7 @@ def dataset_config(about: CheckpointInfo, *, root: str | None = None) -> DictCon
         return node
     if name in YOUR_OWN or stored_root != values["root"]:
         raise ValueError(
-            f"{about.file}: trained on {name} in a folder that does not exist here or is not the zoo's; add "
+            f"{about.file}: trained on {name} in a folder that does not exist here or is not the default one; add "
             f"{_keys(node, stored_root)}"
         )
     if about.file not in catalogue.list_checkpoints():

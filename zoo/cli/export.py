@@ -132,7 +132,7 @@ def instructions(about: CheckpointInfo, *, has_preprocess: bool) -> list[str]:
         if preprocess.side is None:
             resized = f"resize it to {height}x{width} (height x width)"
         else:
-            resized = f"resize its shorter side to {preprocess.side}, cut the center of {height}x{width} out"
+            resized = f"resize its shorter side to {preprocess.side}, then crop its center to {height}x{width}"
         steps.append(
             f"image: turn it upright (EXIF), convert it to {mode}, {resized} ({preprocess.interpolation}); "
             f"axes are N x channels x height x width"

@@ -59,8 +59,8 @@ class Dataset:
     folds: int | None = None  # number of folds of the training split, for cross-validation; null: none
     fold: int | None = None  # the fold that is the validation split, in place of validation: 0 to folds - 1
     groups: str | None = None  # column (npz: array) with the group of each example; a group is in one split only
+    channels: str | None = None  # of dataset=npz: axis of an image that has the channels: first, last or auto
     # Of tables and lists of images:
-    channels: str | None = None  # axis of an array of images that has the channels: first, last or auto
     file_column: str | None = None  # column with the paths of the images; null: the first that has names of images
     image_root: str | None = None  # folder that these paths are relative to; null: the folder of the table
     target: Any = None  # name of the column of targets, or a list of names; null: no targets
@@ -71,6 +71,7 @@ class Dataset:
     ignore: list[str] | None = None  # columns that are left out
     categorical: list[str] | None = None  # columns of numbers that are categories
     missing: str | None = None  # missing values: refuse, impute (by the median of the training split) or drop (the row)
+    # Of all datasets again:
     labeled_examples: int | None = None  # number of training examples that keep their labels; null: all
     shape: list[int] | None = None  # shape of one input; null: as in the data
     num_classes: int | None = None  # number of classes; null: as in the data

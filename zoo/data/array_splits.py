@@ -31,7 +31,7 @@ def splits_of(
             numbers become float32.
         y: N class numbers (integers, counted from 0), or N or N x T target values (floating-point numbers); None: no
             labels.
-        validation: a fraction (< 1) or number of examples, held out stratified by class; or a pair (x, y).
+        validation: a fraction (< 1) or number of examples to hold out, stratified by class; or a pair (x, y).
         num_classes: number of classes; None: the largest label + 1.
         multi_label: whether y is N x K of zeros and ones: any number of K labels for each example.
 
@@ -140,9 +140,9 @@ def _labels(y: ArrayLike, where: str) -> Tensor:
 def label_columns(y: Tensor, where: str) -> Tensor:
     """Several labels per example as float32. Raises ValueError unless they are N x K of zeros and ones."""
     if y.dim() != 2 or not y.numel():
-        raise ValueError(f"{where}y has shape {list(y.shape)}; several labels per example are N x K of zeros and ones")
+        raise ValueError(f"{where}y has shape {list(y.shape)}; several labels per example must be N x K zeros and ones")
     if not bool(((y == 0) | (y == 1)).all()):
-        raise ValueError(f"{where}y has other values than 0 and 1, but several labels per example are zeros and ones")
+        raise ValueError(f"{where}y must be 0 or 1 everywhere: several labels per example must be N x K zeros and ones")
     return y.float()
 
 

@@ -95,8 +95,8 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
     inputs = preprocess(data_checks.first_inputs(splits))
     if not torch.isfinite(inputs).all():
         raise ValueError(
-            f"{dataset}: prepared inputs have NaN or Inf: the values do, or are too small or too large for float32; "
-            "remove such examples, or scale the values to about 1"
+            f"{dataset}: the preprocessed inputs have NaN or Inf: the data contain such values, or values that are too "
+            "small or too large for float32; remove such examples, or scale the values to about 1"
         )
     if not isinstance(net, Sized) and any(stage.needs_labels for stage in planned):
         net = given_net.with_outputs(net, splits, inputs, model_and_dataset=model_and_dataset)

@@ -41,7 +41,7 @@ def ready(net: nn.Module) -> nn.Module:
     if next(net.parameters(), None) is None:
         raise ValueError(
             f"this {type(net).__name__} has no parameters, so there is nothing to train; layers in a list or dict "
-            "belong into nn.ModuleList or nn.ModuleDict"
+            "must be in an nn.ModuleList or nn.ModuleDict instead"
         )
     release(net.parameters())
     check_trained(net, net.parameters())

@@ -140,7 +140,7 @@ def _images(splits: Splits, preprocess: Preprocess, augment: Augment) -> str:
         if preprocess.side is None:
             text += f", stretched to {height}x{width}"
         else:
-            text += f", shorter side resized to {preprocess.side}, center of {height}x{width} cut out"
+            text += f", shorter side resized to {preprocess.side}, then its center cropped to {height}x{width}"
     # The options that are switched on. ``magnitude`` alone switches nothing on, so it is not listed.
     default = Augment(magnitude=augment.magnitude)
     options = [
