@@ -44,7 +44,7 @@ def download(repository: str, name: str, *, revision: str | None, weights: str) 
     Args:
         repository: OWNER/NAME.
         name: name of the file.
-        revision: a full commit; None: the newest one, or without network the one in the cache.
+        revision: a full commit; None: the newest one in the cache, or of the repository.
         weights: the value of ``weights=``, for messages.
 
     Raises:
@@ -52,12 +52,14 @@ def download(repository: str, name: str, *, revision: str | None, weights: str) 
         FileNotFoundError: there is no such repository or file, or no network.
     """
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ModuleNotFoundError as error:
         raise ValueError(f"weights={weights} needs {error.name}: pip install 'reference-zoo[hub]'") from error
+    # A file in the cache is used as it is, so nothing is downloaded twice, and the newest commit stays the same.
     try:
-        path = Path(hf_hub_download(repository, name, revision=revision))
+        cached = try_to_load_from_cache(repository, name, revision=revision)
+        path = Path(cached if isinstance(cached, str) else hf_hub_download(repository, name, revision=revision))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FileNotFoundError(

@@ -3,6 +3,7 @@
 timm is an optional package, imported when a function needs it. May import data.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ def entries(net: object) -> dict[str, Any]:
         return {}
     from timm import models
 
-    # The config without weights describes the architecture; a custom format is one of other frameworks.
+    # A config without a file describes the architecture only.
     found = models.get_arch_pretrained_cfgs(net.architecture)
-    configs = [config for config in found.values() if config.hf_hub_id and not config.custom_load]
+    configs = [config for config in found.values() if config.hf_hub_id and config.custom_load != "hf"]
     default = models.get_pretrained_cfg(net.architecture)
     named = {"DEFAULT": default} if default in configs else {}
     return named | {config.tag: config for config in configs if config.tag}
@@ -43,7 +44,8 @@ def fetch(config: Any, *, weights: str) -> tuple[Path, str]:
 
 def preset(config: Any) -> Preprocess | None:
     """The preprocessing of an entry."""
-    return hub.preprocess({"pretrained_cfg": config.to_dict()})
+    # As in a config.json, where tuples are lists.
+    return hub.preprocess({"pretrained_cfg": json.loads(json.dumps(config.to_dict()))})
 
 
 def usual_preset(net: object) -> Preprocess | None:

@@ -17,8 +17,9 @@ Deviations from the paper:
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from itertools import takewhile
 from types import ModuleType
 from typing import Any
@@ -180,9 +181,15 @@ def _timm() -> Any:
     return package
 
 
+@cache
+def _known(list_models: Callable[[], list[str]]) -> list[str]:
+    """The names of timm's architectures; they do not change."""
+    return list_models()
+
+
 def _check_name(timm: Any, architecture: str) -> None:
     """Raise ValueError unless timm has an architecture of this name."""
-    known: list[str] = timm.list_models()
+    known = _known(timm.list_models)
     if architecture in known:
         return
     # timm writes ARCHITECTURE.WEIGHTS; here they are two keys.
