@@ -107,15 +107,15 @@ class TimmNet(WrappedNet):
         except (RuntimeError, AssertionError, ValueError) as error:
             raise cannot_take(architecture, in_shape, error) from error
 
-        # Its head is the classifier that timm names.
-        classifier = net.get_classifier()  # type of timm: a module, or a tuple of two
-        head = [path for path, module in net.named_modules() if module is classifier and isinstance(module, nn.Linear)]
-        if not head:
+        # timm names its classifier and its first convolution; some nets have several of either.
+        head = facts.classifier if facts is not None else None
+        first = facts.first_conv if facts is not None else None
+        if not isinstance(head, str) or not isinstance(dict(net.named_modules()).get(head), nn.Linear):
             raise ValueError(
                 f"architecture={architecture}: its classifier is not one linear layer, which the zoo needs"
             )
-        first = facts.first_conv if facts is not None and isinstance(facts.first_conv, str) else None
-        self._divide(net, first=first, head=head[0], layers=lambda net: nn.Sequential(OrderedDict(body=net)))
+        first = first if isinstance(first, str) else None
+        self._divide(net, first=first, head=head, layers=lambda net: nn.Sequential(OrderedDict(body=net)))
 
     def layer_modules(self) -> list[tuple[str, tuple[nn.Module, ...]]]:
         """The layers of the body by name, from the input up: (name, modules), as timm groups its parameters.

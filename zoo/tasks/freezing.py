@@ -197,9 +197,10 @@ def trainable_layers(net: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, ...
         else:
             before.extend(modules)
 
-    # Layers that only have a number are named "layer0", "layer1" and so on.
+    # Layers that only have a number are named "layer0", "layer1" and so on. The body may have a "head" of its own.
     for name, found in layers:
-        yield (f"layer{name}" if name.isdecimal() else name), tuple(found)
+        prefix = "layer" if name.isdecimal() else "body." if name in HEADS else ""
+        yield f"{prefix}{name}", tuple(found)
 
 
 def _only_normalizes(module: nn.Module) -> bool:
