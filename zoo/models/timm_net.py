@@ -143,6 +143,35 @@ class TimmNet(WrappedNet):
         names = _names([[path for path, _ in found] for found in chain])
         return [(name, tuple(module for _, module in found)) for name, found in zip(names, chain, strict=True)]
 
+    def map_modules(self) -> Iterator[nn.Module]:
+        """The modules whose outputs may be feature maps: all but the parts of an attention layer."""
+        for path, module in self.layers.named_modules():
+            if ".attn." not in path:
+                yield module
+
+    def as_maps(self, output: Tensor) -> Tensor | None:
+        """The output of a module as feature maps of more than one pixel, N x C x h x w; None if it has none.
+
+        Accepts maps, N x C x h x w; and with as many channels as the last block has, maps with the channels last and
+        tokens, N x L x C, which may begin with a class token.
+        """
+        body: Any = self.layers.get_submodule("body")
+        width = body.num_features
+        if output.dim() == 4:
+            if output.shape[3] == width != output.shape[1]:
+                output = output.permute(0, 3, 1, 2)  # N x h x w x C -> N x C x h x w
+            return output if output.shape[2:].numel() > 1 else None
+        if output.dim() != 3 or output.shape[2] != width:
+            return None
+
+        # Without class and register tokens, there is one token for each cell of a grid as wide as the image.
+        first = dict(vars(body)).get("num_prefix_tokens", 0)
+        cells = output.shape[1] - first
+        rows = round((max(cells, 0) * self.size[0] / self.size[1]) ** 0.5)
+        if cells < 2 or rows < 1 or cells % rows:
+            return None
+        return output[:, first:].transpose(1, 2).unflatten(2, (rows, cells // rows))
+
     def converted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Tensors as timm loads them into this architecture, by this net's names; None if timm cannot load them.
 
