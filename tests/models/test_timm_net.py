@@ -153,7 +153,7 @@ def test_gray_images_repeated_or_kernels_summed_compute_the_same():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"architecture": "vit_tiny"}, "timm has no net of this name; similar names: vit"),
+        ({"architecture": "vit_tiny"}, "timm has no net of this name; similar names: vit_tiny_"),
         ({"architecture": "resnet18.a1_in1k"}, "model.net.architecture=resnet18 weights=a1_in1k"),
         ({"architecture": "hf-hub:timm/resnet18"}, "timm has no net of this name"),
         ({"architecture": "local-dir:/tmp"}, "timm has no net of this name"),
@@ -240,7 +240,7 @@ def test_weights_that_are_missing_damaged_or_of_another_net_are_one_line_and_cha
     _, file = planted
     net = small()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    with pytest.raises(ValueError, match="weights=IMAGENET1K_V1: .*expected DEFAULT, ") as caught:
+    with pytest.raises(ValueError, match=r"weights=IMAGENET1K_V1: .*expected DEFAULT, ") as caught:
         load(net, "IMAGENET1K_V1")
     assert "\n" not in str(caught.value)
     other = TimmNet(architecture="test_resnet", in_shape=(3, 64, 64), num_classes=2)

@@ -23,7 +23,7 @@ def entries(net: object) -> dict[str, Any]:
 
     # A config without a file describes the architecture only.
     found = models.get_arch_pretrained_cfgs(net.architecture)
-    configs = [config for config in found.values() if config.hf_hub_id and config.custom_load != "hf"]
+    configs = [config for config in found.values() if config.hf_hub_id]
     default = models.get_pretrained_cfg(net.architecture)
     named = {"DEFAULT": default} if default in configs else {}
     return named | {config.tag: config for config in configs if config.tag}

@@ -170,7 +170,7 @@ class TimmNet(WrappedNet):
         rows = round((max(cells, 0) * self.size[0] / self.size[1]) ** 0.5)
         if cells < 2 or rows < 1 or cells % rows:
             return None
-        return output[:, first:].transpose(1, 2).unflatten(2, (rows, cells // rows))
+        return output[:, first:].transpose(1, 2).reshape(len(output), width, rows, cells // rows)
 
     def converted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """Tensors as timm loads them into this architecture, by this net's names; None if timm cannot load them.
@@ -228,7 +228,8 @@ def _check_name(timm: Any, architecture: str) -> None:
             f"architecture={architecture}: give the name of the weights apart: "
             f"model.net.architecture={name} weights={tag}"
         )
-    near = get_close_matches(architecture, known, 5) or ["resnet50", "convnext_tiny", "vit_small_patch16_224"]
+    near = [other for other in known if architecture and other.startswith(architecture)][:5]
+    near = near or get_close_matches(architecture, known, 5) or ["resnet50", "convnext_tiny", "vit_small_patch16_224"]
     raise ValueError(f"architecture={architecture}: timm has no net of this name; similar names: {', '.join(near)}")
 
 

@@ -139,7 +139,7 @@ def cannot_take(architecture: str, in_shape: Sequence[int], error: Exception) ->
 
 def first_convolution(net: nn.Module) -> str:
     """The path of the first convolution of a net."""
-    paths = [path for path, module in net.named_modules() if isinstance(module, nn.Conv2d)]
+    paths: list[str] = [path for path, module in net.named_modules() if isinstance(module, nn.Conv2d)]
     return paths[0]
 
 
