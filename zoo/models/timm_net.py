@@ -68,7 +68,7 @@ class TimmNet(WrappedNet):
     def __init__(
         self,
         *,
-        architecture: str = "mobilenetv4_conv_small",
+        architecture: str = "mobilenetv3_small_100",
         in_shape: Sequence[int] = (3, 224, 224),
         num_classes: int | None = 1000,
         gray: str = "repeat",
