@@ -9,14 +9,16 @@ May import config and protocols.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zoo.checkpoints.torchvision_files import FromTorchvision
 from zoo.checkpoints.weight_files import FLOATS
+from zoo.checkpoints.wrapped import Wrapped
 from zoo.config.build import build
 from zoo.protocols import Net, shape_text
 
@@ -58,9 +60,11 @@ class _Outline(TorchFunctionMode):
 
 def draft(node: Mapping[str, Any]) -> Any:
     """Build the outline of the net in a config node. Raises the errors of `build` and of the constructor."""
-    # Import torchvision first: a library imported within the mode could keep tensors without values.
+    # Import the library first: one that is imported within the mode could keep tensors without values.
     if "architecture" in node:
-        import torchvision  # noqa: F401
+        library = "timm" if str(node["_target_"]).endswith(".TimmNet") else "torchvision"
+        with suppress(ModuleNotFoundError):
+            import_module(library)
     # Restore the state of the random number generator afterwards.
     with torch.random.fork_rng(devices=[]), _Outline():
         return build(node, where="net")
@@ -113,7 +117,7 @@ def _check_maps(net: nn.Module) -> None:
     """Raise ValueError if the feature maps of a layer would have more than `MAX_MAPS` values for one example."""
     assert isinstance(net, Net)
     # The size of the image that the first layer sees.
-    size = net.size if isinstance(net, FromTorchvision) else net.in_shape[1:]
+    size = net.size if isinstance(net, Wrapped) else net.in_shape[1:]
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     # Without large padding, no feature map is larger than the image, so this bound holds.
     padded = any(max(_pair(module.padding)) > max(module.kernel_size) for module in convolutions)

@@ -2,7 +2,7 @@
 
 The names and prefixes that other projects give to tensors are in `zoo.checkpoints.weight_files`.
 
-Sources: a name of torchvision's weight enums, a local file, a run or checkpoint of the zoo, a repository on the
+Sources: a name of torchvision's or timm's weights, a local file, a run or checkpoint of the zoo, a repository on the
 Hugging Face hub. A file holds tensors only: safetensors, or a pickle that torch opens with ``weights_only=True``.
 
 May import config, data, protocols and the other files of this folder.
@@ -15,15 +15,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zoo.checkpoints import guess, hub, torchvision_files
+from zoo.checkpoints import guess, hub, timm_files, torchvision_files
 from zoo.checkpoints.checkpoint import info, open_checkpoint
-from zoo.checkpoints.torchvision_files import FromTorchvision
 from zoo.checkpoints.weight_files import SHOWN, match_tensors, read, renamed
+from zoo.checkpoints.wrapped import Converting, Wrapped
 from zoo.config.catalogue import index
 from zoo.data.preprocess import Preprocess
 from zoo.protocols import shape_text
 
 HEAD_CHOICES = ("reset", "keep")
+MOST_NAMES = 12  # maximum number of official names that a message lists
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Pretrained:
 
     def _size_note(self, net: nn.Module) -> str | None:
         """A note if ``net`` sees images at most half as large as those the weights were trained on; else None."""
-        size = net.size if isinstance(net, FromTorchvision) else None
+        size = net.size if isinstance(net, Wrapped) else None
         if size is None or self.size is None or 2 * min(size) > min(self.size):
             return None
         return (
@@ -73,7 +74,8 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
 
     Args:
         net: any net of the zoo.
-        weights: for a `zoo.models.TorchvisionNet` a name of torchvision's enum (IMAGENET1K_V1, DEFAULT); a ``.pth``,
+        weights: for a `zoo.models.TorchvisionNet` a name of torchvision's enum (IMAGENET1K_V1, DEFAULT), for a
+            `zoo.models.TimmNet` one of timm's (a1_in1k, DEFAULT); a ``.pth``,
             ``.pt`` or ``.safetensors`` file with the zoo's, torchvision's or timm's names, bare, nested or with a
             wrapper's prefix; a run folder or a checkpoint of the zoo; ``hf://OWNER/REPOSITORY@COMMIT``.
         head: "reset" keeps the net's random head, for a task with other classes, or none if it has none; "keep" loads
@@ -90,10 +92,15 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
     if head not in HEAD_CHOICES:
         raise ValueError(f"pretrained_head={head}: choose {' or '.join(HEAD_CHOICES)}")
     found = _find(net, str(weights))
+    keep_head = head == "keep"
     try:
-        tensors = match_tensors(net, found.tensors, source=found.source, keep_head=head == "keep")
+        tensors = match_tensors(net, found.tensors, source=found.source, keep_head=keep_head)
     except ValueError as error:
-        raise ValueError(f"{error}{_hint(net, found.tensors)}") from error
+        # The net's library may know the names of the authors, and how to resize position embeddings.
+        converted = _converted(net, found.tensors)
+        if converted is None:
+            raise ValueError(f"{error}{_hint(net, found.tensors)}") from error
+        tensors = match_tensors(net, converted, source=found.source, keep_head=keep_head)
     # Not strict, since the head may be left out; `match_tensors` has checked everything else.
     net.load_state_dict(tensors, strict=False)
     return replace(found, tensors=tensors)
@@ -145,10 +152,11 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
     if path.suffix in (".pth", ".pt", ".safetensors") or len(path.parts) > 1:
         raise FileNotFoundError(f"weights={weights}: no such file or run folder")
 
-    # A name of torchvision's enum, such as IMAGENET1K_V1.
-    official = torchvision_files.entries(net)
+    # A name of torchvision's enum, such as IMAGENET1K_V1, or of timm's weights, such as a1_in1k.
+    official = torchvision_files.entries(net) or timm_files.entries(net)
     if weights not in official:
-        names = "".join(f"{name}, " for name in official)
+        more = f"… and {len(official) - MOST_NAMES} more, " if len(official) > MOST_NAMES else ""
+        names = "".join(f"{name}, " for name in list(official)[:MOST_NAMES]) + more
         # DEFAULT is a name of torchvision for any of its nets.
         is_torchvision_name = weights == "DEFAULT" or weights.startswith("IMAGENET")
         none = f"torchvision has no weights for {type(net).__name__}; " if is_torchvision_name and not official else ""
@@ -157,14 +165,25 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
             f"folder or {hub.PREFIX}OWNER/NAME@COMMIT"
         )
     entry = official[weights]
+    if isinstance(net, Wrapped) and net.library == "timm":
+        file, source = timm_files.fetch(entry, weights=weights)
+        preprocess = timm_files.preset(entry)
+        return _renamed(net, source, file, preprocess, preprocess.shape[1:] if preprocess else None)
     return _official(net, torchvision_files.fetch(entry.url), entry)
+
+
+def _converted(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """Tensors that do not fit, as the net's library converts them; None if it cannot."""
+    if not isinstance(net, Converting) or not isinstance(net, Wrapped):
+        return None
+    return net.converted({net.original_names.get(name, name): value for name, value in tensors.items()})
 
 
 def _hint(net: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     """The keys that choose the architecture of tensors that do not fit; "" if it is unknown, or that of the net."""
-    theirs = net.torchvision_names if isinstance(net, FromTorchvision) else {}
+    theirs = net.original_names if isinstance(net, Wrapped) else {}
     hint = guess.hint({theirs.get(name, name): value for name, value in tensors.items()})
-    return "" if isinstance(net, FromTorchvision) and f" like {net.architecture}:" in hint else hint
+    return "" if isinstance(net, Wrapped) and f" like {net.architecture}:" in hint else hint
 
 
 def _renamed(
@@ -202,12 +221,19 @@ def _from_file(net: nn.Module, path: Path) -> Pretrained:
         if torchvision_files.file_name(entry) == path.name:
             return _official(net, path, entry)
 
+    # A file of the hub, with its config beside it.
+    config = path.with_name("config.json")
+    if path.name == hub.WEIGHTS and config.is_file():
+        preprocess = hub.read_config(config, str(path))
+        if preprocess is not None:
+            return _renamed(net, str(path), path, preprocess, preprocess.shape[1:])
+
     # Any other file: the size of its training images is unknown.
-    return _renamed(net, str(path), path, torchvision_files.usual_preset(net))
+    return _renamed(net, str(path), path, torchvision_files.usual_preset(net) or timm_files.usual_preset(net))
 
 
 def _from_checkpoint(checkpoint: str) -> Pretrained:
     """A checkpoint of the zoo: by name, file or run folder."""
     net, about = open_checkpoint(checkpoint)
-    size = net.size if isinstance(net, FromTorchvision) else None
+    size = net.size if isinstance(net, Wrapped) else None
     return Pretrained(checkpoint, net.state_dict(), about.transforms(), size)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zoo.checkpoints.safe_pickle import load as load_pickle
-from zoo.checkpoints.torchvision_files import FromTorchvision
+from zoo.checkpoints.wrapped import Wrapped
 from zoo.protocols import HEADS, shape_text
 
 NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a net's tensors
@@ -78,7 +78,7 @@ def is_plain(value: Tensor) -> bool:
 
 
 def renamed(net: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Rename tensors from the names of wrappers or of torchvision to the net's own names.
+    """Rename tensors from the names of wrappers, torchvision or timm to the net's own names.
 
     A prefix that most tensors share is removed. Tensors without it are not part of the net, such as the weights of a
     loss, and are left out.
@@ -89,9 +89,9 @@ def renamed(net: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Te
     Raises:
         ValueError: two tensors of the file belong to the same tensor of the net.
     """
-    # torchvision's name of a tensor -> the net's own.
-    torchvision_names = net.torchvision_names if isinstance(net, FromTorchvision) else {}
-    own_names = {theirs: own for own, theirs in torchvision_names.items()}
+    # The library's name of a tensor -> the net's own.
+    original_names = net.original_names if isinstance(net, Wrapped) else {}
+    own_names = {theirs: own for own, theirs in original_names.items()}
 
     # torch.compile may wrap a part of a net. Old DenseNet files have norm.1 where torchvision now has norm1.
     current = {
@@ -168,7 +168,7 @@ def match_tensors(net: nn.Module, tensors: Mapping[str, Tensor], *, source: str,
     wrong += [f"{name} ({shape_text(given[name].shape)}) is not in the net" for name in given if name not in expected]
     if wrong:
         more = f" … and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        kind = net.architecture if isinstance(net, FromTorchvision) else type(net).__name__
+        kind = net.architecture if isinstance(net, Wrapped) else type(net).__name__
         raise ValueError(f"{source} does not fit {kind}: {'; '.join(wrong[:SHOWN])}{more}")
     return {name: value for name, value in given.items() if keep_head or not name.startswith(HEAD_NAMES)}
 
