@@ -96,7 +96,11 @@ COMMANDS = {
         module="export",
         function="export",
         composed=True,
-        examples=("checkpoint=lenet5-mnist", "checkpoint=lenet5-mnist format=torch_export preprocess=true"),
+        examples=(
+            "checkpoint=lenet5-mnist",
+            "checkpoint=lenet5-mnist format=torch_export preprocess=true",
+            "checkpoint=runs/my_run quantize=int8 output=int8.onnx",
+        ),
     ),
     "embed": Command(
         summary="write the features of images, a CSV, an .npz or a dataset to a file",
