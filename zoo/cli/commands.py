@@ -102,6 +102,17 @@ COMMANDS = {
             "checkpoint=runs/my_run quantize=int8 output=int8.onnx",
         ),
     ),
+    "benchmark": Command(
+        summary="measure latency and throughput of a checkpoint in PyTorch and ONNX Runtime",
+        usage="checkpoint=NAME|PATH [KEY=VALUE ...]",
+        module="benchmark",
+        function="benchmark",
+        composed=True,
+        examples=(
+            "checkpoint=lenet5-mnist accelerator=cpu",
+            "checkpoint=runs/my_run threads=1 batch_sizes=[1,16] output=speed.csv",
+        ),
+    ),
     "embed": Command(
         summary="write the features of images, a CSV, an .npz or a dataset to a file",
         usage="checkpoint=NAME|PATH (input=FILE|FOLDER|CSV|NPZ | dataset=NAME) [KEY=VALUE ...]",

@@ -192,8 +192,10 @@ def _compare(
     # The accuracy of classes, otherwise the R² of the outputs.
     if about.classes and data.splits.classes and not is_multi_label(about):
         probabilities = output_probabilities(about)
-        classes, int8_classes = probabilities(expected).argmax(1), probabilities(found).argmax(1)  # N each
-        right, int8_right = float((classes == targets).double().mean()), float((int8_classes == targets).double().mean())
+        classes = probabilities(expected).argmax(1)  # N
+        int8_classes = probabilities(found).argmax(1)  # N
+        right = float((classes == targets).double().mean())
+        int8_right = float((int8_classes == targets).double().mean())
         changed = int((classes != int8_classes).sum())
         return Comparison("accuracy", right, int8_right, changed, data.title, calibration)
     expected, found = expected.flatten(1).double(), found.flatten(1).double()
