@@ -22,6 +22,7 @@ from zoo.checkpoints.checkpoint import locate, open_checkpoint
 from zoo.checkpoints.files import check_output, replacing
 from zoo.checkpoints.provenance import hardware_name
 from zoo.cli.benchmark_runtimes import CPU_ONLY, RUNTIMES, Call, Runtime, Target, multiply_adds
+from zoo.cli.export_int8 import quiet_log
 from zoo.config import hardware
 from zoo.config.console import print_table, say
 from zoo.protocols import shape_text
@@ -109,7 +110,9 @@ def benchmark(cfg: DictConfig) -> list[dict[str, Any]]:
             writer.writeheader()
             writer.writerows(rows)
     say(f"{about.name}: {parameters:,} parameters, {macs:,} multiply-adds for an input of {shape_text(shape)}")
-    _print(rows, f"{where}, {cfg.accelerator.precision}")
+    files = ", ".join(f"{name} {size / 1024:,.0f} KiB" for name, size in sizes.items())
+    say(f"files: {files}")
+    _print(rows, f"{where}, {cfg.accelerator.precision}; times of one call in milliseconds")
     for note in notes:
         say(f"note: {note}")
     return rows
@@ -167,7 +170,7 @@ def _measure(runtimes: Mapping[str, Runtime], batch: Tensor, seconds: float, not
     for name, runtime in runtimes.items():
         started = time.perf_counter()
         try:
-            with warnings.catch_warnings():
+            with quiet_log(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 call = runtime.prepare(batch)
                 call()
@@ -214,17 +217,16 @@ def _row(timing: Timing, timings: list[Timing], size: int, common: Mapping[str, 
 
 def _print(rows: list[dict[str, Any]], title: str) -> None:
     """Print the table."""
-    right = ("batch size", "latency, ms", "90 %", "inputs/s", "speed-up", "setup, s", "file, KiB")
+    right = ("batch", "median", "90 %", "inputs/s", "speed-up", "setup, s")
     cells = [
         (
             row["runtime"],
-            str(row["batch_size"]),
+            f"{row['batch_size']:,}",
             f"{row['latency_ms']:.2f}",
             f"{row['latency_p90_ms']:.2f}",
             f"{row['inputs_per_second']:,.0f}",
             f"{row['speedup']:.2f}",
             f"{row['setup_seconds']:.1f}",
-            f"{row['file_bytes'] / 1024:,.0f}",
         )
         for row in rows
     ]

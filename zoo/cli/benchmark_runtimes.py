@@ -145,5 +145,10 @@ def _exported(target: Target) -> Path:
 
 
 def _onnx_runtime(file: Path, target: Target) -> Runtime:
-    run = open_onnx(file, threads=target.threads)
-    return Runtime(lambda batch: lambda: run(batch), file.stat().st_size)
+    """A file in ONNX Runtime."""
+
+    def prepare(batch: Tensor) -> Call:
+        run = open_onnx(file, threads=target.threads)
+        return lambda: run(batch)
+
+    return Runtime(prepare, file.stat().st_size)

@@ -110,7 +110,7 @@ COMMANDS = {
         composed=True,
         examples=(
             "checkpoint=lenet5-mnist accelerator=cpu",
-            "checkpoint=runs/my_run threads=1 batch_sizes=[1,16] output=speed.csv",
+            "checkpoint=runs/my_run batch_sizes=[1,16] output=speed.csv",
         ),
     ),
     "embed": Command(
