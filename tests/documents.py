@@ -54,6 +54,8 @@ SHORTER = {
     r"^(zoo train\b.*)$": r"\1 progress=false",
     r"^zoo evaluate (checkpoint=\S+-mnist)": r"zoo evaluate \1 dataset=digits",
     r"^zoo evaluate\b": "zoo evaluate chains=4 temperatures=20",
+    r"^zoo benchmark\b(?!.*runtimes=)": "zoo benchmark runtimes=[pytorch,onnx]",
+    r"^zoo benchmark\b": "zoo benchmark seconds=0.02",
     r"^zoo sample (.*)$": r"zoo sample \1 n=10 steps=10",
 }
 

@@ -57,7 +57,11 @@ def test_an_int8_file_has_8_bit_weights_and_the_accuracies_that_are_printed(cli,
 def test_a_file_that_loses_too_much_is_kept_only_by_force(cli, folder, trained, monkeypatch):
     # Activations of another scale: the ranges are far too small, so that int8 predicts badly.
     quantize = export_int8.quantize
-    monkeypatch.setattr(export_int8, "quantize", lambda a, b, x: quantize(a, b, [1e-3 * each for each in x]))
+
+    def badly(source, target, batch, *, count):
+        quantize(source, target, lambda number: 1e-3 * batch(number), count=count)
+
+    monkeypatch.setattr(export_int8, "quantize", badly)
     words = [f"checkpoint={trained}", "quantize=int8", "output=i8.onnx", "calibration_examples=8"]
     outcome = cli("export", *words)
     assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)

@@ -78,7 +78,7 @@ def onnx_int8(target: Target) -> Runtime:
     """The same in int8, with ranges of activations from random inputs: they change the accuracy, not the speed."""
     file = target.folder / "int8.onnx"
     generator = torch.Generator().manual_seed(0)
-    quantize(_exported(target), file, [torch.randn(2, *target.shape, generator=generator) for _ in range(4)])
+    quantize(_exported(target), file, lambda _: torch.randn(2, *target.shape, generator=generator), count=4)
     return _onnx_runtime(file, target)
 
 

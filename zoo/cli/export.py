@@ -193,6 +193,10 @@ def instructions(about: CheckpointInfo, *, has_preprocess: bool) -> list[str]:
         loss = about.task.get("loss", "")
         known = loss if loss in CLASSIFICATION else ""
         steps.append(f"outputs: {PROBABILITIES.get(known, 'logits; their softmax gives class probabilities')}")
+        if about.task.get("mirror_average"):
+            steps.append(
+                "mirror images: zoo evaluate and zoo predict average an image and its mirror; the file does not"
+            )
     return steps
 
 

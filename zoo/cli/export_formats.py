@@ -194,6 +194,8 @@ def open_onnx(file: Path, *, threads: int = 0) -> Callable[[Tensor], Tensor]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Otherwise its threads wait for the next call by spinning, which slows down PyTorch in the same process.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
     def run(x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ examples of a split that was not trained on.
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -106,10 +106,13 @@ def export_int8(
         float_file = Path(folder) / "float32.onnx"
         int8_file = Path(folder) / "int8.onnx"
         export_float(float_file)
-        batches = [
-            convert(data.splits.train.batch(indices.tolist())[0]) for indices in torch.split(chosen, CALIBRATION_BATCH)
-        ]
-        quantize(float_file, int8_file, batches)
+        parts = torch.split(chosen, CALIBRATION_BATCH)
+        quantize(
+            float_file,
+            int8_file,
+            lambda number: convert(data.splits.train.batch(parts[number].tolist())[0]),
+            count=len(parts),
+        )
 
         # Compare them, and refuse a loss that is too large. "not <=" rather than ">", so that NaN is refused as well.
         comparison = _compare(float_file, int8_file, data, about, preprocess, convert, calibration=len(chosen))
@@ -123,13 +126,14 @@ def export_int8(
     return comparison
 
 
-def quantize(source: Path, target: Path, batches: Sequence[Tensor]) -> None:
+def quantize(source: Path, target: Path, batch: Callable[[int], Tensor], *, count: int) -> None:
     """Quantize a float32 ONNX file to int8.
 
     Args:
         source: the float32 file.
         target: the file to write, with the metadata of ``source``.
-        batches: inputs of the file, N x shape each, with which the ranges of activations are found.
+        batch: a number -> inputs of the file, N x shape, with which the ranges of activations are found.
+        count: number of batches; they are numbered from 0.
 
     Raises:
         ValueError: ONNX Runtime cannot quantize the file.
@@ -154,7 +158,7 @@ def quantize(source: Path, target: Path, batches: Sequence[Tensor]) -> None:
         quantization.quantize_static(
             str(fused),
             str(target),
-            _Reader(batches),
+            _Reader(batch, count),
             quant_format=quantization.QuantFormat.QDQ,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
@@ -208,19 +212,22 @@ def _compare(
 class _Reader:
     """The batches, as the class ``CalibrationDataReader`` of ONNX Runtime gives them."""
 
-    def __init__(self, batches: Sequence[Tensor]):
-        self.all = batches
-        self.batches = iter(batches)
+    def __init__(self, batch: Callable[[int], Tensor], count: int):
+        self.batch = batch
+        self.count = count
+        self.numbers: Iterator[int] = iter(range(count))
 
     def __len__(self) -> int:
-        return len(self.all)
+        return self.count
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        self.batches = iter(self.all[start_index:end_index])
+        """Go to some of the batches."""
+        self.numbers = iter(range(start_index, end_index))
 
     def get_next(self) -> dict[str, Any] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {"input": batch.contiguous().numpy()}
+        """The next batch as the inputs of the file; None after the last one."""
+        number = next(self.numbers, None)
+        return None if number is None else {"input": self.batch(number).contiguous().numpy()}
 
 
 def _copy_metadata(source: Path, target: Path) -> None:
