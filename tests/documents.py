@@ -28,7 +28,7 @@ from zoo.config.compose import compose
 ROOT = Path(__file__).parents[1]  # the repository
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = {"bash", "console", "python", "text", "yaml"}  # text: not code
-HYDRA = ("train", "evaluate", "predict", "embed", "explain", "sample", "export")  # commands with KEY=VALUE arguments
+HYDRA = ("train", "evaluate", "predict", "embed", "explain", "sample", "export", "benchmark")  # take KEY=VALUE
 PRINTING = ("cat", "head", "ls")  # shell commands that an example may contain
 WIDTH = "100"  # width of the terminal, in columns
 
@@ -54,6 +54,8 @@ SHORTER = {
     r"^(zoo train\b.*)$": r"\1 progress=false",
     r"^zoo evaluate (checkpoint=\S+-mnist)": r"zoo evaluate \1 dataset=digits",
     r"^zoo evaluate\b": "zoo evaluate chains=4 temperatures=20",
+    r"^zoo benchmark\b(?!.*runtimes=)": "zoo benchmark runtimes=[pytorch,onnx]",
+    r"^zoo benchmark\b": "zoo benchmark seconds=0.02",
     r"^zoo sample (.*)$": r"zoo sample \1 n=10 steps=10",
 }
 

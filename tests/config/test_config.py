@@ -94,7 +94,7 @@ def test_every_key_of_the_train_command_has_a_comment():
     assert all(re.search(r"\S   *# \S", line) for line in keys)
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "sample", "export"])
+@pytest.mark.parametrize("command", ["evaluate", "predict", "sample", "export", "benchmark"])
 def test_every_command_composes(command):
     assert compose.compose(command, ["checkpoint=x"]).checkpoint == "x"
 

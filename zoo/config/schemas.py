@@ -252,10 +252,31 @@ class Export:
     output: str | None = None
     opset: int | None = None
     tolerance: float = MISSING
+    quantize: str | None = None
+    calibration_examples: int = MISSING
+    dataset: Any = field(default_factory=GivenDataset)  # the keys of a `Dataset` that the command line sets
+    split: str = MISSING
+    max_drop: float = MISSING
+    force: bool = False
+    overwrite: bool = False
+    debug: bool = False
+
+
+@dataclass
+class Benchmark:
+    """The config of ``zoo benchmark``. The comments in ``conf/benchmark.yaml`` describe the keys."""
+
+    checkpoint: str = MISSING
+    runtimes: list[str] = MISSING
+    batch_sizes: list[int] = MISSING
+    seconds: float = MISSING
+    threads: int | None = None
+    accelerator: Accelerator = field(default_factory=Accelerator)
+    output: str | None = None
     overwrite: bool = False
     debug: bool = False
 
 
 # One schema per command: the first entry of the defaults in its YAML.
-for _schema in (Train, Evaluate, Predict, Embed, Sample, Explain, Export):
+for _schema in (Train, Evaluate, Predict, Embed, Sample, Explain, Export, Benchmark):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)
