@@ -76,7 +76,8 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     """
     # The target must be allowed, and each other key must be one of its arguments.
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
-    assert isinstance(plain, Mapping)
+    if not isinstance(plain, Mapping):
+        raise ValueError(f"{where}={plain} must be a mapping: a _target_ and its arguments")
     values = {str(key): value for key, value in plain.items()}
     name = values.pop("_target_", None)
     target = _allowed(name, where=where)

@@ -149,11 +149,15 @@ def label_columns(y: Tensor, where: str) -> Tensor:
 def _tensor(values: ArrayLike, where: str) -> Tensor:
     """The values as a tensor on the CPU that needs no gradient."""
     try:
-        return torch.as_tensor(values).detach().cpu()
+        tensor = torch.as_tensor(values).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         hint = "; number the classes, such as np.unique(y, return_inverse=True)[1]" if where.endswith("y") else ""
         raise ValueError(f"{where}: not a tensor or an array of numbers ({reason}){hint}") from error
+    # PyTorch would drop the imaginary part.
+    if tensor.is_complex() or tensor.is_quantized:
+        raise ValueError(f"{where} has dtype {tensor.dtype}; expected real numbers")
+    return tensor
 
 
 def _as_float32(values: Tensor, where: str) -> Tensor:

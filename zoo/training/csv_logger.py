@@ -28,6 +28,7 @@ class CSVLogger(Logger):
         self.fit = ""
         self.epoch = 0  # of rows that do not name theirs
         self.rows: list[dict[str, Any]] = []
+        self.has_logged = False  # whether the fit has logged a row
         # A resumed run continues its file. Empty cells are metrics that were not logged at a step.
         if self.path.is_file():
             with self.path.open(newline="") as file:
@@ -47,6 +48,7 @@ class CSVLogger(Logger):
         """Start logging ``fit`` at ``step``. Drop its rows from ``step`` on, since a resumed fit logs them again."""
         self.fit = fit
         self.epoch = 0
+        self.has_logged = False
         self.rows = [row for row in self.rows if row["fit"] != fit or row["step"] < step]
 
     def series(self, metric: str) -> dict[str, tuple[list[float], list[float]]]:
@@ -67,6 +69,7 @@ class CSVLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add metrics to the row of this step, or start a new row."""
+        self.has_logged = True
         # A row is one step of one fit. Lightning logs the metrics of a step in several consecutive calls.
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         key = {"fit": self.fit, "epoch": int(metrics.get("epoch", self.epoch)), "step": step or 0}
@@ -78,6 +81,11 @@ class CSVLogger(Logger):
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the hyperparameters are in the run folder's config.yaml."""
+
+    def finalize(self, status: str) -> None:
+        """Save, except after a fit that failed before its first row, such as one that cannot be resumed."""
+        if self.has_logged or status != "failed":
+            super().finalize(status)
 
     @rank_zero_only
     def save(self) -> None:
