@@ -11,6 +11,7 @@ from zoo.config.console import printable
 from zoo.config.failed_jobs import FailedJobs
 from zoo.training.signals import Stopped
 
+MAX_LENGTH = 4000  # characters of a message
 MAX_JOBS = 3  # maximum number of failed jobs that are named for each reason
 
 
@@ -28,7 +29,9 @@ def message(error: BaseException, command: str = "COMMAND") -> str:
         error: what was raised.
         command: the command that raised it, for a reference to its help page.
     """
-    return printable(_text(error, command).strip())
+    text = printable(_text(error, command).strip())
+    # A name from a file may be of any length.
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH // 2]} … {text[-MAX_LENGTH // 4 :]}"
 
 
 def _text(error: BaseException, command: str) -> str:
