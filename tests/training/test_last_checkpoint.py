@@ -45,6 +45,7 @@ DAMAGES = {
     "betas": (lambda c: group_of(c).update(betas=5), "damaged ("),
     "no groups": (lambda c: c["optimizer_states"][0].update(param_groups=[]), "damaged ("),
     "list": (lambda c: c["optimizer_states"][0].update(state=[1]), "optimizer_states has no state"),
+    "generator": (lambda c: c["callbacks"]["SaveForResume"]["cpu"].zero_(), "random number generator is damaged"),
     "extra": (lambda c: c["state_dict"].update(x=torch.zeros(1)), "damaged ("),
 }
 
@@ -57,14 +58,15 @@ def test_a_damaged_optimizer_is_refused(damage, begun, tmp_path, cli):
     change, message = DAMAGES[damage]
     change(content)
     torch.save(content, run / "checkpoints" / "last.ckpt")
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    before = {path: (path.read_bytes(), path.stat().st_ino) for path in run.rglob("*") if path.is_file()}
     outcome = cli("train", f"resume={run}")
     assert outcome.status == 1
     assert outcome.err.startswith(f"zoo train: {run / 'checkpoints' / 'last.ckpt'}: ")
     assert message in outcome.err
     assert outcome.err.rstrip("\n").endswith("; delete it to start the run from the beginning")
     assert outcome.err.count("\n") == 1
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    after = {path: (path.read_bytes(), path.stat().st_ino) for path in run.rglob("*") if path.is_file()}
+    assert after == before
 
 
 @pytest.mark.parametrize("name", ["Adadelta", "Adafactor", "Adam", "Adagrad", "ASGD", "LBFGS", "NAdam", "Rprop", "SGD"])

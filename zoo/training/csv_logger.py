@@ -82,14 +82,12 @@ class CSVLogger(Logger):
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the hyperparameters are in the run folder's config.yaml."""
 
-    def finalize(self, status: str) -> None:
-        """Save, except after a fit that failed before its first row, such as one that cannot be resumed."""
-        if self.has_logged or status != "failed":
-            super().finalize(status)
-
     @rank_zero_only
     def save(self) -> None:
         """Rewrite the whole file, so that it is complete at any time."""
+        # Before the first row of a fit, the file is complete. A fit that cannot be resumed must leave it as it is.
+        if not self.has_logged and self.path.is_file():
+            return
         # The keys come first, then all metrics in alphabetical order.
         metrics = {name for row in self.rows for name in row} - set(KEYS)
         text = io.StringIO(newline="")

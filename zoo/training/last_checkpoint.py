@@ -114,6 +114,10 @@ def _check_tensors(content: Mapping[str, Any]) -> None:
     now = torch.get_rng_state()
     if not isinstance(cpu, Tensor) or cpu.shape != now.shape or cpu.dtype != now.dtype:
         raise ValueError("the state of the random number generator is damaged")
+    try:
+        torch.Generator().set_state(cpu)
+    except RuntimeError as error:
+        raise ValueError(f"the state of the random number generator is damaged ({error})") from error
     cuda = rng.get("cuda")
     if cuda is not None and not (isinstance(cuda, Tensor) and cuda.dtype == now.dtype and cuda.dim() == 1):
         raise ValueError("the state of the GPU's random number generator is damaged")
