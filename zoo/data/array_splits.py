@@ -6,6 +6,7 @@ Any object that `torch.as_tensor` reads is an array here: a tensor, a NumPy arra
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -148,12 +149,21 @@ def label_columns(y: Tensor, where: str) -> Tensor:
 
 def _tensor(values: ArrayLike, where: str) -> Tensor:
     """The values as a tensor on the CPU that needs no gradient."""
+    # PyTorch warns of an array that is read-only, such as a memory map. Nothing is written to it here.
+    if isinstance(values, np.ndarray) and not values.flags.writeable:
+        values = values.copy()
     try:
-        return torch.as_tensor(values).detach().cpu()
+        tensor = torch.as_tensor(values).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         hint = "; number the classes, such as np.unique(y, return_inverse=True)[1]" if where.endswith("y") else ""
         raise ValueError(f"{where}: not a tensor or an array of numbers ({reason}){hint}") from error
+    # PyTorch would drop the imaginary part.
+    if tensor.is_complex() or tensor.is_quantized:
+        raise ValueError(f"{where} has dtype {tensor.dtype}; expected real numbers")
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{where} is sparse; pass {where}.to_dense()")
+    return tensor
 
 
 def _as_float32(values: Tensor, where: str) -> Tensor:

@@ -107,7 +107,7 @@ def from_table(
     if target_type not in target_columns.KINDS:
         raise ValueError(f"dataset.target_type={target_type}: choose {', '.join(target_columns.KINDS)}")
     stored = None if columns is None else TableEncoding.from_dict(columns)
-    names = [target] if isinstance(target, str) else list(target or ())
+    names = target_columns.as_names(target)
     if stored is not None:
         names = list(stored.targets)
         target_type = stored.kind or "auto"
