@@ -134,8 +134,11 @@ def _read(path: Path) -> Any:
 
 
 def suggest(name: object, choices: list[str]) -> str:
-    """A hint for an unknown name: "did you mean …?" with similar choices, or all choices if none is similar."""
-    near = get_close_matches(str(name), choices, n=4, cutoff=0.5)
+    """A hint for an unknown name: "did you mean …?" with similar choices, or all choices if none is similar.
+
+    A value that is no text, such as None, is similar to none.
+    """
+    near = get_close_matches(name, choices, n=4, cutoff=0.5) if isinstance(name, str) else []
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"choose one of: {', '.join(choices)}"
