@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from zoo.checkpoints.weight_files import FLOATS
-from zoo.checkpoints.wrapped import Wrapped
+from zoo.checkpoints.wrapped import FromLibrary, Wrapped
 from zoo.config.build import build
+from zoo.config.build import check as check_node
 from zoo.protocols import Net, shape_text
 
 SMALL = 4096  # tensors with at most this many values are real in an outline
@@ -61,10 +62,10 @@ class _Outline(TorchFunctionMode):
 def draft(node: Mapping[str, Any]) -> Any:
     """Build the outline of the net in a config node. Raises the errors of `build` and of the constructor."""
     # Import the library first: one that is imported within the mode could keep tensors without values.
-    if "architecture" in node:
-        library = "timm" if str(node["_target_"]).endswith(".TimmNet") else "torchvision"
+    target, _ = check_node(node, where="net")
+    if isinstance(target, FromLibrary):
         with suppress(ModuleNotFoundError):
-            import_module(library)
+            import_module(target.library)
     # Restore the state of the random number generator afterwards.
     with torch.random.fork_rng(devices=[]), _Outline():
         return build(node, where="net")

@@ -7,19 +7,28 @@ from torch import Tensor
 
 
 @runtime_checkable
-class Wrapped(Protocol):
+class FromLibrary(Protocol):
+    """A class of nets that another library builds, or one of its nets.
+
+    Attributes:
+        library: the package, torchvision or timm.
+    """
+
+    library: str
+
+
+@runtime_checkable
+class Wrapped(FromLibrary, Protocol):
     """A net that wraps an architecture of another library.
 
     All four are plain attributes, so `isinstance` finds them.
 
     Attributes:
-        library: torchvision or timm.
         architecture: the library's name of the architecture.
         size: height and width of the images that its first layer sees.
         original_names: name of every tensor in the net's ``state_dict`` -> its name in the library.
     """
 
-    library: str
     architecture: str
     size: tuple[int, ...]
     original_names: dict[str, str]
