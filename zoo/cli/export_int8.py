@@ -10,7 +10,7 @@ examples of a split that was not trained on.
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -121,7 +121,7 @@ def export_int8(
                 f"{output} is not kept: {comparison}, a loss of more than max_drop={max_drop:g}; "
                 "raise calibration_examples= or max_drop=, or add force=true to keep it"
             )
-        _describe(int8_file, comparison)
+        _describe(int8_file, float_file, comparison)
         shutil.copyfile(int8_file, temporary)
     return comparison
 
@@ -131,7 +131,7 @@ def quantize(source: Path, target: Path, batch: Callable[[int], Tensor], *, coun
 
     Args:
         source: the float32 file.
-        target: the file to write, with the metadata of ``source``.
+        target: the file to write.
         batch: a number -> inputs of the file, N x shape, with which the ranges of activations are found.
         count: number of batches; they are numbered from 0.
 
@@ -167,7 +167,6 @@ def quantize(source: Path, target: Path, batch: Callable[[int], Tensor], *, coun
             nodes_to_exclude=first,
             extra_options={"CalibStridedMinMax": 1},  # for every method: one batch in memory at a time
         )
-        _copy_metadata(source, target)
 
 
 def _compare(
@@ -230,24 +229,14 @@ class _Reader:
         return None if number is None else {"input": self.batch(number).contiguous().numpy()}
 
 
-def _copy_metadata(source: Path, target: Path) -> None:
-    """Give the target the metadata of the source, of which fusing layers may lose some."""
-    import onnx
-
-    model = onnx.load(str(target))
-    given = {entry.key: entry.value for entry in onnx.load(str(source)).metadata_props}
-    onnx.helper.set_model_props(model, given)
-    onnx.save(model, str(target))
-
-
-def _describe(file: Path, comparison: Comparison) -> None:
-    """Add how the file was quantized, and what that cost, to its metadata."""
+def _describe(file: Path, source: Path, comparison: Comparison) -> None:
+    """Give the file the metadata of its float32 source, how it was quantized, and what that cost."""
     import onnx
 
     model = onnx.load(str(file))
-    props: Mapping[str, Any] = {entry.key: entry.value for entry in model.metadata_props}
+    given = {entry.key: entry.value for entry in onnx.load(str(source)).metadata_props}
     content = {"weights": "int8", "activations": "uint8", **comparison._asdict()}
-    onnx.helper.set_model_props(model, {**props, "quantization": json.dumps(content)})
+    onnx.helper.set_model_props(model, {**given, "quantization": json.dumps(content)})
     onnx.save(model, str(file))
 
 
