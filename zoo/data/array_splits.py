@@ -3,10 +3,10 @@
 Any object that `torch.as_tensor` reads is an array here: a tensor, a NumPy array or nested lists of numbers.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -149,11 +149,11 @@ def label_columns(y: Tensor, where: str) -> Tensor:
 
 def _tensor(values: ArrayLike, where: str) -> Tensor:
     """The values as a tensor on the CPU that needs no gradient."""
-    # PyTorch warns of an array that is read-only, such as a memory map. Nothing is written to it here.
-    if isinstance(values, np.ndarray) and not values.flags.writeable:
-        values = values.copy()
     try:
-        tensor = torch.as_tensor(values).detach().cpu()
+        # PyTorch warns of an array that is read-only, such as a memory map. Nothing is written to it here, so share it.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            tensor = torch.as_tensor(values).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         hint = "; number the classes, such as np.unique(y, return_inverse=True)[1]" if where.endswith("y") else ""
