@@ -140,6 +140,13 @@ def probabilities(outputs: Tensor, loss: str | Loss) -> Tensor:
     return read(outputs)
 
 
+def _smoothed(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    """Class numbers, or class probabilities, as smoothed probabilities: N x K, of the type of the outputs."""
+    count = outputs.shape[1]
+    target = targets if targets.is_floating_point() else F.one_hot(targets, count)  # N x K
+    return target.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / count
+
+
 # Cross-entropy: the outputs are logits.
 
 
@@ -163,13 +170,6 @@ def _with_rubbish(outputs: Tensor, targets: Tensor, *, label_smoothing: float) -
 def _quadratic(outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
     target = _smoothed(outputs, targets, label_smoothing)  # N x K
     return 0.5 * (outputs - target).square().sum(dim=1).mean()
-
-
-def _smoothed(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    """Class numbers, or class probabilities, as smoothed probabilities: N x K, of the type of the outputs."""
-    count = outputs.shape[1]
-    target = targets if targets.is_floating_point() else F.one_hot(targets, count)  # N x K
-    return target.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / count
 
 
 def _clamped_and_normalized(outputs: Tensor) -> Tensor:
