@@ -10,7 +10,9 @@ import torch
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli import export_int8
 from zoo.cli.evaluate_data import Evaluated
+from zoo.cli.export_formats import export_net
 from zoo.data.sources import digits
+from zoo.models import MLP
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -52,6 +54,21 @@ def test_an_int8_file_has_8_bit_weights_and_the_accuracies_that_are_printed(cli,
         first, *others = [weight.numel() for weight in checkpoints.load(trained).parameters() if weight.dim() > 1]
         assert types[first] == onnx.TensorProto.FLOAT
         assert [types[count] for count in others] == [onnx.TensorProto.INT8] * 4
+
+
+def test_all_layers_of_a_net_without_convolutions_are_quantized(tmp_path):
+    torch.manual_seed(0)
+    for hidden in ([], [16]):
+        net = MLP(in_shape=[30], num_classes=20, hidden=hidden).eval()
+        export_net(net, (30,), tmp_path / "f.onnx", format="onnx", tolerance=1e-4)
+        x = torch.randn(4, 8, 30)
+        export_int8.quantize(tmp_path / "f.onnx", tmp_path / "i.onnx", lambda number, x=x: x[number], count=4)
+        types = {int(np.prod(t.dims)): t.data_type for t in onnx.load(tmp_path / "i.onnx").graph.initializer}
+        counts = [weight.numel() for weight in net.parameters() if weight.dim() > 1]
+        assert [types[count] for count in counts] == [onnx.TensorProto.INT8] * len(counts)
+        # An error of about one step of 8 bits: the range of the outputs is about 4 standard deviations.
+        found, expected = outputs(tmp_path / "i.onnx", x[0]), net(x[0]).detach()
+        assert float((found - expected).abs().max()) < 0.1 * float(expected.std())
 
 
 def test_a_file_that_loses_too_much_is_kept_only_by_force(cli, folder, trained, monkeypatch):

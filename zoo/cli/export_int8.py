@@ -3,8 +3,8 @@
 Static quantization (Jacob et al. 2018, "Quantization and training of neural networks for efficient integer-arithmetic-
 only inference", section 2) by ONNX Runtime. Weights are int8 with one scale for each output channel. Activations are
 uint8 with one scale and zero point for each tensor, from a histogram of its values over some training examples that
-leaves out the 0.001 % at each end. The first layer with weights stays in float32. Both files are then run on the
-examples of a split that was not trained on.
+leaves out the 0.001 % at each end. A first convolution stays in float32. Both files are then run on the examples of a
+split that was not trained on.
 """
 
 import json
@@ -147,12 +147,14 @@ def quantize(source: Path, target: Path, batch: Callable[[int], Tensor], *, coun
         fused = Path(folder) / "fused.onnx"
         quant_pre_process(str(source), str(fused), skip_symbolic_shape=True)
 
-        # Leave the first layer in float32, which costs little time, and what precedes it, such as preprocessing.
-        first: list[str] = []
-        for node in onnx.load(str(fused)).graph.node:
-            first.append(node.name)
-            if node.op_type in HEAVY:
-                break
+        # Leave in float32 what precedes the first weights, such as preprocessing, and a first convolution, which has
+        # few weights and is sensitive. Quantize it if there is no other layer.
+        nodes = onnx.load(str(fused)).graph.node
+        heavy = [number for number, node in enumerate(nodes) if node.op_type in HEAVY]
+        end = heavy[0] if heavy else len(nodes)
+        if len(heavy) > 1 and nodes[end].op_type == "Conv":
+            end += 1
+        first = [node.name for node in nodes[:end]]
 
         # Unsigned activations with signed weights are what AVX2 and VNNI instructions multiply.
         quantization.quantize_static(
