@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from zoo.checkpoints.mismatch import FLOATS
 from zoo.checkpoints.torchvision_files import FromTorchvision
-from zoo.checkpoints.weight_files import FLOATS
 from zoo.config.build import build
 from zoo.protocols import Net, shape_text
 

@@ -78,7 +78,7 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
     data_checks.check_keys(node)
     splits = _with_single_class(data_checks.dataset(node, table=about.table), about)
     existing = splits.existing()
-    split = cfg.split or next((name for name in ("test", "validation") if name in existing), "all" if whole else "test")
+    split = cfg.split or _default_split(existing, whole=whole, is_test_asked="dataset.test" in keys)
     if split != "all" and split not in existing:
         raise ValueError(f"dataset {node.name} has no {split} split; set split={' or '.join((*existing, 'all'))}")
 
@@ -103,6 +103,15 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         is_stored=is_stored,
         notes=(*splits.notes, *notes, *_absent(measured, about)),
     )
+
+
+def _default_split(existing: Mapping[str, Examples], *, whole: bool, is_test_asked: bool) -> str:
+    """The split to measure if the user names none: the test split, else the validation split, else all examples."""
+    if "test" in existing or is_test_asked:
+        return "test"
+    if "validation" in existing:
+        return "validation"
+    return "all" if whole else "test"
 
 
 def _given(node: Any) -> dict[str, Any]:

@@ -222,7 +222,7 @@ def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[s
     weights = None
     if cfg.weights is not None:
         weights = pretrained.load(net, cfg.weights, head=cfg.pretrained_head)
-        note = weights.note(net)
+        note = weights.note(net, resized="shape" in cfg.dataset.source)
         notes += [note] if note else []
 
     # The scale of the raw values is given, or guessed and reported. A guess needs fewer images than mean and std.
