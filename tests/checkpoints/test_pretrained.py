@@ -551,8 +551,8 @@ def test_what_does_not_fit_is_grouped_and_similar_names_come_first(lenet5, tmp_p
     assert one_line(caught.value).partition("LeNet5: ")[2] == (
         "3 tensors are missing: layers.f6.0.weight (84x120; nearest in the file: layers.f6.fc.weight), "
         "layers.c1.0.bias (6; nearest in the file: c1.0.bias), layers.c1.0.weight (6x1x5x5); 1 tensor has another "
-        "shape: layers.c3.0.weight (2x3 in the file, 16x6x5x5 in the net); 3 tensors are not in the net: layers.f6.fc.weight "
-        "(84x120), c1.0.bias (6), q (6x1x5x5)"
+        "shape: layers.c3.0.weight (2x3 in the file, 16x6x5x5 in the net); 3 tensors are not in the net: "
+        "layers.f6.fc.weight (84x120), c1.0.bias (6), q (6x1x5x5)"
     )
 
 

@@ -134,6 +134,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
         notes=tuple(notes),
         settings=settings,
         callbacks=callbacks,
+        weights="" if cfg.weights is None else f"{cfg.weights} (head: {cfg.pretrained_head})",
     )
 
 

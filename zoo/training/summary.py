@@ -36,7 +36,10 @@ def lines(plan: Plan) -> list[str]:
 
     # What is trained. Tasks are built on a copy, since some change the net.
     total = sum(parameter.numel() for parameter in plan.net.parameters())
-    entries += [("model", f"{plan.model}: {_count(total, 'parameter')}")]
+    architecture = plan.net_config.get("architecture")
+    name = plan.model if architecture in (None, plan.model) else f"{plan.model} ({architecture})"
+    weights = f"; pretrained weights {plan.weights}" if plan.weights else "; random weights"
+    entries += [("model", f"{name}: {_count(total, 'parameter')}{weights}")]
     net = deepcopy(plan.net)
     entries += [(f"stage {stage.name}", _stage(stage, net, plan)) for stage in plan.stages]
 
