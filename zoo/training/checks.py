@@ -134,8 +134,15 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
         notes=tuple(notes),
         settings=settings,
         callbacks=callbacks,
-        weights="" if cfg.weights is None else f"{cfg.weights} (head: {cfg.pretrained_head})",
+        weights=_initial_weights(cfg) if given.net is None else "",
     )
+
+
+def _initial_weights(cfg: DictConfig) -> str:
+    """The weights that the net begins with, in words."""
+    if cfg.weights is None:
+        return "random weights"
+    return f"weights {cfg.weights}, {'with their' if cfg.pretrained_head == 'keep' else 'new'} head"
 
 
 # The values of single keys

@@ -95,7 +95,7 @@ class Plan:
         notes: notes for the user, printed before training starts.
         settings: the trainer config.
         callbacks: the callbacks of the config: name -> a ``_target_`` and its arguments.
-        weights: the pretrained weights as the user named them, and whether their head was kept; empty without any.
+        weights: the initial weights of the net, in words; empty for a net that the program passed.
     """
 
     model: str

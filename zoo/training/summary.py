@@ -38,7 +38,7 @@ def lines(plan: Plan) -> list[str]:
     total = sum(parameter.numel() for parameter in plan.net.parameters())
     architecture = plan.net_config.get("architecture")
     name = plan.model if architecture in (None, plan.model) else f"{plan.model} ({architecture})"
-    weights = f"; pretrained weights {plan.weights}" if plan.weights else "; random weights"
+    weights = f"; {plan.weights}" if plan.weights else ""
     entries += [("model", f"{name}: {_count(total, 'parameter')}{weights}")]
     net = deepcopy(plan.net)
     entries += [(f"stage {stage.name}", _stage(stage, net, plan)) for stage in plan.stages]
