@@ -31,7 +31,7 @@ def test_labels_drawn_from_the_scaled_probabilities_give_the_scale_back():
 
 
 def test_the_probabilities_of_two_views_are_averaged():
-    """With one view certain of the first class and one of the second, every temperature gives 1/2 each."""
+    """Two equal views are like one; a second view that is less certain needs a lower temperature."""
     one = torch.tensor([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
     y = torch.tensor([0, 0, 1, 1])
     same = fit_temperature([one, one], y)
@@ -56,7 +56,7 @@ def test_the_bins_add_up_to_the_calibration_error(scale):
     y = torch.randint(4, (500,), generator=generator)
     confidence, predicted = p.max(dim=1)
     bins = reliability(confidence, predicted == y)
-    assert sum(found.count for found in bins) == 500
+    assert sum(found.examples for found in bins) == 500
     assert all(found.low <= found.confidence <= found.high for found in bins)
-    error = sum(found.count * abs(found.accuracy - found.confidence) for found in bins) / 500
+    error = sum(found.examples * abs(found.accuracy - found.confidence) for found in bins) / 500
     assert error == pytest.approx(float(multiclass_calibration_error(p, y, num_classes=4)), abs=1e-6)

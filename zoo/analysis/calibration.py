@@ -23,7 +23,7 @@ class Bin(NamedTuple):
 
     low: float
     high: float
-    count: int
+    examples: int
     confidence: float  # mean probability of the predicted class
     accuracy: float  # fraction of right predictions
 
@@ -31,7 +31,7 @@ class Bin(NamedTuple):
 def reliability(p: Tensor, right: Tensor) -> list[Bin]:
     """The bins of a reliability diagram that have examples.
 
-    The calibration error is the mean of abs(accuracy - confidence), weighted by the counts.
+    The calibration error is the mean of abs(accuracy - confidence), weighted by the numbers of examples.
 
     Args:
         p: N probabilities of the predicted classes.
@@ -39,9 +39,9 @@ def reliability(p: Tensor, right: Tensor) -> list[Bin]:
     """
     # The same edges as those of the metric.
     edges = torch.linspace(0, 1, BINS + 1)
-    numbers = torch.bucketize(p.float(), edges, right=True) - 1  # N; BINS for a probability of 1
+    numbers = torch.bucketize(p.float().contiguous(), edges, right=True) - 1  # N; BINS for a probability of 1
     found: list[Bin] = []
-    for k in numbers.unique().tolist():
+    for k in sorted(set(numbers.tolist())):
         chosen = numbers == k
         low = float(edges[k])
         high = float(edges[min(k + 1, BINS)])

@@ -134,6 +134,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
         notes=tuple(notes),
         settings=settings,
         callbacks=callbacks,
+        report=cfg.report,
     )
 
 
