@@ -9,13 +9,26 @@ from math import exp, log
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.losses import probabilities
 
 BINS = 15  # as in the metric ``calibration_error``
 FITTED = (0.05, 20.0)  # the range in which a temperature is searched
 TINY = 1e-300  # a probability of 0 would give an infinite loss
+
+
+class Scaled(nn.Module):
+    """A net whose outputs are divided by a temperature: N x in_shape -> N x K."""
+
+    def __init__(self, net: nn.Module, temperature: float):
+        super().__init__()
+        self.net = net
+        self.temperature = temperature
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.net(x)
+        return outputs / self.temperature
 
 
 class Bin(NamedTuple):

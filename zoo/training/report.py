@@ -75,11 +75,12 @@ def of_task(
 
 def of_run(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, net: nn.Module) -> Report:
     """The report of a finished run, on its test split or, without one, on its validation split."""
-    name, examples = next(
-        (name, examples)
-        for name, examples in reversed(plan.splits.existing().items())
-        if name != "train" or len(plan.splits.existing()) == 1
-    )
+    # A classifier says which split it measured, since a limit of batches may leave the test split out.
+    splits = plan.splits.existing()
+    name = list(splits)[-1]
+    if isinstance(task, Classification) and task.measured == "val":
+        name = "validation"
+    examples = splits[name]
     count = f"{len(examples):,} example{'s' if len(examples) != 1 else ''}"
     return of_task(
         task,
