@@ -64,9 +64,9 @@ def _wrapped(label: str, text: str) -> list[str]:
 def _split(splits: Splits, name: str) -> str:
     """The number of examples of a split, and where it comes from."""
     examples = splits.existing().get(name)
-    if examples is None:
-        return "none"
     origin = splits.origins.get(name)
+    if examples is None:
+        return f"none: {origin}" if origin else "none"
     return _count(len(examples), "example") + (f": {origin}" if origin else "")
 
 
