@@ -64,7 +64,7 @@ def zoo_run(case: Case, *overrides: str, pretrained: bool = True) -> Scores:
     shutil.rmtree(folder, ignore_errors=True)
     arguments = [
         *("model=torchvision", "model.net.architecture=mobilenet_v2"),
-        *(f"dataset.root={case.root}", f"dataset.shape=[3,{case.size},{case.size}]", "dataset.workers=0"),
+        *(f"dataset.root={case.root}", f"dataset.size={case.size}", "dataset.workers=0"),
         *(f"weights={case.weights}" if pretrained else "weights=null", f"seed={case.seed}"),
         *("model.stages.fit.checkpoint_every=0", "progress=false", f"hydra.run.dir={folder}", *overrides),
     ]
