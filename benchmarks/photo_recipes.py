@@ -80,8 +80,7 @@ def from_scratch(case: Case, lr: float) -> Scores:
         case,
         "experiment=finetune",
         *(f"lr={lr}", "model.stages.fit.min_steps=300", "model.stages.fit.fit_head=false"),
-        *("model.stages.fit.task.policy=full", "model.stages.fit.task.head_lr_factor=1"),
-        "model.stages.fit.task.layer_decay=1",
+        *("model.stages.fit.task.freeze_statistics=false", "model.stages.fit.task.layer_decay=1"),
         pretrained=False,
     )
 

@@ -68,7 +68,7 @@ def fit_head(task: Task, stage: StagePlan, plan: Plan, *, progress: str | None) 
     head = head_of(net)
     assert isinstance(task, Classification)
     assert isinstance(head, nn.Linear)
-    if len(labels.unique()) < 2:
+    if len(set(labels.tolist())) < 2:
         return
 
     # Write the result into the head, in its type and on its device.
