@@ -41,6 +41,7 @@ class ImageFiles(Examples):
         side: as in `zoo.data.preprocess.Preprocess`.
         interpolation: likewise.
         root: the folder of the dataset, which contains all files.
+        sizes: the heights and widths of the files of the dataset, in words; "" if they are not known.
     """
 
     files: np.ndarray[Any, np.dtype[np.str_]]
@@ -49,6 +50,7 @@ class ImageFiles(Examples):
     side: int | None = None
     interpolation: str = "bilinear"
     root: str = ""
+    sizes: str = ""
 
     def __len__(self) -> int:
         return len(self.files)

@@ -143,6 +143,7 @@ def _images(plan: Plan) -> str:
         height, width = splits.shape[1:]
         size = plan.dataset_config.get("size")
         text += ", from dataset.shape; dataset.size= sets another)" if size is None else ", from dataset.size)"
+        text += f"; {splits.train.sizes}" if splits.train.sizes else ""
         if preprocess.side is None:
             text += f", stretched to {height}x{width}"
         else:
@@ -177,6 +178,8 @@ def _stage(stage: StagePlan, net: nn.Module, plan: Plan) -> str:
     )
     if len(stage.splits.train) != len(plan.splits.train) and not plan.settings.overfit_batches:
         text += f"; {len(stage.splits.train):,} examples keep their labels"
+    if stage.fit_head:
+        text += "; before that, the head is fitted to the features of the training examples"
     return f"{text}; {_trained(tasks, net, stage.epochs)}"
 
 
