@@ -48,7 +48,7 @@ NOT_RUN = {
 SHORTER = {
     r"\bdataset=(mnist|fashion_mnist|kmnist|cifar10)\b": "dataset=digits",
     r"\bepochs=[1-9]\d*": "epochs=1",
-    r"\b(experiment=(finetune|linear_probe))\b": r"\1 weights=null dataset.shape=[3,32,32] dataset.workers=0",
+    r"\b(experiment=(finetune|linear_probe))\b": r"\1 weights=null dataset.size=32 dataset.workers=0",
     r"^(zoo train .*\bhparams_search=.*)$": r"\1 hydra.sweeper.n_trials=2",
     r"\bdataset=image_folder\b": "dataset=image_folder dataset.workers=0",
     r"^(zoo train\b.*)$": r"\1 progress=false",

@@ -116,7 +116,7 @@ def test_labeled_examples_are_those_of_training():
 
 
 def test_wrong_kinds_of_arguments_are_refused_in_one_line():
-    with pytest.raises(ValueError, match=r"^no dataset None; "):
+    with pytest.raises(ValueError, match=r"^no dataset None; choose one of"):
         zoo.dataset(None)
     with pytest.raises(ValueError, match="not the name of a package"):
         zoo.trust(None)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zoo.checkpoints.weight_files import FLOATS
+from zoo.checkpoints.mismatch import FLOATS
 from zoo.checkpoints.wrapped import FromLibrary, Wrapped
 from zoo.config.build import build
 from zoo.config.build import check as check_node

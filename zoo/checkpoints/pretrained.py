@@ -8,7 +8,8 @@ Hugging Face hub. A file holds tensors only: safetensors, or a pickle that torch
 May import config, data, protocols and the other files of this folder.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from zoo.checkpoints import guess, hub, timm_files, torchvision_files
 from zoo.checkpoints.checkpoint import info, open_checkpoint
-from zoo.checkpoints.weight_files import SHOWN, match_tensors, read, renamed
+from zoo.checkpoints.mismatch import listed
+from zoo.checkpoints.weight_files import HEAD_NAMES, PREFIXES, match_tensors, read, renamed
 from zoo.checkpoints.wrapped import Converting, Wrapped
 from zoo.config.catalogue import index
 from zoo.data.preprocess import Preprocess
@@ -37,6 +39,7 @@ class Pretrained:
         preprocess: the preprocessing that they were trained with; None if unknown.
         size: height and width of the images that they were trained on; None if unknown.
         left_out: names of tensors in the file that are not part of the net, such as the weights of a loss.
+        prefix: what was removed from the names of the others, such as "backbone."; may be empty.
     """
 
     source: str
@@ -44,29 +47,49 @@ class Pretrained:
     preprocess: Preprocess | None = None
     size: tuple[int, ...] | None = None
     left_out: tuple[str, ...] = ()
+    prefix: str = ""
 
-    def note(self, net: nn.Module) -> str | None:
-        """What the user should know: tensors that were left out, and images far smaller than in training; else None."""
-        notes = [note for note in (self._left_out_note(), self._size_note(net)) if note]
-        return "; ".join(notes) or None
+    def note(self, net: nn.Module, *, resized: bool = False) -> str | None:
+        """What the user should know: a prefix that was removed, tensors that were left out, images that are too small.
 
-    def _left_out_note(self) -> str | None:
-        """A note that lists the tensors that were left out; None if there are none."""
-        if not self.left_out:
-            return None
-        names = ", ".join(self.left_out[:SHOWN])
-        more = f" and {len(self.left_out) - SHOWN} more" if len(self.left_out) > SHOWN else ""
-        return f"{self.source}: left out what is not part of the net: {names}{more}"
+        Args:
+            net: the net that the weights were loaded into.
+            resized: whether the images are resized when they are read from files (``dataset.size``).
 
-    def _size_note(self, net: nn.Module) -> str | None:
+        Returns:
+            The notes in one line; None if there is nothing to tell.
+        """
+        notes = []
+        if self.prefix:
+            notes.append(f"{self.source}: removed the prefix {self.prefix} from the names of the tensors")
+        if self.left_out:
+            notes.append(f"{self.source}: left out what is not part of the net: {_grouped(self.left_out)}")
+        size = self._size_note(net, resized=resized)
+        return "; ".join([*notes, *([size] if size else [])]) or None
+
+    def _size_note(self, net: nn.Module, *, resized: bool) -> str | None:
         """A note if ``net`` sees images at most half as large as those the weights were trained on; else None."""
         size = net.size if isinstance(net, Wrapped) else None
         if size is None or self.size is None or 2 * min(size) > min(self.size):
             return None
+        key = "dataset.size" if resized else "model.net.enlarge"
+        verb = "reads" if resized else "enlarges"
         return (
             f"{self.source} was trained on images of {shape_text(self.size)}, this net sees {shape_text(size)}; "
-            f"model.net.enlarge={min(self.size)} enlarges the images to that size"
+            f"{key}={min(self.size)} {verb} the images {'at' if resized else 'to'} that size"
         )
+
+
+def _grouped(names: Sequence[str]) -> str:
+    """Names of tensors, those with the same beginning as one entry: ``module.encoder_k.* (122 tensors)``."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        # Wrappers and the like come first; the part after them tells one group from another.
+        parts = name.split(".")
+        start = next((k for k, part in enumerate(parts) if f"{part}." not in PREFIXES), 0)
+        groups[".".join(parts[: start + 1])].append(name)
+    entries = [group[0] if len(group) == 1 else f"{begin}.* ({len(group)} tensors)" for begin, group in groups.items()]
+    return listed(entries)
 
 
 def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrained:
@@ -93,17 +116,21 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
         raise ValueError(f"pretrained_head={head}: choose {' or '.join(HEAD_CHOICES)}")
     found = _find(net, str(weights))
     keep_head = head == "keep"
+    given = found.tensors
     try:
-        tensors = match_tensors(net, found.tensors, source=found.source, keep_head=keep_head)
+        tensors = match_tensors(net, given, source=found.source, keep_head=keep_head)
     except ValueError as error:
         # The net's library may know the names of the authors, and how to resize position embeddings.
-        converted = _converted(net, found.tensors)
+        converted = _converted(net, given)
         if converted is None:
-            raise ValueError(f"{error}{_hint(net, found.tensors)}") from error
-        tensors = match_tensors(net, converted, source=found.source, keep_head=keep_head)
+            raise ValueError(f"{error}{_hint(net, given)}") from error
+        given = converted
+        tensors = match_tensors(net, given, source=found.source, keep_head=keep_head)
     # Not strict, since the head may be left out; `match_tensors` has checked everything else.
     net.load_state_dict(tensors, strict=False)
-    return replace(found, tensors=tensors)
+    # Layers in the place of the head, such as fc.0 and fc.2 of a projection, are left out as well.
+    other_head = [name for name in given if name not in tensors and not name.startswith(HEAD_NAMES)]
+    return replace(found, tensors=tensors, left_out=(*found.left_out, *other_head))
 
 
 def for_data(preprocess: Preprocess, shape: tuple[int, ...], *, scale: float) -> Preprocess:
@@ -149,7 +176,7 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
     # A file. A value that looks like a path, but does not exist, is a mistake in the path.
     if path.is_file():
         return _from_file(net, path)
-    if path.suffix in (".pth", ".pt", ".safetensors") or len(path.parts) > 1:
+    if path.suffix in (".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".tar") or len(path.parts) > 1:
         raise FileNotFoundError(f"weights={weights}: no such file or run folder")
 
     # A name of torchvision's enum, such as IMAGENET1K_V1, or of timm's weights, such as a1_in1k.
@@ -191,11 +218,11 @@ def _renamed(
 ) -> Pretrained:
     """The tensors of a weight file by the net's names. ``source`` is the name of the file for messages."""
     try:
-        tensors, left_out = renamed(net, read(path))
+        found = renamed(net, read(path))
     except ValueError as error:
         text = str(error)
         raise ValueError(text if text.startswith(str(path)) else f"{source}: {text}") from error
-    return Pretrained(source, tensors, preprocess, size, tuple(left_out))
+    return Pretrained(source, found.tensors, preprocess, size, tuple(found.left_out), found.prefix)
 
 
 def _official(net: nn.Module, path: Path, entry: Any) -> Pretrained:

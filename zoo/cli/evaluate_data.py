@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from zoo.checkpoints.checkpoint import CheckpointInfo
-from zoo.cli.checkpoint_dataset import dataset_config, is_plain
+from zoo.cli.checkpoint_dataset import dataset_config, is_plain, take_shape
 from zoo.cli.checkpoint_task import task_class
 from zoo.config import catalogue, schemas
 from zoo.config.compose import given_keys
@@ -77,8 +77,8 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
             node[key] = None
     data_checks.check_keys(node)
     splits = _with_single_class(data_checks.dataset(node, table=about.table), about)
-    split = cfg.split or ("all" if whole and splits.test is None and splits.validation is None else "test")
     existing = splits.existing()
+    split = cfg.split or _default_split(existing, whole=whole, is_test_asked="dataset.test" in keys)
     if split != "all" and split not in existing:
         raise ValueError(f"dataset {node.name} has no {split} split; set split={' or '.join((*existing, 'all'))}")
 
@@ -103,6 +103,15 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         is_stored=is_stored,
         notes=(*splits.notes, *notes, *_absent(measured, about)),
     )
+
+
+def _default_split(existing: Mapping[str, Examples], *, whole: bool, is_test_asked: bool) -> str:
+    """The split to measure if the user names none: the test split, else the validation split, else all examples."""
+    if "test" in existing or is_test_asked:
+        return "test"
+    if "validation" in existing:
+        return "validation"
+    return "all" if whole else "test"
 
 
 def _given(node: Any) -> dict[str, Any]:
@@ -139,9 +148,7 @@ def _config(given: Mapping[str, Any], about: CheckpointInfo) -> DictConfig:
         node.target_type = targets
 
     # The shape is that of the checkpoint, if the source takes one.
-    shape = list(about.transforms().shape)
-    if "shape" in source and "dataset.shape" not in keys:
-        node.shape = shape
+    take_shape(node, about.transforms().shape)
     # So is the number of classes, if the source takes it. The other sources find the classes themselves and may have
     # fewer than the checkpoint, so theirs is not checked.
     if given and "dataset.num_classes" not in keys:

@@ -55,7 +55,8 @@ class Dataset:
     root: str | None = None  # folder or file of the data
     download: bool = True  # whether to download the data if root has no copy
     validation: float = MISSING  # validation split: a fraction below 1, or a number of examples
-    test: float | None = None  # test split, if the data have none: a fraction below 1, or a number of examples
+    # Test split, if the data have none: a fraction below 1, or a number of examples; null: see the file of the dataset.
+    test: float | None = None
     folds: int | None = None  # number of folds of the training split, for cross-validation; null: none
     fold: int | None = None  # the fold that is the validation split, in place of validation: 0 to folds - 1
     groups: str | None = None  # column (npz: array) with the group of each example; a group is in one split only
@@ -74,6 +75,7 @@ class Dataset:
     # Of all datasets again:
     labeled_examples: int | None = None  # number of training examples that keep their labels; null: all
     shape: list[int] | None = None  # shape of one input; null: as in the data
+    size: Any = None  # images that are read from files: an integer or [height, width] that replaces those of shape
     num_classes: int | None = None  # number of classes; null: as in the data
     # Divisor of raw values, their white level; null: 255 for bytes (1 if all are 0 or 1), else 1.
     scale: float | None = None

@@ -134,7 +134,15 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
         notes=tuple(notes),
         settings=settings,
         callbacks=callbacks,
+        weights=_initial_weights(cfg) if given.net is None else "",
     )
+
+
+def _initial_weights(cfg: DictConfig) -> str:
+    """The weights that the net begins with, in words."""
+    if cfg.weights is None:
+        return "random weights"
+    return f"weights {cfg.weights}, {'with their' if cfg.pretrained_head == 'keep' else 'new'} head"
 
 
 # The values of single keys
@@ -222,7 +230,7 @@ def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[s
     weights = None
     if cfg.weights is not None:
         weights = pretrained.load(net, cfg.weights, head=cfg.pretrained_head)
-        note = weights.note(net)
+        note = weights.note(net, resized="shape" in cfg.dataset.source)
         notes += [note] if note else []
 
     # The scale of the raw values is given, or guessed and reported. A guess needs fewer images than mean and std.

@@ -95,6 +95,7 @@ class Plan:
         notes: notes for the user, printed before training starts.
         settings: the trainer config.
         callbacks: the callbacks of the config: name -> a ``_target_`` and its arguments.
+        weights: the initial weights of the net, in words; empty for a net that the program passed.
     """
 
     model: str
@@ -118,3 +119,4 @@ class Plan:
     notes: tuple[str, ...]
     settings: TrainerSettings = DEFAULT
     callbacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    weights: str = ""

@@ -32,7 +32,7 @@ def load(
     groups: str | None = None,
     split_column: str | None = None,
     header: Any = "auto",
-    test: float = 0.2,
+    test: float | None = None,
     validation: float = 0.1,
     fold: int | None = None,
     folds: int | None = None,
