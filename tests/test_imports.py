@@ -48,6 +48,7 @@ FLOORS = (
     {"protocols", "losses"},
     {"models", "data", "config"},
     {"tasks", "plots", "checkpoints", "analysis"},
+    {"report"},
     {"training", "release"},
     {"api"},
     {"cli", "sklearn"},

@@ -22,6 +22,7 @@ RUBBISH = 10.0  # j of cross_entropy_with_rubbish: minus the logit of the rubbis
 
 # A function of outputs and targets that returns the mean loss, a scalar; or an `nn.Module` that is called like one.
 Loss = Callable[[Tensor, Tensor], Tensor]
+TEMPERATURES = (0.01, 100.0)  # minimum and maximum number that divides logits
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def own_loss(loss: Loss | type[nn.Module]) -> Loss:
     return loss
 
 
-def probabilities(outputs: Tensor, loss: str | Loss) -> Tensor:
+def probabilities(outputs: Tensor, loss: str | Loss, temperature: float = 1.0) -> Tensor:
     """Turn the outputs of a net, N x K, into class probabilities, N x K, whose rows sum to 1.
 
     A single logit of ``binary_cross_entropy``, N x 1, becomes N x 2.
@@ -131,13 +132,23 @@ def probabilities(outputs: Tensor, loss: str | Loss) -> Tensor:
         outputs: of the net.
         loss: the loss that the net was trained with. Outputs are read as logits if it is not the name of a
             classification loss, such as that of an autoencoder with a head.
+        temperature: number > 0 that divides the outputs: above 1, the probabilities are less extreme.
 
     Raises:
         ValueError: the loss does not work for that number of outputs.
     """
     known = CLASSIFICATION.get(loss) if isinstance(loss, str) else None
     read = _softmax if known is None else known.probabilities
-    return read(outputs)
+    return read(outputs if temperature == 1 else outputs / temperature)
+
+
+def check_temperature(temperature: float, loss: object = "cross_entropy") -> None:
+    """Raise ValueError unless ``temperature`` is in range and the outputs of a net with this loss are logits."""
+    low, high = TEMPERATURES
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not low <= temperature <= high:
+        raise ValueError(f"temperature={temperature} must be in [{low:g}, {high:g}]")
+    if temperature != 1 and loss == "quadratic":
+        raise ValueError("temperature divides logits; the outputs of loss=quadratic are none")
 
 
 def _smoothed(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:

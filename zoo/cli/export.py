@@ -15,6 +15,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from zoo.analysis.calibration import Scaled
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, is_stream
 from zoo.cli import evaluate_data
@@ -58,6 +59,8 @@ def export(cfg: DictConfig) -> Path:
         raise ValueError(f"tolerance={cfg.tolerance} must be finite and >= 0")
     _check_quantize(cfg, format)
     net, about = open_checkpoint(cfg.checkpoint)
+    if about.temperature != 1:
+        net = Scaled(net, about.temperature).eval()
     suffix = FORMATS[format].suffix
     output = Path(cfg.output or _file_name(about.name) + suffix)
     check_output(output, overwrite=cfg.overwrite, suffixes=[suffix], inputs=[locate(cfg.checkpoint)[0]])
@@ -192,7 +195,10 @@ def instructions(about: CheckpointInfo, *, has_preprocess: bool) -> list[str]:
     if about.classes:
         loss = about.task.get("loss", "")
         known = loss if loss in CLASSIFICATION else ""
-        steps.append(f"outputs: {PROBABILITIES.get(known, 'logits; their softmax gives class probabilities')}")
+        step = f"outputs: {PROBABILITIES.get(known, 'logits; their softmax gives class probabilities')}"
+        if about.temperature != 1:
+            step += f"; the logits are already divided by the temperature of the checkpoint, {about.temperature:.4f}"
+        steps.append(step)
         if about.task.get("mirror_average"):
             steps.append(
                 "mirror images: zoo evaluate and zoo predict average an image and its mirror; the file does not"

@@ -135,6 +135,7 @@ class Train:
     resume: str | None = None
     progress: bool = True
     latent_map: str = "pca"
+    report: bool = False
     compare: str | None = None
     optimized_metric: str | None = None
     show_test: bool = False
@@ -161,6 +162,8 @@ class Evaluate:
     chains: int = MISSING
     temperatures: int = MISSING
     output: str | None = None
+    report: Any = False  # true, false or the name of an .html file
+    calibrate: bool = False
     overwrite: bool = False
     debug: bool = False
 

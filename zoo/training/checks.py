@@ -135,6 +135,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
         settings=settings,
         callbacks=callbacks,
         weights=_initial_weights(cfg) if given.net is None else "",
+        report=cfg.report,
     )
 
 

@@ -88,6 +88,7 @@ class Plan:
         drop_single: whether to drop a last batch of one example, since batch normalization needs at least two.
         latent_map: method of the latent-code plot: pca or tsne.
         progress: whether to show a progress bar.
+        report: whether to write ``report.html`` at the end.
         config_yaml: the whole config, resolved.
         splits: the data; images in files are decoded and resized for ``preprocess``.
         net: the net with its initial or pretrained weights.
@@ -120,3 +121,4 @@ class Plan:
     settings: TrainerSettings = DEFAULT
     callbacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     weights: str = ""
+    report: bool = False
