@@ -48,6 +48,7 @@ RUNS = {
         "model.stages.fit.task.unfreeze_at=[1,2]",
         EVERY("fit", 3),
     ),
+    "fitted head": ("model=mlp", "model.net.hidden=[16]", "model.stages.fit.fit_head=true", EVERY("fit", 3)),
     "patience": ("model=logistic", "model.stages.fit.patience=1", "lr=0.3", EVERY("fit", 3)),
 }
 

@@ -39,7 +39,8 @@ def test_an_image_folder_says_where_its_splits_come_from(tmp_path, monkeypatch):
     for i in range(3, 10):
         (tmp_path / "photos" / "Train" / "emu" / f"{i}.png").unlink()
     words = ["dataset=image_folder", "dataset.root=photos", "dataset.shape=[3,32,32]", "dataset.test=3", "weights=null"]
-    text = lines_of("experiment=finetune", *words, "epochs=3")
+    gradual = ["stage@model.stages.fit=gradual", "model.stages.fit.task.unfreeze_at=[2,3,4]"]
+    text = lines_of("experiment=finetune", *gradual, "model.stages.fit.fit_head=true", *words, "epochs=3")
     assert "train 20 examples: the rest of photos/Train" in text
     assert "validation 4 examples: photos/Val" in text
     assert "test 3 examples: 3 images of photos/Train, by a hash of each path" in text
@@ -55,6 +56,7 @@ def test_an_image_folder_says_where_its_splits_come_from(tmp_path, monkeypatch):
     assert "model resnet18: 11,178,051 parameters; random weights" in text
     assert "stretched to 32x32; augmentation: flip on, crop 0.35, randaugment 2, mixup 0.2" in text
     assert "frozen at first: layer4; frozen in all epochs: layer3, layer2, layer1, stem" in text
+    assert "before that, the head is fitted to the features of the training examples; trains" in text
     assert "trains 8,395,267 of 11,178,051 parameters" in text
 
 

@@ -48,6 +48,8 @@ class Classification(SupervisedTask):
             top down. The last epoch applies to all remaining layers.
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
         layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
+        freeze_statistics: whether batch normalization keeps and uses the mean and variance of pretrained weights while
+            its scale and shift are trained, instead of those of each batch.
         mirror_average: whether evaluation averages the probabilities of an image and of its mirror image.
         temperature: number that divides the logits in evaluation, not in training, in [0.01, 100]. `zoo evaluate
             calibrate=true` fits it to a trained net.
@@ -84,6 +86,7 @@ class Classification(SupervisedTask):
         unfreeze_at: Sequence[int] = (1,),
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
+        freeze_statistics: bool = False,
         mirror_average: bool = False,
         temperature: float = 1.0,
         num_classes: int | None = None,
@@ -101,6 +104,7 @@ class Classification(SupervisedTask):
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,
             layer_decay=layer_decay,
+            freeze_statistics=freeze_statistics,
             auxiliary_weight=auxiliary_weight,
         )
         self.num_classes = number_of_outputs(self, num_classes)

@@ -79,6 +79,8 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
         _check_net(net, enabled, splits, model_and_dataset=model_and_dataset)
     net = net.to(memory_format=torch.channels_last)
     notes = list(splits.notes)
+    if cfg.weights is None and given.net is None:
+        notes += stage_checks.random_weights_notes(enabled)
     if preprocess is None:
         preprocess = _load_weights(cfg, net, splits, notes)
     splits = splits.with_preprocess(preprocess)

@@ -55,6 +55,7 @@ class StagePlan:
     epochs: int
     batch_size: int
     encode_once: bool
+    fit_head: bool
     gradient_clip: float | None
     ema: float | None
     patience: int | None

@@ -19,7 +19,17 @@ from zoo.config.build import build
 from zoo.data.datamodule import DataModule
 from zoo.data.splits import seed_from
 from zoo.tasks.task import Task
-from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, stages, summary, trainer_options
+from zoo.training import (
+    checks,
+    head_fit,
+    last_checkpoint,
+    outputs,
+    run_folder,
+    signals,
+    stages,
+    summary,
+    trainer_options,
+)
 from zoo.training.callbacks import OutOfTime
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.fit_data import fit_data
@@ -244,6 +254,8 @@ class Run:
         seed = seed_from(self.plan.seed, name)
         seed_everything(seed % 2**32, verbose=False)
         self.logger.start(name, step=checkpoint["global_step"] if checkpoint else 0)
+        if stage.fit_head and checkpoint is None:
+            head_fit.fit_head(task, stage, self.plan, progress=name if self.plan.progress else None)
         return Fit(
             name=name,
             task=task,

@@ -23,7 +23,7 @@ from zoo.data.splits import Splits
 from zoo.protocols import shape_text
 from zoo.tasks.optimization import MakeSchedule, reads_validation_loss
 from zoo.tasks.task import Task
-from zoo.training import stages
+from zoo.training import head_fit, stages
 from zoo.training.plan import StagePlan
 from zoo.training.target_checks import check_targets
 from zoo.training.trainer_settings import DEFAULT, TrainerSettings, limited, overfit
@@ -150,6 +150,7 @@ def stage_plan(
         epochs=stage.epochs,
         batch_size=stage.batch_size,
         encode_once=stage.encode_once,
+        fit_head=stage.fit_head,
         gradient_clip=stage.gradient_clip,
         ema=stage.ema,
         patience=stage.patience,
@@ -187,6 +188,8 @@ def check_tasks(
     for stage in planned:
         for name, task in stages.fits(stage, net):
             _try_optimizer(task, where=f"model.stages.{stage.name}.optimizer")
+            if stage.fit_head:
+                head_fit.check(task, where=f"model.stages.{stage.name}")
             # Prefix errors about the data with the model and the dataset.
             try:
                 task.check_targets(num_outputs)
@@ -227,6 +230,16 @@ def _try_optimizer(task: Task, *, where: str) -> None:
         task.configure_optimizers()
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: {' '.join(str(error).split())[:200]}") from error
+
+
+def random_weights_notes(enabled: dict[str, DictConfig]) -> list[str]:
+    """One note for each stage that only makes sense for pretrained weights, in a run from random weights."""
+    return [
+        f"model.stages.{name}.task.freeze_statistics=true keeps the mean 0 and variance 1 of random weights, with "
+        "which few nets train; set it to false, or set weights="
+        for name, stage in enabled.items()
+        if stage.task.get("freeze_statistics")
+    ]
 
 
 def _training_notes(name: str, task: Task, epochs: int) -> list[str]:

@@ -177,6 +177,8 @@ def _stage(stage: StagePlan, net: nn.Module, plan: Plan) -> str:
     )
     if len(stage.splits.train) != len(plan.splits.train) and not plan.settings.overfit_batches:
         text += f"; {len(stage.splits.train):,} examples keep their labels"
+    if stage.fit_head:
+        text += "; before that, the head is fitted to the features of the training examples"
     return f"{text}; {_trained(tasks, net, stage.epochs)}"
 
 
