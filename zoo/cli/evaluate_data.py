@@ -90,11 +90,10 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
 
     # Compare them with the examples that were evaluated after training. Do so before the classes are renumbered, since
     # fingerprints cover class numbers.
-    compared = [split, "validation"] if cfg.calibrate else [split]
     stored = [
         name
         for name in ("validation", "test")
-        if name in compared and name in existing and _is_stored(existing[name], name, given, about, is_own=is_own)
+        if name in existing and _is_stored(existing[name], name, given, about, is_own=is_own)
     ]
     about.transforms().check(splits.shape, where=f"dataset {node.name}")
     existing = _with_classes(splits, about, dataset=node.name).existing()
