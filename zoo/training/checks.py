@@ -182,6 +182,11 @@ def check_values(cfg: DictConfig) -> tuple[dict[str, DictConfig], dict[str, Any]
     enabled = stage_checks.enabled_stages(cfg)
     for name, stage in enabled.items():
         stage_checks.check_values(stage, where=f"model.stages.{name}", precision=cfg.accelerator.precision)
+        if stage.fit_head and cfg.weights is not None and cfg.pretrained_head == "keep":
+            raise ValueError(
+                f"model.stages.{name}.fit_head=true would replace the head that pretrained_head=keep loads; set "
+                "fit_head=false or pretrained_head=reset"
+            )
     return enabled, hardware.trainer_kwargs(cfg.accelerator)
 
 
