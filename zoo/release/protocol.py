@@ -47,6 +47,8 @@ new settings were chosen on the validation split, unless the table says otherwis
 
 """
 
+EARLIER = "The recipe was changed after test results had been seen, so that the test images were used more than once:"
+
 SOURCES = """\
 ## Sources
 

@@ -22,6 +22,7 @@ from zoo.release.claims import Claim
 
 START = "<!-- results: written by python -m zoo.release.results -->\n"
 END = "<!-- end of results -->\n"
+PRETRAINING = "label_fractions"  # the comparison that docs/generative.md shows
 
 
 def claimed() -> dict[str, dict[str, Any]]:
@@ -35,14 +36,16 @@ def documents() -> dict[Path, str]:
     entries = claimed()
 
     # RESULTS.md: the table, a section for each comparison, the history and the sources.
-    found = {root / "RESULTS.md": table(entries, sorted(catalogue.CHECKPOINTS.glob("*.csv")))}
+    paired = sorted(catalogue.CHECKPOINTS.glob("*.csv"))
+    found = {root / "RESULTS.md": table(entries, paired)}
 
-    # README.md: only the text between the two markers.
-    readme = root / "README.md"
-    if readme.is_file():
-        before, _, rest = readme.read_text().partition(START)
-        after = rest.partition(END)[2]
-        found[readme] = before + START + summary(entries) + END + after
+    # README.md and the page of the comparison: only the text between the two markers.
+    texts = {root / "README.md": summary(entries)}
+    texts |= {root / "docs" / "generative.md": short_comparison(path) for path in paired if path.stem == PRETRAINING}
+    for page, text in texts.items():
+        if page.is_file():
+            before, _, rest = page.read_text().partition(START)
+            found[page] = before + START + text + END + rest.partition(END)[2]
 
     # A model card next to each checkpoint of a recipe.
     for name, entry in entries.items():
@@ -61,9 +64,7 @@ def table(entries: Mapping[str, Mapping[str, Any]], paired: Sequence[Path] = ())
         claim = claims.parse(entry["claim"])
         earlier += tables.history(name, claim, claim.spread(entry["values"]))
     for path in paired:
-        claim = _recipe(path.stem)
-        now = " and ".join(claim.text(value) for value in publish.first_row(_read(path)))
-        earlier += tables.history(path.stem, claim, now)
+        earlier += _history(path)
     if earlier:
         parts.append(protocol.HISTORY + "\n".join([*tables.markdown(earlier), ""]))
 
@@ -90,6 +91,41 @@ def summary(entries: Mapping[str, Mapping[str, Any]]) -> str:
 def comparison(path: Path) -> str:
     """A section of RESULTS.md: the paired comparison of the recipe that the CSV file is named after."""
     claim = _recipe(path.stem)
+    parts = [f"## {path.stem}", "", _about(path), "", *tables.markdown(_comparison_rows(path)), ""]
+    for title, number in (("Published", claim.published), ("Best known", claim.best_known)):
+        if number is not None:
+            parts += [f"{title}: {claim.text(number.value)}, {number.conditions()}.", ""]
+    return "\n".join(parts)
+
+
+def short_comparison(path: Path) -> str:
+    """The paired comparison with its earlier results, for a page of the documentation."""
+    parts = ["", _about(path), "", *tables.markdown(_comparison_rows(path)), ""]
+    earlier = _history(path)
+    if earlier:
+        parts += [protocol.EARLIER, "", *tables.markdown(earlier), ""]
+    return "\n".join([*parts, ""])
+
+
+def _history(path: Path) -> list[dict[str, str]]:
+    """The earlier results of a paired comparison, as rows of a table."""
+    claim = _recipe(path.stem)
+    now = " and ".join(claim.text(value) for value in publish.first_row(_read(path)))
+    return tables.history(path.stem, claim, now)
+
+
+def _about(path: Path) -> str:
+    """What a paired comparison compares, and whether it reaches its goals."""
+    claim = _recipe(path.stem)
+    row = _read(path)[0]
+    setting = next(key for key in row if "=" in key)
+    return (
+        f"`zoo train experiment={path.stem}`: {claim.title}, means over paired seeds.{_verdicts(claim, row, setting)}"
+    )
+
+
+def _comparison_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of the table of a paired comparison."""
     rows = _read(path)
 
     # Columns: other keys that vary, the mean of each setting, the difference of the means.
@@ -106,13 +142,7 @@ def comparison(path: Path) -> str:
         cells["pairs"] = row["pairs"]
         lines.append(cells)
 
-    about = f"`zoo train experiment={path.stem}`: {claim.title}, means over paired seeds."
-    about += _verdicts(claim, rows[0], settings[0])
-    parts = [f"## {path.stem}", "", about, "", *tables.markdown(lines), ""]
-    for title, number in (("Published", claim.published), ("Best known", claim.best_known)):
-        if number is not None:
-            parts += [f"{title}: {claim.text(number.value)}, {number.conditions()}.", ""]
-    return "\n".join(parts)
+    return lines
 
 
 def _verdicts(claim: Claim, row: Mapping[str, str], setting: str) -> str:
