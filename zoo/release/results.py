@@ -41,7 +41,9 @@ def documents() -> dict[Path, str]:
 
     # README.md and the page of the comparison: only the text between the two markers.
     texts = {root / "README.md": summary(entries)}
-    texts |= {root / "docs" / "generative.md": short_comparison(path) for path in paired if path.stem == PRETRAINING}
+    pretraining = catalogue.CHECKPOINTS / f"{PRETRAINING}.csv"
+    if pretraining in paired:
+        texts[root / "docs" / "generative.md"] = short_comparison(pretraining)
     for page, text in texts.items():
         if page.is_file():
             before, _, rest = page.read_text().partition(START)
