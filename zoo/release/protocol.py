@@ -49,6 +49,16 @@ new settings were chosen on the validation split, unless the table says otherwis
 
 EARLIER = "The recipe was changed after test results had been seen, so that the test images were used more than once:"
 
+SAMPLES = """\
+## Samples
+
+What the shipped RBMs and deep belief networks draw, not selected: 100 samples each, after 1,000 steps of Gibbs
+sampling that starts at noise, as `zoo sample checkpoint=NAME` draws them. A deep belief network with label units draws
+one row for each class.
+
+<img src="docs/images/generative.png" width="820" alt="Grids of samples, one panel for each checkpoint">
+"""
+
 SOURCES = """\
 ## Sources
 

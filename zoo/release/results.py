@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from zoo.config import catalogue
-from zoo.release import cards, claims, figure, index, protocol, publish, tables, wording
+from zoo.release import cards, claims, figure, index, protocol, publish, samples, tables, wording
 from zoo.release.claims import Claim
 
 START = "<!-- results: written by python -m zoo.release.results -->\n"
@@ -70,6 +70,8 @@ def table(entries: Mapping[str, Mapping[str, Any]], paired: Sequence[Path] = ())
     if earlier:
         parts.append(protocol.HISTORY + "\n".join([*tables.markdown(earlier), ""]))
 
+    if samples.data(entries):
+        parts.append(protocol.SAMPLES)
     sources = [tables.source(name, entry) for name, entry in entries.items()]
     parts.append(protocol.SOURCES + "\n".join([protocol.LEGEND, *sources, ""]))
     return "\n".join(parts)
@@ -198,19 +200,19 @@ def main(arguments: Sequence[str]) -> None:
     if undue:
         sys.exit(f"says better, but the intervals overlap or the conditions differ: {undue[0]}")
 
-    # Write only the files that differ.
+    # Write only the files that differ, and draw only the figures that do.
     stale = [path for path, text in found.items() if not path.is_file() or path.read_text() != text]
-    image = catalogue.CHECKPOINTS.parent / "docs" / "images" / "results.png"
-    redraw = not figure.is_current(image, entries)
+    folder = catalogue.CHECKPOINTS.parent / "docs" / "images"
+    figures = {folder / "results.png": figure, folder / "generative.png": samples}
+    redraw = [path for path, module in figures.items() if not module.is_current(path, entries)]
     if "--check" in arguments:
         if stale or redraw:
-            names = ", ".join(map(str, [*stale, *[image] * redraw]))
-            sys.exit(f"out of date, run python -m zoo.release.results: {names}")
+            sys.exit(f"out of date, run python -m zoo.release.results: {', '.join(map(str, [*stale, *redraw]))}")
         return
     for path in stale:
         path.write_text(found[path])
-    if redraw:
-        figure.draw(image, entries)
+    for path in redraw:
+        figures[path].draw(path, entries)
 
 
 if __name__ == "__main__":
