@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from zoo.config import catalogue
-from zoo.release import cards, claims, figure, index, protocol, publish, samples, tables, wording
+from zoo.release import cards, claims, figure, index, protocol, publish, reconstruction, samples, tables, wording
 from zoo.release.claims import Claim
 
 START = "<!-- results: written by python -m zoo.release.results -->\n"
@@ -59,6 +59,8 @@ def table(entries: Mapping[str, Mapping[str, Any]], paired: Sequence[Path] = ())
     """RESULTS.md: one row per entry of the index, the paired comparisons, the history and the sources."""
     rows = [tables.cells(name, entry) for name, entry in entries.items()]
     parts = [protocol.RESULTS + "\n".join([*tables.markdown(rows), ""]), *(comparison(path) for path in paired)]
+
+    parts += [text for text in [reconstruction.section(entries, reconstruction.stored())] if text]
 
     # The history of the entries and of the comparisons.
     earlier = []

@@ -31,7 +31,7 @@ from zoo.training.feature_cache import cache_features
 from zoo.training.plan import Plan, StagePlan
 from zoo.training.trainer_settings import TrainerSettings
 
-NEIGHBORS = 10  # in the graph
+NEIGHBORS = 5  # nearest examples with which each one is linked
 ALPHA = 0.99  # share of a class that an example takes from its neighbors in each step
 MAX_STEPS = 200  # of label spreading
 SUFFIX = ".pseudo_labels.safetensors"
@@ -123,12 +123,15 @@ def spread(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
         reaches.
     """
     from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neighbors import kneighbors_graph
     from sklearn.semi_supervised import LabelSpreading
 
-    # Each example is linked with its nearest neighbors on the unit sphere, among fewer examples with all others.
+    # Two examples are linked if one of them is among the nearest neighbors of the other on the unit sphere. The graph
+    # of scikit-learn's own kernel "knn" is directed, and its pseudo-labels are less often right.
     directions = F.normalize(features.float(), dim=1).numpy()
-    neighbors = min(NEIGHBORS, len(labels) - 1)
-    spreading = LabelSpreading(kernel="knn", n_neighbors=neighbors, alpha=ALPHA, max_iter=MAX_STEPS)
+    graph = kneighbors_graph(directions, min(NEIGHBORS, len(labels) - 1))  # N x N, zeros and ones, sparse
+    graph = graph.maximum(graph.T)
+    spreading = LabelSpreading(kernel=lambda *_: graph, alpha=ALPHA, max_iter=MAX_STEPS)
     with warnings.catch_warnings():
         # After that many steps, the order of the classes of an example has long settled.
         warnings.simplefilter("ignore", ConvergenceWarning)
