@@ -83,6 +83,9 @@ class ImageFiles(Examples):
     def with_labels(self, columns: Tensor) -> "ImageFiles":
         return replace(self, targets=self.targets @ columns)
 
+    def relabeled(self, labels: Tensor) -> "ImageFiles":
+        return replace(self, targets=labels)
+
     def with_preprocess(self, preprocess: Preprocess) -> "ImageFiles":
         """The same files, resized as ``preprocess`` says. Raises ValueError if its interpolation is unknown."""
         # Refuse an unknown filter now, not when the first image is read.
