@@ -233,4 +233,4 @@ def test_the_readme_lists_every_model():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.png")), ids=lambda path: Path(path).name)
 def test_every_figure_is_shown(path):
-    assert any(str(path.relative_to(ROOT)) in page.read_text() for page in PAGES)
+    assert any(str(path.relative_to(ROOT)) in page.read_text() for page in MARKDOWN)
