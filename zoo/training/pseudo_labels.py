@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -83,10 +84,16 @@ def given(stage: StagePlan, plan: Plan, path: Path, *, resumed: bool, progress: 
     train = stage.splits.train
     chosen, classes = _read(path, train.labels(), stage) if resumed else _new(stage, plan, progress=progress)
     if not resumed:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(path, errors=[SafetensorError]) as temporary:
-            save_file({"examples": chosen, "classes": classes}, temporary)
+        _store(path, {"examples": chosen, "classes": classes})
     return replace(stage, splits=replace(stage.splits, train=train.take(chosen.tolist()).relabeled(classes)))
+
+
+@rank_zero_only
+def _store(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write the file. All processes compute the same pseudo-labels; the first one stores them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path, errors=[SafetensorError]) as temporary:
+        save_file(tensors, temporary)
 
 
 def _new(stage: StagePlan, plan: Plan, *, progress: str | None) -> tuple[Tensor, Tensor]:
