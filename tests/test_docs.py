@@ -235,7 +235,8 @@ def test_the_readme_lists_every_model():
 def test_the_readme_counts_the_models_and_those_with_a_checkpoint():
     counts = re.search(r"Of the (\d+) models, (\d+)\s+come with", (ROOT / "README.md").read_text())
     trained = {zoo.info(name).name for name in zoo.list_checkpoints()}
-    assert counts is not None and list(map(int, counts.groups())) == [len(zoo.list_models()), len(trained)]
+    assert counts is not None
+    assert list(map(int, counts.groups())) == [len(zoo.list_models()), len(trained)]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.png")), ids=lambda path: Path(path).name)
