@@ -80,7 +80,9 @@ def calibrate(
     if not isinstance(task, Classification) or type(task).__module__.partition(".")[0] != "zoo":
         raise ValueError("calibrate=true needs a checkpoint that was trained with the task Classification")
     if task.loss_name == "quadratic":
-        raise ValueError("calibrate=true divides logits; the outputs of a net trained with loss=quadratic are none")
+        raise ValueError(
+            "calibrate=true divides logits; the outputs of a net trained with loss=quadratic are not logits"
+        )
     if data.validation is None:
         raise ValueError(
             f"calibrate=true needs a validation split, which dataset {data.name} lacks here: leave dataset.root= out, "
@@ -96,7 +98,7 @@ def calibrate(
     except ValueError as error:
         raise ValueError(
             f"calibrate=true: no temperature fits the {len(y):,} examples of the validation split ({error}); the "
-            "checkpoint is unchanged, use more validation examples"
+            "checkpoint is unchanged; use more validation examples"
         ) from error
 
     # Measure without and with it. The split to evaluate takes the place of the test split.

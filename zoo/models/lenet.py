@@ -1,6 +1,6 @@
 """LeNet with every option configurable (LeCun, Bottou, Bengio & Haffner 1998).
 
-Imports torch and the zoo's models only.
+Imports torch, `zoo.protocols` and the zoo's models only.
 
 The figure in words: each round of convolution, activation and pooling computes smaller maps of larger patterns. Fully
 connected layers then classify the flattened maps.
