@@ -27,8 +27,8 @@ def refuse_missing(cfg: DictConfig, given: Given) -> None:
     for key, node, value in parts:
         if not node and value is None:
             raise ValueError(
-                f"{key} is empty: this run was started from Python with an object of its own; continue it there with "
-                "zoo.train(…, folder=…, resume=True)"
+                f"{key} is empty: this run was started from Python with a net or data that its config cannot name; "
+                "continue it there with zoo.train(…, folder=…, resume=True)"
             )
 
 
