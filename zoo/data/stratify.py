@@ -65,8 +65,8 @@ def stratify(
             name = names[label] if names else label
             raise ValueError(
                 f"class {name} has {len(members)} examples, too few for {option}={size:g}: at least one must "
-                f"be in that split and at least one outside it ({needed} of each class are enough); add examples or "
-                f"change {option}"
+                f"be taken and at least one must remain ({needed} of each class are enough); add examples or change "
+                f"{option}"
             )
         key = (split, label) if seed is None else (split, label, seed)
         generator = torch.Generator().manual_seed(seed_from(*key))
