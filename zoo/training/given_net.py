@@ -33,7 +33,7 @@ def refuse_missing(cfg: DictConfig, given: Given) -> None:
 
 
 def ready(net: nn.Module) -> nn.Module:
-    """The net in training mode, in which no net of `zoo.load` or of an earlier training is.
+    """The net in training mode; a net of `zoo.load` or of an earlier training is in eval mode.
 
     Raises:
         ValueError: the net has no parameters, they have no values, or none requires a gradient.
