@@ -74,7 +74,7 @@ def calibrate(
         ValueError: the net does not predict one class for each input, its outputs are not logits, the data have no
             validation split, or no temperature is the best one.
     """
-    # Start from a net without a temperature, also if the checkpoint has one already.
+    # Start from a net without a temperature, even if the checkpoint has one already.
     about = _with_temperature(about, 1.0)
     task = build_task(about, net)
     if not isinstance(task, Classification) or type(task).__module__.partition(".")[0] != "zoo":

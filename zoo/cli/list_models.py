@@ -32,7 +32,8 @@ def main(arguments: Sequence[str]) -> None:
     checkpoints = {name: entry for name, entry in sorted(index().items()) if fnmatch(name, pattern)}
     if not models and not checkpoints:
         raise ValueError(
-            f"nothing matches {arguments[0]!r}; zoo list shows everything (with --trust PACKAGE, also of your package)"
+            f"nothing matches {arguments[0]!r}; zoo list shows everything (with --trust PACKAGE, also the models of "
+            "your package)"
         )
     tables = [_models_table(models)] if models else []
     if checkpoints:

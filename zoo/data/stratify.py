@@ -78,8 +78,9 @@ def stratify(
             needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))
             name = names[label] if names else label
             raise ValueError(
-                f"class {name} has {len(members)} examples, too few for {option}={size:g}, which must take and "
-                f"leave at least one ({needed} of each class are enough); add examples or change {option}"
+                f"class {name} has {len(members)} examples, too few for {option}={size:g}: at least one must "
+                f"be taken and at least one must remain ({needed} of each class are enough); add examples or change "
+                f"{option}"
             )
         key = (split, label) if seed is None else (split, label, seed)
         generator = torch.Generator().manual_seed(seed_from(*key))

@@ -1,7 +1,7 @@
 """Generate RESULTS.md, the results of the README with their figure, and the model cards.
 
     python -m zoo.release.results          # write the files
-    python -m zoo.release.results --check  # exit with status 1 if a file is out of date or says "better" unduly
+    python -m zoo.release.results --check  # exit with status 1 if a file is out of date or claims too much
 
 Everything is generated from the index, the recipes and the paired comparisons, so that tables, figure, cards, index and
 checkpoints always agree. The claims in the index are first replaced by those of the recipes. Reads YAML, CSV and the

@@ -273,7 +273,7 @@ class Run:
 
     def finish(self, *, finished: bool = True) -> dict[str, float]:
         """Evaluate the trained net, write the results, and return the metrics; see `outputs.finish`."""
-        # Build the task of the last stage for the whole net, also if that stage trained layer by layer.
+        # Build the task of the last stage for the whole net, even if that stage trained layer by layer.
         plan = self.plan
         task = build(plan.stages[-1].task, plan.net)
         data = DataModule(plan.splits, preprocess=plan.preprocess, workers=plan.workers)
