@@ -23,12 +23,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zoo.checkpoints import files
-from zoo.config import hardware
 from zoo.data.splits import UNLABELED
 from zoo.protocols import Net, layers_of
 from zoo.tasks.classification import Classification
 from zoo.tasks.task import Task
-from zoo.training.feature_cache import cache_features
+from zoo.training.feature_cache import training_features
 from zoo.training.plan import Plan, StagePlan
 from zoo.training.trainer_settings import TrainerSettings
 
@@ -99,21 +98,7 @@ def _store(path: Path, tensors: dict[str, Tensor]) -> None:
 def _new(stage: StagePlan, plan: Plan, *, progress: str | None) -> tuple[Tensor, Tensor]:
     """The examples to train on and their classes, from the features of the topmost layer."""
     assert stage.pseudo_labels is not None
-    cached = cache_features(
-        plan.net,
-        replace(stage.splits, validation=None),
-        plan.preprocess,
-        depth=len(layers_of(plan.net)),
-        device=hardware.device(plan.trainer_kwargs),
-        workers=plan.workers,
-        progress=progress,
-    )
-    if cached is None:
-        raise ValueError(
-            f"model.stages.{stage.name}.pseudo_labels: the features of {len(stage.splits.train):,} examples need too "
-            "much memory; set it to null"
-        )
-    features, labels = cached[0].train.batch(range(len(cached[0].train)))
+    features, labels = training_features(plan.net, stage, plan, key="pseudo_labels", off="null", progress=progress)
     return choose(spread(features, labels, len(stage.splits.classes)), labels, stage.pseudo_labels)
 
 
