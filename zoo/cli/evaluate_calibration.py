@@ -29,12 +29,14 @@ class Calibrated(NamedTuple):
 
     Attributes:
         about: its description, whose task has the temperature.
+        task: that task; the attributes that a test sets are those of the split to evaluate.
         examples: number of validation examples that the temperature was fitted to.
         before: the metrics without the temperature, as `measure` returns them: ``val/…`` and ``test/…``.
         after: the same metrics with it.
     """
 
     about: CheckpointInfo
+    task: Classification
     examples: int
     before: dict[str, float]
     after: dict[str, float]
@@ -106,8 +108,10 @@ def calibrate(
     module = DataModule(both, preprocess=preprocess, workers=data.workers)
     before = measure(task, module, trainer_kwargs=trainer_kwargs)
     about = _with_temperature(about, temperature)
-    after = measure(build_task(about, net), module, trainer_kwargs=trainer_kwargs)
-    return Calibrated(about, len(y), before, after)
+    task = build_task(about, net)
+    assert isinstance(task, Classification)
+    after = measure(task, module, trainer_kwargs=trainer_kwargs)
+    return Calibrated(about, task, len(y), before, after)
 
 
 def _with_temperature(about: CheckpointInfo, temperature: float) -> CheckpointInfo:
