@@ -40,7 +40,7 @@ def test_another_checkpoint_makes_the_figure_out_of_date(tmp_path, monkeypatch):
         assert list(json.loads(image.info[figure.KEY])["checkpoints"]) == list(samples.RECIPES[1:3])
     entries[samples.RECIPES[1]] = {"sha256": "another"}
     assert not samples.is_current(path, entries)
-    # Without generative checkpoints, no figure is needed.
+    # Without generative checkpoints, the figure may be missing.
     assert samples.is_current(tmp_path / "none.png", {})
 
 

@@ -35,7 +35,7 @@ class Evaluated(NamedTuple):
         name: name of the dataset, for messages.
         workers: number of processes that read images.
         is_stored: whether they are the examples on which the stored metrics of the checkpoint were measured.
-        validation: the validation split, to which ``calibrate=true`` fits a temperature; None if there is none.
+        validation: the validation split, to which ``calibrate=true`` fits a temperature; None if the data have none.
         has_stored_validation: whether it is that of the stored metrics.
         notes: notes for the user, one line each.
     """

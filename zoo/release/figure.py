@@ -79,7 +79,7 @@ def is_current(path: Path, entries: Entries) -> bool:
 
 
 def shows(path: Path, content: Mapping[str, Any]) -> bool:
-    """Whether the file was drawn from this content; for no content, no file is needed."""
+    """Whether the file was drawn from this content; if the content is empty, the file may be missing."""
     from PIL import Image
 
     if not path.is_file():

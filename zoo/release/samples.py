@@ -35,7 +35,7 @@ def data(entries: Entries) -> dict[str, Any]:
 
 
 def is_current(path: Path, entries: Entries) -> bool:
-    """Whether the file shows the shipped checkpoints; without any, no file is needed."""
+    """Whether the file shows the shipped checkpoints; if none of them can draw, the file may be missing."""
     return figure.shows(path, data(entries))
 
 
