@@ -1,10 +1,12 @@
-"""Images per second of ``zoo predict`` and of a bare PyTorch loop with the same net, decoding and batch size.
+"""Images per second of ``zoo predict``, of a bare PyTorch loop and of a loop like timm's inference.py.
 
     python benchmarks/predict.py CHECKPOINT FOLDER_OF_IMAGES [ROUNDS]
 
-Both read every image, compute the class probabilities and write a CSV, in turn, in one process, after one round of each
-that is not timed. The loop reads with the same threads, without the checks, labels and reports of the command. Time is
-that of the clock from the start of the command to its last line, so loading the checkpoint counts for both.
+All read every image, compute the class probabilities and write a CSV, with the same net and batch size, in turn, in one
+process, after one round of each that is not timed. The bare loop decodes as the command does, with the same threads,
+but has none of its checks, labels and reports. timm's loop has timm's dataset, transforms and loader with two worker
+processes, and does not average over mirror images. Time is that of the clock from the start of the command to its last
+line, so loading the checkpoint counts for all.
 """
 
 import csv
@@ -55,18 +57,48 @@ def loop(checkpoint: str, folder: str, output: Path) -> None:
             writer.writerows(zip(files[first : first + BATCH], p.argmax(1).tolist(), p.amax(1).tolist(), strict=True))
 
 
+@torch.inference_mode()
+def timm_loop(checkpoint: str, folder: str, output: Path) -> None:
+    from timm.data import ImageDataset, create_loader
+
+    net, about = open_checkpoint(checkpoint)
+    net = net.eval().to(memory_format=torch.channels_last)
+    preprocess = about.transforms()
+    dataset = ImageDataset(folder)
+    loader = create_loader(
+        dataset,
+        preprocess.shape,
+        BATCH,
+        use_prefetcher=False,
+        mean=preprocess.mean,
+        std=preprocess.std,
+        num_workers=2,
+        crop_pct=0.875,
+        persistent_workers=False,
+    )
+    with output.open("w", newline="") as file:
+        writer = csv.writer(file)
+        names = iter(dataset.filenames())
+        for x, _ in loader:
+            p = net(x).softmax(1)
+            writer.writerows(zip(names, p.argmax(1).tolist(), p.amax(1).tolist(), strict=False))
+
+
 if __name__ == "__main__":
     checkpoint, folder = sys.argv[1:3]
     count = len(images.find(folder))
-    rates: dict[str, list[float]] = {"zoo predict": [], "bare loop": []}
+    arms = {"zoo predict": command, "bare loop": loop, "timm's loop": timm_loop}
+    rates: dict[str, list[float]] = {name: [] for name in arms}
     with tempfile.TemporaryDirectory() as scratch:
         for number in range((int(sys.argv[3]) if len(sys.argv) > 3 else 5) + 1):
-            for name, run in (("zoo predict", command), ("bare loop", loop)):
+            for name, run in arms.items():
                 start = time.perf_counter()
                 run(checkpoint, folder, Path(scratch) / "predictions.csv")
                 if number:
                     rates[name].append(count / (time.perf_counter() - start))
-    ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]
     for name, values in rates.items():
-        print(f"{name:12}{statistics.median(values):8.1f} images/s")  # noqa: T201
-    print(f"ratio, median of {len(ratios)} rounds: {statistics.median(ratios):.3f}")  # noqa: T201
+        ratios = [ours / theirs for ours, theirs in zip(rates["zoo predict"], values, strict=True)]
+        line = (
+            f"{name:12}{statistics.median(values):8.1f} images/s; zoo predict / this: {statistics.median(ratios):.3f}"
+        )
+        print(line)  # noqa: T201
