@@ -22,7 +22,7 @@ REWORDED = (
     ),
     (
         r"Ambiguous value for argument '(?P<argument>.*?)' 1\.",
-        "{argument}: several values need a sweep, zoo {command} -m; write a list as [A,B], and a text in quotes",
+        "{argument}: several values need a sweep, zoo {command} -m; write a list as [A,B], and a string in quotes",
     ),
     (
         r"Sweep parameters '(?P<argument>.*)' requires --multirun",

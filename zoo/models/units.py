@@ -65,7 +65,7 @@ class Bernoulli(_Binary):
 
 
 class Gaussian:
-    """Real units of variance 1: the linear code units of Hinton & Salakhutdinov 2006."""
+    """Real units of variance 1: the units of the linear latent code of Hinton & Salakhutdinov 2006."""
 
     binary = False
 

@@ -26,8 +26,9 @@ def latent_map(
 ) -> "Figure":
     """Draw latent codes in the plane.
 
-    The codes are projected to two dimensions. If there are one or two units, fewer than five examples, or only
-    identical examples, they are not: the first two units are the coordinates. Codes with NaN or Inf are left out.
+    The latent codes are projected to two dimensions. If there are one or two units, fewer than five examples, or only
+    identical examples, they are not: the first two units are the coordinates. Latent codes with NaN or Inf are left
+    out.
 
     Args:
         features: N x H.

@@ -50,7 +50,7 @@ new settings were chosen on the validation split, unless the table says otherwis
 EARLIER = "The recipe was changed after test results had been seen, so that the test images were used more than once:"
 
 CODES = """\
-## Codes of 30 numbers
+## Latent codes of 30 numbers
 
 The deep autoencoder, the same net without pretraining (the same settings, which were chosen for the pretrained net),
 and principal component analysis (PCA), each with 30 numbers for an image. The squared error is summed over the pixels;

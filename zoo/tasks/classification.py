@@ -115,7 +115,7 @@ class Classification(SupervisedTask):
         self.label_smoothing = label_smoothing
         self.loss = classification_loss(loss, label_smoothing=label_smoothing)
         self.class_weights = class_weights
-        self.weights: Tensor | None = None  # K; of True, they are known once training starts
+        self.weights: Tensor | None = None  # K; with True, they are known once training starts
         if class_weights:
             self.weights = given_weights(class_weights, self.num_classes, key="class_weights")
             classification_loss(loss, class_weights=torch.ones(1))  # raises if the loss has no class weights

@@ -177,8 +177,8 @@ def _check_unchanged(folder: Path, asked: DictConfig) -> None:
     for key in old:
         if key in new and old[key] != new[key]:
             raise ValueError(
-                f"{folder} began with {key}={old[key]}, now it is {new[key]}: a run is resumed with the same keys; "
-                "restore it, or set another folder="
+                f"the run in {folder} began with {key}={old[key]}, but now {key}={new[key]}: set {key} to its "
+                "earlier value to resume the run, or set another folder="
             )
 
 

@@ -248,7 +248,7 @@ def _groups(path: str, archive: Archive, name: str, count: int) -> tuple[Any, ..
     if array is None:
         raise ValueError(f"dataset.groups={name}: {path} has no such array; it has {', '.join(archive.names)}")
     if array.shape != (count,) or array.dtype.kind not in "iuUS":
-        raise ValueError(f"{path}: {name}: shape {array.shape}, expected {count} integers or texts, one per example")
+        raise ValueError(f"{path}: {name}: shape {array.shape}, expected {count} integers or strings, one per example")
     return tuple(array.tolist())
 
 
