@@ -184,7 +184,7 @@ def match_tensors(net: nn.Module, tensors: Mapping[str, Tensor], *, source: str,
     """
     expected = net.state_dict()
     given = _for_gray(tensors, expected)
-    # A net takes the rest of a file with another head, or with more than one layer in its place.
+    # If the head is not kept, leave out the layers that the file has in its place, such as a projection of two layers.
     if not keep_head:
         heads = head_names(net)
         given = {name: value for name, value in given.items() if name in expected or not name.startswith(heads)}

@@ -19,7 +19,7 @@ class Stage:
     task: dict[str, Any] = MISSING  # training objective: a class of zoo.tasks and its arguments
     optimizer: dict[str, Any] = MISSING  # a file of conf/optimizer
     lr_schedule: dict[str, Any] = MISSING  # learning-rate schedule: a file of conf/lr_schedule
-    order: str = "joint"  # joint: the whole net at once; layerwise: one layer after another, from the input up
+    order: str = "joint"  # joint: the whole net together; layerwise: one layer after another, from the input up
     epochs: int = MISSING  # number of epochs of each fit; 0 switches the stage off
     batch_size: int = MISSING  # global batch size: number of examples per step, summed over processes
     min_steps: int | None = None  # minimum number of steps: raises the number of epochs if there are few examples

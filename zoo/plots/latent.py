@@ -50,7 +50,7 @@ def latent_map(
     x = x[finite]
     points = _to_plane(x, method)[:, :2]  # N x 2
 
-    # Scatter the points of each class in one color; without classes, or with many of them, all at once.
+    # Scatter the points of each class in one color; without classes, or with many of them, all in one color.
     figure = new_figure(7, 6, dpi=120, layout="constrained")
     axes = figure.subplots()
     numbers = np.asarray(labels)[finite] if len(labels) else np.zeros(len(points), dtype=int)

@@ -59,7 +59,7 @@ def of_seeds(values: Sequence[float], images: Images) -> tuple[float, float] | N
         # All images are right, or all are wrong, with every seed: only the number of images limits the interval.
         return _limits(center, total, inf, images)
 
-    # Welch-Satterthwaite: the term with few degrees of freedom counts as far as it contributes.
+    # Welch-Satterthwaite: the more a term contributes to the variance, the more its degrees of freedom count.
     freedom = total**2 / (by_seed**2 / (len(values) - 1) + by_image**2 / (images.count - 1))
     return _limits(center, total, freedom, images)
 

@@ -18,7 +18,7 @@ from zoo.report.content import Prediction
 
 WRONG = 24  # maximum number of wrong predictions
 UNCERTAIN = 12  # maximum number of right predictions
-BATCH = 12  # number of images whose maps are computed at once
+BATCH = 12  # number of images whose maps are computed at a time
 MAX_HEIGHT = 180  # pixels
 PIXELATED = 64  # images with fewer rows are stored without loss
 

@@ -227,7 +227,7 @@ def _metrics(num_classes: int) -> MetricCollection:
         "f1": MulticlassF1Score(num_classes, average="macro"),
         "calibration_error": MulticlassCalibrationError(num_classes),
     }
-    # Of few classes, five guesses are right too often to tell anything.
+    # With few classes, one of five guesses is nearly always right, so this metric would mean little.
     if num_classes > TOP_5_ABOVE:
         metrics["accuracy_top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=5)
     return MetricCollection(metrics)

@@ -96,7 +96,7 @@ def train(
         run_parts = prepare(net, data, stage=stage, validation_data=validation_data, keys=keys, overrides=overrides)
         cfg = run_parts.cfg
         cfg.progress = in_notebook() if progress is None else progress
-        # What nobody keeps need not be saved after every epoch.
+        # Without folder=, the run is deleted at the end, so it need not be saved after every epoch.
         if folder is None:
             for node in cfg.model.stages.values():
                 node.checkpoint_every = 0

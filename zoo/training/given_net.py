@@ -130,6 +130,6 @@ def with_outputs(net: nn.Module, splits: Splits, inputs: Tensor, *, model_and_da
         raise ValueError(
             f"{model_and_dataset}: the net has {outputs.shape[1]} outputs, the data need {splits.num_outputs}{hint}"
         )
-    # Messages name the class of a net: let it be that of the user.
+    # Messages name the class of the net, so give this class the name of the user's class.
     kind: type[WithOutputs] = type(name, (WithOutputs,), {})
     return kind(net, in_shape=splits.shape, num_classes=splits.num_outputs)

@@ -175,7 +175,7 @@ def read(path: str | Path, *, also: Sequence[str] = ()) -> Archive:
                 return Archive(arrays, sorted(archive.files))
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         reason = str(error).partition("\n")[0] or type(error).__name__
-        # NumPy takes every other file for a pickle, and advises to load it unsafely.
+        # NumPy treats every other file as a pickle; its message recommends to load it unsafely.
         reason = "" if "unsafely" in reason else f" ({reason})"
         raise ValueError(f"{path}: not a readable .npz or .npy file of plain arrays{reason}") from error
 
