@@ -98,7 +98,7 @@ def white_level(shape: tuple[int, ...], scale: float, mean: tuple[float, ...], s
     # Older checkpoints do not store the range: infer from the mean whether it was [0, 1].
     if seen is None:
         return 1.0 if is_image and 0 <= min(mean) <= max(mean) <= 1 else None
-    # Negative values were standardized beforehand.
+    # Data with negative values were standardized beforehand, so they have no white level.
     if seen.low < 0 or seen.high <= 0:
         return None
     if seen.high <= 1:
