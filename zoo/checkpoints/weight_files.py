@@ -2,7 +2,7 @@
 
 torchvision, timm, Lightning, DataParallel, `torch.compile` and self-supervised methods name the same tensors
 differently. A prefix is found by comparison with the names of the net; `PREFIXES` lists those that are preferred, and
-`NESTED` under which keys training scripts save the tensors: add new ones there.
+`NESTED` lists the keys under which training scripts save the tensors: add new ones there.
 
 May import data and protocols.
 """

@@ -14,7 +14,7 @@ of freedom d are those of Welch and Satterthwaite, with k - 1 for the first term
   of freedom.
 - Other metrics: m ± t sqrt(V). If log Z is only known within a bracket, half of its width is added on both sides.
 
-Assumptions: the seeds are independent, and the test images are independent draws of the images that are meant. Images
+Assumptions: the seeds are independent, and the test images are independent draws from all images of this kind. Images
 on which the nets of several seeds disagree are counted in both terms, so the interval is slightly wider than needed.
 Uses numbers only; imports nothing of the zoo.
 """

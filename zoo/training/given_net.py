@@ -1,7 +1,7 @@
 """Check a net or data that a program passes in place of those of the config; a part of `zoo.training.checks`.
 
-A net of the zoo says which inputs it takes and how many outputs it has. Any other `torch.nn.Module` is asked: it gets
-two examples, and its outputs must be as many as the data need.
+A net of the zoo says which inputs it takes and how many outputs it has. Any other `torch.nn.Module` is tried
+on two examples: the number of its outputs must be the one that the data need.
 """
 
 from collections.abc import Sequence
