@@ -71,7 +71,7 @@ def test_a_wrong_setting_is_refused(values, says):
         ("trainer.limit_val_batches=0 model.stages.fit.patience=2", "model.stages.fit.patience needs validation"),
         ("trainer.limit_val_batches=0 callbacks=model_checkpoint", "callbacks.model_checkpoint.monitor=val/loss needs"),
         ("trainer.limit_val_batches=0 callbacks=early_stopping", "callbacks.early_stopping.monitor=val/loss needs"),
-        ("trainer.check_val_every_n_epoch=2 model.stages.fit.stop_below=1", "reads the validation of every epoch"),
+        ("trainer.check_val_every_n_epoch=2 model.stages.fit.stop_below=1", "needs a validation in every epoch"),
         ("trainer.compile=true model=rbm", "which no stage here calls"),
         ("debug=fdt", "debug=fdt: no such debug; did you mean fdr"),
     ],
