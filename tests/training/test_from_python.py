@@ -466,7 +466,7 @@ def test_a_read_only_array_is_no_reason_for_a_warning():
 def test_damaged_weights_of_a_finished_run_are_named(tmp_path):
     train(small_net(), (X, Y), epochs=1, folder=tmp_path / "run")
     (tmp_path / "run" / "model.safetensors").write_text("[1]")
-    with pytest.raises(ValueError, match=r"^[^\n]*model\.safetensors: damaged or cut short[^\n]*$"):
+    with pytest.raises(ValueError, match=r"^[^\n]*model\.safetensors: damaged or truncated[^\n]*$"):
         train(small_net(), (X, Y), epochs=1, folder=tmp_path / "run", resume=True)
 
 

@@ -46,7 +46,7 @@ def read(path: Path) -> dict[str, Tensor]:
         except Exception as error:
             # safetensors raises many types of errors for a damaged file.
             reason = " ".join(str(error).split())[:120] or type(error).__name__
-            raise ValueError(f"{path}: damaged or cut short ({reason})") from error
+            raise ValueError(f"{path}: damaged or truncated ({reason})") from error
     else:
         content = load_pickle(path)
 
