@@ -24,7 +24,7 @@ def data_root() -> Path:
 
 
 def _images(folder: Path) -> list[Path]:
-    # torchvision's ImageFolder reads no GIF. The only one is no photograph: it says "image not found".
+    # torchvision's ImageFolder reads no GIF. The only one is not a photograph: it says "image not found".
     return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".gif")
 
 

@@ -208,7 +208,7 @@ def _parse(argument: str) -> "Override":
     if (CONF / group).is_dir() and not override.is_sweep_override():
         chosen = override.value()
         names = chosen if isinstance(chosen, list) else [chosen]
-        is_flag = group == "debug" and isinstance(chosen, bool)  # debug=true is no file
+        is_flag = group == "debug" and isinstance(chosen, bool)  # debug=true does not name a file
         if not is_flag and not all(isinstance(name, str) for name in names):
             raise ValueError(f"{key}={value} must be the name of a file of conf/{group}, without .yaml")
     return override

@@ -47,7 +47,7 @@ class WatchMetric(Callback):
             ValueError: the task does not log the metric.
             Pruned: the search prunes the trial.
         """
-        # A check of the validation before training (trainer.num_sanity_val_steps) is no epoch.
+        # A check of the validation before training (trainer.num_sanity_val_steps) is not an epoch.
         if trainer.sanity_checking:
             return
         if self.metric not in trainer.callback_metrics:
