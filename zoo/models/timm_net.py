@@ -250,7 +250,7 @@ def _whole_modules(
 
 
 def _names(layers: Sequence[Sequence[str]]) -> list[str]:
-    """The names of layers: the beginning that the paths of its modules share, or the first path if that beginning is not a name."""
+    """The names of layers: what the paths of its modules begin with, or the first path if that is not a name."""
     shared = []
     for paths in layers:
         columns = zip(*(path.split(".") for path in paths), strict=False)
