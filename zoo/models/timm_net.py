@@ -250,7 +250,7 @@ def _whole_modules(
 
 
 def _names(layers: Sequence[Sequence[str]]) -> list[str]:
-    """The names of layers: what the paths of its modules begin with, or the first path if that is not a name."""
+    """The name of each layer: the common beginning of its paths; if it is empty or not unique, the first path."""
     shared = []
     for paths in layers:
         columns = zip(*(path.split(".") for path in paths), strict=False)
