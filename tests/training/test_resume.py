@@ -371,4 +371,4 @@ def test_a_damaged_checkpoint_is_named(whole, tmp_path, cli):
     os.truncate(run / "checkpoints" / "last.ckpt", 1000)
     outcome = cli("train", f"resume={run}")
     assert outcome.status == 1
-    assert re.search(r"last\.ckpt: (damaged or cut short|not a plain state dict)", outcome.err)
+    assert re.search(r"last\.ckpt: (damaged or truncated|not a plain state dict)", outcome.err)

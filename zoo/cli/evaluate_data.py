@@ -155,7 +155,7 @@ def _config(given: Mapping[str, Any], about: CheckpointInfo) -> DictConfig:
             )
         node.download = "download" in given and node.download
 
-    # So is the kind of targets, which is not guessed again from few examples.
+    # The kind of targets is that of the checkpoint: a guess from few examples could differ.
     targets = task_class(about).targets
     if targets != "none" and node.get("target_type") == "auto":
         node.target_type = targets

@@ -250,7 +250,7 @@ def _whole_modules(
 
 
 def _names(layers: Sequence[Sequence[str]]) -> list[str]:
-    """The names of layers: the beginning that the paths of its modules share, or the first path if that is no name."""
+    """The name of each layer: the common beginning of its paths; if it is empty or not unique, the first path."""
     shared = []
     for paths in layers:
         columns = zip(*(path.split(".") for path in paths), strict=False)

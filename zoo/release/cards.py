@@ -6,7 +6,10 @@ May import config, data, models, checkpoints and the other files of this folder.
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+import tomllib
 
 from zoo import models
 from zoo.checkpoints.checkpoint import CheckpointInfo, info
@@ -17,8 +20,8 @@ from zoo.protocols import shape_text
 from zoo.release import claims, tables
 from zoo.release.claims import Claim
 
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"  # maintainers work in a checkout
 NO_AUGMENTATION = asdict(Augment())
-IN_WHEEL = 15 * 2**20  # bytes; pyproject.toml excludes larger files from the wheel
 ARCHITECTURE = "The figure in words"  # begins the paragraph on the architecture in a model module's docstring
 
 
@@ -141,9 +144,16 @@ def _use(name: str, entry: Mapping[str, Any]) -> str:
     size = f"{entry['parameters']:,} parameters, {entry['size'] / 1024:,.0f} KiB"
     if _is_half_precision(entry):
         size += ", stored as float16"
-    if entry["size"] > IN_WHEEL:
+    if name in left_out_of_wheel():
         size += "; in the source repository only, not in the wheel"
     return f"**Use.** `zoo.load({name!r})`, or `zoo predict checkpoint={name} input=…`. {size}."
+
+
+def left_out_of_wheel() -> set[str]:
+    """The names of the checkpoints that pyproject.toml excludes from the wheel."""
+    build = tomllib.loads(PYPROJECT.read_text())["tool"]["hatch"]["build"]
+    paths = [PurePosixPath(path) for path in build["targets"]["wheel"]["exclude"]]
+    return {path.stem for path in paths if path.suffix == ".safetensors"}
 
 
 def _is_half_precision(entry: Mapping[str, Any]) -> bool:

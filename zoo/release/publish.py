@@ -171,9 +171,19 @@ def finished_runs(sweep: Path) -> tuple[dict[int, Path], dict[str, Any]]:
     first = min(folders)
     for seed, config in configs.items():
         for key, value in configs[first].items():
-            if key not in VARIES and config.get(key) != value:
+            if key not in VARIES and not _equal(config.get(key), value):
                 raise ValueError(f"{key} differs between {folders[first]} and {folders[seed]}: not one recipe")
     return folders, configs[first]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values of configs are equal. A key that a later version has added may be missing if it is off."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return bool(one == other)
+    added = one.keys() ^ other.keys()
+    common = one.keys() & other.keys()
+    is_off = all({**one, **other}[key] in (None, False) for key in added)
+    return is_off and all(_equal(one[key], other[key]) for key in common)
 
 
 def _claim(name: str, run: Path, config: Mapping[str, Any]) -> tuple[dict[str, Any], Claim]:

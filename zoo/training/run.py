@@ -291,7 +291,7 @@ class Run:
 
         if not self.keep:
             return metrics
-        # Write everything, the metrics last. A signal comes too late now: this takes seconds, and then all is done.
+        # Write everything, the metrics last. Ignore signals: this takes seconds, and then the run is finished.
         about = outputs.description(plan, self.command, metrics)
         with signals.held(stop_after=False):
             outputs.finish(plan, self.folder, about, task, self.logger, finished=finished)

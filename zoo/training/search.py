@@ -78,7 +78,7 @@ class Search:
             f"it after a stop, repeat the command with hydra.sweep.dir={self.folder}"
         )
 
-        # Run the trials. The best one is written after each, in case that the search is stopped.
+        # Run the trials. The best one is written after each, in case the search is stopped.
         with study.working():
             while trials := study.next_trials():
                 for numbers, batch in _consecutive(trials):
