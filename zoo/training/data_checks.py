@@ -24,10 +24,9 @@ TABLES = ("zoo.data.sources.table.load", "zoo.data.sources.diabetes.load")
 # Keys of some sources, and what to do where the source does not have the key.
 OWN_KEYS = {
     "groups": "groups are read from a table, a list of images or an .npz",
-    **dict.fromkeys(
-        ("target", "target_type", "label_separator", "standardize_targets", "split_column"),
-        "it belongs to tables, lists of images and, in part, dataset=npz",
-    ),
+    **dict.fromkeys(("target", "label_separator", "split_column"), "it belongs to dataset=table and image_list"),
+    "target_type": "it belongs to dataset=table, image_list and npz",
+    "standardize_targets": "it belongs to dataset=table",
     "channels": "it belongs to dataset=npz",
     **dict.fromkeys(("file_column", "image_root"), "it belongs to dataset=image_list"),
     **dict.fromkeys(("ignore", "categorical", "missing"), "it belongs to dataset=table"),
@@ -80,7 +79,7 @@ def input_shape(node: DictConfig) -> list[int] | None:
     if "shape" not in node.source:
         raise ValueError(
             f"dataset.size={node.size}: dataset {node.name} does not resize its inputs; model.net.enlarge= lets "
-            "torchvision's nets enlarge small images"
+            "the nets of torchvision and timm enlarge small images"
         )
     if shape is None or len(shape) != 3:
         raise ValueError(f"dataset.size={node.size} needs dataset.shape with channels, height and width")
