@@ -22,8 +22,8 @@ a changed recipe is published only if the recipe lists the earlier results.
   s²/k + v/n, with the standard deviation s over the k seeds and the variance v over the n test images: q(1 − q) for a
   fraction q of the images, else measured with the checkpoint. For fractions, it is the Wilson interval with the
   number of images that would give this variance; for other metrics, mean ± t·√variance; the degrees of freedom are
-  those of Welch and Satterthwaite. The interval of a log-likelihood is widened on both sides by half of the difference between AIS and
-  reverse AIS. All intervals assume independent seeds and independent test images
+  those of Welch and Satterthwaite. The interval of a log-likelihood is widened on both sides by half of
+  the difference between AIS and reverse AIS. All intervals assume independent seeds and independent test images
   ([formulas](zoo/release/intervals.py)); they do not account for recipes that were changed after a test result.
 - **its paper**: the result of the paper of this net, or of the source of the recipe. **Best known**: the best result
   that we know for nets of this class. "-": we found nothing comparable. "†": a number whose source we could not read.
