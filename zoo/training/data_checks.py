@@ -20,6 +20,7 @@ MAX_VALUES = 2**26  # values of one input; a batch of such inputs would not fit 
 SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
 SAMPLE_VALUES = 2**29  # maximum number of values in these images
 CHECKED = 1000  # number of images that a task checks before training; real-valued inputs are all checked
+CHECKED_FILES = 64  # number of images that a task checks if they must be read from files first
 TABLES = ("zoo.data.sources.table.load", "zoo.data.sources.diabetes.load")
 # Keys of some sources, and what to do where the source does not have the key.
 OWN_KEYS = {
@@ -31,11 +32,10 @@ OWN_KEYS = {
     **dict.fromkeys(("file_column", "image_root"), "it belongs to dataset=image_list"),
     **dict.fromkeys(("ignore", "categorical", "missing"), "it belongs to dataset=table"),
 }
-CHECKED_FILES = 64  # number of images that it checks if they must be read from files first
 
 
 def check_keys(node: DictConfig) -> None:
-    """Raise ValueError for an invalid key of a dataset config, as far as it shows without reading the data."""
+    """Raise ValueError for an invalid key of a dataset config, without reading the data."""
     # Check the keys that this source ignores, too: a wrong value is still a mistake.
     numbers = {key: node[key] for key in RANGES["dataset"] if node[key] is not None}
     numbers.pop("shape", None)
@@ -153,7 +153,9 @@ def augmentation(node: DictConfig, splits: Splits) -> Augment:
             f"the smaller side of the images of dataset {node.name}"
         )
     if augment.mixes and splits.multi_label:
-        raise ValueError(f"mixup and cutmix need one class per example; dataset {node.name} has any number of labels")
+        raise ValueError(
+            f"mixup and cutmix need one class per example; examples of dataset {node.name} may have several labels"
+        )
     if augment.mixes and not splits.classes:
         raise ValueError(f"mixup and cutmix need classes; dataset {node.name} has none")
     return augment

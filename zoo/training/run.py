@@ -205,10 +205,7 @@ class Run:
 
     @contextmanager
     def guarded(self, fit: Fit, stop: StopRequest) -> Iterator[None]:
-        """The context in which a fit is trained: a signal stops the fit only after it has saved.
-
-        A run that is stopped after the fit repeats the work that follows the fit when it is resumed.
-        """
+        """The context of one fit: a signal stops it only after it has saved. Resuming repeats the work after it."""
         with stop.held(), last_checkpoint.restoring(fit.resume):
             yield
             stop.message = f"stopped after {fit.name}; {self.how_to_continue()}"
