@@ -131,7 +131,7 @@ def launch(
             f"the command with hydra.sweep.dir={CheckedLoader.sweep}"
         ) from error
     except (AssertionError, AttributeError, TypeError) as error:
-        # Hydra checks few of its own keys, and it fails to set a key within null.
+        # Hydra checks few of its own keys. These errors also occur if a key below a null value is set.
         if jobs_started:
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__

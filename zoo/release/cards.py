@@ -63,7 +63,7 @@ def _numbers(claim: Claim, entry: Mapping[str, Any]) -> str:
         "|---|---|",
         f"| ours | {claim.spread(entry['values'])} ({each}) |",
         f"| this checkpoint (seed {entry['seeds'][0]}{rounded}) | {claim.text(claim.value(entry['metric']))} |",
-        f"| 95 % interval | {claim.interval_text(claim.interval(entry))}, counting the seeds and the test images |",
+        f"| 95 % interval | {claim.interval_text(claim.interval(entry))}, over seeds and test images |",
         f"| distortions | {entry['distortions']} |",
         f"| its paper | {its_paper} |",
         f"| best known | {best_known} |",

@@ -65,7 +65,7 @@ def of_seeds(values: Sequence[float], images: Images) -> tuple[float, float] | N
 
 
 def of_images(value: float, images: Images) -> tuple[float, float]:
-    """The 95 % interval of one published number: it counts the test images only."""
+    """The 95 % interval of one published number: it covers the test images only."""
     return _limits(value, _variance(value, images) / images.count, inf, images)
 
 

@@ -134,7 +134,7 @@ def log_generative(task: Task, net: nn.Module | RBMLayer, x: Tensor, y: Tensor, 
         split: "val" or "test", the first part of the metrics' names.
     """
     # The reconstruction error.
-    assert isinstance(net, Reconstructing), f"{type(net).__name__} has no reconstruct"
+    assert isinstance(net, Reconstructing), f"{type(net).__name__} has no method reconstruct"
     error = squared_error(x, net.reconstruct(x)).mean()
     task.log_mean(f"{split}/reconstruction_error", error, len(x))
 

@@ -28,7 +28,7 @@ def refuse_missing(cfg: DictConfig, given: Given) -> None:
         if not node and value is None:
             raise ValueError(
                 f"{key} is empty: this run was started from Python with a net or data that its config cannot name; "
-                "continue it there with zoo.train(…, folder=…, resume=True)"
+                "continue it from Python with zoo.train(…, folder=…, resume=True)"
             )
 
 

@@ -1,8 +1,8 @@
 """Self-training: give pseudo-labels to unlabeled training examples, and train a stage on them, too.
 
-The teacher is the net as the stages before have left it. Its features make a graph of nearest neighbors, over which the
-known labels spread to all examples: D. Zhou et al., "Learning with Local and Global Consistency", NeurIPS 2003; with
-the features of a net, A. Iscen et al., "Label Propagation for Deep Semi-supervised Learning", CVPR 2019. The most
+The teacher is the net as the earlier stages have trained it. Its features make a graph of nearest neighbors, over which
+the known labels spread to all examples: D. Zhou et al., "Learning with Local and Global Consistency", NeurIPS 2003;
+with the features of a net, A. Iscen et al., "Label Propagation for Deep Semi-supervised Learning", CVPR 2019. The most
 certain examples get the class that reached them as their label for the whole stage; the others are left out. The stage
 trains with noise (dropout, augmentation), which the teacher did not have. A further stage is a further round, with the
 student as its teacher.
@@ -126,7 +126,7 @@ def spread(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     graph = graph.maximum(graph.T)
     spreading = LabelSpreading(kernel=lambda *_: graph, alpha=ALPHA, max_iter=MAX_STEPS)
     with warnings.catch_warnings():
-        # After that many steps, the order of the classes of an example has long settled.
+        # After MAX_STEPS steps, the order of the classes of an example no longer changes.
         warnings.simplefilter("ignore", ConvergenceWarning)
         spreading.fit(directions, labels.numpy())
 

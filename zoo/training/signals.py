@@ -214,7 +214,7 @@ def reinstall() -> None:
     """Install the handlers again, after Lightning has put its own in front of them.
 
     Lightning's handler of SIGTERM ends a fit where nothing was saved, and sends messages between processes at a time
-    when another message may be under way.
+    when another message may be in transit.
     """
     if _current is not None and _in_main_thread():
         for number in SIGNALS:
