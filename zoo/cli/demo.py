@@ -12,6 +12,7 @@ from zoo.cli.predict_checks import preprocess_for
 from zoo.config import hardware
 from zoo.config.catalogue import list_checkpoints
 from zoo.config.console import say
+from zoo.demo import answers
 from zoo.demo.exhibits import Collection, Exhibit
 from zoo.training.signals import Stopped
 
@@ -37,7 +38,8 @@ def demo(cfg: DictConfig) -> None:
     except ModuleNotFoundError as error:
         raise ValueError(f"zoo demo needs {error.name}: pip install 'reference-zoo[demo]'") from error
     device = hardware.device(hardware.trainer_kwargs(cfg.accelerator))
-    collection = Collection(_shown(cfg.checkpoint), partial(_exhibit, device=device))
+    shown = {name: info(name) for name in _names(cfg.checkpoint)}
+    collection = Collection(shown, partial(_exhibit, device=device))
     with collection.use(cfg.checkpoint):
         pass
 
@@ -54,7 +56,7 @@ def demo(cfg: DictConfig) -> None:
     say("zoo demo: closed")
 
 
-def _shown(first: str) -> dict[str, CheckpointInfo]:
+def _names(first: str) -> list[str]:
     """The checkpoints of the page: the given one, then the other shipped ones whose files are here."""
     names = [first]
     for name in list_checkpoints():
@@ -63,7 +65,7 @@ def _shown(first: str) -> dict[str, CheckpointInfo]:
         except FileNotFoundError:
             continue
         names += [name] if name != first else []
-    return {name: info(name) for name in names}
+    return names
 
 
 def _exhibit(checkpoint: str, device: torch.device) -> Exhibit:
@@ -76,7 +78,7 @@ def _exhibit(checkpoint: str, device: torch.device) -> Exhibit:
     shape = about.transforms().shape
     if len(shape) != 3:
         raise ValueError(f"{checkpoint}: the page shows nets of images; {about.name} takes {shape[0]:,} features")
-    return Exhibit(
+    exhibit = Exhibit(
         net.to(device),
         about,
         preprocess_for(about.transforms(), files=True, scale=None, invert=False),
@@ -84,6 +86,9 @@ def _exhibit(checkpoint: str, device: torch.device) -> Exhibit:
         _models_inputs(about),
         device,
     )
+    # The first pass takes longer than later ones. One here also finds out whether the net works.
+    answers.answer(exhibit, torch.zeros(shape, dtype=torch.uint8))
+    return exhibit
 
 
 def _models_inputs(about: CheckpointInfo) -> bool:

@@ -59,29 +59,32 @@ def pictured(exhibit: Exhibit, picture: Image.Image, framing: str) -> Tensor:
     return images.to_tensor(picture, exhibit.shape, resize=True, side=side, interpolation=interpolation)
 
 
-def answer(exhibit: Exhibit, raw: Tensor, target: int | None = None) -> dict[str, Any]:
+def answer(exhibit: Exhibit, raw: Tensor, target: int | None = None, *, brief: bool = False) -> dict[str, Any]:
     """Everything that the page shows about one image.
 
     Args:
         exhibit: the net.
         raw: C x H x W bytes.
         target: number of the class that Grad-CAM explains; None: the most likely one.
+        brief: leave out the activations, Grad-CAM and the code, for nets that take long.
     """
     start = perf_counter()
     net = exhibit.net
     x = exhibit.preprocess(raw[None].to(exhibit.device))  # 1 x C x H x W
     found: dict[str, Any] = {"seen": layers.image(raw)}
     with torch.inference_mode():
-        found["layers"] = layers.activations(net, x)
         if exhibit.about.classes:
             found.update(_predicted(exhibit, x))
         if exhibit.reconstructing is not None:
             found["reconstruction"] = layers.image(exhibit.pixels(exhibit.reconstructing.reconstruct(x))[0])
-        if exhibit.decoding is not None:
+        if not brief:
+            found["layers"] = layers.activations(net, x)
+        if exhibit.decoding is not None and not brief:
             code = exhibit.decoding.encode(x)[0].flatten()
             if len(code) <= MAX_CODE:
                 found["code"] = [round(value, 4) for value in code.tolist()]
-    found["heat"] = _heat(exhibit, x, target)
+    if not brief:
+        found["heat"] = _heat(exhibit, x, target)
     found["milliseconds"] = round(1000 * (perf_counter() - start), 1)
     return found
 

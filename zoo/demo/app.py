@@ -41,7 +41,7 @@ Next = Callable[[Request], Awaitable[Response]]
 Compute = Callable[[Exhibit, Request, bytes], dict[str, Any]]
 
 
-class TooLarge(ValueError):
+class TooLargeError(ValueError):
     """A body with more bytes than are accepted."""
 
 
@@ -56,7 +56,7 @@ def make_app(collection: Collection) -> Starlette:
             try:
                 body = await _body(request, limit)
                 return JSONResponse(await run_in_threadpool(answered, request, body))
-            except TooLarge as error:
+            except TooLargeError as error:
                 return _refusal(error, 413)
             except (ValueError, OSError) as error:
                 return _refusal(error, 400)
@@ -100,7 +100,8 @@ def _drawing(exhibit: Exhibit, _request: Request, content: bytes) -> dict[str, A
     body = bodies.parse(content)
     framing = bodies.framing(body.get("framing", exhibit.framing))
     raw = answers.drawn(exhibit, bodies.strokes(body), framing)
-    return answers.answer(exhibit, raw, bodies.number_or_none(body.get("target"), "target"))
+    target = bodies.number_or_none(body.get("target"), "target")
+    return answers.answer(exhibit, raw, target, brief=body.get("brief") is True)
 
 
 def _picture(exhibit: Exhibit, request: Request, content: bytes) -> dict[str, Any]:
@@ -149,7 +150,7 @@ async def _body(request: Request, limit: int) -> bytes:
     """The body; reading stops at the first byte too many.
 
     Raises:
-        TooLarge: it has more than ``limit`` bytes.
+        TooLargeError: it has more than ``limit`` bytes.
     """
     stated = request.headers.get("content-length", "0")
     parts: list[bytes] = []
@@ -162,10 +163,9 @@ async def _body(request: Request, limit: int) -> bytes:
                 break
             parts.append(part)
     if total > limit:
-        raise TooLarge(f"the file is too large; at most {limit // 2**20} MiB are accepted")
+        raise TooLargeError(f"the file is too large; at most {limit // 2**20} MiB are accepted")
     return b"".join(parts)
 
 
 def _refusal(error: Exception, status: int) -> Response:
     return JSONResponse({"error": printable(str(error))}, status_code=status)
-

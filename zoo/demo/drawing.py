@@ -1,7 +1,7 @@
 """Turn strokes on a sketch pad into an input image, prepared as the training images of a dataset were.
 
-LeCun, Bottou, Bengio & Haffner 1998, section III.A, describe the images of MNIST: a digit is scaled to fit into a box of
-20 x 20 pixels, keeping its aspect ratio, by a method that leaves gray levels (anti-aliasing). The box is placed into
+LeCun, Bottou, Bengio & Haffner 1998, section III.A, describe the images of MNIST: a digit is scaled to fit into a box
+of 20 x 20 pixels, keeping its aspect ratio, by a method that leaves gray levels (anti-aliasing). The box is placed into
 28 x 28 pixels so that the center of mass of the pixels is at the center of the image.
 """
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.checkpoints.description import CheckpointInfo
-from zoo.config.catalogue import list_models, model_config
+from zoo.config.catalogue import index, list_models, model_config
 from zoo.data.preprocess import Preprocess
 from zoo.demo.drawing import framing_of
 from zoo.models import MLP
@@ -21,10 +21,10 @@ DATASETS = {
     "fashion_mnist": "Clothes (Fashion-MNIST)",
     "digits": "Handwritten digits (scikit-learn)",
 }
-METRICS = {  # what the page says about a checkpoint: metric -> its name and format
-    "test/accuracy": ("test accuracy", "{:.2%}"),
-    "test/reconstruction_error": ("squared reconstruction error per test image", "{:.2f}"),
+METRICS = {  # the page states the first of these that a checkpoint has: metric -> its name and format
+    "test/accuracy": ("test accuracy", "{:.2f} %"),
     "test/log_likelihood_ais": ("log-likelihood of a test image (AIS)", "{:.1f} nats"),
+    "test/reconstruction_error": ("squared reconstruction error per test image", "{:.2f}"),
 }
 
 
@@ -110,7 +110,7 @@ class Collection:
 
     def listing(self) -> list[dict[str, Any]]:
         """What the selector shows, for each checkpoint."""
-        return [{"key": key, **_summary(about)} for key, about in self._about.items()]
+        return [{"key": key, **_summary(key, about)} for key, about in self._about.items()]
 
     @contextmanager
     def use(self, key: str) -> Iterator[Exhibit]:
@@ -127,13 +127,16 @@ class Collection:
             yield self._opened[key]
 
 
-def _summary(about: CheckpointInfo) -> dict[str, Any]:
-    """The texts about a checkpoint."""
+def _summary(key: str, about: CheckpointInfo) -> dict[str, Any]:
+    """The texts about a checkpoint; the index has metrics that were measured after it was saved."""
+    metrics = about.metrics | index().get(key, {}).get("metric", {})
     title = model_config(about.name).get("about", {}).get("title") if about.name in list_models() else None
     facts = [f"{about.num_params:,} parameters"] if about.num_params else []
-    for metric, (name, form) in METRICS.items():
-        if metric in about.metrics:
-            facts.append(f"{name} {form.format(about.metrics[metric])}")
+    metric = next((metric for metric in METRICS if metric in metrics), None)
+    if metric is not None:
+        name, form = METRICS[metric]
+        factor = 100 if "%" in form else 1
+        facts.append(f"{name} {form.format(factor * metrics[metric])}")
     return {
         "group": DATASETS.get(about.dataset, about.dataset or "Other"),
         "title": title or about.name,

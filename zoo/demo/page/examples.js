@@ -15,15 +15,22 @@ const DIGITS = [
 
 // Clothes, as thick lines: [width, points].
 const CLOTHES = {
-  'T-shirt/top': [[0.3, [[0.5, 0.3], [0.5, 0.3], [0.5, 0.74]]], [0.15, [[0.4, 0.22], [0.2, 0.38]]], [0.15, [[0.6, 0.22], [0.8, 0.38]]]],
+  'T-shirt/top': [[0.3, [[0.5, 0.3], [0.5, 0.74]]], [0.15, [[0.4, 0.22], [0.2, 0.38]]], [0.15, [[0.6, 0.22], [0.8, 0.38]]]],
   Trouser: [[0.12, [[0.44, 0.15], [0.43, 0.5], [0.4, 0.86]]], [0.12, [[0.56, 0.15], [0.57, 0.5], [0.6, 0.86]]], [0.1, [[0.42, 0.14], [0.58, 0.14]]]],
   Dress: [[0.16, [[0.5, 0.16], [0.5, 0.5]]], [0.2, [[0.5, 0.5], [0.5, 0.84]]], [0.1, [[0.48, 0.5], [0.4, 0.86]]], [0.1, [[0.52, 0.5], [0.6, 0.86]]]],
   Bag: [[0.2, [[0.26, 0.5], [0.74, 0.5]]], [0.2, [[0.26, 0.68], [0.74, 0.68]]], [0.04, [[0.32, 0.42], [0.38, 0.24], [0.5, 0.18], [0.62, 0.24], [0.68, 0.42]]]],
   'Ankle boot': [[0.18, [[0.66, 0.25], [0.66, 0.62]]], [0.16, [[0.66, 0.66], [0.4, 0.68], [0.22, 0.72]]], [0.07, [[0.2, 0.8], [0.76, 0.8]]]],
 }
 
-// Catmull-Rom through the points; a point that occurs twice is a corner.
+// Smooth curves; a point that occurs twice is a corner.
 function smooth(points) {
+  const corner = points.findIndex((point, k) => k > 0 && String(point) === String(points[k - 1]))
+  if (corner > 0) return [...curve(points.slice(0, corner)), ...smooth(points.slice(corner))]
+  return curve(points)
+}
+
+// Catmull-Rom through the points.
+function curve(points) {
   const at = k => points[Math.min(points.length - 1, Math.max(0, k))]
   const flat = []
   for (let k = 0; k + 1 < points.length; k++) {

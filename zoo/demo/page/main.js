@@ -8,6 +8,7 @@ import { Pad } from './pad.js'
 import { paintHeat, paintImage, paintLayers } from './paint.js'
 import { get, latest, post, upload } from './server.js'
 
+const SLOW = 60 // milliseconds that an answer may take while a line is drawn
 const $ = id => document.getElementById(id)
 const state = { key: '', net: null, file: null, target: null, ended: 0 }
 
@@ -32,6 +33,7 @@ function failed(error) {
 
 async function choose(key) {
   state.key = key
+  delete document.body.dataset.net
   $('title').textContent = 'Opening the net …'
   $('facts').textContent = ''
   const about = state.checkpoints.find(each => each.key === key)
@@ -44,9 +46,10 @@ async function choose(key) {
   }
   if (state.key !== key) return
   failed(null)
-  Object.assign(state, { net, target: null })
+  Object.assign(state, { net, target: null, slow: false })
   const photo = net.shape[0] !== 1
   document.body.classList.toggle('photo', photo)
+  document.body.classList.toggle('unlabeled', !net.classes.length)
   pad.enabled = !photo
   if (photo) pad.clear()
   $('title').textContent = about.title
@@ -63,6 +66,7 @@ async function choose(key) {
   $('dream-card').hidden = !net.dreams
   dreams.set(key, net.labels ? net.classes : [])
   blank()
+  document.body.dataset.net = key
   update()
 }
 
@@ -84,7 +88,9 @@ function showExamples(net) {
 function changed(finished) {
   state.file = null
   state.target = null
+  state.answered = false
   if (finished) state.ended = performance.now()
+  delete document.body.dataset.latency
   $('hint').hidden = pad.strokes.length > 0
   update()
 }
@@ -104,6 +110,7 @@ async function take(file) {
 
 // The answer
 
+// A net that takes long answers briefly while a line is drawn, and in full once it ends.
 const update = latest(async () => {
   if (!state.net) return
   const query = new URLSearchParams({ checkpoint: state.key, framing: $('framing').value })
@@ -115,12 +122,16 @@ const update = latest(async () => {
       if (state.target !== null) query.set('target', state.target)
       answer = await upload(`/api/picture?${query}`, state.file)
     } else {
-      const body = { strokes: pad.strokes, framing: $('framing').value, target: state.target }
+      const brief = state.slow && (pad.current !== null || !state.answered)
+      const body = { strokes: pad.strokes, framing: $('framing').value, target: state.target, brief }
       answer = await post(`/api/drawing?${query}`, body)
     }
     if (state.key !== key || (!state.file && pad.empty)) return
     failed(null)
+    state.slow = answer.layers ? answer.milliseconds > SLOW : state.slow
     show(answer)
+    state.answered = pad.current === null
+    if (!answer.layers && state.answered) update()
     if (ended && ended === state.ended) {
       requestAnimationFrame(() => { document.body.dataset.latency = (performance.now() - ended).toFixed(1) })
       state.ended = 0
@@ -146,7 +157,7 @@ function blank() {
 
 function show(answer) {
   paintImage($('seen'), answer.seen)
-  $('heat-view').hidden = !answer.heat
+  if (answer.layers) $('heat-view').hidden = !answer.heat
   if (answer.heat) {
     paintHeat($('heat'), answer.seen, answer.heat)
     $('heat-class').textContent = `for ${state.net.classes[answer.heat.class]}`
@@ -154,6 +165,7 @@ function show(answer) {
   if (answer.probabilities) verdict(answer)
   $('reconstruction-view').hidden = !answer.reconstruction
   if (answer.reconstruction) paintImage($('reconstruction'), answer.reconstruction)
+  if (!answer.layers) return
   $('code-card').hidden = !answer.code
   if (answer.code) code.set(state.key, answer.code, answer.reconstruction)
   $('layers-card').hidden = !answer.layers.length
@@ -161,11 +173,16 @@ function show(answer) {
   if (state.net.diagram) network.show(answer.seen, answer.layers, answer.probabilities)
 }
 
+function percent(p) {
+  if (p >= 0.9995) return '> 99.9 %'
+  return p < 0.0005 ? '< 0.1 %' : `${(100 * p).toFixed(1)} %`
+}
+
 function verdict(answer) {
   const best = answer.probabilities.find(each => each.class === answer.best)
   $('best').textContent = best.name
   $('best').classList.toggle('name', best.name.length > 2)
-  $('sure').textContent = `${(100 * best.p).toFixed(best.p > 0.9995 || best.p < 0.0995 ? 2 : 1)} % sure`
+  $('sure').textContent = `${percent(best.p)} sure`
   $('time').textContent = `computed in ${answer.milliseconds.toFixed(0)} ms`
   document.body.dataset.best = best.name
   bars(answer.probabilities, answer)
@@ -187,12 +204,12 @@ function bars(rows, answer) {
     const button = item.firstChild
     item.dataset.class = row.class
     item.classList.toggle('best', answer?.best === row.class)
-    button.disabled = !answer?.heat
+    if (!answer || answer.layers) button.disabled = !answer?.heat
     button.ariaPressed = String(state.target !== null && state.target === row.class)
     button.title = answer?.heat ? `Show Grad-CAM for ${row.name}` : row.name
     button.querySelector('.name').textContent = row.name
     button.querySelector('.fill').style.transform = `scaleX(${row.p})`
-    button.querySelector('.p').textContent = answer ? `${(100 * row.p).toFixed(2)} %` : ''
+    button.querySelector('.p').textContent = answer ? percent(row.p) : ''
   })
 }
 

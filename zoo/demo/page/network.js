@@ -46,20 +46,19 @@ export class Network {
   layout() {
     const [width, height] = [this.canvas.clientWidth, this.canvas.clientHeight]
     const narrow = width < 560
-    const side = narrow ? 0 : Math.min(150, width * 0.16)
+    const side = narrow ? 0 : Math.min(190, width * 0.18)
     const names = Math.min(narrow ? 70 : 130, 22 + 7 * Math.max(1, ...this.classes.map(name => name.length)))
-    const left = narrow ? 22 : 28 + side + Math.min(90, width * 0.09)
+    const left = narrow ? 36 : 28 + side + Math.min(90, width * 0.09)
     const right = width - names - 16
     const count = this.net.units.length
     const [top, bottom] = [26, height - 40]
     const columns = this.net.units.map((units, k) => {
       const gap = units.length < this.net.sizes[k] && k > 0 ? 1.4 : 0
-      const longest = Math.max(14, ...this.net.units.map(each => each.length + 1.4))
-      const step = (bottom - top) / longest
+      const step = Math.min(31, (bottom - top) / (units.length + gap))
       const length = (units.length - 1 + gap) * step
       const middle = (top + bottom) / 2
       const y = units.map((_, i) => middle - length / 2 + (i + (gap && i >= units.length / 2 ? gap : 0)) * step)
-      const radius = Math.min(11, step * 0.4)
+      const radius = Math.min(11.5, step * 0.4)
       return { x: left + ((right - left) * k) / (count - 1), y, radius, dots: gap ? middle : null }
     })
     return { width, height, side, columns, middle: (top + bottom) / 2 }

@@ -10,6 +10,7 @@ export class Pad {
     this.canvas = canvas
     this.changed = changed
     this.strokes = []
+    this.current = null
     this.width = 0.075
     this.erases = false
     this.enabled = true

@@ -97,24 +97,27 @@ export function fit(canvas, width, height) {
 function paintMaps(canvas, grid, width) {
   const [count, rows, columns] = grid.shape
   const gap = 5
-  const wide = Math.min(84, Math.max(30, (width + gap) / Math.min(count, 16) - gap))
+  const wide = Math.min(132, Math.max(30, (width + gap) / Math.min(count, width < 500 ? 8 : 16) - gap))
   const across = Math.max(1, Math.floor((width + gap) / (wide + gap)))
   const high = (wide * rows) / columns
   const height = Math.ceil(count / across) * (high + gap) - gap
   canvas.style.height = `${height}px`
   const context = fit(canvas, width, height)
   context.imageSmoothingEnabled = columns > wide
+  context.strokeStyle = '#222a3d'
   const levels = bytes(grid.data)
   for (let k = 0; k < count; k++) {
     const tile = sheet(levels.subarray(k * rows * columns, (k + 1) * rows * columns), rows, columns, v => color(v, grid.signed))
-    context.drawImage(tile, (k % across) * (wide + gap), Math.floor(k / across) * (high + gap), wide, high)
+    const [x, y] = [(k % across) * (wide + gap), Math.floor(k / across) * (high + gap)]
+    context.drawImage(tile, x, y, wide, high)
+    context.strokeRect(x + 0.5, y + 0.5, wide - 1, high - 1)
   }
 }
 
 // The units of a layer as cells in reading order.
 function paintUnits(canvas, grid, width) {
   const levels = bytes(grid.data)
-  const size = Math.min(26, Math.max(5, Math.sqrt((width * 120) / levels.length)))
+  const size = Math.min(34, Math.max(5, Math.sqrt((width * 120) / levels.length)))
   const across = Math.min(levels.length, Math.floor(width / size))
   const height = Math.ceil(levels.length / across) * size
   canvas.style.height = `${height}px`
