@@ -9,6 +9,7 @@ import { paintHeat, paintImage, paintLayers } from './paint.js'
 import { get, latest, post, upload } from './server.js'
 
 const SLOW = 60 // milliseconds that an answer may take while a line is drawn
+const PAUSE = 30 // milliseconds between two answers while a line is drawn
 const $ = id => document.getElementById(id)
 const state = { key: '', net: null, file: null, target: null, ended: 0 }
 
@@ -89,7 +90,7 @@ function changed(finished) {
   state.file = null
   state.target = null
   state.answered = false
-  if (finished) state.ended = performance.now()
+  state.ended = finished ? performance.now() : 0
   delete document.body.dataset.latency
   $('hint').hidden = pad.strokes.length > 0
   update()
@@ -115,6 +116,7 @@ const update = latest(async () => {
   if (!state.net) return
   const query = new URLSearchParams({ checkpoint: state.key, framing: $('framing').value })
   if (!state.file && pad.empty) return blank()
+  if (pad.current) await new Promise(done => setTimeout(done, PAUSE))
   const { key, ended } = state
   try {
     let answer

@@ -18,7 +18,7 @@ export class Pad {
     canvas.addEventListener('pointerdown', event => this.begin(event))
     canvas.addEventListener('pointermove', event => this.move(event))
     for (const name of ['pointerup', 'pointercancel']) canvas.addEventListener(name, event => this.end(event))
-    new ResizeObserver(() => this.draw()).observe(canvas)
+    new ResizeObserver(() => this.paint()).observe(canvas)
   }
 
   get empty() {
@@ -77,7 +77,8 @@ export class Pad {
   // Show strokes at once, or point by point as if somebody drew them.
   async play(strokes, animate) {
     const playing = (this.playing = {})
-    this.clear()
+    this.strokes = []
+    this.picture = null
     for (const stroke of strokes) {
       const points = stroke.points
       const step = animate ? Math.max(2, 2 * Math.ceil(points.length / 2 / 14)) : points.length
@@ -101,7 +102,14 @@ export class Pad {
     this.draw()
   }
 
+  // Many points may arrive within one frame.
   draw() {
+    if (this.scheduled) return
+    this.scheduled = true
+    requestAnimationFrame(() => { this.scheduled = false; this.paint() })
+  }
+
+  paint() {
     const side = this.canvas.clientWidth
     if (!side) return
     const context = fit(this.canvas, side, side)
