@@ -58,6 +58,7 @@ def choose(page, name):
 
 def draw(page, digit, **options):
     """Draw a digit with the mouse; returns the milliseconds from the end of the last stroke to the painted answer."""
+    page.locator("#pad").scroll_into_view_if_needed()
     box = page.locator("#pad").bounding_box()
     for line in DIGITS[digit]:
         points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in moved(line, **options)]
@@ -68,6 +69,16 @@ def draw(page, digit, **options):
         page.mouse.up()
     page.wait_for_selector("body[data-latency]", timeout=WAIT)
     return float(page.locator("body").get_attribute("data-latency"))
+
+
+def white_pixels(page, selector):
+    """The number of white pixels of a canvas."""
+    return page.evaluate(
+        "s => { const c = document.querySelector(s); let n = 0;"
+        " const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        " for (let k = 0; k < d.length; k += 4) n += d[k] > 200 && d[k + 1] > 200 && d[k + 2] > 200; return n }",
+        selector,
+    )
 
 
 def canvas(page, selector):
@@ -81,7 +92,7 @@ def canvas(page, selector):
 
 
 @pytest.mark.parametrize("name", ["lenet5-mnist", "dbn_generative-mnist"])
-def test_drawn_digits_are_recognized_at_once(page, name, record_property):
+def test_drawn_digits_are_recognized_at_once(page, name):
     choose(page, name)
     right, times = 0, []
     for digit in range(10):
@@ -89,7 +100,7 @@ def test_drawn_digits_are_recognized_at_once(page, name, record_property):
         times.append(draw(page, digit, scale=0.9, dx=0.03, dy=-0.02))
         right += page.locator("#best").inner_text() == str(digit)
         assert page.locator("#bars .best .name").inner_text() == page.locator("#best").inner_text()
-    record_property("milliseconds from stroke to answer", times)
+    sys.stdout.write(f"{name}: milliseconds from the stroke to the answer: {sorted(times)}\n")  # seen with pytest -s
     assert right >= 9
     assert statistics.median(times) < 300
 
@@ -123,10 +134,11 @@ def test_every_net_shows_what_it_has(page):
 
 def test_the_units_of_the_diagram_light_up_and_show_their_weights(page):
     choose(page, "mlp_16_16-mnist")
-    dark = canvas(page, "#network")[..., :3].astype(int).sum()
+    dark = white_pixels(page, "#network")
     draw(page, 0)
-    assert canvas(page, "#network")[..., :3].astype(int).sum() > 1.05 * dark
-    # Move down the first hidden column until a unit is hit.
+    assert white_pixels(page, "#network") > dark + 2000
+    # Move across the columns until a unit of the first hidden one is hit.
+    page.locator("#network").scroll_into_view_if_needed()
     box = page.locator("#network").bounding_box()
     assert page.locator("#pattern-view").is_hidden()
     for x in range(int(0.3 * box["width"]), int(0.7 * box["width"]), 9):
@@ -174,6 +186,7 @@ def test_bars_of_the_code_are_dragged(page):
     draw(page, 5)
     page.wait_for_selector("#code-card:not([hidden])", timeout=WAIT)
     before = canvas(page, "#decoded")
+    page.locator("#code").scroll_into_view_if_needed()
     box = page.locator("#code").bounding_box()
     page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
     page.mouse.down()

@@ -36,19 +36,20 @@ def serving(app: ASGIApp, port: int) -> Iterator[Server]:
     Raises:
         OSError: the port is in use, or may not be used; the message names the key.
     """
-    with _bound(port) as listener:
-        address = f"http://{HOST}:{listener.getsockname()[1]}/"
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=CLOSING, ws="none"
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        try:
-            yield Server(address, thread)
-        finally:
-            server.should_exit = True
-            thread.join(timeout=2 * CLOSING)
+    listener = _bound(port)
+    address = f"http://{HOST}:{listener.getsockname()[1]}/"
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=CLOSING, ws="none"
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        yield Server(address, thread)
+    finally:
+        # The thread closes the socket. If it is computing a long answer, it ends with the process.
+        server.should_exit = True
+        thread.join(timeout=5 * CLOSING)
 
 
 def _bound(port: int) -> socket.socket:
