@@ -172,7 +172,7 @@ def served_briefly() -> Iterator[None]:
     """Within the block, ``zoo demo`` ends as soon as it serves its page, as if by Ctrl-C."""
     from zoo.demo.server import Server
 
-    with patch.object(Server, "wait", side_effect=KeyboardInterrupt):
+    with patch.object(Server, "wait", side_effect=KeyboardInterrupt), patch("webbrowser.open"):
         yield
 
 

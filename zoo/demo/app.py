@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import ClientDisconnect, Request
@@ -48,6 +48,8 @@ class TooLargeError(ValueError):
 def make_app(collection: Collection) -> Starlette:
     """The application that shows these checkpoints."""
 
+    one = CapacityLimiter(1)  # all answers are computed in the same thread, so that OpenMP has one team of threads
+
     def listing(_request: Request) -> Response:
         return JSONResponse({"checkpoints": collection.listing()})
 
@@ -55,7 +57,7 @@ def make_app(collection: Collection) -> Starlette:
         async def respond(request: Request) -> Response:
             try:
                 body = await _body(request, limit)
-                return JSONResponse(await run_in_threadpool(answered, request, body))
+                return JSONResponse(await to_thread.run_sync(answered, request, body, limiter=one))
             except TooLargeError as error:
                 return _refusal(error, 413)
             except (ValueError, OSError) as error:

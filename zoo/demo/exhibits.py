@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -138,6 +139,7 @@ def _summary(key: str, about: CheckpointInfo) -> dict[str, Any]:
         factor = 100 if "%" in form else 1
         facts.append(f"{name} {form.format(factor * metrics[metric])}")
     return {
+        "label": key if key in index() else "/".join(Path(key).parts[-2:]),
         "group": DATASETS.get(about.dataset, about.dataset or "Other"),
         "title": title or about.name,
         "facts": facts,

@@ -257,7 +257,7 @@ try {
   const groups = new Map()
   for (const each of state.checkpoints) {
     if (!groups.has(each.group)) groups.set(each.group, Object.assign(document.createElement('optgroup'), { label: each.group }))
-    groups.get(each.group).append(new Option(each.key, each.key))
+    groups.get(each.group).append(new Option(each.label, each.key))
   }
   $('checkpoint').append(...groups.values())
   $('checkpoint').value = state.checkpoints[0].key
