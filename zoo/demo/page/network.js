@@ -32,7 +32,10 @@ export class Network {
     const hidden = layers.map(layer => values(layer).map(v => v / Math.max(layer.scale, layer.signed ? 0 : 1e-9)))
     // Sigmoid units keep their own scale, 0 to 1.
     layers.forEach((layer, k) => { if (layer.scale <= 1 && !layer.signed) hidden[k] = values(layer) })
-    const all = [Float32Array.from(pixels, p => p / 255), ...hidden, Float32Array.from(probabilities, p => p.p)]
+    // Of many classes, only the most likely ones are known.
+    const outputs = new Float32Array(this.net.sizes.at(-1))
+    for (const each of probabilities ?? []) outputs[each.class] = each.p
+    const all = [Float32Array.from(pixels, p => p / 255), ...hidden, outputs]
     this.levels = this.net.units.map((units, k) => units.map(unit => Math.max(0, all[k][unit] ?? 0)))
     this.draw()
   }
