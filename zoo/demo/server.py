@@ -47,9 +47,11 @@ def serving(app: ASGIApp, port: int) -> Iterator[Server]:
     try:
         yield Server(address, thread)
     finally:
-        # The thread closes the socket. If it is computing a long answer, it ends with the process.
+        # A thread that is computing a long answer still needs the socket; it ends with the process.
         server.should_exit = True
         thread.join(timeout=5 * CLOSING)
+        if not thread.is_alive():
+            listener.close()
 
 
 def _bound(port: int) -> socket.socket:

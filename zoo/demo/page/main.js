@@ -130,7 +130,7 @@ const update = latest(async () => {
     }
     if (state.key !== key || (!state.file && pad.empty)) return
     failed(null)
-    state.slow = answer.layers ? answer.milliseconds > SLOW : state.slow
+    state.slow ||= answer.milliseconds > SLOW
     show(answer)
     state.answered = pad.current === null
     if (!answer.layers && state.answered) update()
