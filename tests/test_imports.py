@@ -48,7 +48,7 @@ FLOORS = (
     {"protocols", "losses"},
     {"models", "data", "config"},
     {"tasks", "plots", "checkpoints", "analysis"},
-    {"report"},
+    {"report", "demo"},
     {"training", "release"},
     {"api"},
     {"cli", "sklearn"},

@@ -132,6 +132,14 @@ COMMANDS = {
             "maps are flattened). With a list of depths there is one features_DEPTH for each, from one pass.",
         ),
     ),
+    "demo": Command(
+        summary="draw on a page in the browser, and see what the nets make of it",
+        usage="[checkpoint=NAME|PATH] [port=7860] [KEY=VALUE ...]",
+        module="demo",
+        function="demo",
+        composed=True,
+        examples=("", "checkpoint=dbn_generative-mnist", "checkpoint=runs/my_run port=0 open_browser=true"),
+    ),
     "list": Command(
         summary="list the models and the checkpoints",
         usage="[PATTERN]",

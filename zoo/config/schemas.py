@@ -1,8 +1,7 @@
 """The schemas of all configs. Hydra refuses unknown keys and values of the wrong type.
 
-Nodes of type ``dict[str, Any]``, except ``about``, name a class or function in ``_target_``; `zoo.config.build.check`
-compares their other keys with the signature of that class or function. A key that the files in ``conf/`` do not set has
-the default given here; MISSING: they must set it, or the user must.
+A node of type ``dict[str, Any]``, except ``about``, names a class or function in ``_target_``; `zoo.config.build.check`
+compares its other keys with the signature. Keys have the defaults given here; MISSING: conf/ or the user must set it.
 """
 
 from dataclasses import dataclass, field, fields, make_dataclass
@@ -286,6 +285,17 @@ class Benchmark:
     debug: bool = False
 
 
+@dataclass
+class Demo:
+    """The config of ``zoo demo``. The comments in ``conf/demo.yaml`` describe the keys."""
+
+    checkpoint: str = MISSING
+    port: int = MISSING
+    open_browser: bool = False
+    accelerator: Accelerator = field(default_factory=Accelerator)
+    debug: bool = False
+
+
 # One schema per command: the first entry of the defaults in its YAML.
-for _schema in (Train, Evaluate, Predict, Embed, Sample, Explain, Export, Benchmark):
+for _schema in (Train, Evaluate, Predict, Embed, Sample, Explain, Export, Benchmark, Demo):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)
