@@ -92,7 +92,7 @@ def test_models_import_torch_only(file):
 
 @pytest.mark.parametrize("file", FILES)
 def test_only_config_instantiates(file):
-    config = ("compose", "given", "loader", "overrides", "schemas", "search_space")
+    config = ("command_schemas", "compose", "given", "loader", "overrides", "schemas", "search_space")
     hydra_only = [f"config/{name}.py" for name in config]
     if file not in (*hydra_only, "training/sweep.py", "training/search.py"):
         names = {name for name in imported(FILES[file]) if name.startswith("hydra")}

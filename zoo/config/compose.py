@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from zoo.config import schemas as schemas  # importing it registers the schemas with Hydra
+from zoo.config import command_schemas as command_schemas  # importing it registers all schemas with Hydra
 from zoo.config import trust
 from zoo.config.catalogue import CONF
 from zoo.config.console import say

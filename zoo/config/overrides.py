@@ -110,9 +110,10 @@ def readable(command: str, arguments: Sequence[str]) -> list[str]:
 @cache
 def text_keys(command: str) -> frozenset[str]:
     """The keys of a command whose value is a string, such as ``input`` and ``dataset.root``."""
-    from zoo.config import schemas
+    from zoo.config import command_schemas, schemas
 
-    schema = {name.lower(): value for name, value in vars(schemas).items() if is_dataclass(value)}[command]
+    named = {**vars(schemas), **vars(command_schemas)}
+    schema = {name.lower(): value for name, value in named.items() if is_dataclass(value)}[command]
     return frozenset([*FOLDERS, *_text_fields(schema)])
 
 
