@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo.models.units import bernoulli
-from zoo.protocols import Centering, Decoding, RBMLayer, Reconstructing, StackOfRBMs, Unrollable, layers_of
+from zoo.protocols import Centering, Contrasting, Decoding, RBMLayer, Reconstructing, StackOfRBMs, Unrollable, layers_of
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
 from zoo.tasks.task import Batch
@@ -188,7 +188,10 @@ class ContrastiveDivergence(GenerativeTask):
         # the data are computed once, for the start of the chains and for F(v0).
         a0 = rbm.hidden_input(v0)  # N x H
         vk = self._persistent_end() if self.persistent else self._chain_end(v0, a0.detach())  # N x V
-        loss = rbm.free_energy(v0, hidden_input=a0).mean() - rbm.free_energy(vk).mean()
+        if isinstance(rbm, Contrasting):
+            loss = rbm.free_energy_difference(v0, vk, hidden_input=a0)
+        else:
+            loss = rbm.free_energy(v0, hidden_input=a0).mean() - rbm.free_energy(vk).mean()
 
         # Centering updates its offsets here and corrects the gradients in `on_before_optimizer_step`.
         if self.centered:
