@@ -57,6 +57,14 @@ class Scores:
 
 # The zoo
 
+FIT = "model.stages.fit"
+FULL = (
+    *("stage@model.stages.fit=finetune", "augment@dataset.augment=none", "dataset.augment.crop=0.35"),
+    *("dataset.augment.flip=true", f"{FIT}.fit_head=true", f"{FIT}.epochs=8", f"{FIT}.optimizer.lr=0.0002"),
+    *(f"{FIT}.ema=null", f"{FIT}.patience=null", f"{FIT}.task.label_smoothing=0", f"{FIT}.task.freeze_statistics=true"),
+    *(f"{FIT}.task.head_lr_factor=1", f"{FIT}.task.layer_decay=0.9"),
+)
+
 
 def zoo_run(case: Case, *overrides: str, pretrained: bool = True) -> Scores:
     """Train with ``zoo train``."""
@@ -74,11 +82,15 @@ def zoo_run(case: Case, *overrides: str, pretrained: bool = True) -> Scores:
     return Scores(metrics["test/accuracy"], metrics.get("val/accuracy"))
 
 
+def full(case: Case, *overrides: str, pretrained: bool = True) -> Scores:
+    """All layers at a low learning rate, from a head that was fitted to the features; `overrides` replace its keys."""
+    return zoo_run(case, "experiment=finetune", *FULL, *overrides, pretrained=pretrained)
+
+
 def from_scratch(case: Case, lr: float) -> Scores:
-    """All layers from random weights, with the augmentation of experiment=finetune."""
-    return zoo_run(
+    """All layers from random weights, otherwise as `full`."""
+    return full(
         case,
-        "experiment=finetune",
         *(f"lr={lr}", "model.stages.fit.min_steps=300", "model.stages.fit.fit_head=false"),
         *("model.stages.fit.task.freeze_statistics=false", "model.stages.fit.task.layer_decay=1"),
         pretrained=False,
@@ -201,8 +213,8 @@ def timm_recipe(case: Case, *, epochs: int = 20, lr: float = 5e-4) -> Scores:
 
 RECIPES: dict[str, Callable[[Case], Scores]] = {
     "head": lambda case: zoo_run(case, "experiment=linear_probe"),
-    "full": lambda case: zoo_run(case, "experiment=finetune"),
-    "gradual": lambda case: zoo_run(case, "experiment=finetune", "stage@model.stages.fit=gradual"),
+    "full": full,
+    "gradual": lambda case: zoo_run(case, "experiment=finetune"),
     "random lr 0.001": partial(from_scratch, lr=0.001),
     "random lr 0.003": partial(from_scratch, lr=0.003),
     "tutorial, head": partial(tutorial, frozen=True),

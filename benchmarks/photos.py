@@ -28,7 +28,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
-from photo_recipes import RECIPES, Case, Scores, zoo_run
+from photo_recipes import RECIPES, Case, Scores, full, zoo_run
 from photo_sets import SETS, data_root, write
 from scipy.stats import t
 
@@ -86,11 +86,10 @@ def run(folder: Path, row: Row, keys: list[str]) -> None:
     shutil.rmtree(data)
 
 
-def keyed(case: Case, experiment: str, *, keys: list[str]) -> Scores:
-    return zoo_run(case, f"experiment={experiment}", *keys)
-
-
-KEYED = {"head": partial(keyed, experiment="linear_probe"), "full": partial(keyed, experiment="finetune")}
+KEYED = {
+    "head": lambda case, keys: zoo_run(case, "experiment=linear_probe", *keys),
+    "full": lambda case, keys: full(case, *keys),
+}
 
 
 def interval(values: list[float]) -> str:

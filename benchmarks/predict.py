@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -27,7 +29,8 @@ BATCH = 32
 
 def command(checkpoint: str, folder: str, output: Path) -> None:
     arguments = [f"checkpoint={checkpoint}", f"input={folder}", f"output={output}", "sheet=false", "overwrite=true"]
-    main("predict", [*arguments, f"batch_size={BATCH}"])
+    with redirect_stdout(StringIO()):
+        main("predict", [*arguments, f"batch_size={BATCH}"])
 
 
 @torch.inference_mode()

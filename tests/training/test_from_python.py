@@ -301,7 +301,7 @@ def test_the_command_refuses_to_resume_what_only_a_program_can(tmp_path, cli, mo
     (tmp_path / "run" / "metrics.json").unlink()
     outcome = cli("train", f"resume={tmp_path / 'run'}")
     assert outcome.status == 1
-    assert "this run was started from Python with an object of its own" in outcome.err
+    assert "this run was started from Python with a net or data that its config cannot name" in outcome.err
     assert outcome.err.count("\n") == 1
 
 

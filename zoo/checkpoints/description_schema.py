@@ -183,7 +183,7 @@ def _dataset_config(value: object, where: str) -> None:
 
 
 def _table(value: object, where: str) -> None:
-    """Check the encoding of a table's columns. An empty one means that the data are no table."""
+    """Check the encoding of a table's columns. An empty one means that the data are not a table."""
     stored = _mapping(value, where)
     if stored:
         _plain(stored, where, limit=MAX_COLUMNS)

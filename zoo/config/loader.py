@@ -89,6 +89,10 @@ class CheckedLoader(ConfigLoaderImpl):
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         if debug is not None:
             cfg.debug = debug
+        # A shape on the command line has its own height and width, whatever size an experiment sets.
+        given = {override.partition("=")[0].lstrip("+") for override in overrides}
+        if "dataset.shape" in given and "dataset.size" not in given and OmegaConf.select(cfg, "dataset.size"):
+            cfg.dataset.size = None
         check_hydra(cfg.hydra)
         check_added(cfg)
         # Hydra also composes with validate_sweep_overrides=False, only to find out whether the command is a sweep.

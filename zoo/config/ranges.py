@@ -65,6 +65,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "epochs": WHOLE,
         "batch_size": NATURAL,
         "min_steps": NATURAL,
+        "pseudo_labels": Range(0, 1, above=True),
         "gradient_clip": WEIGHT,
         "ema": MOMENTUM,
         "patience": WHOLE,

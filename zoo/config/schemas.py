@@ -25,6 +25,8 @@ class Stage:
     min_steps: int | None = None  # minimum number of steps: raises the number of epochs if there are few examples
     encode_once: bool = True  # compute features of frozen layers once per fit; not if too large or with augmentation
     fit_head: bool = False  # before the first epoch, fit a classifier's linear head to features that are computed once
+    # Fraction of the unlabeled examples, the surest ones, that get pseudo-labels before the first epoch; null: none.
+    pseudo_labels: float | None = None
     gradient_clip: float | None = None  # maximum norm of the gradient; null: no clipping
     ema: float | None = None  # decay of the moving average of the weights, which is evaluated and saved; null: none
     patience: int | None = None  # stop after this many epochs without a better validation metric; keep the best epoch

@@ -39,9 +39,9 @@ def check_fold(fold: int | None, folds: int | None) -> None:
 def take_fold(splits: Splits, fold: int, folds: int) -> Splits:
     """The same data with fold ``fold`` of ``folds`` as the validation split, and the other folds as the training split.
 
-    A validation split that the data already have is a part of the training split first. The folds are stratified by
-    class; those of `Splits.groups` keep the examples of a group together. Image files whose names differ only in the
-    suffix stay together.
+    A validation split that the data already have is joined with the training split before that. The folds are
+    stratified by class; those of `Splits.groups` keep the examples of a group together. Image files whose names differ
+    only in the suffix stay together.
 
     Raises:
         ValueError: ``fold`` or ``folds`` is out of range, or there are fewer examples or groups than folds.
@@ -54,7 +54,9 @@ def take_fold(splits: Splits, fold: int, folds: int) -> Splits:
         if splits.groups is not None:
             raise ValueError("dataset.fold with dataset.groups needs data without a validation split of their own")
         examples = _joined(splits.train, splits.validation)
-        notes = ["the validation split of the data is a part of the folds"]
+        notes = [
+            "the validation split of the data is joined with the training split, and both are divided into the folds"
+        ]
 
     # Divide the examples.
     labels = class_numbers(examples)

@@ -108,7 +108,9 @@ def _guess(table: Table, names: Sequence[str], columns: Sequence[Sequence[str]],
     if len(names) > 1:
         is_binary = all(cell.lower() in ZERO_ONE for cells in columns for cell in cells)
         if is_binary:
-            return "labels", "the targets are 0 and 1, so they are labels; dataset.target_type=values for a regression"
+            return "labels", (
+                "the targets are 0 and 1, so they are labels; for a regression, set dataset.target_type=values"
+            )
         return "values", ""
     # One column of text.
     cells = [cell for cell in columns[0] if cell]
@@ -126,12 +128,12 @@ def _guess(table: Table, names: Sequence[str], columns: Sequence[Sequence[str]],
     if distinct <= FEW_INTEGERS and bool((numbers == np.round(numbers)).all()):
         return "classes", (
             f"the column {name} has {distinct} different whole numbers, so they are classes; "
-            "dataset.target_type=values for a regression"
+            "for a regression, set dataset.target_type=values"
         )
     is_whole = bool((numbers == np.round(numbers)).all())
     return "values", (
         f"the column {name} has {distinct:,} different whole numbers, so they are values to predict; "
-        "dataset.target_type=classes for a classification"
+        "for a classification, set dataset.target_type=classes"
         if is_whole
         else ""
     )

@@ -2,7 +2,7 @@
 
 `BoltzmannEquations` needs a weight matrix, two biases and two layers of units, which its subclasses provide.
 `zoo.models.rbm.RBM` is a module with its own parameters; `AutoencoderRBM` uses the parameters of an autoencoder
-(`Autoencoder.rbm`). Imports torch and the zoo's models only.
+(`Autoencoder.rbm`). Imports torch, `zoo.protocols` and the zoo's models only.
 
     E(v, h) = visible.energy(v, b) + hidden.energy(h, c) - h·W signal(v)
 

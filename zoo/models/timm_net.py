@@ -225,7 +225,7 @@ def _check_name(timm: Any, architecture: str) -> None:
     name, _, tag = architecture.partition(".")
     if name in known:
         raise ValueError(
-            f"architecture={architecture}: give the name of the weights apart: "
+            f"architecture={architecture}: give the name of the weights separately: "
             f"model.net.architecture={name} weights={tag}"
         )
     near = [other for other in known if architecture and other.startswith(architecture)][:5]

@@ -75,9 +75,13 @@ def _label(name: str) -> str:
 
 def is_current(path: Path, entries: Entries) -> bool:
     """Whether the file shows these results; without results no file is needed."""
+    return shows(path, data(entries))
+
+
+def shows(path: Path, content: Mapping[str, Any]) -> bool:
+    """Whether the file was drawn from this content; if the content is empty, the file may be missing."""
     from PIL import Image
 
-    content = data(entries)
     if not path.is_file():
         return not content
     with Image.open(path) as image:

@@ -47,6 +47,28 @@ new settings were chosen on the validation split, unless the table says otherwis
 
 """
 
+EARLIER = "The recipe was changed after test results had been seen, so that the test images were used more than once:"
+
+CODES = """\
+## Codes of 30 numbers
+
+The deep autoencoder, the same net without pretraining (the same settings, which were chosen for the pretrained net),
+and principal component analysis (PCA), each with 30 numbers for an image. The squared error is summed over the pixels;
+mean and components of PCA are those of the 60,000 training images. Published for MNIST by Hinton & Salakhutdinov 2006,
+caption of figure 2B: PCA 13.87, logistic PCA 8.01 (*secondary*).
+
+"""
+
+SAMPLES = """\
+## Samples
+
+What the shipped RBMs and deep belief networks draw, not selected: 100 samples each, after 1,000 steps of Gibbs
+sampling that starts at noise, as `zoo sample checkpoint=NAME` draws them. A deep belief network with label units draws
+one row for each class.
+
+<img src="docs/images/generative.png" width="820" alt="Grids of samples, one panel for each checkpoint">
+"""
+
 SOURCES = """\
 ## Sources
 

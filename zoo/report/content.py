@@ -16,7 +16,7 @@ class Picture:
         predicted, true: names of classes.
         p: probability of the predicted class.
         image: a ``data:`` URI of the image, with its Grad-CAM map beside it if the net has one; empty if the input is
-            no image.
+            not an image.
     """
 
     name: str

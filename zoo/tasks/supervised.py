@@ -77,7 +77,7 @@ class SupervisedTask(Task):
         )
         self.frozen: list[LayerGroup] = []
 
-        # Batch normalization whose statistics stay as they are, also in training.
+        # Batch normalization whose statistics stay as they are, even in training.
         self.normalizations = [
             module for module in net.modules() if freeze_statistics and isinstance(module, _BatchNorm)
         ]

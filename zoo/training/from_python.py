@@ -253,7 +253,7 @@ def _stopping_as_python(folder: Path | None) -> Iterator[None]:
 
 
 def _how_to_continue(folder: Path | None) -> str:
-    """What a program reads whose run was stopped, in this folder or in none that is kept."""
+    """The message for a program whose run was stopped; ``folder`` is None if no folder is kept."""
     if folder is not None and (folder / run_folder.CONFIG).exists():
         return f"continue with zoo.train(…, folder={str(folder)!r}, resume=True)"
     return "nothing was saved yet" if folder is not None else "without folder=, it cannot be continued"

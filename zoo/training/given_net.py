@@ -27,13 +27,13 @@ def refuse_missing(cfg: DictConfig, given: Given) -> None:
     for key, node, value in parts:
         if not node and value is None:
             raise ValueError(
-                f"{key} is empty: this run was started from Python with an object of its own; continue it there with "
-                "zoo.train(…, folder=…, resume=True)"
+                f"{key} is empty: this run was started from Python with a net or data that its config cannot name; "
+                "continue it there with zoo.train(…, folder=…, resume=True)"
             )
 
 
 def ready(net: nn.Module) -> nn.Module:
-    """The net in training mode, in which no net of `zoo.load` or of an earlier training is.
+    """The net in training mode; a net of `zoo.load` or of an earlier training is in eval mode.
 
     Raises:
         ValueError: the net has no parameters, they have no values, or none requires a gradient.

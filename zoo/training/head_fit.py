@@ -6,17 +6,15 @@ Pretrained Features and Underperform Out-of-Distribution", ICLR 2022 (linear pro
 """
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.config import hardware
-from zoo.protocols import HasHead, head_of, layers_of
+from zoo.protocols import HasHead, head_of
 from zoo.tasks.classification import Classification
 from zoo.tasks.task import Task
-from zoo.training.feature_cache import cache_features
+from zoo.training.feature_cache import training_features
 from zoo.training.plan import Plan, StagePlan
 
 STRENGTH = 10.0  # C of scikit-learn: weight of the losses against the penalty; the features have a mean norm of 1
@@ -50,21 +48,7 @@ def fit_head(task: Task, stage: StagePlan, plan: Plan, *, progress: str | None) 
     """
     # The features of the whole training split, computed once.
     net = task.net
-    cached = cache_features(
-        net,
-        replace(stage.splits, validation=None),
-        plan.preprocess,
-        depth=len(layers_of(net)),
-        device=hardware.device(plan.trainer_kwargs),
-        workers=plan.workers,
-        progress=progress,
-    )
-    if cached is None:
-        raise ValueError(
-            f"model.stages.{stage.name}.fit_head=true: the features of {len(stage.splits.train):,} examples need too "
-            "much memory; set it to false"
-        )
-    features, labels = cached[0].train.batch(range(len(cached[0].train)))
+    features, labels = training_features(net, stage, plan, key="fit_head=true", off="false", progress=progress)
     head = head_of(net)
     assert isinstance(task, Classification)
     assert isinstance(head, nn.Linear)

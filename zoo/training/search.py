@@ -91,7 +91,10 @@ class Search:
         """Raise ValueError if each trial would be trained by several processes: each one would search by itself."""
         place = self.config.accelerator
         if place.devices != 1 or place.num_nodes > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            raise ValueError("a search trains each trial in one process: set accelerator.devices=1 and start it once")
+            raise ValueError(
+                "a search trains each trial in one process: set accelerator.devices=1 and accelerator.num_nodes=1, and "
+                "do not start it with torchrun"
+            )
 
     def _tell(self, study: SharedStudy, number: int, result: JobReturn) -> None:
         """Store the result of a trial."""

@@ -23,7 +23,7 @@ from zoo.data.splits import Splits
 from zoo.protocols import shape_text
 from zoo.tasks.optimization import MakeSchedule, reads_validation_loss
 from zoo.tasks.task import Task
-from zoo.training import head_fit, stages
+from zoo.training import head_fit, pseudo_labels, stages
 from zoo.training.plan import StagePlan
 from zoo.training.target_checks import check_targets
 from zoo.training.trainer_settings import DEFAULT, TrainerSettings, limited, overfit
@@ -134,7 +134,10 @@ def stage_plan(
 ) -> StagePlan:
     """The `StagePlan` of a checked stage. Side effect: raises ``stage.epochs`` if ``min_steps`` needs more epochs."""
     task = task_class(stage)
-    per_epoch = batches(len(splits.train), stage.batch_size, drop_single=drop_single)
+    examples = len(splits.train)
+    if stage.pseudo_labels is not None:
+        examples = pseudo_labels.count(splits.train.labels(), stage.pseudo_labels)
+    per_epoch = batches(examples, stage.batch_size, drop_single=drop_single)
     # A limit on the batches makes a run shorter, so it does not add epochs.
     if stage.min_steps is not None:
         stage.epochs = max(stage.epochs, ceil(stage.min_steps / ceil(per_epoch / settings.accumulate_grad_batches)))
@@ -151,6 +154,7 @@ def stage_plan(
         batch_size=stage.batch_size,
         encode_once=stage.encode_once,
         fit_head=stage.fit_head,
+        pseudo_labels=stage.pseudo_labels,
         gradient_clip=stage.gradient_clip,
         ema=stage.ema,
         patience=stage.patience,
@@ -190,6 +194,8 @@ def check_tasks(
             _try_optimizer(task, where=f"model.stages.{stage.name}.optimizer")
             if stage.fit_head:
                 head_fit.check(task, where=f"model.stages.{stage.name}")
+            if stage.pseudo_labels is not None:
+                pseudo_labels.check(task, where=f"model.stages.{stage.name}")
             # Prefix errors about the data with the model and the dataset.
             try:
                 task.check_targets(num_outputs)

@@ -108,7 +108,7 @@ def load(
             missing = "class 0 has" if smallest == 1 else f"classes 0 to {smallest - 1} have"
             notes.append(
                 f"the labels in y{suffix} begin at {smallest}, and classes are numbered from 0, so {missing} no "
-                f"examples; subtract {smallest}, or state dataset.num_classes"
+                f"examples; subtract {smallest}, or set dataset.num_classes"
             )
         if num_classes is None and "classes" in arrays:
             num_classes = arrays["classes"].size
