@@ -4,12 +4,14 @@
 # make lint       formatter, linter, type checker
 # make docs       run the commands in docs/ again and write their output
 # make lowest     the fast tests with the lowest versions that pyproject.toml declares
+# make bench      time the commands against other programs and write BENCHMARKS.md, hours; QUICK=1 rehearses in minutes
+# make gpu        the tests marked gpu and the benchmark of a GPU, with the PyTorch of PYTHON; appends to BENCHMARKS.md
 # make audit      known vulnerabilities of the pinned versions; queries the Python package index
 PYTHON ?= python3
 BIN := .venv/bin
 FAST := not slow and not notebooks
 
-.PHONY: train test test-all lint docs lowest audit clean
+.PHONY: train test test-all lint docs lowest bench gpu audit clean
 train: $(BIN)/.installed
 	$(BIN)/zoo train
 
@@ -32,6 +34,11 @@ lowest: $(BIN)/.installed
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(BIN)/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[dev]'
 	.venv-lowest/bin/pytest -m "$(FAST) and not mnist and not gpu" -o filterwarnings=default
+
+# Without learnergy, its line is left out.
+bench: $(BIN)/.installed
+	-$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[bench]' --constraint constraints.txt
+	$(BIN)/python benchmarks/run_all.py $(if $(QUICK),--quick)
 
 audit: $(BIN)/.installed
 	$(BIN)/uv tool run pip-audit --requirement constraints.txt --no-deps --disable-pip

@@ -1,12 +1,19 @@
-"""Time the epochs of `zoo train`; shared by the benchmarks of training."""
+"""Time the epochs of `zoo train`, and where MNIST is; shared by the benchmarks of training."""
 
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from zoo.cli.main import main
+
+ROOT = os.environ.get("ZOO_DATA", "data")  # folder of MNIST
 
 
 class Stopwatch(Callback):
@@ -38,3 +45,28 @@ def stopwatch() -> Iterator[list[float]]:
 
     with mock.patch.object(Trainer, "fit", timed_fit):
         yield watch.stamps
+
+
+def zoo_train(*arguments: str) -> list[float]:
+    """Run `zoo train` without its output; returns the times at which epochs start, and at which training ends."""
+    with TemporaryDirectory() as folder, stopwatch() as stamps, silent():
+        main("train", [*arguments, f"hydra.run.dir={folder}/run"])
+    return stamps
+
+
+def last_epoch(*arguments: str) -> float:
+    """The time of the last epoch of `zoo train`, including validation, logging and checkpoint."""
+    stamps = zoo_train(*arguments)
+    return stamps[-1] - stamps[-2]
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Within the block, keep what is printed; show it only if the block fails."""
+    output = StringIO()
+    try:
+        with redirect_stdout(output), redirect_stderr(output):
+            yield
+    except BaseException:
+        print(output.getvalue())
+        raise

@@ -1,36 +1,37 @@
-"""Images per second of ``zoo predict`` and of a bare PyTorch loop with the same net, decoding and batch size.
+"""`zoo predict`, and a bare PyTorch loop with the same net, decoding and batch size.
 
-    python benchmarks/predict.py CHECKPOINT FOLDER_OF_IMAGES [ROUNDS]
+    ZOO_DATA=FOLDER_OF_MNIST python benchmarks/predict.py [--rounds N] [--quick]
 
-Both read every image, compute the class probabilities and write a CSV, in turn, in one process, after one round of each
-that is not timed. The loop reads with the same threads, without the checks, labels and reports of the command. Time is
-that of the clock from the start of the command to its last line, so loading the checkpoint counts for both.
+10,000 PNG files of 28x28 pixels through lenet5-mnist, and 1,000 JPEG files of 299x224 pixels through a ResNet-18 at
+224x224. Both read every image, compute the class probabilities and write a CSV, in one process. The loop reads with the
+same threads, without the checks, labels and reports of the command. Loading the checkpoint counts for both.
 """
 
 import csv
-import statistics
-import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
-from io import StringIO
+from functools import partial
 from pathlib import Path
 
 import torch
+from epochs import ROOT, silent
+from image_folder import make
+from PIL import Image
+from timing import Benchmark, seconds
 
 from zoo.checkpoints.checkpoint import open_checkpoint
 from zoo.cli.main import main
 from zoo.cli.predict_inputs import THREADS
 from zoo.data import images
+from zoo.data.sources.torchvision_sets import load
 
-BATCH = 32
+BATCH, PNGS, JPEGS, QUICK = 32, 10_000, 1000, 64
 
 
 def command(checkpoint: str, folder: str, output: Path) -> None:
     arguments = [f"checkpoint={checkpoint}", f"input={folder}", f"output={output}", "sheet=false", "overwrite=true"]
-    with redirect_stdout(StringIO()):
-        main("predict", [*arguments, f"batch_size={BATCH}"])
+    with silent():
+        main("predict", [*arguments, f"batch_size={BATCH}", "accelerator=cpu"])
 
 
 @torch.inference_mode()
@@ -55,18 +56,39 @@ def loop(checkpoint: str, folder: str, output: Path) -> None:
             writer.writerows(zip(files[first : first + BATCH], p.argmax(1).tolist(), p.amax(1).tolist(), strict=True))
 
 
+def pngs(folder: Path, count: int) -> None:
+    """Write the first test images of MNIST."""
+    folder.mkdir()
+    for number, image in enumerate(load(name="MNIST", root=ROOT, validation=0).test.x[:count]):
+        Image.fromarray(image[0].numpy()).save(folder / f"{number:05}.png")
+
+
+def resnet18(photographs: Path, folder: Path) -> None:
+    """A run folder with the checkpoint of a ResNet-18 that was trained for one step."""
+    limits = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
+    data = ["dataset=image_folder", f"dataset.root={photographs}", "dataset.size=224", "dataset.workers=0"]
+    with silent():
+        main("train", ["model=resnet18", *data, *limits, "epochs=1", "batch_size=2", f"hydra.run.dir={folder}"])
+
+
 if __name__ == "__main__":
-    checkpoint, folder = sys.argv[1:3]
-    count = len(images.find(folder))
-    rates: dict[str, list[float]] = {"zoo predict": [], "bare loop": []}
+    bench = Benchmark(__doc__)
     with tempfile.TemporaryDirectory() as scratch:
-        for number in range((int(sys.argv[3]) if len(sys.argv) > 3 else 5) + 1):
-            for name, run in (("zoo predict", command), ("bare loop", loop)):
-                start = time.perf_counter()
-                run(checkpoint, folder, Path(scratch) / "predictions.csv")
-                if number:
-                    rates[name].append(count / (time.perf_counter() - start))
-    ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]
-    for name, values in rates.items():
-        print(f"{name:12}{statistics.median(values):8.1f} images/s")  # noqa: T201
-    print(f"ratio, median of {len(ratios)} rounds: {statistics.median(ratios):.3f}")  # noqa: T201
+        folder = Path(scratch)
+        few, many = (QUICK, QUICK) if bench.quick else (JPEGS, PNGS)
+        pngs(folder / "png", many)
+        make(folder / "jpeg", few, width=299)
+        resnet18(folder / "jpeg", folder / "run")
+        cases = {
+            f"{many:,} PNG files, 28x28, LeNet-5": ("lenet5-mnist", folder / "png", many),
+            f"{few:,} JPEG files, 299x224, ResNet-18": (folder / "run", folder / "jpeg", few),
+        }
+        for case, (checkpoint, source, count) in cases.items():
+            arguments = (str(checkpoint), str(source), folder / "predictions.csv")
+            programs = {
+                name: partial(seconds, partial(run, *arguments))
+                for name, run in {"zoo predict": command, "bare loop": loop}.items()
+            }
+            for program in programs.values():
+                program()  # a warm-up
+            bench.compare(case, programs, goals={"bare loop": 1.05}, items=(count, "images"))
