@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from timing import synchronize
 
 from zoo.cli.main import main
 
@@ -23,35 +24,37 @@ class Stopwatch(Callback):
         self.stamps: list[float] = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        synchronize()
         self.stamps.append(time.perf_counter())
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        synchronize()
         self.stamps.append(time.perf_counter())
 
 
 @contextmanager
-def stopwatch() -> Iterator[list[float]]:
-    """Within the block, every Trainer appends its times to the yielded list.
+def watched_by(watch: Callback) -> Iterator[None]:
+    """Within the block, every Trainer has one more callback."""
+    fit = Trainer.fit
+
+    def watched_fit(trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        trainer.callbacks.append(watch)
+        fit(trainer, *args, **kwargs)
+
+    with mock.patch.object(Trainer, "fit", watched_fit):
+        yield
+
+
+def zoo_train(*arguments: str) -> list[float]:
+    """Run `zoo train` without its output; returns the times at which epochs start, and at which training ends.
 
     An epoch lasts until the next one starts, or until training ends, so its time includes validation, logging and
     checkpoint.
     """
     watch = Stopwatch()
-    fit = Trainer.fit
-
-    def timed_fit(trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        trainer.callbacks.append(watch)  # type: ignore[attr-defined]
-        fit(trainer, *args, **kwargs)
-
-    with mock.patch.object(Trainer, "fit", timed_fit):
-        yield watch.stamps
-
-
-def zoo_train(*arguments: str) -> list[float]:
-    """Run `zoo train` without its output; returns the times at which epochs start, and at which training ends."""
-    with TemporaryDirectory() as folder, stopwatch() as stamps, silent():
+    with TemporaryDirectory() as folder, silent(), watched_by(watch):
         main("train", [*arguments, f"hydra.run.dir={folder}/run"])
-    return stamps
+    return watch.stamps
 
 
 def last_epoch(*arguments: str) -> float:

@@ -26,18 +26,19 @@ from zoo.data import images
 from zoo.data.sources.torchvision_sets import load
 
 BATCH, PNGS, JPEGS, QUICK = 32, 10_000, 1000, 64
+ACCELERATORS = {"cpu": "cpu", "cuda": "gpu"}  # device -> the key `accelerator`
 
 
-def command(checkpoint: str, folder: str, output: Path) -> None:
+def command(checkpoint: str, folder: str, output: Path, device: str) -> None:
     arguments = [f"checkpoint={checkpoint}", f"input={folder}", f"output={output}", "sheet=false", "overwrite=true"]
     with silent():
-        main("predict", [*arguments, f"batch_size={BATCH}", "accelerator=cpu"])
+        main("predict", [*arguments, f"batch_size={BATCH}", f"accelerator={ACCELERATORS[device]}"])
 
 
 @torch.inference_mode()
-def loop(checkpoint: str, folder: str, output: Path) -> None:
+def loop(checkpoint: str, folder: str, output: Path, device: str) -> None:
     net, about = open_checkpoint(checkpoint)
-    net = net.eval().to(memory_format=torch.channels_last)
+    net = net.eval().to(device, memory_format=torch.channels_last)
     preprocess = about.transforms()
     average = about.task.get("mirror_average", False)
     files = images.find(folder)
@@ -49,7 +50,7 @@ def loop(checkpoint: str, folder: str, output: Path) -> None:
         writer = csv.writer(file)
         waiting = [pool.submit(read, path) for path in files]
         for first in range(0, len(files), BATCH):
-            raw = torch.stack([future.result() for future in waiting[first : first + BATCH]])
+            raw = torch.stack([future.result() for future in waiting[first : first + BATCH]]).to(device)
             p = net(preprocess(raw)).softmax(1)
             if average:
                 p = (p + net(preprocess(raw.flip(-1))).softmax(1)) / 2
@@ -71,24 +72,31 @@ def resnet18(photographs: Path, folder: Path) -> None:
         main("train", ["model=resnet18", *data, *limits, "epochs=1", "batch_size=2", f"hydra.run.dir={folder}"])
 
 
-if __name__ == "__main__":
-    bench = Benchmark(__doc__)
+def compare(bench: Benchmark, device: str) -> None:
+    """Compare the command with the loop on both sets of files."""
+    few, many = (QUICK, QUICK) if bench.quick else (JPEGS, PNGS)
     with tempfile.TemporaryDirectory() as scratch:
+        # The files and the checkpoint of a ResNet-18.
         folder = Path(scratch)
-        few, many = (QUICK, QUICK) if bench.quick else (JPEGS, PNGS)
         pngs(folder / "png", many)
         make(folder / "jpeg", few, width=299)
         resnet18(folder / "jpeg", folder / "run")
+
+        # Both programs run once before they are timed.
         cases = {
             f"{many:,} PNG files, 28x28, LeNet-5": ("lenet5-mnist", folder / "png", many),
             f"{few:,} JPEG files, 299x224, ResNet-18": (folder / "run", folder / "jpeg", few),
         }
         for case, (checkpoint, source, count) in cases.items():
-            arguments = (str(checkpoint), str(source), folder / "predictions.csv")
+            arguments = (str(checkpoint), str(source), folder / "predictions.csv", device)
             programs = {
-                name: partial(seconds, partial(run, *arguments))
-                for name, run in {"zoo predict": command, "bare loop": loop}.items()
+                "zoo predict": partial(seconds, partial(command, *arguments)),
+                "bare loop": partial(seconds, partial(loop, *arguments)),
             }
             for program in programs.values():
-                program()  # a warm-up
+                program()
             bench.compare(case, programs, goals={"bare loop": 1.05}, items=(count, "images"))
+
+
+if __name__ == "__main__":
+    compare(Benchmark(__doc__), "cpu")

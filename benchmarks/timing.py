@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
 Program = Callable[[], float]  # runs once and returns its time in seconds
 AGAIN = ", again"
 
@@ -67,10 +69,17 @@ def rate_text(per_second: float) -> str:
     return f"{per_second:,.0f}" if per_second >= 100 else f"{per_second:.3g}"
 
 
+def synchronize() -> None:
+    """Wait for the GPU, if there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def seconds(run: Callable[[], object]) -> float:
-    """The time of one call."""
+    """The time of one call, with everything that it started on a GPU."""
     start = time.perf_counter()
     run()
+    synchronize()
     return time.perf_counter() - start
 
 
@@ -79,22 +88,25 @@ class Benchmark:
 
     Args:
         description: docstring of the benchmark; its first line is the title in BENCHMARKS.md.
+        jsonl: file for the results if the command line names none.
 
     Attributes:
-        rounds: number of rounds.
+        rounds: number of rounds; fewer if the time of ``--minutes`` is over, but at least one.
         quick: whether this is a rehearsal, with one round of small programs.
     """
 
-    def __init__(self, description: str, arguments: list[str] | None = None):
+    def __init__(self, description: str, jsonl: Path | None = None):
         parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawTextHelpFormatter)
         parser.add_argument("--rounds", type=int, default=7, help="number of rounds (default: 7)")
         parser.add_argument("--quick", action="store_true", help="rehearse: one round of small programs")
         parser.add_argument("--jsonl", type=Path, help="append the results to this file")
-        options = parser.parse_args(arguments)
+        parser.add_argument("--minutes", type=float, default=math.inf, help="begin no further round after this time")
+        options = parser.parse_args()
+        self.deadline = time.monotonic() + 60 * options.minutes
         self.title = description.partition("\n")[0].rstrip(".")
         self.quick: bool = options.quick
         self.rounds: int = 1 if options.quick else options.rounds
-        self.jsonl: Path | None = options.jsonl
+        self.jsonl: Path | None = options.jsonl or jsonl
 
     def record(self, case: str, **fields: Any) -> None:
         """Append one result to the file."""
@@ -146,6 +158,9 @@ class Benchmark:
         # The rounds, every second one in the reverse order.
         times: dict[str, list[float]] = {name: [] for name in runs}
         for number in range(self.rounds):
+            if number and time.monotonic() > self.deadline:
+                print(f"out of time: {number} of {self.rounds} rounds")
+                break
             for name in list(runs)[:: -1 if number % 2 else 1]:
                 times[name].append(runs[name]())
 
