@@ -63,10 +63,10 @@ class AfterFirstStep(Callback):
         self.end = perf_counter()
 
 
-def lenet5(batches: int, found: dict[str, list[float]], *overrides: str) -> float:
-    """`zoo train`; keeps the accuracies and the time of the first step in ``found``."""
+def lenet5(batches: int, count: int, found: dict[str, list[float]], *overrides: str) -> float:
+    """`zoo train` for ``count`` epochs; keeps the accuracies and the time of the first step in ``found``."""
     watch = AfterFirstStep()
-    arguments = ["model=lenet5", "dataset=mnist", f"epochs={EPOCHS}", f"batch_size={BATCH}", f"lr={LR}"]
+    arguments = ["model=lenet5", "dataset=mnist", f"epochs={count}", f"batch_size={BATCH}", f"lr={LR}"]
     arguments += [f"accelerator={ACCELERATOR}", f"trainer.limit_train_batches={batches}", *overrides]
     with tempfile.TemporaryDirectory() as folder, epochs.silent(), epochs.watched_by(watch):
         main("train", [*arguments, f"hydra.run.dir={folder}/run"])
@@ -77,7 +77,7 @@ def lenet5(batches: int, found: dict[str, list[float]], *overrides: str) -> floa
     return watch.end - watch.first
 
 
-def bare_lenet5(batches: int, *, graph: bool) -> float:
+def bare_lenet5(batches: int, count: int, *, graph: bool) -> float:
     """The training alone, with all images on the device; with ``graph``, every step replays a CUDA graph."""
     x, y = (tensor.to(DEVICE) for tensor in lenet5_epoch.tensors()[:2])
     net = LeNet5().to(DEVICE, memory_format=torch.channels_last)
@@ -104,7 +104,7 @@ def bare_lenet5(batches: int, *, graph: bool) -> float:
         replay = captured.replay
 
     def train() -> None:
-        for _ in range(EPOCHS):
+        for _ in range(count):
             for picked in torch.randperm(len(x), device=DEVICE)[: batches * BATCH].view(batches, BATCH):
                 x_batch.copy_(x[picked])
                 y_batch.copy_(y[picked])
@@ -155,15 +155,17 @@ def timm_resnet18(photos: Path) -> float:
 
 
 def compare_lenet5(bench: Benchmark) -> None:
-    batches = 5 if bench.quick else 214
+    batches, count = (5, 1) if bench.quick else (214, EPOCHS)
     found: dict[str, dict[str, list[float]]] = {}
     variants = {"zoo train": [], "zoo train, bfloat16": ["accelerator.precision=bf16-mixed"]}
     variants["zoo train, compiled"] = ["trainer.compile=true"]
-    programs = {name: partial(lenet5, batches, found.setdefault(name, {}), *words) for name, words in variants.items()}
-    programs["bare loop"] = partial(bare_lenet5, batches, graph=False)
+    programs = {
+        name: partial(lenet5, batches, count, found.setdefault(name, {}), *words) for name, words in variants.items()
+    }
+    programs["bare loop"] = partial(bare_lenet5, batches, count, graph=False)
     if DEVICE == "cuda":
-        programs["bare loop, CUDA graph"] = partial(bare_lenet5, batches, graph=True)
-    case = f"LeNet-5, MNIST, {EPOCHS} epochs"
+        programs["bare loop, CUDA graph"] = partial(bare_lenet5, batches, count, graph=True)
+    case = f"LeNet-5, MNIST, {count} epochs"
     bench.compare(case, programs)
     for name, values in found.items():
         for split in ("val", "test"):

@@ -142,7 +142,7 @@ class Benchmark:
             programs: name -> program.
             goals: name -> largest ratio that is wanted.
             items: number and name of the inputs that a run processes, to report their number per second.
-            again: whether the first program runs twice in a round, for the noise.
+            again: whether the first program runs twice in a round, for the noise; not in a rehearsal.
 
         Returns:
             Name -> seconds in each round.
@@ -151,7 +151,7 @@ class Benchmark:
         goals = goals or {}
         first = next(iter(programs))
         runs = {first: programs[first]}
-        if again:
+        if again and not self.quick:
             runs[first + AGAIN] = programs[first]
         runs |= programs
 
