@@ -41,16 +41,17 @@ bench: $(BIN)/.installed
 	$(BIN)/python benchmarks/run_all.py $(if $(QUICK),--quick)
 
 # On a machine without network: make gpu WHEELS=FOLDER takes the PyTorch of PYTHON, and missing packages from the folder.
-# DEVICE=cpu QUICK=1 rehearses without a GPU. The benchmark runs even if a test fails, and then the tests decide.
+# DEVICE=cpu QUICK=1 TEST_SECONDS=3600 rehearses without a GPU. The benchmark runs even if a test fails, and then the tests decide.
 DEVICE ?= cuda
 JOBS ?= 8
+TEST_SECONDS ?= 330
 GPU_PYTHON := $(if $(WHEELS),$(PYTHON),$(BIN)/python)
 gpu: export PYTHONPATH := $(CURDIR):$(CURDIR)/build/wheels
 gpu: export DEVICE := $(DEVICE)
 gpu: export TORCHINDUCTOR_COMPILE_THREADS := 1
 gpu: $(if $(WHEELS),wheels,$(BIN)/.installed)
 	status=0; \
-	timeout 330 $(GPU_PYTHON) -m pytest -m gpu -n $(JOBS) -o filterwarnings=default $$(grep -rl mark.gpu tests --include=*.py) \
+	timeout $(TEST_SECONDS) $(GPU_PYTHON) -m pytest -m gpu -n $(JOBS) -o filterwarnings=default $$(grep -rl mark.gpu tests --include=*.py) \
 		|| status=$$?; \
 	$(GPU_PYTHON) benchmarks/gpu.py --rounds 5 --minutes 3 $(if $(QUICK),--quick) && exit $$status
 

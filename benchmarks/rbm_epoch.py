@@ -35,8 +35,11 @@ QUICK = 20  # number of batches of an epoch in a rehearsal
 @cache
 def images(count: int = 60_000) -> Tensor:
     """count x 784 pixels in [0, 1], on PyTorch's default device."""
-    pixels = load(name="MNIST", root=ROOT, validation=0).train.x[:count].flatten(1).to(torch.get_default_device())
-    return pixels.float() / 255
+    # Only the pixels go to the device: the random numbers of a split are those of the CPU.
+    device = torch.get_default_device()
+    with torch.device("cpu"):
+        pixels = load(name="MNIST", root=ROOT, validation=0).train.x[:count]
+    return pixels.flatten(1).to(device).float() / 255
 
 
 def zoo_train(

@@ -143,7 +143,7 @@ def test_a_stopped_run_resumes_to_the_bit(name, precision, tmp_path, monkeypatch
 def test_a_checkpoint_trained_on_a_cpu_has_the_same_outputs(name):
     net = zoo.load(name)
     x = zoo.info(name).transforms()(zoo.dataset("digits").test.x)  # N x in_shape
-    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         expected = net(x)
         outputs = net.to(DEVICE)(x.to(DEVICE)).cpu()
     torch.testing.assert_close(outputs, expected, rtol=1e-3, atol=1e-3)
