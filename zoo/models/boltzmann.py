@@ -20,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.models.features import FeatureNet
+from zoo.models.free_energy_difference import FreeEnergyDifference
+from zoo.models.units import Bernoulli
 from zoo.protocols import Units
 
 
@@ -111,6 +113,23 @@ class BoltzmannEquations(FeatureNet):
         # Given v, the hidden units are independent, so the sum over their states is a product over units.
         a = self.hidden_input(v) if hidden_input is None else hidden_input
         return self.visible.energy(v, self.visible_bias) - self.hidden.log_sum(a, self.hidden_bias).sum(dim=1)
+
+    def free_energy_difference(self, v0: Tensor, vk: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
+        """mean F(v0) - mean F(vk), a scalar: the loss of contrastive divergence, with v0 and vk held constant.
+
+        Args:
+            v0: N x V, the data.
+            vk: M x V, the ends of the Gibbs chains.
+            hidden_input: `hidden_input` of v0, if known.
+        """
+        # With units of zeros and ones the gradient is known: no graph is needed. Autocast has other dtypes.
+        a0 = self.hidden_input(v0) if hidden_input is None else hidden_input
+        parameters = (self.weight, self.visible_bias, self.hidden_bias)
+        is_plain = all(value.dtype == self.weight.dtype for value in (v0, vk, a0, *parameters))
+        if isinstance(self.hidden, Bernoulli) and self.visible.binary and is_plain:
+            difference: Tensor = FreeEnergyDifference.apply(*parameters, v0, a0.detach(), vk)
+            return difference
+        return self.free_energy(v0, hidden_input=a0).mean() - self.free_energy(vk).mean()
 
     def free_energy_of_hidden(self, h: Tensor) -> Tensor:
         """-log Σ_v exp(-E(v, h)), N: the free energy with the two layers exchanged."""

@@ -246,7 +246,7 @@ def make_units(visible: str, hidden: str, *, owner: HasVariance, label_units: in
 
 def bernoulli(p: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
     """Zeros and ones with P(1) = p. Random numbers are float32, since bfloat16 has too few values in [0, 1]."""
-    return (torch.rand(p.shape, generator=generator, device=p.device) < p).to(p.dtype)
+    return torch.rand(p.shape, generator=generator, device=p.device).lt_(p.detach()).to(p.dtype)
 
 
 def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -8,6 +8,7 @@ parameters and submodules of an ``nn.Module`` in Python 3.12 and later. Imports 
 from zoo.protocols.boltzmann import (
     BeliefNet,
     Centering,
+    Contrasting,
     HasPseudoLikelihood,
     RBMLayer,
     StackOfRBMs,
@@ -40,6 +41,7 @@ __all__ = [
     "Centering",
     "ChangesConfig",
     "Classifier",
+    "Contrasting",
     "Decoding",
     "Generative",
     "HasAuxiliaryHeads",

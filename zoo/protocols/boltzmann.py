@@ -100,6 +100,14 @@ class Centering(Protocol):
 
 
 @runtime_checkable
+class Contrasting(Protocol):
+    """An RBM that computes the loss of contrastive divergence itself, such as with a gradient in closed form."""
+
+    def free_energy_difference(self, v0: Tensor, vk: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
+        """mean F(v0) - mean F(vk), a scalar, with v0 and vk held constant; ``hidden_input`` is that of v0."""
+
+
+@runtime_checkable
 class HasPseudoLikelihood(Protocol):
     """An RBM that can estimate the pseudo-likelihood, if it has binary visible units and no label units."""
 

@@ -7,6 +7,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from zoo.models.free_energy_difference import free_energy_difference
 from zoo.models.units import bernoulli
 from zoo.protocols import Centering, Decoding, RBMLayer, Reconstructing, StackOfRBMs, Unrollable, layers_of
 from zoo.tasks.layer_input import LayerInput
@@ -184,11 +185,10 @@ class ContrastiveDivergence(GenerativeTask):
         if batch_idx < KEPT_BATCHES:
             self._kept.append(v0)
 
-        # The loss: free energies of the data minus those at the ends of the Gibbs chains. The hidden pre-activations of
-        # the data are computed once, for the start of the chains and for F(v0).
+        # The loss: free energies of the data minus those at the ends of the chains. a0 is computed once for both.
         a0 = rbm.hidden_input(v0)  # N x H
         vk = self._persistent_end() if self.persistent else self._chain_end(v0, a0.detach())  # N x V
-        loss = rbm.free_energy(v0, hidden_input=a0).mean() - rbm.free_energy(vk).mean()
+        loss = free_energy_difference(rbm, v0, vk, a0)
 
         # Centering updates its offsets here and corrects the gradients in `on_before_optimizer_step`.
         if self.centered:
