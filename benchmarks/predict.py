@@ -4,8 +4,8 @@
 
 10,000 PNG files of 28x28 pixels through lenet5-mnist, and 1,000 JPEG files of 299x224 pixels through a ResNet-18 at
 224x224. All read every image, compute the class probabilities and write a CSV, in one process. The bare loop reads with
-the same threads, without the checks, labels and reports of the command. timm's loop, for the ResNet-18, has timm's dataset,
-transforms and loader with two worker processes. Loading the checkpoint counts for all.
+the same threads, without the checks, labels and reports of the command. timm's loop, for the ResNet-18, has timm's
+dataset, transforms and loader with two worker processes. Loading the checkpoint counts for all.
 """
 
 import csv
