@@ -134,21 +134,42 @@ COMMANDS = {
     ),
     "list": Command(
         summary="list the models and the checkpoints",
-        usage="[PATTERN]",
+        usage="[PATTERN] [--json]",
         module="list_models",
         function="main",
         composed=False,
-        examples=("", "'lenet*'"),
-        notes=("PATTERN is part of a name, or a pattern with * and ?. Without it, everything is listed.",),
+        examples=("", "'lenet*'", "--json"),
+        notes=(
+            "PATTERN is part of a name, or a pattern with * and ?. Without it, everything is listed. --json prints a "
+            "JSON object with the lists models and checkpoints.",
+        ),
     ),
     "show": Command(
         summary="show a model (layers, shapes, paper, deviations) or a checkpoint",
-        usage="NAME|PATH",
+        usage="NAME|PATH [--json]",
         module="show",
         function="main",
         composed=False,
-        examples=("lenet5", "lenet5-digits", "runs/my_run"),
-        notes=("NAME is a model or a checkpoint from zoo list; PATH is a .safetensors file or a run folder.",),
+        examples=("lenet5", "lenet5-digits", "runs/my_run --json"),
+        notes=(
+            "NAME is a model or a checkpoint from zoo list; PATH is a .safetensors file or a run folder. --json prints "
+            "a JSON object.",
+        ),
+    ),
+    "completion": Command(
+        summary="print a script that completes commands, keys and names in a shell",
+        usage="bash|zsh|fish",
+        module="completion",
+        function="main",
+        composed=False,
+        examples=("bash", "zsh", "fish"),
+        notes=(
+            'To turn completion on, add a line to the configuration of the shell. bash: eval "$(zoo completion bash)" '
+            'in ~/.bashrc. zsh: eval "$(zoo completion zsh)" in ~/.zshrc, after compinit. fish: zoo completion fish | '
+            "source in ~/.config/fish/config.fish.",
+            "Completed are commands, flags, keys, and the names of models, datasets, experiments, checkpoints and all "
+            "other groups; the values of other keys are completed as paths.",
+        ),
     ),
     "reproduce": Command(
         summary="compare shipped checkpoints with their stored metrics",
