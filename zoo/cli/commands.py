@@ -113,6 +113,17 @@ COMMANDS = {
             "checkpoint=runs/my_run batch_sizes=[1,16] output=speed.csv",
         ),
     ),
+    "push": Command(
+        summary="publish a checkpoint on the Hugging Face hub",
+        usage="checkpoint=NAME|PATH to=hf://OWNER/NAME [KEY=VALUE ...]",
+        module="push",
+        function="push",
+        composed=True,
+        examples=(
+            "checkpoint=lenet5-digits to=hf://me/lenet5-digits dry_run=true",
+            "checkpoint=runs/my_run to=hf://me/photos private=true license=apache-2.0",
+        ),
+    ),
     "embed": Command(
         summary="write the features of images, a CSV, an .npz or a dataset to a file",
         usage="checkpoint=NAME|PATH (input=FILE|FOLDER|CSV|NPZ | dataset=NAME) [KEY=VALUE ...]",

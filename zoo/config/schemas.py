@@ -25,8 +25,7 @@ class Stage:
     min_steps: int | None = None  # minimum number of steps: raises the number of epochs if there are few examples
     encode_once: bool = True  # compute features of frozen layers once per fit; not if too large or with augmentation
     fit_head: bool = False  # before the first epoch, fit a classifier's linear head to features that are computed once
-    # Fraction of the unlabeled examples, the surest ones, that get pseudo-labels before the first epoch; null: none.
-    pseudo_labels: float | None = None
+    pseudo_labels: float | None = None  # fraction of unlabeled examples, the surest, that get pseudo-labels; null: none
     gradient_clip: float | None = None  # maximum norm of the gradient; null: no clipping
     ema: float | None = None  # decay of the moving average of the weights, which is evaluated and saved; null: none
     patience: int | None = None  # stop after this many epochs without a better validation metric; keep the best epoch
@@ -58,8 +57,7 @@ class Dataset:
     root: str | None = None  # folder or file of the data
     download: bool = True  # whether to download the data if root has no copy
     validation: float = MISSING  # validation split: a fraction below 1, or a number of examples
-    # Test split, if the data have none: a fraction below 1, or a number of examples; null: see the file of the dataset.
-    test: float | None = None
+    test: float | None = None  # test split, if the data have none: a fraction or a number; null: see the dataset's file
     folds: int | None = None  # number of folds of the training split, for cross-validation; null: none
     fold: int | None = None  # the fold that is the validation split, in place of validation: 0 to folds - 1
     groups: str | None = None  # column (npz: array) with the group of each example; a group is in one split only
@@ -80,8 +78,7 @@ class Dataset:
     shape: list[int] | None = None  # shape of one input; null: as in the data
     size: Any = None  # images that are read from files: an integer or [height, width] that replaces those of shape
     num_classes: int | None = None  # number of classes; null: as in the data
-    # Divisor of raw values, their white level; null: 255 for bytes (1 if all are 0 or 1), else 1.
-    scale: float | None = None
+    scale: float | None = None  # divisor of raw values (white); null: 255 for bytes (1 if all are 0 or 1), else 1
     header: Any = "auto"  # whether the first line of a CSV has names: auto, true or false
     augment: dict[str, Any] = MISSING  # random changes of training images: a file of conf/augment
     workers: int = 0  # number of processes that read images
@@ -285,6 +282,19 @@ class Benchmark:
     debug: bool = False
 
 
+@dataclass
+class Push:
+    """The config of ``zoo push``. The comments in ``conf/push.yaml`` describe the keys."""
+
+    checkpoint: str = MISSING
+    to: str = MISSING
+    license: str | None = None
+    private: bool = False
+    dry_run: bool = False
+    overwrite: bool = False
+    debug: bool = False
+
+
 # One schema per command: the first entry of the defaults in its YAML.
-for _schema in (Train, Evaluate, Predict, Embed, Sample, Explain, Export, Benchmark):
+for _schema in (Train, Evaluate, Predict, Embed, Sample, Explain, Export, Benchmark, Push):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)
