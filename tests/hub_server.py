@@ -104,13 +104,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
+            url = f"{self.server.address}/{name}"
             if name in self.server.repositories:
-                return self.answer(
-                    409, {"error": "You already created this repo", "url": f"{self.server.address}/{name}"}
-                )
+                return self.answer(409, {"error": "You already created this model repo", "url": url})
             self.server.repositories[name] = {"main": []}
             self.server.commit(name, "main", {".gitattributes": b""})
-            self.server.private[name] = bool(asked.get("private"))
+            self.server.private[name] = asked.get("visibility") == "private" or bool(asked.get("private"))
             return self.answer(200, {"url": url, "name": name})
         if self.path == "/api/validate-yaml":
             _, metadata, _ = json.loads(body)["content"].split("---\n", 2)
