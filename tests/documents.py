@@ -29,7 +29,8 @@ from zoo.config.compose import compose
 ROOT = Path(__file__).parents[1]  # the repository
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = {"bash", "console", "python", "text", "yaml"}  # text: not code
-HYDRA = ("train", "evaluate", "predict", "embed", "explain", "sample", "export", "benchmark", "demo")  # take KEY=VALUE
+# Take KEY=VALUE.
+HYDRA = ("train", "evaluate", "predict", "embed", "explain", "sample", "export", "push", "benchmark", "demo")
 PRINTING = ("cat", "head", "ls")  # shell commands that an example may contain
 WIDTH = "100"  # width of the terminal, in columns
 

@@ -23,6 +23,22 @@ def built(tmp_path_factory) -> Path:
     return folder
 
 
+# The top level of the repository. hubconf.py and mkdocs.yml are here since torch.hub and MkDocs look for them here.
+TOP = {
+    *("README.md", "RESULTS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "CITATION.cff"),
+    *("pyproject.toml", "constraints.txt", "Makefile", "hubconf.py", "mkdocs.yml"),
+    *("zoo", "conf", "tests", "docs", "notebooks", "checkpoints", "benchmarks", "examples", "hydra_plugins"),
+}
+
+
+def test_the_top_level_stays_short():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    words = ["git", "-C", str(ROOT), "ls-files"]
+    tracked = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {name.partition("/")[0] for name in tracked if not name.startswith(".")} <= TOP
+
+
 def test_nothing_in_the_wheel_imports_what_is_not():
     """``zoo/release`` is left out, so nothing else may need it; not even a test of imports would notice otherwise."""
     for path in (ROOT / "zoo").rglob("*.py"):

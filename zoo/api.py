@@ -76,10 +76,11 @@ def load(checkpoint: str | Path) -> NetModule:
     """The trained net of a checkpoint, in eval mode, on the CPU.
 
     Args:
-        checkpoint: a name of `list_checkpoints`, a ``.safetensors`` file or a run folder.
+        checkpoint: a name of `list_checkpoints`, a ``.safetensors`` file, a run folder, or ``hf://OWNER/NAME@REVISION``
+            on the Hugging Face hub (extra ``hub``); REVISION is a branch, tag or commit.
 
     Raises:
-        FileNotFoundError: no such name or file; the message lists similar names.
+        FileNotFoundError: no such name, file or repository; the message lists similar names.
         ValueError: not a checkpoint of the zoo, a damaged one, or one whose weights do not fit its net.
     """
     from zoo.checkpoints import net_configs

@@ -1,5 +1,6 @@
 """``zoo list`` names every model and checkpoint with the sizes that their configs claim."""
 
+import json
 import re
 import subprocess
 import sys
@@ -69,3 +70,17 @@ def test_listing_imports_neither_torch_nor_hydra():
     code = "import sys; from zoo.cli.main import main; main('list', []); print({'torch', 'hydra'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_the_list_as_json(cli):
+    outcome = cli("list", "--json")
+    found = json.loads(outcome.out)
+    assert (outcome.status, outcome.err) == (0, "")
+    assert [model["name"] for model in found["models"]] == list_models()
+    assert [entry["name"] for entry in found["checkpoints"]] == catalogue.list_checkpoints()
+    lenet5 = next(model for model in found["models"] if model["name"] == "lenet5")
+    about = model_config("lenet5")["about"]
+    assert lenet5 == {"name": "lenet5", "class": "zoo.models.LeNet5", **about}
+    entry = next(entry for entry in found["checkpoints"] if entry["name"] == "lenet5-digits")
+    assert entry == {"name": "lenet5-digits", **catalogue.index()["lenet5-digits"]}
+    assert json.loads(cli("list", "--json", "rbm").out)["models"][0]["name"] == "rbm"

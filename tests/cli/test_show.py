@@ -1,5 +1,6 @@
 """``zoo show`` prints a card for every model and checkpoint, and its sums are right."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -94,3 +95,20 @@ def test_texts_of_a_checkpoint_are_shown_as_they_are(command, cli, folder, train
     if command == "show":
         assert MARKUP in outcome.out
     assert outcome.status == 0 or outcome.err.count("\n") == 1
+
+
+def test_a_model_as_json(cli):
+    card = json.loads(cli("show", "lenet5", "--json").out)
+    about = model_config("lenet5")["about"]
+    assert {key: card[key] for key in about} == about
+    assert card["in_shape"] == [1, 28, 28]
+    assert sum(module["parameters"] for module in card["modules"]) == card["parameters"] == 61706
+    assert card["modules"][-1] == {"path": "head", "type": "Linear", "output": [10], "parameters": 850}
+
+
+def test_a_checkpoint_as_json(cli, trained):
+    card = json.loads(cli("show", "--json", str(trained)).out)
+    about = checkpoints.info(trained)
+    assert card["metrics"] == about.metrics
+    assert card["net"] == about.net
+    assert (card["checkpoint"], card["name"], card["temperature"]) == (str(trained), "lenet5", 1.0)

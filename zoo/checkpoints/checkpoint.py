@@ -30,12 +30,12 @@ from zoo.checkpoints import format1, outline
 from zoo.checkpoints.description import CheckpointInfo as CheckpointInfo
 from zoo.checkpoints.description import from_stored, refuse_untrusted, to_stored
 from zoo.checkpoints.files import replacing
+from zoo.checkpoints.location import locate as locate
 from zoo.checkpoints.own_net import build_own
 from zoo.checkpoints.provenance import provenance as provenance
 from zoo.checkpoints.torchvision_files import sha256_of
-from zoo.config import catalogue, trust
+from zoo.config import trust
 from zoo.config.build import build
-from zoo.config.catalogue import index, suggest
 from zoo.losses import CLASSIFICATION
 
 FORMAT = 2
@@ -77,7 +77,7 @@ def load(checkpoint: str | Path) -> nn.Module:
     """The trained net in eval mode, on the CPU.
 
     Args:
-        checkpoint: a name of `zoo.list_checkpoints`, a ``.safetensors`` file or a run folder.
+        checkpoint: a name of `zoo.list_checkpoints`, a ``.safetensors`` file, a run folder or ``hf://OWNER/NAME@REVISION``.
 
     Raises:
         FileNotFoundError: no such name or file; the message lists similar names.
@@ -140,34 +140,6 @@ def read(checkpoint: str | Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
     if header.sha256 != digest(header.text, tensors):
         raise ValueError(f"{path}: the file is damaged (its SHA-256 differs from the one it was saved with)")
     return tensors, _described(header, tensors, path, given=checkpoint)
-
-
-def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
-    """The file of a checkpoint, and the SHA-256 that the index lists for it (None for a file outside the index).
-
-    Arguments are those of `load`. Raises FileNotFoundError as `load` does; the file is not read.
-    """
-    # Names in the index take precedence over files.
-    entries = index()
-    entry = entries.get(str(checkpoint))
-    if entry is not None:
-        path = catalogue.CHECKPOINTS / entry["file"]
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing; fetch it from {entry.get('url', 'the source repository')}")
-        return path, entry["sha256"]
-
-    # A file, or a run folder with model.safetensors.
-    path = Path(checkpoint)
-    if path.is_dir():
-        if (path / "config.yaml").is_file() and not (path / "model.safetensors").exists():
-            raise FileNotFoundError(f"{path}: this run is not finished; finish it with zoo train resume={path}")
-        path = path / "model.safetensors"
-    if not path.is_file():
-        hint = suggest(str(checkpoint), sorted(entries)) if entries else "name a .safetensors file or a run folder"
-        raise FileNotFoundError(
-            f"no checkpoint {str(checkpoint)!r}: neither a file, nor a run folder, nor a name; {hint}"
-        )
-    return path, None
 
 
 def _check_classes(about: CheckpointInfo, num_outputs: int | None, path: Path) -> None:

@@ -1,11 +1,13 @@
-"""Weights from the Hugging Face hub, in timm's format: model.safetensors, and config.json with the preprocessing.
+"""Files from the Hugging Face hub: checkpoints of the zoo, and weights in timm's format.
 
+A repository has ``model.safetensors``; timm's also have ``config.json`` with the preprocessing.
 May import data. huggingface_hub is an optional package, imported when it is needed.
 """
 
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,38 +16,79 @@ from zoo.checkpoints.torchvision_files import CROP_FRACTION, sha256_of
 from zoo.data.preprocess import Preprocess
 
 PREFIX = "hf://"
-WEIGHTS = "model.safetensors"  # the file of timm's repositories
+ADDRESS = re.compile(r"hf://(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+WEIGHTS = "model.safetensors"
+CARD = "README.md"
 MAX_CONFIG = 2**20  # bytes of a config.json
 
 
-def fetch(weights: str) -> tuple[Path, Preprocess | None]:
-    """The weight file of ``hf://OWNER/NAME@COMMIT`` in the hub's cache, and the preprocessing that its config names.
+def parse(address: str, *, given: str) -> tuple[str, str | None]:
+    """OWNER/NAME and the revision (a branch, tag or commit; None: the main branch) of ``hf://OWNER/NAME@REVISION``.
 
-    The preprocessing is None if ``config.json`` lacks mean, std or input size.
+    Args:
+        address: the address.
+        given: how the user gave it, such as ``weights=hf://…``, for the message.
 
     Raises:
-        ValueError: no full commit is given, huggingface_hub is not installed, or the config is damaged.
+        ValueError: it has another form.
+    """
+    match = ADDRESS.fullmatch(address)
+    if match is None:
+        raise ValueError(f"{given}: must be {PREFIX}OWNER/NAME or {PREFIX}OWNER/NAME@REVISION")
+    return match["repository"], match["revision"]
+
+
+@cache
+def checkpoint_file(address: str) -> Path:
+    """The file of a checkpoint in the hub's cache. A branch or tag is looked up once in a process.
+
+    Args:
+        address: ``hf://OWNER/NAME``, ``hf://OWNER/NAME@REVISION``.
+
+    Raises:
+        ValueError: another form, huggingface_hub is not installed, or the file is damaged.
+        FileNotFoundError: there is no such repository, revision or file, or no network and no copy in the cache.
+    """
+    repository, revision = parse(address, given=address)
+    # Ask for the newest commit of a branch. Without network, the library takes the one in its cache.
+    return download(repository, WEIGHTS, revision=revision, given=address, look_up=True)
+
+
+def fetch(weights: str) -> Path:
+    """The weight file of ``hf://OWNER/NAME@COMMIT`` in the hub's cache.
+
+    Raises:
+        ValueError: no full commit is given, huggingface_hub is not installed, or the file is damaged.
         FileNotFoundError: there is no such repository, or no network.
     """
     # A branch or tag may be moved to other weights; a commit may not.
     repository, _, commit = weights.removeprefix(PREFIX).partition("@")
-    if not re.fullmatch(r"[0-9a-f]{40}", commit):
+    if not COMMIT.fullmatch(commit):
         raise ValueError(
             f"weights={weights}: pin the revision: {PREFIX}{repository}@ and a full commit of 40 hex digits"
         )
-    # Download both files, unless they are in the cache.
-    path = download(repository, WEIGHTS, revision=commit, weights=weights)
-    return path, read_config(download(repository, "config.json", revision=commit, weights=weights), weights)
+    return download(repository, WEIGHTS, revision=commit, given=f"weights={weights}")
 
 
-def download(repository: str, name: str, *, revision: str | None, weights: str) -> Path:
+def fetch_config(weights: str) -> Preprocess | None:
+    """The preprocessing in the ``config.json`` beside the file of `fetch`; None if it lacks mean, std or input size.
+
+    Raises those of `fetch`, and ValueError if the config is damaged.
+    """
+    repository, _, commit = weights.removeprefix(PREFIX).partition("@")
+    return read_config(download(repository, "config.json", revision=commit, given=f"weights={weights}"), weights)
+
+
+def download(repository: str, name: str, *, revision: str | None, given: str, look_up: bool = False) -> Path:
     """A file of a repository in the hub's cache; downloaded if it is missing.
 
     Args:
         repository: OWNER/NAME.
         name: name of the file.
-        revision: a full commit; None: the newest one in the cache, or of the repository.
-        weights: the value of ``weights=``, for messages.
+        revision: a commit, branch or tag; None: the main branch.
+        given: how the user named it, such as ``weights=hf://…``, for messages.
+        look_up: whether to ask the hub which commit a branch or tag is now; False: the newest one in the cache.
 
     Raises:
         ValueError: huggingface_hub is not installed, or the file is damaged.
@@ -55,22 +98,71 @@ def download(repository: str, name: str, *, revision: str | None, weights: str) 
         from huggingface_hub import hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ModuleNotFoundError as error:
-        raise ValueError(f"weights={weights} needs {error.name}: pip install 'reference-zoo[hub]'") from error
-    # A file in the cache is used as it is, so nothing is downloaded twice, and the newest commit stays the same.
+        raise ValueError(f"{given} needs {error.name}: pip install 'reference-zoo[hub]'") from error
+    # A file in the cache is used as it is, so nothing is downloaded twice.
     try:
-        cached = try_to_load_from_cache(repository, name, revision=revision)
+        cached = None if look_up else try_to_load_from_cache(repository, name, revision=revision)
         path = Path(cached if isinstance(cached, str) else hf_hub_download(repository, name, revision=revision))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FileNotFoundError(
-            f"weights={weights} cannot be fetched ({reason}): download its {WEIGHTS} elsewhere and name that file"
+            f"{given} cannot be fetched ({reason}): download its {WEIGHTS} elsewhere and name that file"
         ) from error
 
     # In the cache, a large file is a link to one that is named by its SHA-256.
     blob = path.resolve()
     if re.fullmatch(r"[0-9a-f]{64}", blob.name) and sha256_of(blob) != blob.name:
-        raise ValueError(f"weights={weights}: {blob} is damaged (its SHA-256 is not its name); delete it")
+        raise ValueError(f"{given}: {blob} is damaged (its SHA-256 is not its name); delete it")
     return path
+
+
+def upload(
+    repository: str,
+    branch: str | None,
+    files: Mapping[str, Path | bytes],
+    *,
+    private: bool,
+    overwrite: bool,
+    given: str,
+) -> str:
+    """Upload files to a repository in one commit; the repository and the branch are created if they do not exist.
+
+    Args:
+        repository: OWNER/NAME.
+        branch: the branch; None: the main one.
+        files: name -> a file, or its content.
+        private: whether a repository that is created is private.
+        overwrite: whether the repository may have `WEIGHTS` already.
+        given: how the user named the repository, such as ``to=hf://…``, for messages.
+
+    Returns:
+        The commit, 40 hex digits.
+
+    Raises:
+        FileExistsError: the repository has `WEIGHTS`, and ``overwrite`` is off.
+        OSError: the hub refuses, or cannot be reached.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    api = HfApi()
+    # The library raises errors of several packages, depending on its version and on what went wrong.
+    try:
+        exists = api.file_exists(repository, WEIGHTS, revision=branch)
+        if exists and not overwrite:
+            raise FileExistsError(f"{given} has a {WEIGHTS}; add overwrite=true to add a new version of it")
+        api.create_repo(repository, private=private, exist_ok=True)
+        if branch is not None:
+            api.create_branch(repository, branch=branch, exist_ok=True)
+        operations = [CommitOperationAdd(name, file) for name, file in files.items()]
+        message = f"Upload {' and '.join(files)}"
+        return str(api.create_commit(repository, operations, commit_message=message, revision=branch).oid)
+    except FileExistsError:
+        raise
+    except Exception as error:
+        texts = [str(each) for each in (error, error.__cause__) if each is not None]
+        reason = " ".join(": ".join(texts).split())[:300] or type(error).__name__
+        hint = "; run hf auth login, or set HF_TOKEN" if re.search(r"\b40[13]\b|oken", reason) else ""
+        raise OSError(f"{given}: cannot be published ({reason}){hint}") from error
 
 
 def read_config(file: Path, weights: str) -> Preprocess | None:

@@ -169,7 +169,10 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
 
     # The Hugging Face hub.
     if weights.startswith(hub.PREFIX):
-        file, preprocess = hub.fetch(weights)
+        file = hub.fetch(weights)
+        if _is_checkpoint(file):
+            return _from_checkpoint(weights)
+        preprocess = hub.fetch_config(weights)
         size = preprocess.shape[1:] if preprocess else None
         return _renamed(net, weights, file, preprocess, size)
 
@@ -235,13 +238,8 @@ def _official(net: nn.Module, path: Path, entry: Any) -> Pretrained:
 def _from_file(net: nn.Module, path: Path) -> Pretrained:
     """A local file: a checkpoint of the zoo, an official file of torchvision, or somebody's state dict."""
     # A checkpoint of the zoo. Other files, and files whose header is damaged, are handled below.
-    if path.suffix == ".safetensors":
-        try:
-            info(path)
-        except ValueError:
-            pass
-        else:
-            return _from_checkpoint(str(path))
+    if path.suffix == ".safetensors" and _is_checkpoint(path):
+        return _from_checkpoint(str(path))
 
     # A file with an official name must be the official file.
     for entry in torchvision_files.entries(net).values():
@@ -259,8 +257,17 @@ def _from_file(net: nn.Module, path: Path) -> Pretrained:
     return _renamed(net, str(path), path, torchvision_files.usual_preset(net) or timm_files.usual_preset(net))
 
 
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a safetensors file has the description of a checkpoint of the zoo in its header, undamaged."""
+    try:
+        info(path)
+    except ValueError:
+        return False
+    return True
+
+
 def _from_checkpoint(checkpoint: str) -> Pretrained:
-    """A checkpoint of the zoo: by name, file or run folder."""
+    """A checkpoint of the zoo: by name, file, run folder or address on the hub."""
     net, about = open_checkpoint(checkpoint)
     size = net.size if isinstance(net, Wrapped) else None
     return Pretrained(checkpoint, net.state_dict(), about.transforms(), size)

@@ -37,7 +37,7 @@ def fetch(config: Any, *, weights: str) -> tuple[Path, str]:
         FileNotFoundError: it is not in the cache, and there is no network.
     """
     repository = str(config.hf_hub_id)
-    path = hub.download(repository, config.hf_hub_filename or hub.WEIGHTS, revision=None, weights=weights)
+    path = hub.download(repository, config.hf_hub_filename or hub.WEIGHTS, revision=None, given=f"weights={weights}")
     # The cache has a folder for each commit.
     return path, f"{hub.PREFIX}{repository}@{path.parent.name}"
 

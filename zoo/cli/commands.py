@@ -113,6 +113,17 @@ COMMANDS = {
             "checkpoint=runs/my_run batch_sizes=[1,16] output=speed.csv",
         ),
     ),
+    "push": Command(
+        summary="publish a checkpoint on the Hugging Face hub",
+        usage="checkpoint=NAME|PATH to=hf://OWNER/NAME [KEY=VALUE ...]",
+        module="push",
+        function="push",
+        composed=True,
+        examples=(
+            "checkpoint=lenet5-digits to=hf://me/lenet5-digits dry_run=true",
+            "checkpoint=runs/my_run to=hf://me/photos private=true license=apache-2.0",
+        ),
+    ),
     "embed": Command(
         summary="write the features of images, a CSV, an .npz or a dataset to a file",
         usage="checkpoint=NAME|PATH (input=FILE|FOLDER|CSV|NPZ | dataset=NAME) [KEY=VALUE ...]",
@@ -142,21 +153,42 @@ COMMANDS = {
     ),
     "list": Command(
         summary="list the models and the checkpoints",
-        usage="[PATTERN]",
+        usage="[PATTERN] [--json]",
         module="list_models",
         function="main",
         composed=False,
-        examples=("", "'lenet*'"),
-        notes=("PATTERN is part of a name, or a pattern with * and ?. Without it, everything is listed.",),
+        examples=("", "'lenet*'", "--json"),
+        notes=(
+            "PATTERN is part of a name, or a pattern with * and ?. Without it, everything is listed. --json prints a "
+            "JSON object with the lists models and checkpoints.",
+        ),
     ),
     "show": Command(
         summary="show a model (layers, shapes, paper, deviations) or a checkpoint",
-        usage="NAME|PATH",
+        usage="NAME|PATH [--json]",
         module="show",
         function="main",
         composed=False,
-        examples=("lenet5", "lenet5-digits", "runs/my_run"),
-        notes=("NAME is a model or a checkpoint from zoo list; PATH is a .safetensors file or a run folder.",),
+        examples=("lenet5", "lenet5-digits", "runs/my_run --json"),
+        notes=(
+            "NAME is a model or a checkpoint from zoo list; PATH is a .safetensors file or a run folder. --json prints "
+            "a JSON object.",
+        ),
+    ),
+    "completion": Command(
+        summary="print a script that completes commands, keys and names in a shell",
+        usage="bash|zsh|fish",
+        module="completion",
+        function="main",
+        composed=False,
+        examples=("bash", "zsh", "fish"),
+        notes=(
+            'To turn completion on, add a line to the configuration of the shell. bash: eval "$(zoo completion bash)" '
+            'in ~/.bashrc. zsh: eval "$(zoo completion zsh)" in ~/.zshrc, after compinit. fish: zoo completion fish | '
+            "source in ~/.config/fish/config.fish.",
+            "Completed are commands, flags, keys, and the names of models, datasets, experiments, checkpoints and all "
+            "other groups; the values of other keys are completed as paths.",
+        ),
     ),
     "reproduce": Command(
         summary="compare shipped checkpoints with their stored metrics",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from zoo.analysis.calibration import fit_temperature
 from zoo.checkpoints import checkpoint as checkpoints
+from zoo.checkpoints import hub
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.cli.checkpoint_task import build_task
 from zoo.cli.evaluate_data import Evaluated
@@ -52,7 +53,7 @@ class Calibrated(NamedTuple):
 def check(checkpoint: str) -> None:
     """Raise ValueError or PermissionError if a temperature cannot be stored in this checkpoint."""
     path, sha256 = checkpoints.locate(checkpoint)
-    if sha256 is not None:
+    if sha256 is not None or checkpoint.startswith(hub.PREFIX):
         raise ValueError(
             f"calibrate=true changes the checkpoint, and {checkpoint} is a published one; copy {path} and name the copy"
         )

@@ -1,5 +1,7 @@
-"""``zoo list [PATTERN]``: list the models and the checkpoints. Imports neither torch nor hydra."""
+"""``zoo list [PATTERN] [--json]``: list the models and the checkpoints. Imports neither torch nor hydra."""
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from typing import Any
@@ -9,21 +11,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from zoo.config.catalogue import index, list_models, model_config
+from zoo.config.catalogue import ENTRY, index, list_models, model_config
 
+JSON = "--json"
 MIN_WIDTH = 80  # of the tables, in characters
 
 
 def main(arguments: Sequence[str]) -> None:
     """Print a table of models and a table of checkpoints; a pattern (``lenet*``, or part of a name) selects rows.
 
+    With ``--json``, print both lists as one JSON object.
+
     Raises:
         ValueError: more than one pattern, or a pattern that matches nothing.
     """
-    if len(arguments) > 1:
+    patterns = [argument for argument in arguments if argument != JSON]
+    if len(patterns) > 1:
         raise ValueError("expected one pattern at most, such as 'lenet*'")
     # A pattern without wildcards matches any part of a name.
-    pattern = arguments[0] if arguments else "*"
+    pattern = patterns[0] if patterns else "*"
     if not any(sign in pattern for sign in "*?["):
         pattern = f"*{pattern}*"
 
@@ -32,9 +38,16 @@ def main(arguments: Sequence[str]) -> None:
     checkpoints = {name: entry for name, entry in sorted(index().items()) if fnmatch(name, pattern)}
     if not models and not checkpoints:
         raise ValueError(
-            f"nothing matches {arguments[0]!r}; zoo list shows everything (with --trust PACKAGE, also the models of "
+            f"nothing matches {patterns[0]!r}; zoo list shows everything (with --trust PACKAGE, also the models of "
             "your package)"
         )
+    if JSON in arguments:
+        found = {
+            "models": [{"name": name, **described(model_config(name))} for name in models],
+            "checkpoints": [_without_claim(name, entry) for name, entry in checkpoints.items()],
+        }
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
     tables = [_models_table(models)] if models else []
     if checkpoints:
         tables.append(_checkpoints_table(checkpoints))
@@ -44,6 +57,24 @@ def main(arguments: Sequence[str]) -> None:
         if number:
             console.print()
         console.print(table)
+
+
+def described(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the YAML of a model says of it, for JSON; None where it says nothing."""
+    about = config.get("about", {})
+    return {
+        "title": about.get("title"),
+        "paper": about.get("paper"),
+        "deviations": list(about.get("deviations", ())),
+        "layers": about.get("layers"),
+        "parameters": about.get("parameters"),
+        "class": config["net"]["_target_"],
+    }
+
+
+def _without_claim(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry of a checkpoint in the index, for JSON: the keys that every entry has."""
+    return {"name": name, **{key: entry[key] for key in ENTRY}}
 
 
 def _models_table(names: Sequence[str]) -> Table:

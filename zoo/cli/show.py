@@ -1,9 +1,12 @@
-"""``zoo show NAME``: show a model (paper, deviations, layers with output shapes, parameters) or a checkpoint."""
+"""``zoo show NAME [--json]``: show a model (paper, deviations, layers with shapes, parameters) or a checkpoint."""
 
+import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.cli.list_models import JSON, described
 from zoo.config import trust
 from zoo.config.catalogue import list_checkpoints, list_models, model_config, suggest
 from zoo.config.console import print_table, say, say_wrapped
@@ -16,64 +19,72 @@ MAX_LAYERS = 4  # a module with more layers is described by its class
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the description of a model, or of a checkpoint by its name or path.
+    """Print the description of a model, or of a checkpoint by its name or path; with ``--json`` as a JSON object.
 
     Raises:
         ValueError: not exactly one name, or an unknown one.
     """
     # A name is that of a model or of a checkpoint; a path is that of a checkpoint.
-    if len(arguments) != 1:
+    names = [argument for argument in arguments if argument != JSON]
+    if len(names) != 1:
         choices = ", ".join([*list_models(), *list_checkpoints()])
         raise ValueError(f"expected one name of a model or checkpoint, or one path; choose from {choices}")
-    name = arguments[0]
+    name = names[0]
+    as_json = JSON in arguments
     if name in list_models():
-        _show_model(name)
+        _show_model(name, as_json=as_json)
     elif name in list_checkpoints() or "/" in name or name.endswith(".safetensors") or Path(name).exists():
-        _show_checkpoint(name)
+        _show_checkpoint(name, as_json=as_json)
     else:
         hint = suggest(name, [*list_models(), *list_checkpoints()])
         raise ValueError(f"no model or checkpoint {name!r}; {hint}; a model of your own package needs --trust PACKAGE")
 
 
-def _show_model(name: str) -> None:
+def _show_model(name: str, *, as_json: bool) -> None:
     """Print the title, paper and deviations of a model, and a table of its layers."""
     from zoo.api import create
     from zoo.protocols import shape_text
-
-    # The title, paper and deviations, from its YAML.
-    config = model_config(name)
-    about = config.get("about", {})
-    say_wrapped(f"{name}: {about.get('title', config['net']['_target_'])}")
-    if "paper" in about:
-        say_wrapped(f"paper: {about['paper']}")
-    for deviation in about.get("deviations", ()):
-        say_wrapped(f"  deviation: {deviation}")
 
     # Build the net for its default input. `linear` has none, so use one input and one output.
     net = create(name, in_shape=(1,), num_classes=1) if name == "linear" else create(name)
     shapes = _output_shapes(net)
 
     # One row per layer, then the head, then the auxiliary heads.
-    rows = []
+    rows: list[tuple[str, str, list[int], int]] = []
     for path, module in _rows(net):
         num_params = sum(parameter.numel() for parameter in module.parameters())
         # `forward` does not call every layer, such as the RBMs of a DBN: show the number of hidden units of such a
         # layer. Nothing is shown of the outputs of a net that does not state the shape of its input.
         units = [parameter.shape[0] for parameter in module.parameters()][:1] if shapes else []
-        shape = shapes.get(path) or units
-        rows.append((path or name, _describe(module), shape_text(shape), f"{num_params:,}"))
+        rows.append((path or name, _describe(module), list(shapes.get(path) or units), num_params))
+    num_params = sum(parameter.numel() for parameter in net.parameters())
+    about = described(model_config(name))
+    if as_json:
+        keys = ("path", "type", "output", "parameters")
+        modules = [dict(zip(keys, row, strict=True)) for row in rows]
+        in_shape = list(net.in_shape) if shapes else None
+        _print_json({"name": name, **about, "parameters": num_params, "in_shape": in_shape, "modules": modules})
+        return
+
+    # The title, paper and deviations, from its YAML.
+    say_wrapped(f"{name}: {about['title'] or about['class']}")
+    if about["paper"]:
+        say_wrapped(f"paper: {about['paper']}")
+    for deviation in about["deviations"]:
+        say_wrapped(f"  deviation: {deviation}")
+    # The layers.
     columns = ("layer", "type", "output", "parameters")
     title = f"input {shape_text(net.in_shape)}" if shapes else "input of any shape that the net takes"
-    print_table(title, columns, rows, right=columns[2:])
-    num_params = sum(parameter.numel() for parameter in net.parameters())
-    depth = f", {about['layers']} layers with weights" if "layers" in about else ""
+    cells = [(layer, kind, shape_text(shape), f"{count:,}") for layer, kind, shape, count in rows]
+    print_table(title, columns, cells, right=columns[2:])
+    depth = f", {about['layers']} layers with weights" if about["layers"] is not None else ""
     say(f"{num_params:,} parameters{depth}")
     # How to use the model.
     flags = "".join(f"--trust {package} " for package in trust.given())
     say(f"command: zoo train {flags}model={name}")
     granted = "".join(f'zoo.trust("{package}"); ' for package in trust.given())
     say(f"Python: {granted}zoo.create({name!r})")
-    say(f"class: {config['net']['_target_']}")
+    say(f"class: {about['class']}")
 
 
 def _output_shapes(net: "nn.Module") -> dict[str, tuple[int, ...]]:
@@ -144,13 +155,22 @@ def _describe(module: "nn.Module") -> str:
     return " ".join(layers)
 
 
-def _show_checkpoint(name: str) -> None:
+def _print_json(content: dict[str, Any]) -> None:
+    """Print a JSON object. Characters outside ASCII are escaped, so no text in a checkpoint controls the terminal."""
+    sys.stdout.write(json.dumps(content, indent=2) + "\n")
+
+
+def _show_checkpoint(name: str, *, as_json: bool) -> None:
     """Print the description of a checkpoint."""
     from zoo.checkpoints.checkpoint import info
     from zoo.protocols import shape_text
 
     # Read only the header of the file.
     about = info(name)
+    if as_json:
+        given = {key: value for key, value in vars(about).items() if key != "file"}
+        _print_json({"checkpoint": name, **given, "temperature": about.temperature})
+        return
     versions = ", ".join(f"{package} {version}" for package, version in about.versions.items())
     say_wrapped(f"{name}: {about.name} on {about.dataset}, {about.num_params:,} parameters")
     say(f"trained by: {about.command}")

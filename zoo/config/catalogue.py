@@ -3,6 +3,7 @@
 Reads YAML only and imports neither torch nor Hydra, so that `zoo list` is fast.
 """
 
+import ast
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -79,6 +80,41 @@ def model_config(name: str) -> dict[str, Any]:
         if isinstance(entry, str) and entry != "_self_":
             config = _merged(config, model_config(entry))
     return _merged(config, content)
+
+
+def tree(group: str, name: str) -> dict[str, Any]:
+    """The keys of a file of a group, with those of the files in its ``defaults``: as Hydra composes it, without Hydra.
+
+    References are not resolved. ``override`` has the choices that a recipe makes for other groups: {"model": "lenet5"}.
+    A file that does not exist has no keys.
+    """
+    path = choices(group).get(name)
+    content = (_read(path) or {}) if path is not None else {}
+    result: dict[str, Any] = {}
+    for entry in content.pop("defaults", []):
+        # The name of a file of the same group, or {GROUP@PLACE: NAME}.
+        if isinstance(entry, str) and entry != "_self_":
+            result = _merged(result, tree(group, entry))
+        elif isinstance(entry, dict):
+            key, chosen = next(iter(entry.items()))
+            other, _, place = str(key).removeprefix("override ").lstrip("/").partition("@")
+            if str(key).startswith("override "):
+                result = _merged(result, {"override": {other: chosen}} if not place else {})
+                continue
+            inner = tree(other, str(chosen))
+            for part in reversed((place or other).split(".")):
+                inner = {part: inner}
+            result = _merged(result, inner)
+    return _merged(result, content)
+
+
+def fields(schema: str) -> list[str]:
+    """The fields of a class of `zoo.config.schemas`, read from its source: importing it would import Hydra."""
+    source = Path(__file__).with_name("schemas.py").read_text(encoding="utf-8")
+    (node,) = (part for part in ast.parse(source).body if isinstance(part, ast.ClassDef) and part.name == schema)
+    return [
+        part.target.id for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)
+    ]
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

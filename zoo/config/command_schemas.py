@@ -151,6 +151,19 @@ class Benchmark:
 
 
 @dataclass
+class Push:
+    """The config of ``zoo push``. The comments in ``conf/push.yaml`` describe the keys."""
+
+    checkpoint: str = MISSING
+    to: str = MISSING
+    license: str | None = None
+    private: bool = False
+    dry_run: bool = False
+    overwrite: bool = False
+    debug: bool = False
+
+
+@dataclass
 class Demo:
     """The config of ``zoo demo``. The comments in ``conf/demo.yaml`` describe the keys."""
 
@@ -162,5 +175,5 @@ class Demo:
 
 
 # One schema per command: the first entry of the defaults in its YAML.
-for _schema in (Evaluate, Predict, Embed, Sample, Explain, Export, Benchmark, Demo):
+for _schema in (Evaluate, Predict, Embed, Sample, Explain, Export, Benchmark, Push, Demo):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)

@@ -58,8 +58,7 @@ class Dataset:
     root: str | None = None  # folder or file of the data
     download: bool = True  # whether to download the data if root has no copy
     validation: float = MISSING  # validation split: a fraction below 1, or a number of examples
-    # Test split, if the data have none: a fraction below 1, or a number of examples; null: see the file of the dataset.
-    test: float | None = None
+    test: float | None = None  # test split, if the data have none: a fraction or a number; null: see the dataset's file
     folds: int | None = None  # number of folds of the training split, for cross-validation; null: none
     fold: int | None = None  # the fold that is the validation split, in place of validation: 0 to folds - 1
     groups: str | None = None  # column (npz: array) with the group of each example; a group is in one split only
@@ -80,8 +79,7 @@ class Dataset:
     shape: list[int] | None = None  # shape of one input; null: as in the data
     size: Any = None  # images that are read from files: an integer or [height, width] that replaces those of shape
     num_classes: int | None = None  # number of classes; null: as in the data
-    # Divisor of raw values, their white level; null: 255 for bytes (1 if all are 0 or 1), else 1.
-    scale: float | None = None
+    scale: float | None = None  # divisor of raw values (white); null: 255 for bytes (1 if all are 0 or 1), else 1
     header: Any = "auto"  # whether the first line of a CSV has names: auto, true or false
     augment: dict[str, Any] = MISSING  # random changes of training images: a file of conf/augment
     workers: int = 0  # number of processes that read images
