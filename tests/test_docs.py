@@ -3,6 +3,7 @@
 import logging
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,11 @@ def test_every_command_in_a_sentence_composes(page):
             check_composes(command)
 
 
+@cache
+def composed(command, *words):
+    return compose(command, list(words))
+
+
 @each_page
 def test_every_key_of_a_table_exists(page):
     command, context = "train", []
@@ -158,7 +164,7 @@ def test_every_key_of_a_table_exists(page):
         for key in re.findall(r"`([\w./@]+)=`", line.split("|")[1]) if line.startswith("| `") else ():
             if key.startswith("hydra.") or (CONF / key).is_dir():
                 continue
-            config = compose(command, context)
+            config = composed(command, *context)
             parent, _, last = key.rpartition(".")
             assert last in (OmegaConf.select(config, parent) if parent else config), f"{page.name}: no key {key}"
         for override in re.findall(r"`(~[\w.]+|[\w./@]+=\w+)`", line.split("|")[1]) if line.startswith("| `") else ():
