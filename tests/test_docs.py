@@ -161,6 +161,8 @@ def test_every_key_of_a_table_exists(page):
             context = []
         if header := re.match(r"\| (?:key|override)(?: of `(.+?)`)? \|", line):
             context = [header[1]] if header[1] else []
+            if header[1] in [f"zoo {name}" for name in HYDRA]:
+                command, context = header[1].removeprefix("zoo "), []
         for key in re.findall(r"`([\w./@]+)=`", line.split("|")[1]) if line.startswith("| `") else ():
             if key.startswith("hydra.") or (CONF / key).is_dir():
                 continue
