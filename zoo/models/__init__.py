@@ -24,6 +24,7 @@ from torch import nn
 
 from zoo.models.activations import ACTIVATIONS, activation
 from zoo.models.autoencoder import Autoencoder
+from zoo.models.conv_rbm import ConvRBM
 from zoo.models.dbn import DBN
 from zoo.models.fixed_conv import KERNELS, FixedConv
 from zoo.models.inception import GoogLeNet, InceptionBlock, InceptionSmall
@@ -43,6 +44,7 @@ __all__ = [
     "MLP",
     "RBM",
     "Autoencoder",
+    "ConvRBM",
     "FixedConv",
     "GoogLeNet",
     "InceptionBlock",
