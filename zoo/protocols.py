@@ -231,6 +231,15 @@ class Centering(Protocol):
 
 
 @runtime_checkable
+class SharesWeights(Protocol):
+    """An RBM with maps of hidden units that share a kernel, such as a convolutional RBM."""
+
+    @property
+    def positions(self) -> int:
+        """Number of hidden units that share a kernel."""
+
+
+@runtime_checkable
 class HasPseudoLikelihood(Protocol):
     """An RBM that can estimate the pseudo-likelihood, if it has binary visible units and no label units."""
 

@@ -95,6 +95,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "level": WEIGHT,
         "sparsity_target": Range(0, 1, above=True, below=True),
         "sparsity_cost": WEIGHT,
+        "sparsity_decay": MOMENTUM,
         "contractive": WEIGHT,
         "k": Range(1, 10**6),
         "chains": Range(1, 10**6),

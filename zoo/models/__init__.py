@@ -24,6 +24,7 @@ from torch import nn
 
 from zoo.models.activations import ACTIVATIONS, activation
 from zoo.models.autoencoder import Autoencoder
+from zoo.models.conv_dbn import ConvDBN
 from zoo.models.conv_rbm import ConvRBM
 from zoo.models.dbn import DBN
 from zoo.models.fixed_conv import KERNELS, FixedConv
@@ -44,6 +45,7 @@ __all__ = [
     "MLP",
     "RBM",
     "Autoencoder",
+    "ConvDBN",
     "ConvRBM",
     "FixedConv",
     "GoogLeNet",

@@ -48,6 +48,11 @@ class PooledBernoulli:
         """The value of its block for each hidden unit: N x K x P x Q -> N x K x H x W."""
         return self._whole(p.unsqueeze(2).expand(-1, -1, self.pool**2, -1, -1))
 
+    def mean_given_pool(self, a: Tensor, p: Tensor) -> Tensor:
+        """E[h | a, p], N x K x H x W: the probability p of each pooling unit, divided among the units of its block."""
+        share = self._blocks(a, padding=float("-inf")).softmax(dim=2)
+        return self._whole(share * p.unsqueeze(2))
+
     def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """One draw of each block: N x K x H x W zeros and ones."""
         # The units of a block share the interval [0, 1); each gets a part as long as its probability. A uniform number

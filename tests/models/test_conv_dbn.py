@@ -1,0 +1,166 @@
+"""Inference in the convolutional belief network against the sum over all states of a small one."""
+
+import numpy as np
+import pytest
+import torch
+from enumeration import binary, close
+from scipy.special import logsumexp
+from test_conv_rbm import energies, hidden_states, maps, unrolled
+
+from zoo.models import ConvDBN
+
+UNKNOWN = [1, 4, 10]  # pixels of the toy that are inferred
+
+
+def toy(scale=1.0):
+    """Twelve pixels; blocks of 2x2 and, at the border, of 1x2 hidden units; two maps of pairs above them."""
+    net = ConvDBN(in_shape=(1, 4, 3), num_classes=0, hidden=[1, 2], kernel_size=[2, 1], pool=2).double()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.double) * scale)
+    return net
+
+
+def states(net):
+    """All states of h_1 with all of h_2, flat, and of the pooling units p_1 and p_2."""
+    first, second = (hidden_states(unrolled(net.rbm(k))[3]) for k in (0, 1))
+    h1, h2 = np.repeat(first, len(second), axis=0), np.tile(second, (len(first), 1))
+    pooled = [pools(net.rbm(k), h) for k, h in ((0, h1), (1, h2))]
+    return h1, h2, *pooled
+
+
+def pools(rbm, h):
+    """Whether any unit of each block is on, by plain loops."""
+    blocks = unrolled(rbm)[3]
+    return np.stack([h[:, blocks == block].max(1) for block in range(blocks.max() + 1)], axis=1)
+
+
+def joint_energies(net, v):
+    """E(v, h_1, h_2) of every v with every pair of hidden states."""
+    h1, h2, p1, _ = states(net)
+    with torch.no_grad():
+        bias = net.rbm(1).visible_bias.clone()
+        net.rbm(1).visible_bias.zero_()  # the pooling units have none in the joint model
+        upper = np.array([energies(net.rbm(1), p[None], h[None])[0, 0] for p, h in zip(p1, h2, strict=True)])
+        net.rbm(1).visible_bias.copy_(bias)
+    return energies(net.rbm(0), v, h1) + upper
+
+
+def images(v):
+    return torch.tensor(v).reshape(-1, 1, 4, 3)
+
+
+def test_the_joint_energy_equals_the_formula():
+    net, v = toy(), binary(12)[[5, 999, 3210]]
+    h1, h2, _, _ = states(net)
+    for row, E in zip(v, joint_energies(net, v), strict=True):
+        hidden = [maps(net.rbm(0), h1), maps(net.rbm(1), h2)]
+        close(net.energy(images(row[None]).expand(len(h1), -1, -1, -1), hidden), E, 1e-10)
+
+
+def test_a_layer_hears_the_layers_below_and_above_it_as_the_sum_over_its_states_says():
+    net, v = toy(), binary(12)[[1234]]
+    h1, h2, _, p2 = states(net)
+    E = joint_energies(net, v)[0]
+    first, second = np.unique(h1, axis=0), np.unique(h2, axis=0)
+    # h_1, given the image and h_2.
+    for given in second:
+        rows = (h2 == given).all(1)
+        p = np.exp(-E[rows] - logsumexp(-E[rows]))
+        a = net.hidden_input(images(v), [None, maps(net.rbm(1), given[None])], 0)
+        close(net.rbm(0).hidden.mean(a).flatten(1)[0], p @ h1[rows], 1e-10)
+        close(net.rbm(0).hidden.pool_mean(a).flatten(1)[0], p @ pools(net.rbm(0), h1[rows]), 1e-10)
+    # h_2, given h_1.
+    for given in first[:5]:
+        rows = (h1 == given).all(1)
+        p = np.exp(-E[rows] - logsumexp(-E[rows]))
+        a = net.hidden_input(images(v), [maps(net.rbm(0), given[None]), None], 1)
+        close(net.rbm(1).hidden.mean(a).flatten(1)[0], p @ h2[rows], 1e-10)
+        close(net.rbm(1).hidden.pool_mean(a).flatten(1)[0], p @ p2[rows], 1e-10)
+
+
+def expected(net, v, *, known):
+    """The exact means of the pixels and of p_1 and p_2, given the known pixels of one image."""
+    rows = np.repeat(v, 2 ** len(UNKNOWN) if not known else 1, axis=0)
+    if not known:
+        rows[:, UNKNOWN] = binary(len(UNKNOWN))
+    log_p = -joint_energies(net, rows)
+    p = np.exp(log_p - logsumexp(log_p))
+    _, _, p1, p2 = states(net)
+    return p.sum(1) @ rows, p.sum(0) @ p1, p.sum(0) @ p2
+
+
+@pytest.mark.parametrize("all_known", [True, False])
+def test_joint_inference_equals_the_sum_over_all_states(all_known):
+    torch.manual_seed(0)
+    net, v, chains = toy(), binary(12)[[1234]], 400
+    mask = torch.ones(12, dtype=torch.bool)
+    if not all_known:
+        mask[UNKNOWN] = False
+    x = images(v).expand(chains, -1, -1, -1)
+    found = net.infer(x, known=None if all_known else mask.view(1, 4, 3), steps=40, burn_in=20)
+    bottom_up = net.encode(images(v), [1])[0].flatten()
+    for part, exact in zip([found.pixels, *found.pooled], expected(net, v, known=all_known), strict=True):
+        values = part.flatten(1).detach().numpy()
+        error = np.abs(values.mean(0) - exact)
+        assert (error <= 5 * values.std(0) / chains**0.5 + 1e-12).all(), (error, values.std(0))
+    # Bottom-up features are another distribution: the test can tell them apart.
+    assert np.abs(bottom_up.detach().numpy() - expected(net, v, known=all_known)[1]).max() > 0.02
+    assert torch.equal(found.pixels[..., mask.view(4, 3)], x[..., mask.view(4, 3)])
+
+
+def test_samples_are_of_the_joint_model():
+    torch.manual_seed(0)
+    net = toy()
+    v = binary(12)
+    log_p = logsumexp(-joint_energies(net, v), axis=1)
+    samples = net.sample(4000, steps=20).flatten(1).numpy()
+    error = np.abs(samples.mean(0) - np.exp(log_p - logsumexp(log_p)) @ v)
+    assert (error < 5 * samples.std(0) / len(samples) ** 0.5).all()
+
+
+def test_a_mean_field_step_is_the_mean_given_the_means_of_the_neighbors():
+    net, x = toy(), images(binary(12)[[77]])
+    start = [net.rbm(0).hidden_mean(x)]
+    p = net.rbm(0).hidden.pool_states(start[0])
+    start.append(net.rbm(1).hidden_mean(p))
+    expected = net.rbm(0).hidden.pool_mean(net.hidden_input(x, start, 0))
+    assert torch.equal(net.infer(x, steps=1, burn_in=0, mean_field=True).pooled[0], expected)
+    assert torch.equal(net.infer(x, steps=5, mean_field=True).pixels, x)
+
+
+def test_reconstruction_of_one_layer_is_that_of_its_rbm_and_features_are_those_of_the_rbms():
+    net = toy()
+    x = images(binary(12)[[9, 99]])
+    close(net.reconstruct(x, depth=1), net.rbm(0).reconstruct(x).detach().numpy(), 1e-12)
+    close(net.encode(x), net.rbm(1).encode(net.rbm(0).pool_mean(x)).detach().numpy(), 1e-12)
+    assert torch.equal(net.reconstruct(x, depth=0), x)
+    assert net.reconstruct(x).shape == x.shape
+
+
+def test_generation_divides_a_pooling_unit_among_the_units_of_its_block():
+    net = toy()
+    p = torch.tensor([[1.0, 1.0]], dtype=torch.double)  # both blocks of layer 1 are on: 2x2 units and 1x2 units
+    h = torch.tensor([[[[0.25, 0.25], [0.25, 0.25], [0.5, 0.5]]]], dtype=torch.double)
+    close(net.generate(p), net.rbm(0).visible_mean(h).detach().numpy(), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"hidden": []}, r"hidden=\[\] must name"),
+        ({"kernel_size": [3]}, "kernel_size has 1 values for 2 layers"),
+        ({"pool": [2, 2, 2]}, "pool has 3 values for 2 layers"),
+        ({"kernel_size": [12, 12]}, "9 pixels are fewer than the 12"),
+    ],
+)
+def test_wrong_arguments_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        ConvDBN(**options)
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"burn_in": -1}])
+def test_a_number_of_steps_out_of_range_is_refused(options):
+    with pytest.raises(ValueError, match="must be >="):
+        toy().infer(torch.zeros(1, 1, 4, 3, dtype=torch.double), **options)
