@@ -178,20 +178,17 @@ class Units(Protocol):
 class RBMLayer(Protocol):
     """An RBM, by itself or as one layer of a stack: the methods that contrastive divergence needs.
 
-    v is N x ``visible_shape`` (images are flattened), h is N x ``hidden_shape``. `zoo.models.boltzmann` describes the
-    methods.
+    v is N x ``visible_shape``, or flat; h is N x ``hidden_shape``. `zoo.models.boltzmann` describes the methods.
     """
 
     visible: "Units"
     hidden: "Units"
 
     @property
-    def visible_shape(self) -> tuple[int, ...]:
-        """The shape of v without the batch."""
+    def visible_shape(self) -> tuple[int, ...]: ...  # of v without the batch
 
     @property
-    def hidden_shape(self) -> tuple[int, ...]:
-        """The shape of h without the batch."""
+    def hidden_shape(self) -> tuple[int, ...]: ...  # of h without the batch
 
     def energy_parameters(self) -> list[nn.Parameter]:
         """The parameters of E(v, h), always in the same order."""
@@ -232,11 +229,9 @@ class Centering(Protocol):
 
 @runtime_checkable
 class SharesWeights(Protocol):
-    """An RBM with maps of hidden units that share a kernel, such as a convolutional RBM."""
+    """An RBM with maps of hidden units that share a kernel. ``positions``: the number of units in a map."""
 
-    @property
-    def positions(self) -> int:
-        """Number of hidden units that share a kernel."""
+    positions: int
 
 
 @runtime_checkable

@@ -194,7 +194,7 @@ class ConvRBM(TwoLayers, nn.Module):
 
     def as_inputs(self, v: Tensor) -> Tensor:
         """N x in_shape, or N x V -> N x in_shape."""
-        return v.reshape(len(v), *self.in_shape)
+        return v.reshape(-1, *self.in_shape)
 
     @torch.no_grad()
     def sample(self, n: int, steps: int = 1000, *, labels: Tensor | None = None) -> Tensor:
