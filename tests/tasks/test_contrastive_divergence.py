@@ -15,7 +15,7 @@ from zoo.config import hardware
 from zoo.data.datamodule import DataModule, Shuffle
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
-from zoo.models import DBN, MLP, RBM, Autoencoder, StackedAutoencoder
+from zoo.models import DBN, MLP, RBM, Autoencoder, ConvRBM, StackedAutoencoder
 from zoo.models.units import Bernoulli, bernoulli
 from zoo.protocols import RBMLayer
 from zoo.tasks import ContrastiveDivergence, Reconstruction
@@ -451,6 +451,21 @@ def test_the_sparsity_term_moves_a_hidden_bias_by_its_activation_less_the_target
     )
 
 
+def test_sparsity_on_the_hidden_biases_of_maps_is_the_update_of_the_paper():
+    """The mean of each map over examples and positions, less the target; the weights do not move."""
+    torch.manual_seed(0)
+    net = ConvRBM(in_shape=(1, 5, 5), hidden=3, kernel_size=3)
+    x = torch.rand(8, 1, 5, 5)
+    options = {"sparsity_target": 0.02, "sparsity_cost": 3.0, "sparsity_on": "hidden_bias", "sparsity_decay": 0.0}
+    with_cost = gradients(ContrastiveDivergence(net, **options), (x, labels()))
+    without = gradients(ContrastiveDivergence(net), (x, labels()))
+    expected = 3 * (array(net.hidden_mean(x)).mean(axis=(0, 2, 3)) - 0.02)
+    pull = {name: array(with_cost[name] - without[name]) for name in with_cost}
+    np.testing.assert_allclose(pull["hidden_bias"], expected, rtol=1e-3, atol=1e-5)
+    assert not pull["weight"].any()
+    assert not pull["visible_bias"].any()
+
+
 def test_sparsity_brings_activations_to_their_target(tmp_path):
     x, found = binary(40), {}
     for cost in (0.0, 5.0):
@@ -568,7 +583,16 @@ def test_what_is_measured_depends_on_the_units(net, layer, logged, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"k": 0}, {"chains": 0}, {"restart": 1.0}, {"sparsity_target": 0.0}, {"sparsity_target": 1.0}]
+    "options",
+    [
+        {"k": 0},
+        {"chains": 0},
+        {"restart": 1.0},
+        {"sparsity_target": 0.0},
+        {"sparsity_target": 1.0},
+        {"sparsity_decay": 1.0},
+        {"sparsity_on": "weight"},
+    ],
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):

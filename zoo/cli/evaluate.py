@@ -25,7 +25,7 @@ from zoo.config.console import print_table, say
 from zoo.data.datamodule import DataModule
 from zoo.data.image_files import ImageFiles
 from zoo.models import DBN, RBM
-from zoo.protocols import Generative, RBMLayer, layers_of
+from zoo.protocols import Generative, RBMLayer, SharesWeights, layers_of
 from zoo.tasks import Classification, MultiLabelClassification
 from zoo.training import class_statistics, data_checks
 from zoo.training.trainer import measure
@@ -159,6 +159,9 @@ def _likelihood(net: nn.Module, x: Tensor, device: torch.device, *, chains: int,
     assert isinstance(bottom, RBMLayer)
     assert isinstance(top, RBMLayer)
 
+    # The likelihood functions are for weight matrices, not for shared kernels.
+    if isinstance(top, SharesWeights):
+        return {}
     # Annealing does not work for Gaussian hidden units. The exact log Z is then a sum over all visible states, which
     # may be too many.
     if not top.hidden.binary and prod(top.visible_shape) > likelihood.MAX_UNITS:
