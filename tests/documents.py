@@ -28,7 +28,7 @@ from zoo.config.compose import compose
 ROOT = Path(__file__).parents[1]  # the repository
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = {"bash", "console", "python", "text", "yaml"}  # text: not code
-HYDRA = ("train", "evaluate", "predict", "embed", "explain", "sample", "export")  # commands with KEY=VALUE arguments
+HYDRA = ("train", "evaluate", "predict", "embed", "explain", "sample", "export", "benchmark")  # take KEY=VALUE
 PRINTING = ("cat", "head", "ls")  # shell commands that an example may contain
 WIDTH = "100"  # width of the terminal, in columns
 
@@ -48,12 +48,14 @@ NOT_RUN = {
 SHORTER = {
     r"\bdataset=(mnist|fashion_mnist|kmnist|cifar10)\b": "dataset=digits",
     r"\bepochs=[1-9]\d*": "epochs=1",
-    r"\b(experiment=(finetune|linear_probe))\b": r"\1 weights=null dataset.shape=[3,32,32] dataset.workers=0",
+    r"\b(experiment=(finetune|linear_probe))\b": r"\1 weights=null dataset.size=32 dataset.workers=0",
     r"^(zoo train .*\bhparams_search=.*)$": r"\1 hydra.sweeper.n_trials=2",
     r"\bdataset=image_folder\b": "dataset=image_folder dataset.workers=0",
     r"^(zoo train\b.*)$": r"\1 progress=false",
     r"^zoo evaluate (checkpoint=\S+-mnist)": r"zoo evaluate \1 dataset=digits",
     r"^zoo evaluate\b": "zoo evaluate chains=4 temperatures=20",
+    r"^zoo benchmark\b(?!.*runtimes=)": "zoo benchmark runtimes=[pytorch,onnx]",
+    r"^zoo benchmark\b": "zoo benchmark seconds=0.02",
     r"^zoo sample (.*)$": r"zoo sample \1 n=10 steps=10",
 }
 

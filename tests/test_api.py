@@ -113,3 +113,12 @@ def test_a_dataset_has_the_checks_of_training(keys, says):
 
 def test_labeled_examples_are_those_of_training():
     assert len(zoo.dataset("digits", labeled_examples=20).train) == 20
+
+
+def test_wrong_kinds_of_arguments_are_refused_in_one_line():
+    with pytest.raises(ValueError, match=r"^no dataset None; choose one of"):
+        zoo.dataset(None)
+    with pytest.raises(ValueError, match="not the name of a package"):
+        zoo.trust(None)
+    with pytest.raises(ValueError, match=r"^[^\n]*Environment variable 'NONE' not found[^\n]*$"):
+        zoo.dataset("npz", root="${oc.env:NONE}")

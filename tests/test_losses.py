@@ -88,7 +88,30 @@ def test_binary_cross_entropy_refuses_three_outputs():
         probabilities(outputs, "binary_cross_entropy")
 
 
-@pytest.mark.parametrize(("name", "classes"), [("cross_entropy", 5), ("quadratic", 5), ("binary_cross_entropy", 2)])
+def test_the_rubbish_class_is_one_more_logit_of_minus_ten():
+    outputs, y = batch(5)
+    # Equation 9 of LeCun et al. 1998 with penalties -outputs and j = 10.
+    expected = np.mean(np.log(np.exp(-10) + np.exp(outputs).sum(1)) - outputs[np.arange(len(y)), y])
+    loss = loss_of("cross_entropy_with_rubbish", outputs, y)
+    np.testing.assert_allclose(loss, expected)
+    assert loss > loss_of("cross_entropy", outputs, y)
+    # Class probabilities are targets as well.
+    one_hot = np.eye(5)[y]
+    np.testing.assert_allclose(loss_of("cross_entropy_with_rubbish", outputs, one_hot), expected)
+
+
+def test_the_rubbish_class_raises_the_logit_of_the_class_even_if_the_others_are_far_below():
+    outputs = torch.tensor([[-20.0, -90.0, -90.0]], requires_grad=True)
+    classification_loss("cross_entropy")(outputs, torch.tensor([0])).backward()
+    assert outputs.grad.abs().max() < 1e-6
+    classification_loss("cross_entropy_with_rubbish")(outputs, torch.tensor([0])).backward()
+    assert outputs.grad[0, 0] == pytest.approx(-1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [("cross_entropy", 5), ("cross_entropy_with_rubbish", 5), ("quadratic", 5), ("binary_cross_entropy", 2)],
+)
 def test_probabilities_are_never_negative_and_sum_to_one(name, classes):
     predicted = probabilities(torch.from_numpy(batch(classes)[0]), name)
     assert predicted.shape == (9, classes)
@@ -161,7 +184,10 @@ def test_one_hot_target_costs_nothing_quadratically():
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 @SMOOTHING
-@pytest.mark.parametrize(("name", "classes"), [("cross_entropy", 5), ("quadratic", 5), ("binary_cross_entropy", 2)])
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [("cross_entropy", 5), ("cross_entropy_with_rubbish", 5), ("quadratic", 5), ("binary_cross_entropy", 2)],
+)
 def test_blended_classes_cost_what_both_classes_do(name, classes, smoothing, share):
     """Cross-entropies are linear in the target; the squared distance also misses how far the two targets are apart."""
     outputs, y = batch(classes)

@@ -124,6 +124,7 @@ def dataset(name: str, **overrides: Any) -> Splits:
     from zoo.config.build import wrong_type
     from zoo.config.compose import compose
     from zoo.training import data_checks
+    from zoo.training.given_config import readable_errors
 
     # The names are those of the YAML files.
     names = catalogue.list_datasets()
@@ -135,14 +136,14 @@ def dataset(name: str, **overrides: Any) -> Splits:
     known = [str(key) for key in node]
     unknown = next((key for key in overrides if key not in known), None)
     if unknown is not None:
-        raise ValueError(f"dataset {name} has no {unknown!r}; {catalogue.suggest(unknown, known)}")
-    try:
-        node.update(overrides)
-    except OmegaConfBaseException as error:
-        raise ValueError(wrong_type(str(error.full_key), str(error.msg))) from error
-
-    data_checks.check_keys(node)
-    splits = data_checks.dataset(node)
+        raise ValueError(f"dataset {name} has no key {unknown!r}; {catalogue.suggest(unknown, known)}")
+    with readable_errors():
+        try:
+            node.update(overrides)
+        except OmegaConfBaseException as error:
+            raise ValueError(wrong_type(str(error.full_key), str(error.msg))) from error
+        data_checks.check_keys(node)
+        splits = data_checks.dataset(node)
     return splits if node.labeled_examples is None else splits.keep_labels(node.labeled_examples, seed=SEED)
 
 

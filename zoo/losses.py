@@ -18,8 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+RUBBISH = 10.0  # j of cross_entropy_with_rubbish: minus the logit of the rubbish class
+
 # A function of outputs and targets that returns the mean loss, a scalar; or an `nn.Module` that is called like one.
 Loss = Callable[[Tensor, Tensor], Tensor]
+TEMPERATURES = (0.01, 100.0)  # minimum and maximum number that divides logits
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,10 @@ def classification_loss(name: str | Loss, *, label_smoothing: float = 0.0, class
     """A function of outputs and targets that returns the mean loss, a scalar.
 
     - ``cross_entropy``: minus the log of the softmax at the class.
+    - ``cross_entropy_with_rubbish``: the same with one more class, "rubbish", whose logit is the constant -10. No
+      example belongs to it. So the logit of the right class is raised until it is well above -10, even if the other
+      logits are far below it. For outputs that are minus the squared distance to the code of each class: LeCun,
+      Bottou, Bengio & Haffner 1998, equation 9, with j = 10 (the paper does not state its j).
     - ``quadratic``: half the squared distance to the one-hot target, summed over classes.
     - ``binary_cross_entropy``: for two classes. Outputs are one logit (N x 1), or two (N x 2) whose difference is the
       logit.
@@ -116,7 +123,7 @@ def own_loss(loss: Loss | type[nn.Module]) -> Loss:
     return loss
 
 
-def probabilities(outputs: Tensor, loss: str | Loss) -> Tensor:
+def probabilities(outputs: Tensor, loss: str | Loss, temperature: float = 1.0) -> Tensor:
     """Turn the outputs of a net, N x K, into class probabilities, N x K, whose rows sum to 1.
 
     A single logit of ``binary_cross_entropy``, N x 1, becomes N x 2.
@@ -125,13 +132,30 @@ def probabilities(outputs: Tensor, loss: str | Loss) -> Tensor:
         outputs: of the net.
         loss: the loss that the net was trained with. Outputs are read as logits if it is not the name of a
             classification loss, such as that of an autoencoder with a head.
+        temperature: number > 0 that divides the outputs: above 1, the probabilities are less extreme.
 
     Raises:
         ValueError: the loss does not work for that number of outputs.
     """
     known = CLASSIFICATION.get(loss) if isinstance(loss, str) else None
     read = _softmax if known is None else known.probabilities
-    return read(outputs)
+    return read(outputs if temperature == 1 else outputs / temperature)
+
+
+def check_temperature(temperature: float, loss: object = "cross_entropy") -> None:
+    """Raise ValueError unless ``temperature`` is in range and the outputs of a net with this loss are logits."""
+    low, high = TEMPERATURES
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not low <= temperature <= high:
+        raise ValueError(f"temperature={temperature} must be in [{low:g}, {high:g}]")
+    if temperature != 1 and loss == "quadratic":
+        raise ValueError("temperature divides logits; the outputs of loss=quadratic are none")
+
+
+def _smoothed(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    """Class numbers, or class probabilities, as smoothed probabilities: N x K, of the type of the outputs."""
+    count = outputs.shape[1]
+    target = targets if targets.is_floating_point() else F.one_hot(targets, count)  # N x K
+    return target.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / count
 
 
 # Cross-entropy: the outputs are logits.
@@ -141,14 +165,21 @@ def _softmax(outputs: Tensor) -> Tensor:
     return outputs.softmax(dim=1)  # N x K
 
 
+# Cross-entropy with a rubbish class: the outputs are logits, and training adds one more of -RUBBISH.
+
+
+def _with_rubbish(outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
+    # Targets become probabilities of the classes; that of the rubbish class is 0.
+    target = _smoothed(outputs, targets, label_smoothing)  # N x K
+    logits = F.pad(outputs, (0, 1), value=-RUBBISH)  # N x (K + 1)
+    return F.cross_entropy(logits, F.pad(target, (0, 1)))
+
+
 # Quadratic loss: the outputs predict the one-hot target.
 
 
 def _quadratic(outputs: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
-    # Class numbers become one-hot vectors; class probabilities are vectors already.
-    count = outputs.shape[1]
-    target = targets if targets.is_floating_point() else F.one_hot(targets, count)  # N x K
-    target = target.to(outputs.dtype) * (1 - label_smoothing) + label_smoothing / count  # N x K
+    target = _smoothed(outputs, targets, label_smoothing)  # N x K
     return 0.5 * (outputs - target).square().sum(dim=1).mean()
 
 
@@ -188,6 +219,7 @@ def _binary_logit(outputs: Tensor) -> Tensor:
 # The losses by the name that a config has for them.
 CLASSIFICATION: dict[str, ClassificationLoss] = {
     "cross_entropy": ClassificationLoss(F.cross_entropy, _softmax, has_class_weights=True),
+    "cross_entropy_with_rubbish": ClassificationLoss(_with_rubbish, _softmax),
     "quadratic": ClassificationLoss(_quadratic, _clamped_and_normalized),
     "binary_cross_entropy": ClassificationLoss(_binary_cross_entropy, _sigmoid, num_classes=2),
 }

@@ -198,7 +198,7 @@ def test_a_net_without_a_head_leaves_that_of_the_file_out(official, trained, tmp
     bare, whole = create("lenet5", num_classes=None, weights=str(trained)).eval(), checkpoints.load(trained)
     x = torch.rand(2, *whole.in_shape)
     assert torch.equal(bare(x), whole.encode(x))
-    with pytest.raises(ValueError, match=r"head\.weight .* is not in the net"):
+    with pytest.raises(ValueError, match=r"2 tensors are not in the net: head\.weight"):
         load(bare, str(trained), head="keep")
 
 
@@ -220,7 +220,67 @@ def test_a_prefix_that_most_tensors_share_is_removed_and_the_rest_is_named(prefi
     state = {**prefixed(prefix, official.state_dict()), "criterion.weight": torch.ones(7)}
     found = load(small, save({"state_dict": state}, tmp_path / "lit.ckpt"))
     assert torch.equal(small.state_dict()["layers.body.conv1.0.weight"], official.conv1[0].weight)
-    assert found.note(small) == f"{tmp_path / 'lit.ckpt'}: left out what is not part of the net: criterion.weight"
+    file = tmp_path / "lit.ckpt"
+    assert found.note(small) == (
+        f"{file}: removed the prefix {prefix.replace('_orig_mod.', '')} from the names of the tensors; "
+        f"{file}: left out what is not part of the net: criterion.weight"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrap", "prefix", "left_out"),
+    [
+        # MoCo: two encoders with a projection each, and a queue.
+        (
+            lambda state, other: {
+                "state_dict": {
+                    **prefixed("module.encoder_k.", other),
+                    **prefixed("module.encoder_q.", {**state, "fc.0.weight": torch.ones(9, 1024)}),
+                    "module.queue": torch.ones(3),
+                }
+            },
+            "module.encoder_q.",
+            r"module\.encoder_k\.\* \(\d+ tensors\), module\.queue, fc\.0\.weight",
+        ),
+        # DINO: under two keys, with a projection.
+        (
+            lambda state, other: {
+                "student": prefixed("module.backbone.", other),
+                "teacher": {**prefixed("backbone.", state), "head.mlp.0.weight": torch.ones(2)},
+                "epoch": 3,
+            },
+            "backbone.",
+            r"head\.mlp\.0\.weight",
+        ),
+        # BYOL in Lightning.
+        (
+            lambda state, other: {
+                "state_dict": {**prefixed("target_encoder.", other), **prefixed("online_encoder.", state)},
+                "optimizer_states": [{"state": {}}],
+            },
+            "online_encoder.",
+            r"target_encoder\.\* \(\d+ tensors\)",
+        ),
+        # A key of one's own.
+        (lambda state, other: {"my_net": prefixed("encoder.", state), "config": {"lr": 0.1}}, "encoder.", None),
+        # Many other nets in one file.
+        (
+            lambda state, other: {**prefixed("net.", state), **{f"decoder.{k}": torch.ones(1) for k in range(1500)}},
+            "net.",
+            r"decoder\.\* \(1500 tensors\)",
+        ),
+    ],
+    ids=["MoCo", "DINO", "BYOL", "other key", "small part"],
+)
+def test_weights_of_self_supervised_methods_are_found(wrap, prefix, left_out, official, small, tmp_path):
+    state = {name: value for name, value in official.state_dict().items() if not name.startswith("fc.")}
+    file = save(wrap(state, {name: value * 0 for name, value in state.items()}), tmp_path / "file.pth")
+    found = load(small, file)
+    assert torch.equal(small.state_dict()["layers.body.conv1.0.weight"], official.conv1[0].weight)
+    note = found.note(small)
+    assert f"removed the prefix {prefix} from the names of the tensors" in note
+    assert (left_out is None) == ("left out" not in note)
+    assert re.search(left_out or "", note)
 
 
 def test_of_two_copies_that_of_the_usual_prefix_is_taken(official, small, tmp_path):
@@ -427,28 +487,28 @@ def at(name: str, value) -> dict:
 NAN = torch.zeros(6, 1, 5, 5)
 NAN[2, 0, 1, 1] = torch.nan
 MISFITS = {
-    "shape": (at(BODY, torch.zeros(6, 1, 3, 3)), f"{BODY} has shape 6x1x3x3 in the file, 6x1x5x5 in the net"),
-    "transposed": (at(BODY, torch.zeros(1, 6, 5, 5)), f"{BODY} has shape 1x6x5x5 in the file, 6x1x5x5 in the net"),
-    "missing": (at(BODY, None), f"{BODY} (6x1x5x5) is missing"),
-    "extra": ({"more__weight": torch.zeros(2, 3)}, "more.weight (2x3) is not in the net"),
-    "NaN": (at(BODY, NAN), f"{BODY} contains NaN or Inf"),
-    "infinite": (at(BODY, torch.full((6, 1, 5, 5), torch.inf)), f"{BODY} contains NaN or Inf"),
-    "beyond float32": (at(BODY, torch.full((6, 1, 5, 5), 1e300, dtype=torch.float64)), f"{BODY} contains NaN or Inf"),
+    "shape": (at(BODY, torch.zeros(6, 1, 3, 3)), f"another shape: {BODY} (6x1x3x3 in the file, 6x1x5x5 in the net)"),
+    "transposed": (at(BODY, torch.zeros(1, 6, 5, 5)), f"shape: {BODY} (1x6x5x5 in the file, 6x1x5x5 in the net)"),
+    "missing": (at(BODY, None), f"1 tensor is missing: {BODY} (6x1x5x5)"),
+    "extra": ({"more__weight": torch.zeros(2, 3)}, "1 tensor is not in the net: more.weight (2x3)"),
+    "NaN": (at(BODY, NAN), f"1 tensor contains NaN or Inf: {BODY}"),
+    "infinite": (at(BODY, torch.full((6, 1, 5, 5), torch.inf)), f"1 tensor contains NaN or Inf: {BODY}"),
+    "beyond float32": (at(BODY, torch.full((6, 1, 5, 5), 1e300, dtype=torch.float64)), f"NaN or Inf: {BODY}"),
     "integers": (
         at(BODY, torch.ones(6, 1, 5, 5, dtype=torch.int64)),
-        f"{BODY} has dtype torch.int64 in the file, torch.float32 in the net",
+        f"1 tensor has another dtype: {BODY} (torch.int64 in the file, torch.float32 in the net)",
     ),
-    "complex": (at(BODY, torch.ones(6, 1, 5, 5, dtype=torch.complex64)), f"{BODY} has dtype torch.complex64"),
+    "complex": (at(BODY, torch.ones(6, 1, 5, 5, dtype=torch.complex64)), f"{BODY} (torch.complex64 in"),
     "sparse": (at(BODY, torch.ones(6, 1, 5, 5).to_sparse()), BODY),
     "one value for all": (at(BODY, torch.ones(1, 1, 1, 1).expand(6, 1, 5, 5)), BODY),
-    "eight bits": (at(BODY, torch.ones(6, 1, 5, 5).to(torch.float8_e4m3fn)), f"{BODY} has dtype torch.float8_e4m3fn"),
+    "eight bits": (at(BODY, torch.ones(6, 1, 5, 5).to(torch.float8_e4m3fn)), f"{BODY} (torch.float8_e4m3fn in"),
     "four bits": (
         at(BODY, torch.ones(6, 1, 5, 5, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)),
-        f"{BODY} has dtype torch.float4_e2m1fn_x2",
+        f"{BODY} (torch.float4_e2m1fn_x2 in",
     ),
     "head of another width": (
         at("head.weight", torch.zeros(10, 83)),
-        "head.weight has shape 10x83 in the file, 10x84 in the net",
+        "head.weight (10x83 in the file, 10x84 in the net)",
     ),
 }
 
@@ -470,19 +530,36 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded(misfit, head, lenet5, 
     assert not same(lenet5, before), "the file itself was sound"
 
 
-@pytest.mark.parametrize(("count", "more"), [(4, ""), (5, ""), (6, " … and 1 more"), (12, " … and 7 more")])
-def test_of_many_that_do_not_fit_five_are_named(count, more, lenet5, tmp_path):
+@pytest.mark.parametrize(("count", "more"), [(2, ""), (3, ""), (4, " and 1 more"), (12, " and 9 more")])
+def test_of_many_that_do_not_fit_three_are_named(count, more, lenet5, tmp_path):
     extra = {f"extra{k}": torch.zeros(1) for k in range(count)}
     with pytest.raises(ValueError, match="does not fit LeNet5: ") as caught:
         load(lenet5, save({**lenet5.state_dict(), **extra}, tmp_path / "file.pth"))
-    listed = str(caught.value).partition("LeNet5: ")[2]
-    assert listed == "; ".join(f"extra{k} (1) is not in the net" for k in range(min(count, 5))) + more
+    told = str(caught.value).partition("LeNet5: ")[2]
+    names = ", ".join(f"extra{k} (1)" for k in range(min(count, 3)))
+    assert told == f"{count} tensors are not in the net: {names}{more}"
+
+
+def test_what_does_not_fit_is_grouped_and_similar_names_come_first(lenet5, tmp_path):
+    state = shaken(create("lenet5"), seed=1).state_dict()
+    state["layers.f6.fc.weight"] = state.pop("layers.f6.0.weight")
+    state["c1.0.bias"] = state.pop("layers.c1.0.bias")
+    state["q"] = state.pop("layers.c1.0.weight")
+    state["layers.c3.0.weight"] = torch.zeros(2, 3)
+    with pytest.raises(ValueError, match="does not fit LeNet5: ") as caught:
+        load(lenet5, save(state, tmp_path / "file.pth"))
+    assert one_line(caught.value).partition("LeNet5: ")[2] == (
+        "3 tensors are missing: layers.f6.0.weight (84x120; nearest in the file: layers.f6.fc.weight), "
+        "layers.c1.0.bias (6; nearest in the file: c1.0.bias), layers.c1.0.weight (6x1x5x5); 1 tensor has another "
+        "shape: layers.c3.0.weight (2x3 in the file, 16x6x5x5 in the net); 3 tensors are not in the net: "
+        "layers.f6.fc.weight (84x120), c1.0.bias (6), q (6x1x5x5)"
+    )
 
 
 def test_another_architecture_is_told_by_its_name(official, tmp_path):
     file = save(official.state_dict(), tmp_path / "file.pth")
     net = create("resnet18", in_shape=(3, 64, 64), num_classes=7)
-    with pytest.raises(ValueError, match=r"file\.pth does not fit resnet18: .* is missing; .* and \d+ more"):
+    with pytest.raises(ValueError, match=r"file\.pth does not fit resnet18: \d+ tensors are missing: .* more; "):
         load(net, file)
 
 
@@ -497,7 +574,7 @@ def test_a_head_is_loaded_only_where_the_classes_are_as_many(lenet5, tmp_path):
     before = copied(lenet5)
     with pytest.raises(
         ValueError,
-        match=r"head\.weight has shape 4x84 in the file, 10x84 .*; head\.bias has shape 4 in the file, 10",
+        match=r"2 tensors have another shape: head\.weight \(4x84 in the file, 10x84 .*, head\.bias \(4 in",
     ):
         load(lenet5, file, head="keep")
     assert same(lenet5, before)
@@ -507,7 +584,7 @@ def test_a_head_is_loaded_only_where_the_classes_are_as_many(lenet5, tmp_path):
     headless = {name: value for name, value in before.items() if not name.startswith("head.")}
     save(headless, tmp_path / "file.pth")
     load(lenet5, file)
-    with pytest.raises(ValueError, match=r"head\.weight \(10x84\) is missing"):
+    with pytest.raises(ValueError, match=r"2 tensors are missing: head\.weight \(10x84\)"):
         load(lenet5, file, head="keep")
     with pytest.raises(ValueError, match="pretrained_head=x: choose reset or keep"):
         load(lenet5, file, head="x")
@@ -803,13 +880,13 @@ def test_an_unknown_name_is_answered_with_those_there_are(lenet5):
         (("weights=nowhere.pth",), "weights=nowhere.pth: no such file"),
         (("weights=runs/nothing",), "weights=runs/nothing: no such file or run folder"),
         (("weights=DEFAULT",), "weights=DEFAULT: torchvision has no weights for LeNet5; expected a .pth"),
-        (("weights=other.pth",), "other.pth does not fit LeNet5: layers.c1.0.weight (6x1x5x5) is missing"),
+        (("weights=other.pth",), "other.pth does not fit LeNet5: 8 tensors are missing: layers.c1.0.weight (6x1x5x5),"),
         (("weights=cut.pth",), "cut.pth: damaged"),
         (("weights=code.pth",), "code.pth: not a plain state dict; refused, no code was run"),
         (("weights=hf://someone/small@main",), "pin the revision"),
         ((f"weights=hf://someone/small@{COMMIT}",), "cannot be fetched"),
         (("weights=good.pth", "pretrained_head=x"), "pretrained_head=x: choose reset or keep"),
-        (("weights=good.pth", "pretrained_head=keep"), "head.weight has shape 4x84 in the file, 10x84 in the net"),
+        (("weights=good.pth", "pretrained_head=keep"), "head.weight (4x84 in the file, 10x84 in the net)"),
         (("model=resnet18", "weights=IMAGENET1K_V3"), "IMAGENET1K_V1"),
         (("model=torchvision", f"model.net.architecture={SMALL}", "weights=other.pth"), f"does not fit {SMALL}"),
         (("model=torchvision", "model.net.architecture=densenet121"), "1x28x28"),

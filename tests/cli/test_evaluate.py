@@ -25,6 +25,7 @@ def test_the_metrics_are_those_of_training(cli, folder, trained):
     assert (outcome.status, outcome.err) == (0, "")
     metrics, saved = json.loads((folder / "metrics.json").read_text()), checkpoints.info(trained).metrics
     classes = metrics.pop("classes")
+    assert sum(found["examples"] for found in metrics.pop("reliability")) == len(digits.load().test)
     assert metrics == pytest.approx({name: value for name, value in saved.items() if name.startswith("test/")})
     assert sum(counts["support"] for counts in classes.values()) == len(digits.load().test)
     assert "lenet5 on the test split of digits, 360 examples" in outcome.out
@@ -214,7 +215,7 @@ EVALUATE_ERRORS = {
         "was trained on digits, which has no root; add dataset=image",
     ),
     "split that is not there": (
-        ["dataset=digits", "dataset.test=0"],
+        ["dataset=digits", "dataset.test=0", "split=test"],
         "no test split; set split=train or validation or",
     ),
     "other classes": (["dataset=npz", "dataset.root=twelve.npz", "dataset.num_classes=12"], "the checkpoint has 0, 1"),
@@ -269,10 +270,11 @@ def test_splits_are_joined_in_order_with_the_class_numbers_of_the_checkpoint(in_
     assert joined.take([2, 3]).batch([0])[0].tolist() == [[2.0]]
 
 
-def test_a_dataset_without_a_test_split_is_refused(cli, folder, trained):
-    outcome = cli("evaluate", f"checkpoint={trained}", "dataset=digits", "dataset.test=0")
+def test_without_a_test_or_validation_split_a_split_must_be_named(cli, folder, trained):
+    words = ["dataset=digits", "dataset.test=0", "dataset.validation=0"]
+    outcome = cli("evaluate", f"checkpoint={trained}", *words)
     assert outcome.status == 1
-    assert "no test split" in outcome.err
+    assert "no test split; set split=train or all" in outcome.err
 
 
 def test_a_regression_is_measured_by_its_errors(cli, folder):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,6 +192,13 @@ def test_a_file_takes_raw_bytes_where_asked_and_says_what_it_is(format, inside, 
     assert any(step.startswith("input: (raw / 255 - mean) / std") for step in said["instructions"]) is not inside
     assert all(step in outcome.out for step in said["instructions"])
     assert said["loss"] == checkpoints.info(trained).task["loss"]
+
+
+def test_a_file_says_that_it_does_not_average_mirror_images(trained):
+    about = checkpoints.info(trained)
+    averaging = replace(about, task={**about.task, "mirror_average": True})
+    first, second = (export_command.instructions(each, has_preprocess=True) for each in (about, averaging))
+    assert [step.partition(":")[0] for step in second if step not in first] == ["mirror images"]
 
 
 @FORMATS

@@ -35,6 +35,24 @@ def test_an_error_of_hydra_is_worded_for_a_notebook():
     assert message(caught.value).startswith("model=nope: no such model")
 
 
+@pytest.mark.parametrize(
+    ("error", "amount"),
+    [
+        (MemoryError(), ""),
+        (RuntimeError("can't allocate memory: you tried to allocate 8 bytes."), " to allocate 8 bytes"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), " to allocate 2.00 GiB"),
+    ],
+)
+def test_a_lack_of_memory_is_no_internal_error(error, amount):
+    assert message(error).startswith(f"not enough memory{amount}: use a smaller net")
+
+
+def test_a_long_message_is_cut():
+    text = message(ValueError("x" * 100_000 + "; the fix"))
+    assert len(text) < 5000
+    assert text.endswith("; the fix")
+
+
 def test_a_defect_is_called_an_internal_error(cli, monkeypatch):
     def fail(arguments):
         raise ZeroDivisionError("by zero\nsecond line")

@@ -78,6 +78,11 @@ def test_the_home_folder_is_meant_by_a_tilde(monkeypatch):
     assert readable("predict", ["input=~/my photos"]) == ["input=/home/ada/my photos"]
 
 
+def test_a_list_of_names_is_no_text():
+    assert readable("benchmark", ["runtimes=[a,b]"]) == ["runtimes=[a,b]"]
+    assert list(compose("benchmark", ["checkpoint=x", "runtimes=[a,b]"]).runtimes) == ["a", "b"]
+
+
 def test_the_values_of_a_sweep_are_separated_by_commas():
     given = ["-m", "checkpoint=a,b", "hydra.sweep.dir=a,b"]
     assert readable("predict", given) == ["-m", "checkpoint=a,b", "hydra.sweep.dir='a,b'"]

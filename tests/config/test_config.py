@@ -94,7 +94,7 @@ def test_every_key_of_the_train_command_has_a_comment():
     assert all(re.search(r"\S   *# \S", line) for line in keys)
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "sample", "export"])
+@pytest.mark.parametrize("command", ["evaluate", "predict", "sample", "export", "benchmark"])
 def test_every_command_composes(command):
     assert compose.compose(command, ["checkpoint=x"]).checkpoint == "x"
 
@@ -256,3 +256,15 @@ def test_googlenet_trains_on_pictures_of_its_size(world, folder, cli):
     words += ["model=googlenet", "dataset=image_folder", "dataset.shape=[3,80,80]", "epochs=1", "progress=false"]
     outcome = cli("train", *words, "hydra.run.dir=run")
     assert outcome.status == 0, outcome.err
+
+
+@pytest.mark.parametrize("node", [5, "x", [1]])
+def test_a_node_that_is_no_mapping_is_refused(node):
+    with pytest.raises(ValueError, match=r"^logger=.* must be a mapping"):
+        config.check(node, where="logger")
+
+
+def test_a_list_within_a_list_of_numbers_is_refused():
+    node = {"_target_": "zoo.models.MLP", "hidden": [[1]]}
+    with pytest.raises(ValueError, match=r"^model\.net\.hidden=\[\[1\]\] must be a list without lists"):
+        config.check(node, where="model.net")

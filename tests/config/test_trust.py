@@ -341,13 +341,20 @@ def test_a_callback_and_an_optimizer_are_built(mine):
     assert optimizer.defaults["lr"] == 0.5
 
 
-def test_an_error_of_the_package_is_one_line(mine, cli):
-    (mine / "mine" / "__init__.py").write_text("import not_there\n")
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import not_there", "ModuleNotFoundError: No module named 'not_there'"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_an_error_of_the_package_is_one_line(code, reason, mine, cli):
+    (mine / "mine" / "__init__.py").write_text(f"{code}\n")
     write_config(mine / "conf", OWN)
     outcome = cli("train", "--trust", "mine", "--config-dir", str(mine / "conf"), "experiment=own", *TRAIN)
     assert outcome.status == 1
     assert outcome.err.count("\n") == 1
-    assert "mine cannot be imported (ModuleNotFoundError: No module named 'not_there')" in outcome.err
+    assert f"mine cannot be imported ({reason})" in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ EACH = {
     "rotation": 20.0,
     "scale": 0.2,
     "shear": 0.3,
+    "elastic": 1.5,
     "flip": True,
     "erase": 0.5,
     "crop": 0.3,
@@ -191,6 +192,35 @@ def test_rotation_angles_are_uniform_within_the_bound():
     assert angle.abs().max() < 31
     quarters = torch.histc(angle, bins=4, min=-30, max=30) / 2000
     torch.testing.assert_close(quarters, torch.full((4,), 0.25), atol=0.04, rtol=0)
+
+
+def centers(images):
+    """The center of mass of each image, in pixels: N x 2 (right, down)."""
+    height, width = images.shape[-2:]
+    share = images[:, 0] / images[:, 0].sum((1, 2), keepdim=True)
+    right = (share * torch.arange(width)).sum((1, 2))
+    down = (share * torch.arange(height)[:, None]).sum((1, 2))
+    return torch.stack([right, down], dim=1)
+
+
+@pytest.mark.parametrize(("row", "column"), [(14, 20), (4, 33)])
+def test_elastic_distortions_move_pixels_by_the_standard_deviation_in_both_directions(row, column):
+    x = torch.zeros(3000, 1, 28, 40)
+    x[:, 0, row - 1 : row + 2, column - 1 : column + 2] = 255
+    moved = centers(Augment(elastic=1.0)(x, rng())) - torch.tensor([column, row])  # N x 2
+    torch.testing.assert_close(moved.mean(0), torch.zeros(2), atol=0.1, rtol=0)
+    torch.testing.assert_close(moved.std(0), torch.ones(2), atol=0.12, rtol=0)  # stretching weighs some pixels more
+
+
+def test_elastic_distortions_move_near_pixels_alike_and_far_ones_independently():
+    flat = torch.zeros(3000, 1, 28, 28)
+    field = Augment(elastic=2.0)._displacements(flat, rng())[:, :, :, 0] * 14  # N x H x W, pixels to the right
+    torch.testing.assert_close(field.std(0), torch.full((28, 28), 2.0), atol=0.15, rtol=0)
+    # A Gaussian filter of std 4 gives a correlation of exp(-d² / 64) at a distance of d pixels.
+    for distance in (1, 4, 8, 20):
+        both = torch.stack([field[:, 14, 4], field[:, 14, 4 + distance]])
+        expected = np.exp(-(distance**2) / 64)
+        assert torch.corrcoef(both)[0, 1].item() == pytest.approx(expected, abs=0.06)
 
 
 def test_what_comes_in_from_outside_is_background():

@@ -58,6 +58,7 @@ def test_an_index_without_a_name_is_left_out(tmp_path):
         ("a,b\n", "no rows below the header"),
         ("", "the first line is empty"),
         ('a,b\n"1,2\n', "not a CSV"),
+        ("a,b\n" + "1" * 2**24, "a line has 16,777,216 characters or more"),
     ],
 )
 def test_a_damaged_table_is_refused(tmp_path, text, says):

@@ -43,7 +43,10 @@ COMMANDS: dict[str, list[tuple[str, ...]]] = {
     ],
     "explain": [("checkpoint=m.safetensors", "input=a.png")],
     "sample": [("checkpoint=rbm.safetensors", "n=1", "steps=1")],
-    "export": [("checkpoint=m.safetensors", "format=torch_export")],
+    "export": [
+        ("checkpoint=m.safetensors", "format=torch_export"),
+        ("checkpoint=m.safetensors", "quantize=int8", "dataset=npz", "dataset.root=data.npz"),
+    ],
 }
 COUNTS = {"train": 400, "evaluate": 100, "predict": 120, "embed": 80, "explain": 80, "sample": 80, "export": 60}
 # Keys that are not drawn: what they may do on purpose is too much for a test, or says more than one line.

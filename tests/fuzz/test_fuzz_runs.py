@@ -80,9 +80,20 @@ def structure(draw: st.DrawFn, path: Path) -> str:
         return f"row {row} column {column}={cell[:60]!r}"
     if path.suffix == ".ckpt":
         content = torch.load(path, weights_only=True)
-        place = draw(st.sampled_from(list(places(content))))
         values = [draw(nodes | st.just(torch.zeros(3)))] if draw(st.integers(0, 4)) else []
-        torch.save(changed(content, place, *values), path)
+        # A third of the changes is in the optimizer, which is in a list.
+        optimizers = content["optimizer_states"]
+        groups = optimizers[0]["param_groups"]
+        parent = draw(st.sampled_from([content, content, content, content, optimizers[0], groups[0]]))
+        place = draw(st.sampled_from(list(places(parent))))
+        copy = changed(parent, place, *values)
+        if parent is content:
+            content = copy
+        elif parent is groups[0]:
+            groups[0] = copy
+        else:
+            optimizers[0] = copy
+        torch.save(content, path)
         return f"{place}={str(values)[:80]}"
     return damage(draw, path)
 

@@ -10,7 +10,7 @@ from torchvision import models
 
 import zoo
 from zoo.models import TorchvisionNet, resnet
-from zoo.models.torchvision_net import _sum_first_kernels
+from zoo.models.wrapped_net import _sum_kernels, first_convolution
 
 # architecture: its head's name there, the side of a small image
 FAMILIES = {
@@ -167,7 +167,7 @@ def test_a_summed_convolution_keeps_its_bias_and_geometry():
     first = nn.Conv2d(3, 4, 3, stride=2, padding=2, dilation=2, padding_mode="reflect")
     net, x = nn.Sequential(nn.Identity(), first, nn.Conv2d(4, 2, 1)), images(2, 1, 11, 9)
     expected = net(x.expand(-1, 3, -1, -1))
-    _sum_first_kernels(net)
+    _sum_kernels(net, first_convolution(net), "net")
     assert net[1].weight.shape == (4, 1, 3, 3)
     assert torch.equal(net[1].bias, first.bias)
     torch.testing.assert_close(net(x), expected)

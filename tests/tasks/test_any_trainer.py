@@ -2,6 +2,7 @@
 
 import copy
 from functools import partial
+from math import isnan
 
 import pytest
 import torch
@@ -515,3 +516,12 @@ def test_several_validation_loaders_have_metrics_of_their_own(name, tmp_path):
         "dataloader_idx_0",
         "dataloader_idx_1",
     ]
+
+
+def test_the_mean_loss_is_nan_if_that_of_a_batch_is():
+    # torchmetrics leaves such a batch out by default, and the mean of the others looks fine.
+    task = Classification(nn.Linear(2, 2), num_classes=2)
+    data = TensorDataset(torch.tensor([[0.0, 0.0], [torch.inf, 0.0]]), torch.tensor([0, 1]))
+    trainer = Trainer(logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu")
+    loss = trainer.validate(task, DataLoader(data), verbose=False)[0]["val/loss"]
+    assert isnan(loss)

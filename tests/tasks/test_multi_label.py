@@ -217,7 +217,7 @@ def test_a_table_of_labels_is_trained_evaluated_and_predicted(table, cli, folder
 
     for words, message in (
         (("top=2",), "top=2 must be 1: the probabilities of all labels are listed"),
-        (("format=kaggle",), "format=kaggle has one class per row, this checkpoint any number of labels"),
+        (("format=kaggle",), "format=kaggle has one class per row, but this checkpoint predicts several labels"),
     ):
         outcome = cli("predict", "checkpoint=run", "input=new.csv", "output=x.csv", *words)
         assert outcome.status == 1

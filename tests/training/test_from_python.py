@@ -430,13 +430,16 @@ def test_frozen_parameters_stay_as_they_are():
             small_net(),
             DataLoader(TensorDataset(X, Y)),
             {"stage": "multi_label"},
-            "several labels per example are N x K",
+            "several labels per example must be N x K",
         ),
         (small_net(), (X, Y), {"overrides": {"lr": 1}}, "must be a list"),
         (small_net(), X, {}, "the data have no labels: choose a stage that needs none"),
         (small_net(), (X, Y[:9]), {}, "x has 80 examples, y has 9"),
         (small_net(), (X, Y, Y), {}, "data: a tuple of 3, expected a pair"),
         (small_net(), (X / 0, Y), {}, "x contains NaN or Inf"),
+        (small_net(), (X.to(torch.complex64), Y), {}, "x has dtype torch.complex64; expected real numbers"),
+        (small_net(), (X.to_sparse(), Y), {}, "x is sparse; pass x.to_dense()"),
+        (small_net().to("meta"), (X, Y), {}, "parameters on the meta device"),
         (small_net(), (X, ["a"] * 80), {}, "y: not a tensor or an array of numbers"),
         ("mlp", (X, nn.functional.one_hot(Y)), {}, "for one-hot labels, pass y.argmax"),
         ("mlp", (X[None], Y), {}, "add the dimension of the channels"),
@@ -451,6 +454,20 @@ def test_a_mistake_is_one_readable_line(net, data, options, says):
     with pytest.raises(ValueError, match=r"^[^\n]*$") as caught:
         train(net, data, **options)
     assert says in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error:The given NumPy array is not writable")
+def test_a_read_only_array_is_no_reason_for_a_warning():
+    x = X.numpy().copy()
+    x.setflags(write=False)
+    train(small_net(), (x, Y), epochs=1)
+
+
+def test_damaged_weights_of_a_finished_run_are_named(tmp_path):
+    train(small_net(), (X, Y), epochs=1, folder=tmp_path / "run")
+    (tmp_path / "run" / "model.safetensors").write_text("[1]")
+    with pytest.raises(ValueError, match=r"^[^\n]*model\.safetensors: damaged or cut short[^\n]*$"):
+        train(small_net(), (X, Y), epochs=1, folder=tmp_path / "run", resume=True)
 
 
 # Nets within others

@@ -43,8 +43,16 @@ def test_an_image_folder_says_where_its_splits_come_from(tmp_path, monkeypatch):
     assert "train 20 examples: the rest of photos/Train" in text
     assert "validation 4 examples: photos/Val" in text
     assert "test 3 examples: 3 images of photos/Train, by a hash of each path" in text
+    assert "test none: the data have a validation split and no test split; dataset.test=0.2 would" in lines_of(
+        "model=logistic", *words[:2], "epochs=1"
+    )
     assert "classes 3, with training examples: cat 9, dog 9, emu 2; unbalanced, 4.5 to 1" in text
     assert "values bytes of image files, 0 to 255, divided by 255" in text
+    assert "images 3x32x32 (channels x height x width, from dataset.shape; dataset.size= sets another)" in text
+    assert "3x24x16 (channels x height x width, from dataset.size), stretched to 24x16" in lines_of(
+        "model=logistic", *words[:2], "dataset.size=[24,16]", "epochs=1"
+    )
+    assert "model resnet18: 11,178,051 parameters; random weights" in text
     assert "stretched to 32x32; augmentation: flip on, crop 0.35, randaugment 2, mixup 0.2" in text
     assert "frozen at first: layer4; frozen in all epochs: layer3, layer2, layer1, stem" in text
     assert "trains 8,395,267 of 11,178,051 parameters" in text

@@ -10,7 +10,7 @@ import pytest
 from support import metrics_of, no_plots, rows_of, same_weights
 
 from zoo.cli.main import main
-from zoo.config.sweep_folder import failures_since, record_failure, refuse_other_sweep, same_job
+from zoo.config.sweep_folder import failures_since, record_failure, refuse_comparison, refuse_other_sweep, same_job
 from zoo.training import run
 from zoo.training.sweep_job import Job
 
@@ -161,3 +161,34 @@ def test_jobs_of_other_processes_that_fail_are_in_the_table_and_in_the_message(c
     assert outcome.status == 1
     assert "failed: seed=-1 must be in" in outcome.err
     assert [row["status"] for row in rows_of(folder / "s" / "sweep.csv")] == ["finished", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("key", "jobs", "message"),
+    [
+        ("lr", [["seed=1"], ["seed=2"]], "this sweep gives lr no value, but a comparison needs 2"),
+        ("lr", [["lr=1", "seed=1"], ["lr=1", "seed=2"]], r"gives lr 1 value \(1\)"),
+        ("lr", [["lr=1", "seed=1"], ["lr=2", "seed=2"], ["lr=3", "seed=3"]], r"gives lr 3 values \(1, 2, 3\)"),
+        ("lr", [["lr=1"], ["lr=2"]], "at least two seeds"),
+        ("lr", [["lr=1", "seed=1"], ["lr=2", "seed=1"]], "at least two seeds"),
+        ("seed", [["seed=1"], ["seed=2"]], "jobs are paired by seed"),
+    ],
+    ids=["no value", "one value", "three values", "no seed", "one seed", "seed"],
+)
+def test_a_comparison_that_is_impossible_is_refused_before_the_sweep(key, jobs, message):
+    with pytest.raises(ValueError, match=f"^compare={key}: .*{message}"):
+        refuse_comparison(key, jobs)
+
+
+def test_a_comparison_of_two_values_is_possible():
+    refuse_comparison("lr", [[f"+lr={lr}", f"seed={seed}"] for lr in (1, 2) for seed in (1, 2)])
+
+
+def test_the_command_refuses_an_impossible_comparison_before_it_trains(tmp_path, capsys):
+    folder = tmp_path / "sweep"
+    words = ["-m", "model=mlp", "dataset=digits", "seed=1,2", "compare=epochs", f"hydra.sweep.dir={folder}"]
+    with pytest.raises(SystemExit) as stopped:
+        main("train", words)
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.startswith("zoo train: compare=epochs: this sweep gives epochs no value")
+    assert not folder.exists()

@@ -67,6 +67,13 @@ class CheckpointInfo:
     table: dict[str, Any] = field(default_factory=dict)
     file: str = field(default="", compare=False)
 
+    @property
+    def temperature(self) -> float:
+        """The number that divides the logits before they become probabilities; 1 if the net was not calibrated."""
+        # A task of a trusted package may use this name for something else.
+        is_own = str(self.task.get("_target_")).startswith("zoo.tasks.")
+        return float(self.task.get("temperature", 1.0)) if is_own else 1.0
+
     def transforms(self) -> Preprocess:
         """The transform from a Pillow image, or raw pixels 0 to 255 (one input or a batch), to the net's input.
 

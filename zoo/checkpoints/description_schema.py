@@ -4,7 +4,7 @@ A checkpoint may come from anywhere, and its SHA-256 shows damage, not who wrote
 trusted. A field with a wrong type, a text or list that is too long, or a number that would need too much memory is
 refused, and the message names the field. The limits are far above what the zoo writes.
 
-May import config and data.
+May import losses, config and data.
 """
 
 import re
@@ -15,6 +15,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from zoo.data.preprocess import Preprocess
 from zoo.data.table_columns import MAX_COLUMNS, TableEncoding
+from zoo.losses import check_temperature
 
 MAX_HEADER = 2**23  # bytes of the header of a file: the description, and the name and shape of every tensor
 MAX_DEPTH = 12  # levels of nested lists and mappings
@@ -172,6 +173,9 @@ def _node(value: object, where: str) -> None:
         check_shape(node["in_shape"], f"{where}.in_shape")
     if not isinstance(node.get("mirror_average", False), bool):
         raise ValueError(f"{where}.mirror_average: {shown(node['mirror_average'])} must be true or false")
+    # A task of a trusted package may use this name for something else.
+    if "temperature" in node and str(node.get("_target_")).startswith("zoo.tasks."):
+        check_temperature(node["temperature"], node.get("loss"))
 
 
 def _dataset_config(value: object, where: str) -> None:

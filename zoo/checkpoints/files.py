@@ -28,7 +28,7 @@ NOT_OF_WRITING = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 # The files that make up a run folder.
 RUN_FILES: set[str] = {
     *("config.yaml", "preprocess.json", "splits.json", "metrics.json", "metrics.csv", "model.safetensors"),
-    *("curves.png", "confusion.png", "confusion.csv", "per_class.csv"),
+    *("curves.png", "confusion.png", "confusion.csv", "per_class.csv", "report.html"),
 }
 STAGE_PLOT = re.compile(r".+-(filters|reconstructions|latent|chains|samples)\.png")
 

@@ -11,7 +11,7 @@ from math import prod
 from torch import Tensor
 
 from zoo.checkpoints import outline
-from zoo.checkpoints.torchvision_files import FromTorchvision
+from zoo.checkpoints.wrapped import Wrapped
 from zoo.config.catalogue import list_models
 
 MOST = 3  # maximum number of architectures that are built, as outlines, to compare names
@@ -20,7 +20,7 @@ CLASSES = 1000  # number of classes of the official weights
 
 
 def hint(tensors: Mapping[str, Tensor]) -> str:
-    """The keys that choose the architecture of these tensors, such as "; these look like …"; "" if none is found.
+    """The end of an error message that names the architecture of the tensors and the keys for it; "" if none is found.
 
     Args:
         tensors: by torchvision's names, perhaps with a common prefix.
@@ -56,8 +56,8 @@ def architecture(tensors: Mapping[str, Tensor]) -> str | None:
             net = outline.draft({"_target_": "zoo.models.TorchvisionNet", "architecture": name})
         except (ValueError, RuntimeError):
             continue
-        assert isinstance(net, FromTorchvision)
-        if names == {own for own in net.torchvision_names.values() if not own.endswith("num_batches_tracked")}:
+        assert isinstance(net, Wrapped)
+        if names == {own for own in net.original_names.values() if not own.endswith("num_batches_tracked")}:
             return name
     return None
 

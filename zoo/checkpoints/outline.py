@@ -9,15 +9,18 @@ May import config and protocols.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zoo.checkpoints.torchvision_files import FromTorchvision
-from zoo.checkpoints.weight_files import FLOATS
+from zoo.checkpoints.mismatch import FLOATS
+from zoo.checkpoints.wrapped import FromLibrary, Wrapped
 from zoo.config.build import build
+from zoo.config.build import check as check_node
 from zoo.protocols import Net, shape_text
 
 SMALL = 4096  # tensors with at most this many values are real in an outline
@@ -58,9 +61,11 @@ class _Outline(TorchFunctionMode):
 
 def draft(node: Mapping[str, Any]) -> Any:
     """Build the outline of the net in a config node. Raises the errors of `build` and of the constructor."""
-    # Import torchvision first: a library imported within the mode could keep tensors without values.
-    if "architecture" in node:
-        import torchvision  # noqa: F401
+    # Import the library first: one that is imported within the mode could keep tensors without values.
+    target, _ = check_node(node, where="net")
+    if isinstance(target, FromLibrary):
+        with suppress(ModuleNotFoundError):
+            import_module(target.library)
     # Restore the state of the random number generator afterwards.
     with torch.random.fork_rng(devices=[]), _Outline():
         return build(node, where="net")
@@ -113,7 +118,7 @@ def _check_maps(net: nn.Module) -> None:
     """Raise ValueError if the feature maps of a layer would have more than `MAX_MAPS` values for one example."""
     assert isinstance(net, Net)
     # The size of the image that the first layer sees.
-    size = net.size if isinstance(net, FromTorchvision) else net.in_shape[1:]
+    size = net.size if isinstance(net, Wrapped) else net.in_shape[1:]
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     # Without large padding, no feature map is larger than the image, so this bound holds.
     padded = any(max(_pair(module.padding)) > max(module.kernel_size) for module in convolutions)

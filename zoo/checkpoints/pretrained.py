@@ -2,28 +2,31 @@
 
 The names and prefixes that other projects give to tensors are in `zoo.checkpoints.weight_files`.
 
-Sources: a name of torchvision's weight enums, a local file, a run or checkpoint of the zoo, a repository on the
+Sources: a name of torchvision's or timm's weights, a local file, a run or checkpoint of the zoo, a repository on the
 Hugging Face hub. A file holds tensors only: safetensors, or a pickle that torch opens with ``weights_only=True``.
 
 May import config, data, protocols and the other files of this folder.
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from zoo.checkpoints import guess, hub, torchvision_files
+from zoo.checkpoints import guess, hub, timm_files, torchvision_files
 from zoo.checkpoints.checkpoint import info, open_checkpoint
-from zoo.checkpoints.torchvision_files import FromTorchvision
-from zoo.checkpoints.weight_files import SHOWN, match_tensors, read, renamed
+from zoo.checkpoints.mismatch import listed
+from zoo.checkpoints.weight_files import HEAD_NAMES, PREFIXES, match_tensors, read, renamed
+from zoo.checkpoints.wrapped import Converting, Wrapped
 from zoo.config.catalogue import index
 from zoo.data.preprocess import Preprocess
 from zoo.protocols import shape_text
 
 HEAD_CHOICES = ("reset", "keep")
+MOST_NAMES = 12  # maximum number of official names that a message lists
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Pretrained:
         preprocess: the preprocessing that they were trained with; None if unknown.
         size: height and width of the images that they were trained on; None if unknown.
         left_out: names of tensors in the file that are not part of the net, such as the weights of a loss.
+        prefix: what was removed from the names of the others, such as "backbone."; may be empty.
     """
 
     source: str
@@ -43,29 +47,49 @@ class Pretrained:
     preprocess: Preprocess | None = None
     size: tuple[int, ...] | None = None
     left_out: tuple[str, ...] = ()
+    prefix: str = ""
 
-    def note(self, net: nn.Module) -> str | None:
-        """What the user should know: tensors that were left out, and images far smaller than in training; else None."""
-        notes = [note for note in (self._left_out_note(), self._size_note(net)) if note]
-        return "; ".join(notes) or None
+    def note(self, net: nn.Module, *, resized: bool = False) -> str | None:
+        """What the user should know: a prefix that was removed, tensors that were left out, images that are too small.
 
-    def _left_out_note(self) -> str | None:
-        """A note that lists the tensors that were left out; None if there are none."""
-        if not self.left_out:
-            return None
-        names = ", ".join(self.left_out[:SHOWN])
-        more = f" and {len(self.left_out) - SHOWN} more" if len(self.left_out) > SHOWN else ""
-        return f"{self.source}: left out what is not part of the net: {names}{more}"
+        Args:
+            net: the net that the weights were loaded into.
+            resized: whether the images are resized when they are read from files (``dataset.size``).
 
-    def _size_note(self, net: nn.Module) -> str | None:
+        Returns:
+            The notes in one line; None if there is nothing to tell.
+        """
+        notes = []
+        if self.prefix:
+            notes.append(f"{self.source}: removed the prefix {self.prefix} from the names of the tensors")
+        if self.left_out:
+            notes.append(f"{self.source}: left out what is not part of the net: {_grouped(self.left_out)}")
+        size = self._size_note(net, resized=resized)
+        return "; ".join([*notes, *([size] if size else [])]) or None
+
+    def _size_note(self, net: nn.Module, *, resized: bool) -> str | None:
         """A note if ``net`` sees images at most half as large as those the weights were trained on; else None."""
-        size = net.size if isinstance(net, FromTorchvision) else None
+        size = net.size if isinstance(net, Wrapped) else None
         if size is None or self.size is None or 2 * min(size) > min(self.size):
             return None
+        key = "dataset.size" if resized else "model.net.enlarge"
+        verb = "reads" if resized else "enlarges"
         return (
             f"{self.source} was trained on images of {shape_text(self.size)}, this net sees {shape_text(size)}; "
-            f"model.net.enlarge={min(self.size)} enlarges the images to that size"
+            f"{key}={min(self.size)} {verb} the images {'at' if resized else 'to'} that size"
         )
+
+
+def _grouped(names: Sequence[str]) -> str:
+    """Names of tensors, those with the same beginning as one entry: ``module.encoder_k.* (122 tensors)``."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        # Wrappers and the like come first; the part after them tells one group from another.
+        parts = name.split(".")
+        start = next((k for k, part in enumerate(parts) if f"{part}." not in PREFIXES), 0)
+        groups[".".join(parts[: start + 1])].append(name)
+    entries = [group[0] if len(group) == 1 else f"{begin}.* ({len(group)} tensors)" for begin, group in groups.items()]
+    return listed(entries)
 
 
 def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrained:
@@ -73,7 +97,8 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
 
     Args:
         net: any net of the zoo.
-        weights: for a `zoo.models.TorchvisionNet` a name of torchvision's enum (IMAGENET1K_V1, DEFAULT); a ``.pth``,
+        weights: for a `zoo.models.TorchvisionNet` a name of torchvision's enum (IMAGENET1K_V1, DEFAULT), for a
+            `zoo.models.TimmNet` one of timm's (a1_in1k, DEFAULT); a ``.pth``,
             ``.pt`` or ``.safetensors`` file with the zoo's, torchvision's or timm's names, bare, nested or with a
             wrapper's prefix; a run folder or a checkpoint of the zoo; ``hf://OWNER/REPOSITORY@COMMIT``.
         head: "reset" keeps the net's random head, for a task with other classes, or none if it has none; "keep" loads
@@ -90,13 +115,22 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
     if head not in HEAD_CHOICES:
         raise ValueError(f"pretrained_head={head}: choose {' or '.join(HEAD_CHOICES)}")
     found = _find(net, str(weights))
+    keep_head = head == "keep"
+    given = found.tensors
     try:
-        tensors = match_tensors(net, found.tensors, source=found.source, keep_head=head == "keep")
+        tensors = match_tensors(net, given, source=found.source, keep_head=keep_head)
     except ValueError as error:
-        raise ValueError(f"{error}{_hint(net, found.tensors)}") from error
+        # The net's library may know the names of the authors, and how to resize position embeddings.
+        converted = _converted(net, given)
+        if converted is None:
+            raise ValueError(f"{error}{_hint(net, given)}") from error
+        given = converted
+        tensors = match_tensors(net, given, source=found.source, keep_head=keep_head)
     # Not strict, since the head may be left out; `match_tensors` has checked everything else.
     net.load_state_dict(tensors, strict=False)
-    return replace(found, tensors=tensors)
+    # Layers in the place of the head, such as fc.0 and fc.2 of a projection, are left out as well.
+    other_head = [name for name in given if name not in tensors and not name.startswith(HEAD_NAMES)]
+    return replace(found, tensors=tensors, left_out=(*found.left_out, *other_head))
 
 
 def for_data(preprocess: Preprocess, shape: tuple[int, ...], *, scale: float) -> Preprocess:
@@ -142,13 +176,14 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
     # A file. A value that looks like a path, but does not exist, is a mistake in the path.
     if path.is_file():
         return _from_file(net, path)
-    if path.suffix in (".pth", ".pt", ".safetensors") or len(path.parts) > 1:
+    if path.suffix in (".pth", ".pt", ".safetensors", ".ckpt", ".bin", ".tar") or len(path.parts) > 1:
         raise FileNotFoundError(f"weights={weights}: no such file or run folder")
 
-    # A name of torchvision's enum, such as IMAGENET1K_V1.
-    official = torchvision_files.entries(net)
+    # A name of torchvision's enum, such as IMAGENET1K_V1, or of timm's weights, such as a1_in1k.
+    official = torchvision_files.entries(net) or timm_files.entries(net)
     if weights not in official:
-        names = "".join(f"{name}, " for name in official)
+        more = f"… and {len(official) - MOST_NAMES} more, " if len(official) > MOST_NAMES else ""
+        names = "".join(f"{name}, " for name in list(official)[:MOST_NAMES]) + more
         # DEFAULT is a name of torchvision for any of its nets.
         is_torchvision_name = weights == "DEFAULT" or weights.startswith("IMAGENET")
         none = f"torchvision has no weights for {type(net).__name__}; " if is_torchvision_name and not official else ""
@@ -157,14 +192,25 @@ def _find(net: nn.Module, weights: str) -> Pretrained:
             f"folder or {hub.PREFIX}OWNER/NAME@COMMIT"
         )
     entry = official[weights]
+    if isinstance(net, Wrapped) and net.library == "timm":
+        file, source = timm_files.fetch(entry, weights=weights)
+        preprocess = timm_files.preset(entry)
+        return _renamed(net, source, file, preprocess, preprocess.shape[1:] if preprocess else None)
     return _official(net, torchvision_files.fetch(entry.url), entry)
+
+
+def _converted(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """Tensors that do not fit, as the net's library converts them; None if it cannot."""
+    if not isinstance(net, Converting) or not isinstance(net, Wrapped):
+        return None
+    return net.converted({net.original_names.get(name, name): value for name, value in tensors.items()})
 
 
 def _hint(net: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     """The keys that choose the architecture of tensors that do not fit; "" if it is unknown, or that of the net."""
-    theirs = net.torchvision_names if isinstance(net, FromTorchvision) else {}
+    theirs = net.original_names if isinstance(net, Wrapped) else {}
     hint = guess.hint({theirs.get(name, name): value for name, value in tensors.items()})
-    return "" if isinstance(net, FromTorchvision) and f" like {net.architecture}:" in hint else hint
+    return "" if isinstance(net, Wrapped) and f" like {net.architecture}:" in hint else hint
 
 
 def _renamed(
@@ -172,11 +218,11 @@ def _renamed(
 ) -> Pretrained:
     """The tensors of a weight file by the net's names. ``source`` is the name of the file for messages."""
     try:
-        tensors, left_out = renamed(net, read(path))
+        found = renamed(net, read(path))
     except ValueError as error:
         text = str(error)
         raise ValueError(text if text.startswith(str(path)) else f"{source}: {text}") from error
-    return Pretrained(source, tensors, preprocess, size, tuple(left_out))
+    return Pretrained(source, found.tensors, preprocess, size, tuple(found.left_out), found.prefix)
 
 
 def _official(net: nn.Module, path: Path, entry: Any) -> Pretrained:
@@ -202,12 +248,19 @@ def _from_file(net: nn.Module, path: Path) -> Pretrained:
         if torchvision_files.file_name(entry) == path.name:
             return _official(net, path, entry)
 
+    # A file of the hub, with its config beside it.
+    config = path.with_name("config.json")
+    if path.name == hub.WEIGHTS and config.is_file():
+        preprocess = hub.read_config(config, str(path))
+        if preprocess is not None:
+            return _renamed(net, str(path), path, preprocess, preprocess.shape[1:])
+
     # Any other file: the size of its training images is unknown.
-    return _renamed(net, str(path), path, torchvision_files.usual_preset(net))
+    return _renamed(net, str(path), path, torchvision_files.usual_preset(net) or timm_files.usual_preset(net))
 
 
 def _from_checkpoint(checkpoint: str) -> Pretrained:
     """A checkpoint of the zoo: by name, file or run folder."""
     net, about = open_checkpoint(checkpoint)
-    size = net.size if isinstance(net, FromTorchvision) else None
+    size = net.size if isinstance(net, Wrapped) else None
     return Pretrained(checkpoint, net.state_dict(), about.transforms(), size)

@@ -19,7 +19,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
     # Results may also depend on the versions of Lightning and torchvision.
     versions = {"zoo": __version__, "torch": str(torch.__version__)}
     versions |= {module.__name__: module.__version__ for module in (torchvision, lightning)}
-    return {"commit": _commit(), "versions": versions, "hardware": _hardware(device)}
+    return {"commit": _commit(), "versions": versions, "hardware": hardware_name(device)}
 
 
 def _commit() -> str:
@@ -32,7 +32,7 @@ def _commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def _hardware(device: torch.device) -> str:
+def hardware_name(device: torch.device) -> str:
     """Name of the GPU, or number of threads and name of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -8,11 +8,12 @@ import hashlib
 import http.client
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 from urllib.error import URLError
 
 import torch
 
+from zoo.checkpoints.wrapped import Wrapped
 from zoo.data.preprocess import Preprocess
 
 # The name of an official file contains the first eight digits of its SHA-256. For these files, all digits are compared.
@@ -28,26 +29,9 @@ SHA256 = {
 CROP_FRACTION = 0.875  # fraction of the shorter side that the usual evaluation transform keeps: 224 of 256 pixels
 
 
-@runtime_checkable
-class FromTorchvision(Protocol):
-    """A net that wraps an architecture of torchvision, such as `zoo.models.TorchvisionNet`.
-
-    All three are plain attributes of the instance, so `isinstance` finds them.
-
-    Attributes:
-        architecture: torchvision's name of the architecture.
-        size: height and width of the images that its first layer sees.
-        torchvision_names: name of every tensor in the net's ``state_dict`` -> its name in torchvision.
-    """
-
-    architecture: str
-    size: tuple[int, ...]
-    torchvision_names: dict[str, str]
-
-
 def entries(net: object) -> dict[str, Any]:
     """torchvision's weight enum for the net's architecture: name -> entry; empty if the net is not from torchvision."""
-    if not isinstance(net, FromTorchvision):
+    if not isinstance(net, Wrapped) or net.library != "torchvision":
         return {}
     from torchvision import models
 

@@ -1,7 +1,8 @@
-"""Weight files of other projects: read the tensors safely, rename them to the net's own names, match them with the net.
+"""Weight files of other projects: read the tensors safely, give them the net's own names, match them with the net.
 
-torchvision, timm, Lightning, DataParallel and `torch.compile` name the same tensors differently. `PREFIXES` lists what
-wrappers put before every name, and `NESTED` under which keys training scripts save the tensors: add new ones there.
+torchvision, timm, Lightning, DataParallel, `torch.compile` and self-supervised methods name the same tensors
+differently. A prefix is found by comparison with the names of the net; `PREFIXES` lists those that are preferred, and
+`NESTED` under which keys training scripts save the tensors: add new ones there.
 
 May import data and protocols.
 """
@@ -10,21 +11,23 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from zoo.checkpoints.mismatch import Mismatch
 from zoo.checkpoints.safe_pickle import load as load_pickle
-from zoo.checkpoints.torchvision_files import FromTorchvision
-from zoo.protocols import HEADS, shape_text
+from zoo.checkpoints.wrapped import Wrapped
+from zoo.protocols import HEADS
 
-NESTED = ("state_dict", "model_state_dict", "model", "net")  # where training scripts keep a net's tensors
+# Where training scripts keep a net's tensors. Of a teacher and its student, the teacher is the average that is used.
+NESTED = ("state_dict", "model_state_dict", "model", "net", "teacher", "student", "backbone", "encoder")
 PREFIXES = ("module.", "model.", "net.")  # what wrappers put before every name; others are found by comparison
+# Parts of the prefix of a second copy of a net, which self-supervised methods train besides the one that is used.
+SECOND_COPIES = ("encoder_k", "momentum", "target", "student")
 MAX_NESTING = 10  # levels of such keys; a pickle may contain itself
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-SHOWN = 5  # how many tensors a message lists
 HEAD_NAMES = tuple(f"{name}." for name in HEADS)  # how the names of a head's tensors begin
 
 
@@ -51,10 +54,14 @@ def read(path: Path) -> dict[str, Tensor]:
     for _ in range(MAX_NESTING):
         if not isinstance(content, Mapping):
             break
-        inner = next((content[name] for name in NESTED if isinstance(content.get(name), Mapping)), None)
-        if inner is None:
+        inner = [content[name] for name in NESTED if isinstance(content.get(name), Mapping)]
+        # Under any other key, the only dictionary with tensors is meant.
+        if not inner and not any(isinstance(value, Tensor) for value in content.values()):
+            inner = [value for value in content.values() if _has_tensors(value)]
+            inner = inner if len(inner) == 1 else []
+        if not inner:
             break
-        content = inner
+        content = inner[0]
 
     # Accept only a dictionary from names to ordinary tensors.
     if not isinstance(content, Mapping) or not content:
@@ -67,6 +74,10 @@ def read(path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
+def _has_tensors(value: object) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(entry, Tensor) for entry in value.values())
+
+
 def is_plain(value: Tensor) -> bool:
     """Whether a tensor is dense, unquantized, on the CPU, and has a stored number for each of its values.
 
@@ -77,28 +88,40 @@ def is_plain(value: Tensor) -> bool:
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
-def renamed(net: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Rename tensors from the names of wrappers or of torchvision to the net's own names.
+class Renamed(NamedTuple):
+    """The tensors of a file by the net's names.
+
+    Attributes:
+        tensors: by the net's own names; names that the net does not have are those of the file without the prefix.
+        left_out: the names in the file of the tensors that are not part of the net.
+        prefix: what was removed from the names of the others, such as "module.encoder_q."; may be empty.
+    """
+
+    tensors: dict[str, Tensor]
+    left_out: list[str]
+    prefix: str
+
+
+def renamed(net: nn.Module, tensors: Mapping[str, Tensor]) -> Renamed:
+    """Rename tensors from the names of wrappers, torchvision or timm to the net's own names.
 
     A prefix that most tensors share is removed. Tensors without it are not part of the net, such as the weights of a
-    loss, and are left out.
-
-    Returns:
-        The tensors by the net's names, and the names in the file of those that were left out.
+    loss or a second copy of the net, and are left out.
 
     Raises:
         ValueError: two tensors of the file belong to the same tensor of the net.
     """
-    # torchvision's name of a tensor -> the net's own.
-    torchvision_names = net.torchvision_names if isinstance(net, FromTorchvision) else {}
-    own_names = {theirs: own for own, theirs in torchvision_names.items()}
+    # The library's name of a tensor -> the net's own.
+    original_names = net.original_names if isinstance(net, Wrapped) else {}
+    own_names = {theirs: own for own, theirs in original_names.items()}
 
     # torch.compile may wrap a part of a net. Old DenseNet files have norm.1 where torchvision now has norm1.
     current = {
         name: re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name.replace("_orig_mod.", ""))
         for name in tensors
     }
-    prefix = _prefix(list(current.values()), {*net.state_dict(), *own_names})
+    own = net.state_dict()
+    prefix = _prefix(list(current.values()), {*own, *own_names}, needed=len(own))
 
     found: dict[str, Tensor] = {}
     left_out = []
@@ -111,11 +134,17 @@ def renamed(net: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Te
         if own_name in found:
             raise ValueError(f"the file has two tensors for {own_name}; one of them is {name}")
         found[own_name] = value
-    return found, left_out
+    return Renamed(found, left_out, prefix)
 
 
-def _prefix(names: Sequence[str], known: Collection[str]) -> str:
-    """The prefix without which most names are ``known``. If few are, the wrapper prefixes that all names share."""
+def _prefix(names: Sequence[str], known: Collection[str], *, needed: int) -> str:
+    """The prefix without which most names are ``known``. If few are, the wrapper prefixes that all names share.
+
+    Args:
+        names: the names in the file.
+        known: the names of the net's tensors, its own and those of torchvision.
+        needed: number of tensors of the net.
+    """
     # For each name, count the prefix before its longest known ending.
     counts: Counter[str] = Counter()
     for name in names:
@@ -123,9 +152,15 @@ def _prefix(names: Sequence[str], known: Collection[str]) -> str:
         start = next((k for k in range(len(parts)) if ".".join(parts[k:]) in known), None)
         if start is not None:
             counts["".join(f"{part}." for part in parts[:start])] += 1
+
     # Of several copies, such as the trained weights and their average, take the one with a usual prefix.
-    best = max(counts, key=lambda prefix: (counts[prefix], prefix in ("", *PREFIXES)), default="")
-    if 3 * counts[best] >= len(names):
+    def rank(prefix: str) -> tuple[int, bool, bool]:
+        is_second = any(word in prefix for word in SECOND_COPIES)
+        return counts[prefix], prefix in ("", *PREFIXES), not is_second
+
+    best = max(counts, key=rank, default="")
+    # A file may hold several copies, and more than the net. Few matches are a coincidence.
+    if 3 * counts[best] >= len(names) or 2 * counts[best] >= needed:
         return best
 
     # The file belongs to another net: remove the shared prefixes, so that messages show the rest of each name.
@@ -149,45 +184,36 @@ def match_tensors(net: nn.Module, tensors: Mapping[str, Tensor], *, source: str,
     """
     expected = net.state_dict()
     given = _for_gray(tensors, expected)
-    # A net without a head takes the rest of a file with one.
+    # A net takes the rest of a file with another head, or with more than one layer in its place.
     if not keep_head:
-        given = {name: value for name, value in given.items() if name in expected or not name.startswith(HEAD_NAMES)}
+        heads = head_names(net)
+        given = {name: value for name, value in given.items() if name in expected or not name.startswith(heads)}
 
-    # Tensors that the file lacks, or has with another shape or dtype.
-    wrong = []
+    # Tensors that the file lacks, or has with another shape or dtype. Messages have the names of the net's library.
+    wrong = Mismatch()
+    theirs = net.original_names if isinstance(net, Wrapped) else {}
     for name, value in expected.items():
         is_new_head = name.startswith(HEAD_NAMES) and not keep_head
+        shown = theirs.get(name, name)
         if name in given:
-            problem = _problem(given[name], value, any_width=is_new_head)
-            wrong += [f"{name} {problem}"] if problem else []
+            wrong.compare(shown, given[name], value, any_width=is_new_head)
         # PyTorch added the counters `num_batches_tracked` in version 0.4.1. A missing head is fine if it is reset.
         elif not name.endswith("num_batches_tracked") and not is_new_head:
-            wrong.append(f"{name} ({shape_text(value.shape)}) is missing")
+            wrong.missing[shown] = value
 
     # Extra tensors in the file.
-    wrong += [f"{name} ({shape_text(given[name].shape)}) is not in the net" for name in given if name not in expected]
-    if wrong:
-        more = f" … and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        kind = net.architecture if isinstance(net, FromTorchvision) else type(net).__name__
-        raise ValueError(f"{source} does not fit {kind}: {'; '.join(wrong[:SHOWN])}{more}")
+    wrong.left_over = {name: value for name, value in given.items() if name not in expected}
+    if text := wrong.text():
+        kind = net.architecture if isinstance(net, Wrapped) else type(net).__name__
+        raise ValueError(f"{source} does not fit {kind}: {text}")
     return {name: value for name, value in given.items() if keep_head or not name.startswith(HEAD_NAMES)}
 
 
-def _problem(given: Tensor, expected: Tensor, *, any_width: bool) -> str:
-    """Why a tensor cannot replace the net's own; "" if it can. ``any_width``: the first dimension may differ."""
-    # The first dimension of a head's tensor is the number of classes, which a new head may change.
-    first = 1 if any_width else 0
-    if given.dim() != expected.dim() or given.shape[first:] != expected.shape[first:]:
-        return f"has shape {shape_text(given.shape) or 1} in the file, {shape_text(expected.shape) or 1} in the net"
-    # A format of eight or four bits needs scales, which a net of PyTorch does not have.
-    if given.is_floating_point() != expected.is_floating_point() or (
-        given.is_floating_point() and given.dtype not in FLOATS
-    ):
-        return f"has dtype {given.dtype} in the file, {expected.dtype} in the net"
-    # Convert first: a large float64 becomes Inf in float32.
-    if given.is_floating_point() and not given.to(expected.dtype).isfinite().all():
-        return "contains NaN or Inf"
-    return ""
+def head_names(net: nn.Module) -> tuple[str, ...]:
+    """How the names of the tensors of a head begin: the net's own, and its library's, such as ``fc.``."""
+    theirs = net.original_names if isinstance(net, Wrapped) else {}
+    parts = {name.partition(".")[0] for own, name in theirs.items() if own.startswith(HEAD_NAMES)}
+    return (*HEAD_NAMES, *(f"{part}." for part in sorted(parts)))
 
 
 def _for_gray(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ for a file that is not in the index.
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.checkpoints.description_schema import shown
 from zoo.config import catalogue, schemas, trust
+from zoo.config.compose import given_keys
 
 SPLITS = ("validation", "test")  # the keys that decide which examples are in the test split
 COLUMN_KEYS = (
@@ -83,7 +85,7 @@ def dataset_config(about: CheckpointInfo, *, root: str | None = None) -> DictCon
         return node
     if name in YOUR_OWN or stored_root != values["root"]:
         raise ValueError(
-            f"{about.file}: trained on {name} in a folder that does not exist here or is not the zoo's; add "
+            f"{about.file}: trained on {name} in a folder that does not exist here or is not the default one; add "
             f"{_keys(node, stored_root)}"
         )
     if about.file not in catalogue.list_checkpoints():
@@ -95,6 +97,15 @@ def dataset_config(about: CheckpointInfo, *, root: str | None = None) -> DictCon
                 f"{about.file}: trained on {name}, which is not in {place}; add dataset={name} to fetch it"
             )
     return node
+
+
+def take_shape(node: DictConfig, shape: Sequence[int]) -> None:
+    """Let a dataset resize its images to the shape of a checkpoint, unless the command line sets another."""
+    keys = given_keys()
+    if "shape" in node.source and "dataset.shape" not in keys:
+        node.shape = list(shape)
+    if "dataset.size" not in keys:
+        node.size = None
 
 
 def is_plain(root: Any) -> TypeGuard[str]:

@@ -56,7 +56,7 @@ def output_probabilities(about: CheckpointInfo) -> Callable[[Tensor], Tensor]:
     """
     if is_multi_label(about):
         return torch.sigmoid
-    return partial(probabilities, loss=about.task.get("loss", "cross_entropy"))
+    return partial(probabilities, loss=about.task.get("loss", "cross_entropy"), temperature=about.temperature)
 
 
 def build_task(about: CheckpointInfo, net: nn.Module) -> "Task":

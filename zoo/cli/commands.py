@@ -96,7 +96,22 @@ COMMANDS = {
         module="export",
         function="export",
         composed=True,
-        examples=("checkpoint=lenet5-mnist", "checkpoint=lenet5-mnist format=torch_export preprocess=true"),
+        examples=(
+            "checkpoint=lenet5-mnist",
+            "checkpoint=lenet5-mnist format=torch_export preprocess=true",
+            "checkpoint=runs/my_run quantize=int8 output=int8.onnx",
+        ),
+    ),
+    "benchmark": Command(
+        summary="measure latency and throughput of a checkpoint in PyTorch and ONNX Runtime",
+        usage="checkpoint=NAME|PATH [KEY=VALUE ...]",
+        module="benchmark",
+        function="benchmark",
+        composed=True,
+        examples=(
+            "checkpoint=lenet5-mnist accelerator=cpu",
+            "checkpoint=runs/my_run batch_sizes=[1,16] output=speed.csv",
+        ),
     ),
     "embed": Command(
         summary="write the features of images, a CSV, an .npz or a dataset to a file",

@@ -128,7 +128,7 @@ def _feature_columns(net: nn.Module, about: CheckpointInfo, depths: Sequence[int
     if not isinstance(net, Net):
         missing = ", ".join(name for name in ("in_shape", "num_classes", "encode") if name not in dir(net))
         raise ValueError(
-            f"{about.net['_target_']} has no {missing}, so that embed cannot compute features; add it as in class Net "
+            f"{about.net['_target_']} has no {missing}, so embed cannot compute features; add it as in class Net "
             "of zoo/protocols.py"
         )
     # Try the depths on one input.

@@ -16,9 +16,9 @@ from torch.utils.data import Sampler
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_tables
+from zoo.cli.checkpoint_dataset import take_shape
 from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.config import schemas
-from zoo.config.compose import given_keys
 from zoo.data.folder_layout import split_of
 from zoo.data.image_files import ImageFiles, path_key
 from zoo.data.preprocess import Preprocess
@@ -169,12 +169,10 @@ def _open_dataset(cfg: DictConfig, about: CheckpointInfo, given: dict[str, Any])
     """One split, or all of them one after another. The classes may be others than those of the checkpoint."""
     if cfg.split not in SPLITS:
         raise ValueError(f"split={cfg.split} must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}")
-    # Images are resized to the shape of the checkpoint.
     node = OmegaConf.merge(OmegaConf.structured(schemas.Dataset), given)
     assert isinstance(node, DictConfig)
     transforms = about.transforms()
-    if "shape" in node.source and "dataset.shape" not in given_keys():
-        node.shape = list(transforms.shape)
+    take_shape(node, transforms.shape)
     data_checks.check_keys(node)
     splits = data_checks.dataset(node, table=about.table)
     transforms.check(splits.shape, where=f"dataset {node.name}")

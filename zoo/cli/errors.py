@@ -4,11 +4,14 @@ The zoo raises ValueError and OSError with such a message. `zoo.config.compositi
 OmegaConf. Any other exception is a bug in the zoo.
 """
 
+import re
+
 from zoo.config.composition_errors import config_message
 from zoo.config.console import printable
 from zoo.config.failed_jobs import FailedJobs
 from zoo.training.signals import Stopped
 
+MAX_LENGTH = 4000  # characters of a message
 MAX_JOBS = 3  # maximum number of failed jobs that are named for each reason
 
 
@@ -26,7 +29,9 @@ def message(error: BaseException, command: str = "COMMAND") -> str:
         error: what was raised.
         command: the command that raised it, for a reference to its help page.
     """
-    return printable(_text(error, command).strip())
+    text = printable(_text(error, command).strip())
+    # A name from a file may be of any length.
+    return text if len(text) <= MAX_LENGTH else f"{text[: MAX_LENGTH // 2]} … {text[-MAX_LENGTH // 4 :]}"
 
 
 def _text(error: BaseException, command: str) -> str:
@@ -42,11 +47,24 @@ def _text(error: BaseException, command: str) -> str:
     if text is not None:
         return text
 
+    # A net, an input or a batch that is too large.
+    if _is_out_of_memory(error):
+        amount = re.search(r"allocate (\d+ bytes|[\d.]+ [KMGT]?i?B)", str(error))
+        tried = f" to allocate {amount[1]}" if amount else ""
+        return f"not enough memory{tried}: use a smaller net, smaller inputs, or fewer of them at a time (batch_size=)"
+
     # Errors of the zoo have a readable message. Everything else is unexpected.
     if isinstance(error, (ValueError, OSError, Stopped)):
         return str(error)
     first_line = str(error).strip().partition("\n")[0]
     return f"internal error: {type(error).__name__}: {first_line} (rerun with debug=true for the traceback)"
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, in Python, NumPy or PyTorch, on the CPU or on an accelerator."""
+    text = str(error).lower()
+    is_of_torch = isinstance(error, RuntimeError) and ("out of memory" in text or "allocate memory" in text)
+    return is_of_torch or isinstance(error, MemoryError)
 
 
 def _listed(jobs: list[str]) -> str:

@@ -1,36 +1,35 @@
 """``zoo evaluate``: evaluate a checkpoint on a split of a dataset, by default the test split of its own dataset."""
 
 import json
-import sys
 import warnings
 from dataclasses import replace
-from math import isfinite, prod
+from math import isfinite
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
-from torch import Tensor, nn
 
-from zoo.analysis import likelihood
+from zoo.analysis.calibration import reliability
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, replacing
-from zoo.cli import evaluate_data
+from zoo.cli import evaluate_calibration as calibration
+from zoo.cli import evaluate_data, evaluate_report
 from zoo.cli.checkpoint_task import build_task, task_class
+from zoo.cli.evaluate_likelihood import likelihoods
 from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.cli.predict_tables import far_columns
-from zoo.config import hardware
+from zoo.config import compose, hardware
 from zoo.config.console import print_table, say
 from zoo.data.datamodule import DataModule
 from zoo.data.image_files import ImageFiles
-from zoo.models import DBN, RBM
-from zoo.protocols import Generative, RBMLayer, SharesWeights, layers_of
+from zoo.protocols import Generative
 from zoo.tasks import Classification, MultiLabelClassification
+from zoo.tasks.task import Task
 from zoo.training import class_statistics, data_checks
+from zoo.training.report import commands, config_of, of_task
 from zoo.training.trainer import measure
 
-CHUNK = 1000  # number of examples whose log-likelihood is computed at a time
 CHECKED = 256  # number of examples that must be read to check the scale of their values
 # Minimum values of keys. A standard error needs two chains.
 MINIMUM = {"chains": 2, "temperatures": 1}
@@ -51,11 +50,10 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     for key, minimum in MINIMUM.items():
         if cfg[key] < minimum:
             raise ValueError(f"{key}={cfg[key]} must be >= {minimum}")
-    if cfg.output is not None:
-        inputs = [locate(cfg.checkpoint)[0]]
-        check_output(cfg.output, overwrite=cfg.overwrite, suffixes=[".json"], inputs=inputs)
-        for path in _tables(cfg.output):
-            check_output(path, overwrite=cfg.overwrite, suffixes=[".csv"], inputs=inputs)
+    report_path = evaluate_report.path_of(cfg)
+    _check_outputs(cfg, report_path)
+    if cfg.calibrate:
+        calibration.check(cfg.checkpoint)
     trainer_kwargs = hardware.trainer_kwargs(cfg.accelerator)
     net, about = open_checkpoint(cfg.checkpoint)
 
@@ -73,6 +71,13 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     else:
         notes = [*data.notes, *far_columns(sample, data.splits.table, about.transforms())]
 
+    # Fit a temperature, which the task then divides the logits by.
+    saved = about.metrics
+    calibrated = None
+    if cfg.calibrate:
+        calibrated = calibration.calibrate(net, about, data, preprocess, trainer_kwargs)
+        about = calibrated.about
+
     # Lightning evaluates them as a test split, whichever split they are.
     task = build_task(about, net)
     module = DataModule(data.splits, preprocess=preprocess, workers=data.workers)
@@ -88,24 +93,69 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if cfg.likelihood and is_generative:
         x = preprocess(data_checks.sample(replace(data.splits, train=data.splits.test)))  # N x in_shape
         device = hardware.device(trainer_kwargs)
-        metrics |= _likelihood(net, x, device, chains=cfg.chains, temperatures=cfg.temperatures)
+        metrics |= likelihoods(net, x, device, chains=cfg.chains, temperatures=cfg.temperatures)
+    if calibrated is not None:
+        metrics |= calibrated.metrics()
     prefix = evaluate_data.PREFIXES.get(data.split, data.split)
     metrics = {name.replace("test/", f"{prefix}/", 1): value for name, value in metrics.items()}
 
-    # Write the metrics, and print them next to those stored in the checkpoint.
+    # Write the metrics and the report, then the temperature.
     if cfg.output is not None:
-        content: dict[str, Any] = dict(metrics)
-        statistics, counts = _tables(cfg.output)
-        if isinstance(task, Classification):
-            content["classes"] = class_statistics.per_class(task.confusion, about.classes)
-            class_statistics.write_tables(task.confusion, about.classes, statistics=statistics, counts=counts)
-        if isinstance(task, MultiLabelClassification):
-            content["labels"] = class_statistics.per_label(task.counts, about.classes)
-            class_statistics.write_statistics(content["labels"], statistics)
-        with replacing(cfg.output) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
-    _print(metrics, about, data, notes)
+        _write(cfg.output, metrics, task, about)
+    if report_path is not None:
+        report = of_task(
+            task,
+            about,
+            data.splits.test,
+            net=net,
+            preprocess=preprocess,
+            trainer_kwargs=trainer_kwargs,
+            title=data.title,
+            prefix=prefix,
+            metrics=metrics,
+            saved=saved if data.is_stored else {},
+            commands=commands(about, cfg.checkpoint, compose.command_line("evaluate")),
+            config=config_of(Path(cfg.checkpoint), about),
+            notes=notes,
+        )
+        evaluate_report.write(report, report_path)
+    if calibrated is not None:
+        notes.append(calibration.store(cfg.checkpoint, calibrated, data, metrics))
+    elif about.temperature != 1:
+        notes.append(f"the checkpoint is calibrated: logits are divided by its temperature, {about.temperature:.4f}")
+
+    # Print the metrics next to those that were stored.
+    _print(metrics, replace(about, metrics=saved), data, notes)
+    if report_path is not None:
+        _say(f"report: {report_path}")
     return metrics
+
+
+def _check_outputs(cfg: DictConfig, report: Path | None) -> None:
+    """Raise ValueError or FileExistsError if an output cannot be written, or would replace another file."""
+    inputs = [locate(cfg.checkpoint)[0]] if cfg.output is not None or report is not None else []
+    if cfg.output is not None:
+        check_output(cfg.output, overwrite=cfg.overwrite, suffixes=[".json"], inputs=inputs)
+        for path in _tables(cfg.output):
+            check_output(path, overwrite=cfg.overwrite, suffixes=[".csv"], inputs=inputs)
+    if report is not None:
+        check_output(report, overwrite=cfg.overwrite, inputs=inputs)
+
+
+def _write(output: str, metrics: dict[str, float], task: Task, about: CheckpointInfo) -> None:
+    """Write the metrics as JSON and, of a classifier, the tables of its classes or labels beside it."""
+    content: dict[str, Any] = dict(metrics)
+    statistics, counts = _tables(output)
+    if isinstance(task, Classification):
+        content["classes"] = class_statistics.per_class(task.confusion, about.classes)
+        p, predicted, true = task.predictions.unbind(dim=1)  # N each
+        content["reliability"] = [found._asdict() for found in reliability(p, predicted == true)]
+        class_statistics.write_tables(task.confusion, about.classes, statistics=statistics, counts=counts)
+    if isinstance(task, MultiLabelClassification):
+        content["labels"] = class_statistics.per_label(task.counts, about.classes)
+        class_statistics.write_statistics(content["labels"], statistics)
+    with replacing(output) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def _tables(output: str) -> tuple[Path, Path]:
@@ -133,78 +183,9 @@ def _print(metrics: dict[str, float], about: CheckpointInfo, data: evaluate_data
     print_table(title, ("metric", "now", "when saved"), compared, right=("now", "when saved"))
 
 
-def _likelihood(net: nn.Module, x: Tensor, device: torch.device, *, chains: int, temperatures: int) -> dict[str, float]:
-    """The mean log p(x) of the inputs in nats; a lower bound for a DBN. Inputs of binary units are binarized.
-
-    If log Z cannot be computed exactly, it is estimated by annealed importance sampling (AIS) and by reverse AIS. The
-    log-likelihood tends to be too high by AIS and too low by reverse AIS.
-
-    Args:
-        net: a generative net whose layers are RBMs.
-        x: N x in_shape, preprocessed.
-        device: where to compute.
-        chains: number of annealing chains, >= 2.
-        temperatures: number of temperatures of each chain, >= 1.
-
-    Returns:
-        ``test/log_likelihood`` if log Z is exact. Otherwise ``test/log_likelihood_METHOD`` and the standard error of
-        log Z, ``test/log_partition_METHOD_error``, for the methods ``ais`` and ``reverse_ais``. Empty if neither
-        works for the net, or if an estimate for binary data is above 0, which shows that the chains missed most of Z.
-    """
-    net = net.to(device)
-    x = x.to(device)
-    layers = list(layers_of(net).values())
-    bottom = layers[0]
-    top = layers[-1]
-    assert isinstance(bottom, RBMLayer)
-    assert isinstance(top, RBMLayer)
-
-    # The likelihood functions are for weight matrices, not for shared kernels.
-    if isinstance(top, SharesWeights):
-        return {}
-    # Annealing does not work for Gaussian hidden units. The exact log Z is then a sum over all visible states, which
-    # may be too many.
-    if not top.hidden.binary and prod(top.visible_shape) > likelihood.MAX_UNITS:
-        return {}
-
-    # The likelihood functions are typed for the zoo's own nets.
-    model = cast("RBM | DBN", net)
-    top_rbm = cast("RBM", top)
-    inputs = likelihood.binarize(x) if bottom.visible.binary else x
-    generator = torch.Generator(device).manual_seed(0)
-    with torch.inference_mode():
-        # First compute log p(x) + log Z, which needs no annealing.
-        unnormalized = [
-            likelihood.log_likelihood(model, chunk, log_z=0.0, generator=generator)
-            for chunk in torch.split(inputs, CHUNK)
-        ]
-        mean = float(torch.cat(unnormalized).mean())
-
-        # Compute log Z exactly if the top RBM is small enough.
-        try:
-            exact = likelihood.log_partition(top_rbm, "exact")
-            return {"test/log_likelihood": mean - float(exact.value)}
-        except ValueError:
-            data = model.encode(inputs, len(layers) - 1)  # N x V: the inputs of the top RBM
-
-        # Otherwise estimate it, by AIS and by reverse AIS.
-        metrics = {}
-        for method in ("ais", "reverse_ais"):
-            estimate = likelihood.log_partition(
-                top_rbm, method, chains=chains, temperatures=temperatures, data=data, generator=generator
-            )
-            metrics[f"test/log_likelihood_{method}"] = mean - float(estimate.value)
-            metrics[f"test/log_partition_{method}_error"] = estimate.standard_error
-
-    # Leave out estimates that are impossible for binary data.
-    highest = max(value for name, value in metrics.items() if name.startswith("test/log_likelihood"))
-    if bottom.visible.binary and highest > 0:
-        sys.stderr.write(
-            f"note: the log-likelihood is left out: its estimate with temperatures={temperatures} is {highest:.1f} "
-            "nats, but that of binary data cannot be above 0; increase temperatures=\n"
-        )
-        return {}
-    return metrics
+@rank_zero_only
+def _say(text: str) -> None:
+    say(text)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from zoo.checkpoints.checkpoint import CheckpointInfo
-from zoo.cli.checkpoint_dataset import dataset_config, is_plain
+from zoo.cli.checkpoint_dataset import dataset_config, is_plain, take_shape
 from zoo.cli.checkpoint_task import task_class
 from zoo.config import catalogue, schemas
 from zoo.config.compose import given_keys
@@ -35,6 +35,8 @@ class Evaluated(NamedTuple):
         name: name of the dataset, for messages.
         workers: number of processes that read images.
         is_stored: whether they are the examples on which the stored metrics of the checkpoint were measured.
+        validation: the validation split, to which ``calibrate=true`` fits a temperature; None if there is none.
+        has_stored_validation: whether it is that of the stored metrics.
         notes: notes for the user, one line each.
     """
 
@@ -44,6 +46,8 @@ class Evaluated(NamedTuple):
     name: str
     workers: int
     is_stored: bool
+    validation: Examples | None
+    has_stored_validation: bool
     notes: tuple[str, ...]
 
 
@@ -77,18 +81,26 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
             node[key] = None
     data_checks.check_keys(node)
     splits = _with_single_class(data_checks.dataset(node, table=about.table), about)
-    split = cfg.split or ("all" if whole and splits.test is None and splits.validation is None else "test")
     existing = splits.existing()
+    split = cfg.split or _default_split(existing, whole=whole, is_test_asked="dataset.test" in keys)
+    if cfg.split is None and split == "validation":
+        notes.append("there is no test split, so the validation split is evaluated")
     if split != "all" and split not in existing:
         raise ValueError(f"dataset {node.name} has no {split} split; set split={' or '.join((*existing, 'all'))}")
 
     # Compare them with the examples that were evaluated after training. Do so before the classes are renumbered, since
     # fingerprints cover class numbers.
-    is_stored = split in ("validation", "test") and _is_stored(existing[split], split, given, about, is_own=is_own)
+    compared = [split, "validation"] if cfg.calibrate else [split]
+    stored = [
+        name
+        for name in ("validation", "test")
+        if name in compared and name in existing and _is_stored(existing[name], name, given, about, is_own=is_own)
+    ]
     about.transforms().check(splits.shape, where=f"dataset {node.name}")
     existing = _with_classes(splits, about, dataset=node.name).existing()
     examples = list(existing.values()) if split == "all" else [existing[split]]
     measured = combined(examples).with_preprocess(about.transforms())
+    validation = existing.get("validation")
 
     # Describe what is measured, and name the classes without examples.
     where = f"{node.name} ({node.root})" if is_own else node.name
@@ -100,9 +112,20 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
         title=title,
         name=node.name,
         workers=node.workers,
-        is_stored=is_stored,
+        is_stored=split in stored,
+        validation=None if validation is None else validation.with_preprocess(about.transforms()),
+        has_stored_validation="validation" in stored,
         notes=(*splits.notes, *notes, *_absent(measured, about)),
     )
+
+
+def _default_split(existing: Mapping[str, Examples], *, whole: bool, is_test_asked: bool) -> str:
+    """The split to measure if the user names none: the test split, else the validation split, else all examples."""
+    if "test" in existing or is_test_asked:
+        return "test"
+    if "validation" in existing:
+        return "validation"
+    return "all" if whole else "test"
 
 
 def _given(node: Any) -> dict[str, Any]:
@@ -139,9 +162,7 @@ def _config(given: Mapping[str, Any], about: CheckpointInfo) -> DictConfig:
         node.target_type = targets
 
     # The shape is that of the checkpoint, if the source takes one.
-    shape = list(about.transforms().shape)
-    if "shape" in source and "dataset.shape" not in keys:
-        node.shape = shape
+    take_shape(node, about.transforms().shape)
     # So is the number of classes, if the source takes it. The other sources find the classes themselves and may have
     # fewer than the checkpoint, so theirs is not checked.
     if given and "dataset.num_classes" not in keys:

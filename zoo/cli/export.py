@@ -1,10 +1,12 @@
 """``zoo export``: write a checkpoint as ONNX or as a ``torch.export`` program.
 
 The file takes a batch of any size, preprocessed as `zoo.info(...).transforms()` does, or raw with ``preprocess=true``.
-The file is kept only if its outputs match those of the net (see `zoo.cli.export_formats`).
+The file is kept only if its outputs match those of the net (see `zoo.cli.export_formats`). With ``quantize=int8`` it is
+kept if it is nearly as accurate as such a file (see `zoo.cli.export_int8`).
 """
 
 import re
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,20 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from zoo.analysis.calibration import Scaled
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, is_stream
+from zoo.cli import evaluate_data
 from zoo.cli.export_formats import FORMATS, MAX_OPSET, MIN_OPSET, OPSET, takes_bytes
 from zoo.cli.export_formats import export_net as export_net
+from zoo.cli.export_int8 import export_int8
+from zoo.config.compose import given_keys
 from zoo.config.console import say
 from zoo.data.preprocess import Preprocess
 from zoo.losses import CLASSIFICATION
 from zoo.protocols import shape_text
+
+QUANTIZE_KEYS = ("calibration_examples", "split", "max_drop", "force")  # keys that only quantize=int8 reads
 
 # How the outputs of a net that was trained with a loss become class probabilities. Other losses have logits.
 PROBABILITIES = {
@@ -38,8 +46,9 @@ def export(cfg: DictConfig) -> Path:
         Its path.
 
     Raises:
-        FileNotFoundError, ValueError: no such checkpoint or format, a net that cannot be exported, outputs that differ
-            by more than ``tolerance``, or the extra ``onnx`` is not installed.
+        FileNotFoundError, ValueError: no such checkpoint, format or data, a net that cannot be exported, outputs that
+            differ by more than ``tolerance``, int8 that loses more than ``max_drop``, or the extra ``onnx`` is not
+            installed.
         FileExistsError: the output exists already.
         OSError: the output cannot be written.
     """
@@ -48,30 +57,50 @@ def export(cfg: DictConfig) -> Path:
     opset = _opset(cfg.opset, format)
     if not (isfinite(cfg.tolerance) and cfg.tolerance >= 0):
         raise ValueError(f"tolerance={cfg.tolerance} must be finite and >= 0")
+    _check_quantize(cfg, format)
     net, about = open_checkpoint(cfg.checkpoint)
+    if about.temperature != 1:
+        net = Scaled(net, about.temperature).eval()
     suffix = FORMATS[format].suffix
     output = Path(cfg.output or _file_name(about.name) + suffix)
     check_output(output, overwrite=cfg.overwrite, suffixes=[suffix], inputs=[locate(cfg.checkpoint)[0]])
 
     # Write the file and check it.
     preprocess = about.transforms()
-    difference = export_net(
+    export_to = partial(
+        export_net,
         net,
         preprocess.shape,
-        output,
         format=format,
         tolerance=cfg.tolerance,
         preprocess=preprocess if cfg.preprocess else None,
         description=_description(about, has_preprocess=cfg.preprocess),
         opset=opset,
     )
+    notes: list[str] = []
+    if cfg.quantize is None:
+        result = f"outputs within {export_to(output):.1e} of the net's"
+    else:
+        data = evaluate_data.load(cfg, about)
+        comparison = export_int8(
+            output,
+            export_to,
+            data,
+            about,
+            has_preprocess=cfg.preprocess,
+            calibration=cfg.calibration_examples,
+            max_drop=cfg.max_drop,
+            force=cfg.force,
+        )
+        result = f"int8, calibrated on {comparison.calibration:,} training examples"
+        notes = [*(f"note: {note}" for note in data.notes), str(comparison)]
 
-    # Print the inputs and outputs of the file, and what must be done outside it.
+    # Print the inputs and outputs of the file, what int8 costs, and what must be done outside the file.
     size = "" if is_stream(output) else f" {output.stat().st_size / 1024:,.0f} KiB,"
     signature = _signature(net, preprocess, has_preprocess=cfg.preprocess)
-    say(f"{output}: {signature},{size} outputs within {difference:.1e} of the net's")
-    for step in instructions(about, has_preprocess=cfg.preprocess):
-        say(f"  {step}")
+    say(f"{output}: {signature},{size} {result}")
+    for line in [*notes, *instructions(about, has_preprocess=cfg.preprocess)]:
+        say(f"  {line}")
     return output
 
 
@@ -99,6 +128,23 @@ def _opset(opset: int | None, format: str) -> int:
     if not MIN_OPSET <= opset <= MAX_OPSET:
         raise ValueError(f"opset={opset} must be in [{MIN_OPSET}, {MAX_OPSET}]")
     return opset
+
+
+def _check_quantize(cfg: DictConfig, format: str) -> None:
+    """Raise ValueError unless the keys of ``quantize=int8`` are valid, and set only where they are used."""
+    if cfg.quantize is None:
+        unused = [key for key in sorted(given_keys()) if key in QUANTIZE_KEYS or key.split(".")[0] == "dataset"]
+        if unused:
+            raise ValueError(f"{unused[0]}= is for quantize=int8; add quantize=int8, or leave {unused[0]}= out")
+        return
+    if cfg.quantize != "int8":
+        raise ValueError(f"quantize={cfg.quantize} must be int8 or null")
+    if format != "onnx":
+        raise ValueError(f"quantize=int8 is for format=onnx; leave it out with format={format}")
+    if cfg.calibration_examples < 1:
+        raise ValueError(f"calibration_examples={cfg.calibration_examples} must be >= 1")
+    if not 0 <= cfg.max_drop <= 1:
+        raise ValueError(f"max_drop={cfg.max_drop} must be in [0, 1]")
 
 
 def _file_name(name: str) -> str:
@@ -132,7 +178,7 @@ def instructions(about: CheckpointInfo, *, has_preprocess: bool) -> list[str]:
         if preprocess.side is None:
             resized = f"resize it to {height}x{width} (height x width)"
         else:
-            resized = f"resize its shorter side to {preprocess.side}, cut the center of {height}x{width} out"
+            resized = f"resize its shorter side to {preprocess.side}, then crop its center to {height}x{width}"
         steps.append(
             f"image: turn it upright (EXIF), convert it to {mode}, {resized} ({preprocess.interpolation}); "
             f"axes are N x channels x height x width"
@@ -149,7 +195,14 @@ def instructions(about: CheckpointInfo, *, has_preprocess: bool) -> list[str]:
     if about.classes:
         loss = about.task.get("loss", "")
         known = loss if loss in CLASSIFICATION else ""
-        steps.append(f"outputs: {PROBABILITIES.get(known, 'logits; their softmax gives class probabilities')}")
+        step = f"outputs: {PROBABILITIES.get(known, 'logits; their softmax gives class probabilities')}"
+        if about.temperature != 1:
+            step += f"; the logits are already divided by the temperature of the checkpoint, {about.temperature:.4f}"
+        steps.append(step)
+        if about.task.get("mirror_average"):
+            steps.append(
+                "mirror images: zoo evaluate and zoo predict average an image and its mirror; the file does not"
+            )
     return steps
 
 

@@ -98,7 +98,7 @@ def export_net(
         # Write to a name with the suffix of the format, because readers rely on it.
         file = temporary.with_name(temporary.name + chosen.suffix)
         try:
-            with _in_one_line(format), warnings.catch_warnings():
+            with in_one_line(format), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # hide deprecation warnings of the exporters
                 example = _random_inputs(2, in_shape, preprocess, generator)
                 chosen.write(exported, example, file, description or {}, opset)
@@ -108,7 +108,7 @@ def export_net(
             for size in TEST_BATCHES:
                 x = _random_inputs(size, in_shape, preprocess, generator)
                 expected = net(x if preprocess is None else preprocess(x))
-                with _in_one_line(format):
+                with in_one_line(format):
                     differences.append((chosen.run(file, x) - expected).abs().max())
             difference = float(torch.stack(differences).max())
 
@@ -125,7 +125,7 @@ def export_net(
 
 
 @contextmanager
-def _in_one_line(format: str) -> Iterator[None]:
+def in_one_line(format: str) -> Iterator[None]:
     """Turn the errors of an exporter or a runtime, which have many lines and types, into a ValueError of one line."""
     try:
         yield
@@ -180,10 +180,28 @@ def _write_onnx(net: nn.Module, x: Tensor, file: Path, description: Mapping[str,
 
 
 def _run_onnx(file: Path, x: Tensor) -> Tensor:
+    return open_onnx(file)(x)
+
+
+def open_onnx(file: Path, *, threads: int = 0) -> Callable[[Tensor], Tensor]:
+    """A function that runs an ONNX file on the CPU: N x shape -> its outputs.
+
+    Args:
+        file: the file.
+        threads: number of threads; 0: as many as ONNX Runtime chooses.
+    """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(None, {"input": x.numpy()})[0])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Otherwise its threads wait for the next call by spinning, which slows down PyTorch in the same process.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    def run(x: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {"input": x.contiguous().numpy()})[0])
+
+    return run
 
 
 def _write_program(net: nn.Module, x: Tensor, file: Path, description: Mapping[str, Any], opset: int) -> None:

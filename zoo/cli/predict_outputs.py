@@ -1,6 +1,6 @@
 """The columns and rows of the CSV that ``zoo predict`` writes.
 
-`Kaggle`: ``ImageId,Label``, as Kaggle's Digit Recognizer takes it. `Classes`: file or row, class, probability.
+`Kaggle`: ``ImageId,Label``, the format of Kaggle's Digit Recognizer. `Classes`: file or row, class, probability.
 `Labels`: file or row, the predicted labels, and the probability of each label.
 `Values`: file or row, and the outputs of a regression or the features of a net without a head.
 `Spreadsheet`: the rows of another format, with an apostrophe before cells that a spreadsheet would run as formulas.
@@ -188,7 +188,7 @@ def choose(
     if multi_label:
         if format == "kaggle":
             raise ValueError(
-                "format=kaggle has one class per row, this checkpoint any number of labels; use format=table"
+                "format=kaggle has one class per row, but this checkpoint predicts several labels; use format=table"
             )
         if top > 1:
             raise ValueError(f"top={top} must be 1: the probabilities of all labels are listed")

@@ -76,7 +76,8 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     """
     # The target must be allowed, and each other key must be one of its arguments.
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
-    assert isinstance(plain, Mapping)
+    if not isinstance(plain, Mapping):
+        raise ValueError(f"{where}={plain} must be a mapping: a _target_ and its arguments")
     values = {str(key): value for key, value in plain.items()}
     name = values.pop("_target_", None)
     target = _allowed(name, where=where)
@@ -101,6 +102,11 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     # Pass on plain values: no container of OmegaConf goes beyond this point.
     assert isinstance(typed, dict)
     typed_values = {str(key): value for key, value in typed.items()}
+    # OmegaConf accepts a list within a list of numbers.
+    for key, kind_of_value, _ in fields:
+        value = typed_values[key]
+        if typing.get_origin(kind_of_value) is list and any(isinstance(entry, list | dict) for entry in value or ()):
+            raise ValueError(f"{where}.{key}={value} must be a list without lists in it")
     check_numbers(typed_values, kind=kind, where=where)
     return target, typed_values
 

@@ -133,9 +133,12 @@ def _read(path: Path) -> Any:
         raise ValueError(f"{path}: not readable YAML ({' '.join(str(error).split())[:200]})") from error
 
 
-def suggest(name: str, choices: list[str]) -> str:
-    """A hint for an unknown name: "did you mean …?" with similar choices, or all choices if none is similar."""
-    near = get_close_matches(name, choices, n=4, cutoff=0.5)
+def suggest(name: object, choices: list[str]) -> str:
+    """A hint for an unknown name: "did you mean …?" with similar choices, or all choices if none is similar.
+
+    A value that is no text, such as None, is similar to none.
+    """
+    near = get_close_matches(name, choices, n=4, cutoff=0.5) if isinstance(name, str) else []
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"choose one of: {', '.join(choices)}"

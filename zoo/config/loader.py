@@ -27,7 +27,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from zoo.config import renamed, trust
 from zoo.config.catalogue import suggest
 from zoo.config.failed_jobs import stops_at_an_error
-from zoo.config.sweep_folder import refuse_other_sweep
+from zoo.config.sweep_folder import refuse_comparison, refuse_other_sweep
 
 # The callbacks that a config may name.
 CALLBACKS = ("zoo.training.sweep.SweepTable", "hydra.experimental.callbacks.LogJobReturnCallback")
@@ -94,11 +94,11 @@ class CheckedLoader(ConfigLoaderImpl):
         # Hydra also composes with validate_sweep_overrides=False, only to find out whether the command is a sweep.
         if run_mode == RunMode.MULTIRUN and validate_sweep_overrides:
             CheckedLoader.sweep = Path(cfg.hydra.sweep.dir)
-            self._refuse_other_sweep(cfg)
+            self._check_sweep(cfg)
         return cfg
 
-    def _refuse_other_sweep(self, cfg: DictConfig) -> None:
-        """Raise FileExistsError if the folder of the sweep contains another one, whose table would be replaced."""
+    def _check_sweep(self, cfg: DictConfig) -> None:
+        """Raise an error if the folder contains another sweep, or if ``compare=`` names a key without two values."""
         # Only the first process of a distributed run checks: the others may start after it has written the table. A
         # search knows its own trials.
         if os.environ.get("LOCAL_RANK", "0") != "0" or not stops_at_an_error(cfg.hydra):
@@ -108,6 +108,8 @@ class CheckedLoader(ConfigLoaderImpl):
         if any(override.key_or_group == "hparams_search" and override.is_sweep_override() for override in overrides):
             raise ValueError("hparams_search= takes one name: start one search after another")
         jobs = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
+        if cfg.get("compare") is not None:
+            refuse_comparison(str(cfg.compare), jobs)
         refuse_other_sweep(Path(cfg.hydra.sweep.dir), jobs)
 
 

@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from zoo.config.catalogue import CONF
 
@@ -119,8 +119,9 @@ def text_keys(command: str) -> frozenset[str]:
 def _text_fields(schema: Any, prefix: str = "") -> Iterator[str]:
     """The full keys of all fields of type str or optional str, nested schemas included."""
     for field in fields(schema):
-        # "str | None" is a union of types; "str" is a single type.
-        kinds = [kind for kind in get_args(field.type) or (field.type,) if kind is not type(None)]
+        # "str | None" is a union of types; "str" is a single type, and so is "list[str]".
+        types = () if get_origin(field.type) is list else get_args(field.type)
+        kinds = [kind for kind in types or (field.type,) if kind is not type(None)]
         if kinds == [str]:
             yield prefix + field.name
         elif len(kinds) == 1 and is_dataclass(kinds[0]):

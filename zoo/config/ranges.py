@@ -112,6 +112,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "folds": Range(2, 10**6),
         "fold": WHOLE,
         "shape": Range(1, 2**16),
+        "size": Range(1, 2**16),
         "num_classes": Range(1, 10**6),
         "workers": Range(0, 256),
     },

@@ -55,12 +55,13 @@ class Dataset:
     root: str | None = None  # folder or file of the data
     download: bool = True  # whether to download the data if root has no copy
     validation: float = MISSING  # validation split: a fraction below 1, or a number of examples
-    test: float | None = None  # test split, if the data have none: a fraction below 1, or a number of examples
+    # Test split, if the data have none: a fraction below 1, or a number of examples; null: see the file of the dataset.
+    test: float | None = None
     folds: int | None = None  # number of folds of the training split, for cross-validation; null: none
     fold: int | None = None  # the fold that is the validation split, in place of validation: 0 to folds - 1
     groups: str | None = None  # column (npz: array) with the group of each example; a group is in one split only
+    channels: str | None = None  # of dataset=npz: axis of an image that has the channels: first, last or auto
     # Of tables and lists of images:
-    channels: str | None = None  # axis of an array of images that has the channels: first, last or auto
     file_column: str | None = None  # column with the paths of the images; null: the first that has names of images
     image_root: str | None = None  # folder that these paths are relative to; null: the folder of the table
     target: Any = None  # name of the column of targets, or a list of names; null: no targets
@@ -71,8 +72,10 @@ class Dataset:
     ignore: list[str] | None = None  # columns that are left out
     categorical: list[str] | None = None  # columns of numbers that are categories
     missing: str | None = None  # missing values: refuse, impute (by the median of the training split) or drop (the row)
+    # Of all datasets again:
     labeled_examples: int | None = None  # number of training examples that keep their labels; null: all
     shape: list[int] | None = None  # shape of one input; null: as in the data
+    size: Any = None  # images that are read from files: an integer or [height, width] that replaces those of shape
     num_classes: int | None = None  # number of classes; null: as in the data
     # Divisor of raw values, their white level; null: 255 for bytes (1 if all are 0 or 1), else 1.
     scale: float | None = None
@@ -132,6 +135,7 @@ class Train:
     resume: str | None = None
     progress: bool = True
     latent_map: str = "pca"
+    report: bool = False
     compare: str | None = None
     optimized_metric: str | None = None
     show_test: bool = False
@@ -158,6 +162,8 @@ class Evaluate:
     chains: int = MISSING
     temperatures: int = MISSING
     output: str | None = None
+    report: Any = False  # true, false or the name of an .html file
+    calibrate: bool = False
     overwrite: bool = False
     debug: bool = False
 
@@ -251,10 +257,31 @@ class Export:
     output: str | None = None
     opset: int | None = None
     tolerance: float = MISSING
+    quantize: str | None = None
+    calibration_examples: int = MISSING
+    dataset: Any = field(default_factory=GivenDataset)  # the keys of a `Dataset` that the command line sets
+    split: str = MISSING
+    max_drop: float = MISSING
+    force: bool = False
+    overwrite: bool = False
+    debug: bool = False
+
+
+@dataclass
+class Benchmark:
+    """The config of ``zoo benchmark``. The comments in ``conf/benchmark.yaml`` describe the keys."""
+
+    checkpoint: str = MISSING
+    runtimes: list[str] = MISSING
+    batch_sizes: list[int] = MISSING
+    seconds: float = MISSING
+    threads: int | None = None
+    accelerator: Accelerator = field(default_factory=Accelerator)
+    output: str | None = None
     overwrite: bool = False
     debug: bool = False
 
 
 # One schema per command: the first entry of the defaults in its YAML.
-for _schema in (Train, Evaluate, Predict, Embed, Sample, Explain, Export):
+for _schema in (Train, Evaluate, Predict, Embed, Sample, Explain, Export, Benchmark):
     ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)

@@ -59,6 +59,36 @@ def refuse_other_sweep(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
         raise FileExistsError(f"{folder / 'sweep.csv'} exists and would be replaced; set another hydra.sweep.dir=")
 
 
+def refuse_comparison(key: str, jobs: Sequence[Sequence[str]]) -> None:
+    """Check before a sweep that its jobs can be compared by the two values of ``key``, paired by seed.
+
+    Args:
+        key: the value of ``compare=``.
+        jobs: the overrides of each job.
+
+    Raises:
+        ValueError: the key is ``seed``, or the jobs do not give it two values, or have only one seed.
+    """
+    if key == "seed":
+        raise ValueError("compare=seed: jobs are paired by seed; name the key whose two values are compared")
+    settings = [dict(text.lstrip("+").split("=", 1) for text in job if "=" in text) for job in jobs]
+    values = {name: list(dict.fromkeys(job[name] for job in settings if name in job)) for name in (key, "seed")}
+    if len(values[key]) != 2:
+        raise ValueError(
+            f"compare={key}: this sweep gives {key} {_counted(values[key])}, but a comparison needs 2; "
+            f"write {key}=A,B, or leave compare= out"
+        )
+    if len(values["seed"]) < 2:
+        raise ValueError(f"compare={key}: a comparison needs at least two seeds, such as seed=1,2,3")
+
+
+def _counted(values: Sequence[str]) -> str:
+    """How many values there are, in words: "no value", "1 value (3)", "3 values (1, 2, 3)"."""
+    if not values:
+        return "no value"
+    return f"{len(values)} value{'s' if len(values) > 1 else ''} ({', '.join(values)})"
+
+
 def record_failure(folder: Path, job: str, overrides: Sequence[str], error: str) -> None:
     """Write that a job failed into its folder."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -98,7 +98,7 @@ def find(target: str) -> Any:
     module_name, _, name = target.rpartition(".")
     try:
         module = import_module(module_name)
-    except Exception as error:  # importing runs the code of the package, which may raise anything
+    except (Exception, SystemExit) as error:  # importing runs the code of the package, which may raise anything
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ValueError(f"{target}: {module_name} cannot be imported ({reason})") from error
     found = getattr(module, name, None)
@@ -140,7 +140,7 @@ def is_path(name: object) -> bool:
 
 def check_name(package: str, where: str = "--trust") -> None:
     """Raise ValueError unless a text can be the name of a package that is not part of Python or of the zoo."""
-    if not all(part.isidentifier() for part in package.split(".")):
+    if not isinstance(package, str) or not all(part.isidentifier() for part in package.split(".")):
         raise ValueError(f"{where} {package!r}: not the name of a package, such as my_package")
     if package.partition(".")[0] in ("zoo", *sys.stdlib_module_names):
         raise ValueError(f"{where} {package}: part of the zoo or of Python itself, not a package of yours")

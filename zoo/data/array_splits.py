@@ -3,6 +3,7 @@
 Any object that `torch.as_tensor` reads is an array here: a tensor, a NumPy array or nested lists of numbers.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -31,7 +32,7 @@ def splits_of(
             numbers become float32.
         y: N class numbers (integers, counted from 0), or N or N x T target values (floating-point numbers); None: no
             labels.
-        validation: a fraction (< 1) or number of examples, held out stratified by class; or a pair (x, y).
+        validation: a fraction (< 1) or number of examples to hold out, stratified by class; or a pair (x, y).
         num_classes: number of classes; None: the largest label + 1.
         multi_label: whether y is N x K of zeros and ones: any number of K labels for each example.
 
@@ -140,20 +141,29 @@ def _labels(y: ArrayLike, where: str) -> Tensor:
 def label_columns(y: Tensor, where: str) -> Tensor:
     """Several labels per example as float32. Raises ValueError unless they are N x K of zeros and ones."""
     if y.dim() != 2 or not y.numel():
-        raise ValueError(f"{where}y has shape {list(y.shape)}; several labels per example are N x K of zeros and ones")
+        raise ValueError(f"{where}y has shape {list(y.shape)}; several labels per example must be N x K zeros and ones")
     if not bool(((y == 0) | (y == 1)).all()):
-        raise ValueError(f"{where}y has other values than 0 and 1, but several labels per example are zeros and ones")
+        raise ValueError(f"{where}y must be 0 or 1 everywhere: several labels per example must be N x K zeros and ones")
     return y.float()
 
 
 def _tensor(values: ArrayLike, where: str) -> Tensor:
     """The values as a tensor on the CPU that needs no gradient."""
     try:
-        return torch.as_tensor(values).detach().cpu()
+        # PyTorch warns of an array that is read-only, such as a memory map. Nothing is written to it here, so share it.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            tensor = torch.as_tensor(values).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         hint = "; number the classes, such as np.unique(y, return_inverse=True)[1]" if where.endswith("y") else ""
         raise ValueError(f"{where}: not a tensor or an array of numbers ({reason}){hint}") from error
+    # PyTorch would drop the imaginary part.
+    if tensor.is_complex() or tensor.is_quantized:
+        raise ValueError(f"{where} has dtype {tensor.dtype}; expected real numbers")
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{where} is sparse; pass {where}.to_dense()")
+    return tensor
 
 
 def _as_float32(values: Tensor, where: str) -> Tensor:

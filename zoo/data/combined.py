@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zoo.data.image_files import ImageFiles, path_key
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory
 
@@ -22,14 +23,14 @@ class Combined(Examples):
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         # Consecutive indices may be in different splits, so read each example alone. That costs little, since most of
         # the time goes into decoding files.
-        batches = [part.batch([at]) for part, at in map(self._locate, indices)]
+        batches = [part.batch([at]) for part, at in map(self.locate, indices)]
         return torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
 
     def labels(self) -> Tensor:
         return torch.cat([part.labels() for part in self.parts])
 
     def take(self, indices: Sequence[int]) -> "Combined":
-        return Combined(tuple(part.take([at]) for part, at in map(self._locate, indices)))
+        return Combined(tuple(part.take([at]) for part, at in map(self.locate, indices)))
 
     def renumbered(self, numbers: Tensor) -> "Combined":
         return Combined(tuple(part.renumbered(numbers) for part in self.parts))
@@ -40,7 +41,7 @@ class Combined(Examples):
     def with_preprocess(self, preprocess: Preprocess) -> "Combined":
         return Combined(tuple(part.with_preprocess(preprocess) for part in self.parts))
 
-    def _locate(self, index: int) -> tuple[Examples, int]:
+    def locate(self, index: int) -> tuple[Examples, int]:
         """The split of an example, and the index there."""
         at = int(index)
         for part in self.parts:
@@ -59,3 +60,12 @@ def combined(parts: Sequence[Examples]) -> Examples:
     if len(in_memory) == len(parts):
         return InMemory(torch.cat([part.x for part in in_memory]), torch.cat([part.y for part in in_memory]))
     return Combined(tuple(parts))
+
+
+def name_of(examples: Examples, index: int) -> str:
+    """The path of an example's file below the folder of the dataset; for examples without files, its number."""
+    if isinstance(examples, Combined):
+        return name_of(*examples.locate(index))
+    if isinstance(examples, ImageFiles):
+        return path_key(examples.files[index], examples.root).decode(errors="surrogateescape")
+    return f"example {index}"

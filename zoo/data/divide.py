@@ -9,6 +9,7 @@ from zoo.data.stratify import stratify
 from zoo.data.table_file import Table
 
 KEY = "dataset.split_column"
+TEST = 0.2  # fraction of the examples that is held out as the test split by default
 
 
 @dataclass
@@ -26,11 +27,34 @@ class Division:
     notes: list[str] = field(default_factory=list)
 
 
+def held_out_size(test: float | None, *, has_validation: bool) -> tuple[float, str]:
+    """The size of the test split to hold out of the training examples, if the data come without one.
+
+    Data that come with a validation split are divided already, so by default nothing is held out of their training
+    examples.
+
+    Args:
+        test: ``dataset.test``; None: `TEST`, or 0 if the data come with a validation split.
+        has_validation: whether the data come with a validation split.
+
+    Returns:
+        The size, and why it is 0 where the user has not asked for that; "" otherwise.
+    """
+    if test is not None:
+        return test, ""
+    if not has_validation:
+        return TEST, ""
+    return 0.0, (
+        f"the data have a validation split and no test split; dataset.test={TEST:g} would hold out {100 * TEST:g} % of "
+        "the training examples"
+    )
+
+
 def divide(
     table: Table,
     labels: Sequence[int],
     *,
-    test: float,
+    test: float | None,
     validation: float,
     names: Sequence[str] = (),
     groups: str | None = None,
@@ -43,7 +67,8 @@ def divide(
     Args:
         table: the table.
         labels: the class number of each row, or all 0.
-        test: a fraction (< 1) or number of all rows; used if the column has no test split.
+        test: a fraction (< 1) or number of all rows; used if the column has no test split. None: 20 %, or 0 if the
+            column has a validation split.
         validation: a fraction (< 1) or number of the rows that the test split leaves; used if the column has no
             validation split and there are no folds.
         names: names of the classes, for messages.
@@ -78,8 +103,12 @@ def divide(
         found.origins["train"] = "the other rows"
 
     # The test split first, so that it does not depend on the size of the validation split.
-    if "test" not in found.rows and test:
-        hold_out("test", test)
+    if "test" not in found.rows:
+        size, reason = held_out_size(test, has_validation="validation" in found.rows)
+        if size:
+            hold_out("test", size)
+        elif reason:
+            found.origins["test"] = reason
     if fold is not None and folds is not None:
         cross_validation.check_fold(fold, folds)
         # A validation split of the column is a part of the folds.

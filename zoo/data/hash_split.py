@@ -33,8 +33,8 @@ def split_by_hash(
     """Divide examples into a split and the rest.
 
     Examples with equal keys stay together. If the size is a fraction, every class with at least two keys has at least
-    one of them on either side: where necessary, its lowest position moves into the split, or its highest into the rest.
-    If the size is a number, the lowest positions of the classes are taken first.
+    one in the split and one in the rest: where necessary, the example with the lowest position moves into the split, or
+    that with the highest into the rest. If the size is a number, one example of each class is taken first.
 
     Args:
         keys: a path for each example. Equal paths, such as those of two formats of one image, have the same position.
@@ -84,7 +84,7 @@ def split_by_hash(
 
 
 def _whole_groups(indices: Sequence[int], keys: Sequence[bytes], total: int) -> list[int]:
-    """The first indices, ``total`` or a few less, so that neighbors with equal keys stay together."""
+    """The first indices, ``total`` or a few fewer, so that neighbors with equal keys stay together."""
     taken = list(indices[:total])
     while taken and len(indices) > len(taken) and keys[indices[len(taken)]] == keys[taken[-1]]:
         taken.pop()

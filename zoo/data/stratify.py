@@ -60,7 +60,7 @@ def stratify(
     for label, members in sorted(by_class.items()):
         count = counts[label]
         if not 0 < count < len(members):
-            # The number of examples at which a class has at least one on either side.
+            # The smallest number of examples with which a class is in both parts.
             needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))
             name = names[label] if names else label
             raise ValueError(

@@ -22,6 +22,7 @@ PARQUET_SUFFIXES = (".parquet", ".pq")
 GZIP = b"\x1f\x8b"  # the first bytes of a compressed file
 NAMES_SHOWN = 10  # maximum number of columns that a message names
 MAX_CELL = 2**17  # characters, the limit of the csv module
+MAX_LINE = 2**24  # characters
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 # Cells that stand for a missing value, in lower case.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
@@ -96,7 +97,7 @@ def _read_csv(path: Path, header: str) -> Table:
         first_line = file.readline(MAX_CELL)
         separator = max(SEPARATORS, key=first_line.count)
         file.seek(0)
-        reader = csv.reader(file, delimiter=separator, strict=True)
+        reader = csv.reader(_lines(path, file), delimiter=separator, strict=True)
         rows = _rows(path, reader)
         names = [name.strip() for name in next(rows, [])]
         if not any(names):
@@ -172,6 +173,14 @@ def opened(path: Path) -> Iterator[TextIO]:
         raise ValueError(f"{path}: not UTF-8 (byte {error.start}); save the table as CSV in UTF-8") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path}: the compressed file is damaged ({error})") from error
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a file. Raises ValueError for a line that is too long, so that no file of one line fills memory."""
+    while line := file.readline(MAX_LINE):
+        if len(line) == MAX_LINE:
+            raise ValueError(f"{path}: a line has {MAX_LINE:,} characters or more, so this is not a table")
+        yield line
 
 
 def _rows(path: Path, reader: Any) -> Iterator[list[str]]:

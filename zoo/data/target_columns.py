@@ -44,6 +44,16 @@ class Targets:
         return self.y.tolist() if self.kind == "classes" else [0] * len(self.y)
 
 
+def as_names(target: str | Sequence[str] | None) -> list[str]:
+    """The names in ``dataset.target``, one or a list. Raises ValueError unless they are text."""
+    names = [target] if isinstance(target, str) else target
+    if names is None:
+        return []
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"dataset.target={target} must be the name of a column, or a list of names")
+    return list(names)
+
+
 def read(table: Table, names: Sequence[str], *, kind: str = "auto", separator: str = "|") -> Targets:
     """The targets in the columns ``names``.
 

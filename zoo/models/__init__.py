@@ -1,6 +1,6 @@
 """Model architectures: pure ``nn.Module``s, one model a file.
 
-They may import torch, `zoo.protocols` and each other; `torchvision_net` also imports torchvision.
+They may import torch, `zoo.protocols` and each other; `torchvision_net` also imports torchvision, `timm_net` timm.
 
 Every classifier has ``forward(x)``, which returns the logits (or the regression output), and
 ``reset_head(num_classes)``, which makes a new head. ``encode(x, depth=None)`` returns the features below the head; nets
@@ -35,6 +35,7 @@ from zoo.models.lenet1998 import LeNet1998
 from zoo.models.mlp import MLP
 from zoo.models.rbm import RBM
 from zoo.models.stacked_autoencoder import StackedAutoencoder
+from zoo.models.timm_net import TimmNet
 from zoo.models.torchvision_net import TorchvisionNet, resnet
 
 # By name, for type checkers and editors.
@@ -55,6 +56,7 @@ __all__ = [
     "LeNet5",
     "LeNet1998",
     "StackedAutoencoder",
+    "TimmNet",
     "TorchvisionNet",
     "activation",
     "resnet",

@@ -12,8 +12,8 @@ Deviations from the paper:
 
 1. The class codes. The paper draws each class as a 7x12 bitmap of ±1; here they are rows of a Hadamard matrix, cut to
    84 entries: also ±1, and far apart (any two of ten classes differ in 40 or 42 of the 84 entries).
-2. The loss is left to the task. Cross-entropy on the negative distances is the paper's equation 9 without the extra
-   "rubbish" class (its constant j at infinity).
+2. The loss is left to the task. The paper's equation 9 is `cross_entropy_with_rubbish` (`zoo.losses`), which
+   model=lenet5_1998 has; its constant j is 10 there, since the paper does not state it.
 3. The initial weights are torch's default, not uniform within ±2.4 / fan-in. The net is trained by the configured
    optimizer, not by the paper's stochastic diagonal Levenberg-Marquardt method.
 """

@@ -37,6 +37,7 @@ DISTORTIONS = {
     "rotation": "rotations ≤ {:g}°",
     "scale": "size ± {:.0%}",
     "shear": "shear ≤ {:g}",
+    "elastic": "elastic distortions, std {:g} px",
     "flip": "mirror images",
     "erase": "erased rectangles",
     "randaugment": "RandAugment",

@@ -109,7 +109,7 @@ def draw(path: Path, entries: Entries) -> None:
                     axes.plot(number["error"], height, marker, color=color, markerfacecolor=face, markersize=6.5)
         axes.set_yticks(range(len(content)), [row["name"] for row in reversed(content)])
         axes.set_xscale("log")
-        ticks = [tick for tick in (0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 20) if _is_near(tick, content)]
+        ticks = [tick for tick in (0.2, 0.3, 0.5, 1, 2, 3, 5, 6, 7, 8, 10, 12, 15, 20) if _is_near(tick, content)]
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
         axes.set_xlabel("test error, %")

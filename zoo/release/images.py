@@ -72,7 +72,7 @@ def _each(metric: str, net: nn.Module, about: CheckpointInfo, raw: Tensor) -> Te
     with torch.inference_mode():
         chunks = torch.split(x, CHUNK)
         if metric == "test_log_likelihood_nats":
-            # log Z is the same for all images, so that it does not change their spread.
+            # log Z is the same for all images, so it does not change their spread.
             model = cast("RBM | DBN", net)
             return torch.cat([likelihood.log_likelihood(model, chunk, log_z=0.0) for chunk in chunks])
         if metric == "squared_error_per_image" and isinstance(net, StackedAutoencoder):
@@ -87,7 +87,7 @@ def main(names: list[str]) -> None:
     chosen = names or [name for name, entry in entries.items() if "claim" in entry]
     for name in chosen:
         if "claim" not in entries.get(name, {}):
-            sys.exit(f"{name}: no shipped checkpoint of a recipe")
+            sys.exit(f"{name}: not a shipped checkpoint, or one without a recipe")
         entry = entries[name]
         entry["images"] = measure(name, entry["claim"]["metric"])
         entry["distortions"] = claims.distortions(checkpoints.info(name).dataset_config)

@@ -11,8 +11,8 @@ Every row is a recipe of `conf/experiment`, run by `zoo train experiment=NAME se
 were chosen on a validation split of 10,000 images, taken from the training images (`dataset.validation=10000`). Then
 the recipe was trained on all 60,000 training images, once per seed, and evaluated on the test images. **Some recipes
 were changed after a test result had been seen**: their earlier results stand under [Reopened
-recipes](#reopened-recipes), and a result of such a recipe is not that of a single look at the test images. Since
-then, a result is not published again unless its recipe lists the earlier one.
+recipes](#reopened-recipes), and the test images were used more than once for such a recipe. Now the result of a
+changed recipe is published only if the recipe lists the earlier results.
 
 - **ours**: mean ± standard deviation over the seeds. The shipped checkpoint is that of the first seed, whether or not
   it is the best. The squared reconstruction error of an image is summed over its pixels. A log-likelihood is the mean
@@ -22,12 +22,12 @@ then, a result is not published again unless its recipe lists the earlier one.
   with the standard deviation s over the k seeds and the variance v over the n test images: q(1 − q) for a fraction q
   of the images, else measured with the checkpoint. For fractions, it is the Wilson interval with the number of images
   that has this variance; for other metrics, mean ± t·√variance; the degrees of freedom are those of Welch and
-  Satterthwaite. To a log-likelihood, half of the bracket between AIS and reverse AIS is added on both sides. It
-  assumes independent seeds and independent test images ([formulas](zoo/release/intervals.py)); it does not count that
-  a recipe was reopened.
-- **its paper**: what the paper of this net, or the source of the recipe, reached with it. **Best known**: the best
-  number that we know for this class of net. "-": nothing comparable was found. "†": we could not read the source.
-- **distortions**: of the training images, in the paper / in ours.
+  Satterthwaite. The interval of a log-likelihood is widened on both sides by half of the difference between AIS and
+  reverse AIS. All intervals assume independent seeds and independent test images
+  ([formulas](zoo/release/intervals.py)); they do not account for recipes that were changed after a test result.
+- **its paper**: the result of the paper of this net, or of the source of the recipe. **Best known**: the best result
+  that we know for nets of this class. "-": we found nothing comparable. "†": a number whose source we could not read.
+- **distortions**: those of the training images, in the paper / in ours.
 - **compared**: ours with its paper / with the best known. "better" and "worse" are said only where our interval does
   not overlap that of the published number, which counts the test images only. "other conditions": only one of the two
   was trained with distortions, or the source does not say, or something else differs; see [Sources](#sources).
@@ -61,9 +61,11 @@ Test results on {datasets}. Each recipe was chosen on validation images, trained
 and evaluated on the 10,000 test images; recipes marked * were changed after an earlier test result had been seen.
 [RESULTS.md](RESULTS.md) has the protocol, the earlier results, and the sources and conditions of the published
 numbers. "Ours" is the mean ± standard deviation over the seeds; the 95 % interval counts the seeds and the test
-images. "Its paper" is what the paper of the net, or the source of the recipe, reached with it; "best known" is for
-the class of net; "†": we could not read the source. The last column compares ours with these two: "better" and
-"worse" are said only where the intervals do not overlap. The reconstruction error is summed over the pixels.
+images. "Its paper" is the result of the paper of the net, or of the source of the recipe; "best known" is the best
+result that we know for nets of this class. "†" marks a number whose source we could not read. "Distortions" are those
+of the training images, in the paper / in ours. The last column compares ours with its paper / with the best known:
+"better" and "worse" are said only where the intervals do not overlap; "other conditions": the two were trained or
+measured in different ways, or the source does not say. The reconstruction error is summed over the pixels.
 
 <img src="docs/images/results.png" width="820" alt="{alt}">
 

@@ -45,7 +45,8 @@ def input_shape(in_shape: Sequence[int] | None, images: tuple[int, ...], feature
         ValueError: ``in_shape`` does not fit X, or the images seem to have their channels last.
     """
     if in_shape is None:
-        # Colors last, as Pillow, OpenCV and Keras have them, would train, but each row of pixels would be a channel.
+        # Images with the channels last, as in Pillow, OpenCV and Keras, would be accepted, with each row of pixels as a
+        # channel.
         if len(images) == 3 and images[2] in (1, 3, 4) and min(images[:2]) > 4:
             raise ValueError(
                 f"X has images of {images[0]} channels and {images[1]}x{images[2]} pixels; if the channels are last, "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
@@ -16,10 +17,11 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
-from zoo.losses import CLASSIFICATION, Loss, classification_loss, probabilities
+from zoo.losses import CLASSIFICATION, Loss, check_temperature, classification_loss, probabilities
 from zoo.tasks.batch_checks import check_classes
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
+from zoo.tasks.predictions import Predictions
 from zoo.tasks.supervised import SupervisedTask, given_weights, number_of_outputs
 from zoo.tasks.training_labels import training_labels
 
@@ -34,8 +36,9 @@ class Classification(SupervisedTask):
     Args:
         net: the classifier: N x in_shape -> N x K.
         layer: must be None, since a single layer has no classes.
-        loss: name of the loss: cross_entropy, quadratic or binary_cross_entropy (`zoo.losses.classification_loss`); or
-            a function of logits, N x K, and targets that returns a scalar, or an `nn.Module` that is called like one.
+        loss: name of the loss: cross_entropy, cross_entropy_with_rubbish, quadratic or binary_cross_entropy
+            (`zoo.losses.classification_loss`); or a function of logits, N x K, and targets that returns a scalar, or an
+            `nn.Module` that is called like one.
         label_smoothing: fraction of the target that is spread over all classes, in [0, 1].
         class_weights: weights of the classes in the training loss: a list of K numbers >= 0, or True: the mean number
             of training examples per class, divided by the number of the class. False: all classes count alike.
@@ -46,11 +49,16 @@ class Classification(SupervisedTask):
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
         layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
         mirror_average: whether evaluation averages the probabilities of an image and of its mirror image.
+        temperature: number that divides the logits in evaluation, not in training, in [0.01, 100]. `zoo evaluate
+            calibrate=true` fits it to a trained net.
         num_classes: K; None: that of the net. A net with an attribute ``num_classes`` does not need it.
         optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Attributes:
-        confusion: after a test, the confusion matrix: K x K counts, one row per true class; of all its DataLoaders.
+        measured: the split of the attributes below: "test" after a test, "val" after a validation outside of a fit.
+        confusion: the confusion matrix: K x K counts, one row per true class; of all DataLoaders.
+        predictions: N x 3, one row per example in the order of the DataLoaders: the probability of the predicted class,
+            the predicted class, the true class. The examples of each process follow those of the process before it.
 
     Raises:
         ValueError: an unknown loss or policy, a ``layer``, a number out of range, or a net without outputs. When
@@ -77,6 +85,7 @@ class Classification(SupervisedTask):
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
         mirror_average: bool = False,
+        temperature: float = 1.0,
         num_classes: int | None = None,
         optimizer: MakeOptimizer | None = None,
         lr_schedule: MakeSchedule | None = None,
@@ -108,13 +117,18 @@ class Classification(SupervisedTask):
             classification_loss(loss, class_weights=torch.ones(1))  # raises if the loss has no class weights
 
         # The metrics. Binary cross-entropy reads a single output as two classes.
+        check_temperature(temperature, self.loss_name)
         self.mirror_average = mirror_average
+        self.temperature = temperature
         count = CLASSIFICATION[self.loss_name].num_classes or self.num_classes
         metrics = _metrics(count)
         self.val_metrics = metrics.clone(prefix="val/")
         self.test_metrics = metrics.clone(prefix="test/")
         self._confusion = MulticlassConfusionMatrix(count)
+        self._predictions = Predictions()
+        self.measured = ""
         self.confusion: list[list[int]] = []
+        self.predictions = torch.zeros(0, 3)
 
     def check_targets(self, num_outputs: int) -> None:
         """Raise ValueError if the loss does not work for data with ``num_outputs`` classes."""
@@ -153,17 +167,35 @@ class Classification(SupervisedTask):
         return super().training_step((x, _class_numbers(y)), batch_idx)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate(batch, "val", self.val_metrics)
+        predicted = self._evaluate(batch, "val", self.val_metrics)
+        # A validation outside of a fit also collects what a test does.
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self._collect(predicted, batch[1])
+
+    def on_validation_epoch_end(self) -> None:
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self._finish("val")
 
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
-        # A test also updates the confusion matrix.
         predicted = self._evaluate(batch, "test", self.test_metrics)
-        self._confusion.update(predicted, _class_numbers(batch[1]))
+        self._collect(predicted, batch[1])
 
     def on_test_epoch_end(self) -> None:
-        # `compute` adds up the counts of all processes.
+        self._finish("test")
+
+    def _collect(self, predicted: Tensor, y: Tensor) -> None:
+        """Update the confusion matrix and the predictions with the probabilities of a batch, N x K, and its targets."""
+        self._confusion.update(predicted, _class_numbers(y))
+        self._predictions.update(predicted, _class_numbers(y))
+
+    def _finish(self, split: str) -> None:
+        """Set the attributes that a pass over a split leaves."""
+        # `compute` adds up the counts of all processes, and collects their predictions.
+        self.measured = split
         self.confusion = self._confusion.compute().tolist()
+        self.predictions = self._predictions.compute().cpu()
         self._confusion.reset()
+        self._predictions.reset()
 
     def _evaluate(self, batch: tuple[Tensor, Tensor], split: str, metrics: MetricCollection) -> Tensor:
         """Update and log the metrics of a split ("val" or "test"). Returns the class probabilities, N x K."""
@@ -171,16 +203,16 @@ class Classification(SupervisedTask):
         y = _class_numbers(y)
         metrics = self.of_loader(metrics, split)
         outputs = self.checked_outputs(x, y)  # N x K
-        predicted = probabilities(outputs.float(), self.loss_name)  # N x K
+        predicted = probabilities(outputs.float(), self.loss_name, self.temperature)  # N x K
 
         # Precomputed features cannot be mirrored.
         if self.mirror_average and not self.layer_input.ready:
-            mirrored = probabilities(self.net(x.flip(-1)).float(), self.loss_name)  # N x K
+            mirrored = probabilities(self.net(x.flip(-1)).float(), self.loss_name, self.temperature)  # N x K
             predicted = (predicted + mirrored) / 2
 
         # The loss is always computed without the mirror image.
         metrics.update(predicted, y)
-        self.log_mean(f"{split}/loss", self.loss(outputs, y), len(y))
+        self.log_mean(f"{split}/loss", self.loss(outputs / self.temperature, y), len(y))
         self.log_dict(metrics, prog_bar=split == "val", batch_size=len(y))
         return predicted
 

@@ -6,6 +6,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -14,8 +15,18 @@ from zoo.protocols import HEADS, head_of
 
 POLICIES = ("full", "head", "gradual")
 NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
-# Names of modules in torchvision's nets that only contain layers.
-CONTAINERS = ("body", "features", "encoder", "layers", "trunk_output", "blocks")
+# Names of modules in the nets of torchvision and timm that only contain layers.
+CONTAINERS = (
+    "body",
+    "features",
+    "encoder",
+    "layers",
+    "trunk_output",
+    "blocks",
+    "stages",
+    "transformers",
+    "dense_stages",
+)
 
 # The parameters that `hold` froze. All others without a gradient were frozen by the user.
 _held: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
@@ -41,6 +52,14 @@ def check_trained(net: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
     """Raise ValueError if none of the parameters requires a gradient."""
     if not any(parameter.requires_grad for parameter in parameters):
         raise ValueError(f"no parameter of this {type(net).__name__} can be trained; call requires_grad_(True) on some")
+
+
+@runtime_checkable
+class DividesItself(Protocol):
+    """A net that says which modules form a layer, such as `zoo.models.TimmNet`."""
+
+    def layer_modules(self) -> Sequence[tuple[str, tuple[nn.Module, ...]]]:
+        """(name, modules) of the layers below the head, from the input up; empty: as `trainable_layers` divides it."""
 
 
 @dataclass(frozen=True)
@@ -154,29 +173,34 @@ def _check_options(
 def trainable_layers(net: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, ...]]]:
     """(name, modules) of the layers that have parameters, from the input up.
 
-    A torchvision net that is wrapped as a single layer ``body`` is split into its children. A module without
-    parameters, or with normalization layers only, belongs to the layer before it.
+    A net of another library that is wrapped as a single layer ``body`` is split into its children, unless it divides
+    itself. Modules without parameters, or with normalization layers only, belong to the layer before them.
     """
-    children = dict(net.named_children())
+    # A net that divides itself has the last word.
+    named = list(net.layer_modules()) if isinstance(net, DividesItself) else []
     # A net without ``layers`` has none. If ``body`` is the only child of ``layers``, use its children.
-    inside = dict(children["layers"].named_children()) if "layers" in children else {}
-    named = dict(_unpacked(inside["body"])) if set(inside) == {"body"} else inside
+    if not named:
+        children = dict(net.named_children())
+        inside = dict(children["layers"].named_children()) if "layers" in children else {}
+        parts = _unpacked(inside["body"]) if set(inside) == {"body"} else inside.items()
+        named = [(name, (module,)) for name, module in parts]
 
     # Collect the modules of each layer. Modules before the first layer belong to the first layer.
     layers: list[tuple[str, list[nn.Module]]] = []
     before: list[nn.Module] = []
-    for name, module in named.items():
-        if not _only_normalizes(module):
-            layers.append((name, [*before, module]))
+    for name, modules in named:
+        if not all(_only_normalizes(module) for module in modules):
+            layers.append((name, [*before, *modules]))
             before = []
         elif layers:
-            layers[-1][1].append(module)
+            layers[-1][1].extend(modules)
         else:
-            before.append(module)
+            before.extend(modules)
 
-    # Layers that only have a number are named "layer0", "layer1" and so on.
-    for name, modules in layers:
-        yield (f"layer{name}" if name.isdecimal() else name), tuple(modules)
+    # Layers that only have a number are named "layer0", "layer1" and so on. The body may have a "head" of its own.
+    for name, found in layers:
+        prefix = "layer" if name.isdecimal() else "body." if name in HEADS else ""
+        yield f"{prefix}{name}", tuple(found)
 
 
 def _only_normalizes(module: nn.Module) -> bool:

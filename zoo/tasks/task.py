@@ -4,6 +4,7 @@ May import Lightning, torchmetrics, `zoo.protocols`, `zoo.data` and its neighbor
 """
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Any, ClassVar, cast
 
 import torch
@@ -228,7 +229,8 @@ class Task(LightningModule):
         # One metric for each name and loader. It sums over batches and, at the end of the epoch, over processes.
         key = f"{name}/dataloader_idx_{self.loader}" if self.loader else name
         if key not in self.means:
-            self.means[key] = MeanMetric().to(self.device)
+            # By default, torchmetrics leaves out a batch whose mean is NaN; then the mean of the rest would look fine.
+            self.means[key] = MeanMetric(nan_strategy=nan).to(self.device)
         mean = cast(MeanMetric, self.means[key])
         mean.update(value.detach(), count)
         self.log(name, mean, on_step=False, on_epoch=True, prog_bar=prog_bar, metric_attribute=f"means.{key}")

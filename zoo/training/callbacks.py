@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, WeightAveragi
 from torch.nn.utils import get_total_norm
 
 from zoo.data.splits import seed_from
-from zoo.training import signals
+from zoo.training import last_checkpoint, signals
 from zoo.training.signals import Stopped, StopRequest
 
 LOG_EVERY = 50  # steps between rows of metrics.csv, but there is at least one row per epoch
@@ -160,11 +160,12 @@ class SaveForResume(Checkpoint):
         self.rng = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the random number generators, after all setup code that consumes random numbers."""
+        """Check the restored optimizers, and restore the generators after all setup code that consumes numbers."""
         # A fit that has ended early trains no further epoch.
         if self.ended_early:
             trainer.should_stop = True
         if self.rng is not None:
+            last_checkpoint.check_optimizers(self.last, trainer.optimizers)
             torch.set_rng_state(self.rng["cpu"].cpu())
             if self.rng["cuda"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self.rng["cuda"].cpu())
@@ -192,8 +193,14 @@ class StopOnNonFinite(Callback):
             if bad is not None:
                 raise ValueError(self._message(trainer, f"the gradient of {bad} is not finite"))
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._check_weights(trainer, pl_module.state_dict())
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        bad = _first_non_finite(checkpoint["state_dict"])
+        self._check_weights(trainer, checkpoint["state_dict"])
+
+    def _check_weights(self, trainer: Trainer, weights: Mapping[str, torch.Tensor]) -> None:
+        bad = _first_non_finite(weights)
         if bad is not None:
             raise ValueError(self._message(trainer, f"{bad} is not finite"))
 

@@ -95,8 +95,8 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
     inputs = preprocess(data_checks.first_inputs(splits))
     if not torch.isfinite(inputs).all():
         raise ValueError(
-            f"{dataset}: prepared inputs have NaN or Inf: the values do, or are too small or too large for float32; "
-            "remove such examples, or scale the values to about 1"
+            f"{dataset}: the preprocessed inputs have NaN or Inf: the data contain such values, or values that are too "
+            "small or too large for float32; remove such examples, or scale the values to about 1"
         )
     if not isinstance(net, Sized) and any(stage.needs_labels for stage in planned):
         net = given_net.with_outputs(net, splits, inputs, model_and_dataset=model_and_dataset)
@@ -134,7 +134,16 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
         notes=tuple(notes),
         settings=settings,
         callbacks=callbacks,
+        weights=_initial_weights(cfg) if given.net is None else "",
+        report=cfg.report,
     )
+
+
+def _initial_weights(cfg: DictConfig) -> str:
+    """The weights that the net begins with, in words."""
+    if cfg.weights is None:
+        return "random weights"
+    return f"weights {cfg.weights}, {'with their' if cfg.pretrained_head == 'keep' else 'new'} head"
 
 
 # The values of single keys
@@ -222,7 +231,7 @@ def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[s
     weights = None
     if cfg.weights is not None:
         weights = pretrained.load(net, cfg.weights, head=cfg.pretrained_head)
-        note = weights.note(net)
+        note = weights.note(net, resized="shape" in cfg.dataset.source)
         notes += [note] if note else []
 
     # The scale of the raw values is given, or guessed and reported. A guess needs fewer images than mean and std.

@@ -28,6 +28,7 @@ class CSVLogger(Logger):
         self.fit = ""
         self.epoch = 0  # of rows that do not name theirs
         self.rows: list[dict[str, Any]] = []
+        self.has_logged = False  # whether the fit has logged a row
         # A resumed run continues its file. Empty cells are metrics that were not logged at a step.
         if self.path.is_file():
             with self.path.open(newline="") as file:
@@ -47,6 +48,7 @@ class CSVLogger(Logger):
         """Start logging ``fit`` at ``step``. Drop its rows from ``step`` on, since a resumed fit logs them again."""
         self.fit = fit
         self.epoch = 0
+        self.has_logged = False
         self.rows = [row for row in self.rows if row["fit"] != fit or row["step"] < step]
 
     def series(self, metric: str) -> dict[str, tuple[list[float], list[float]]]:
@@ -67,6 +69,7 @@ class CSVLogger(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add metrics to the row of this step, or start a new row."""
+        self.has_logged = True
         # A row is one step of one fit. Lightning logs the metrics of a step in several consecutive calls.
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         key = {"fit": self.fit, "epoch": int(metrics.get("epoch", self.epoch)), "step": step or 0}
@@ -82,6 +85,9 @@ class CSVLogger(Logger):
     @rank_zero_only
     def save(self) -> None:
         """Rewrite the whole file, so that it is complete at any time."""
+        # Before the first row of a fit, the file is complete. A fit that cannot be resumed must leave it as it is.
+        if not self.has_logged and self.path.is_file():
+            return
         # The keys come first, then all metrics in alphabetical order.
         metrics = {name for row in self.rows for name in row} - set(KEYS)
         text = io.StringIO(newline="")

@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from torch import Tensor
 
 from zoo.config.build import build
@@ -39,14 +39,14 @@ def check_keys(node: DictConfig) -> None:
     """Raise ValueError for an invalid key of a dataset config, as far as it shows without reading the data."""
     # Check the keys that this source ignores, too: a wrong value is still a mistake.
     numbers = {key: node[key] for key in RANGES["dataset"] if node[key] is not None}
-    shape = numbers.pop("shape", None)
+    numbers.pop("shape", None)
     check_numbers(numbers, kind="dataset", where="dataset")
+    shape = input_shape(node)
     if shape is not None:
-        check_numbers({"shape": list(shape)}, kind="dataset", where="dataset")
+        check_numbers({"shape": shape}, kind="dataset", where="dataset")
         if prod(shape) > MAX_VALUES:
-            raise ValueError(
-                f"dataset.shape={list(shape)}: an input would have {prod(shape):,} values, more than {MAX_VALUES:,}"
-            )
+            given = f"shape={shape}" if node.size is None else f"size={node.size}"
+            raise ValueError(f"dataset.{given}: an input would have {prod(shape):,} values, more than {MAX_VALUES:,}")
     if str(node.header).lower() not in ("auto", "true", "false"):
         raise ValueError(f"dataset.header={node.header} must be auto, true or false")
     if node.on_bad_image not in ("refuse", "skip"):
@@ -65,6 +65,28 @@ def check_keys(node: DictConfig) -> None:
         )
 
 
+def input_shape(node: DictConfig) -> list[int] | None:
+    """The shape of one input: ``shape``, with the height and width of ``size`` if that is set. None: as in the data.
+
+    Raises:
+        ValueError: ``size`` is not one integer or two, or the images of the dataset are not resized.
+    """
+    shape = None if node.shape is None else list(node.shape)
+    if node.size is None:
+        return shape
+    sides = list(node.size) if isinstance(node.size, ListConfig) else [node.size] * 2
+    if len(sides) != 2 or any(type(side) is not int or side < 1 for side in sides):
+        raise ValueError(f"dataset.size={node.size} must be an integer >= 1, or two of them: [height, width]")
+    if "shape" not in node.source:
+        raise ValueError(
+            f"dataset.size={node.size}: dataset {node.name} does not resize its inputs; model.net.enlarge= lets "
+            "torchvision's nets enlarge small images"
+        )
+    if shape is None or len(shape) != 3:
+        raise ValueError(f"dataset.size={node.size} needs dataset.shape with channels, height and width")
+    return [shape[0], *sides]
+
+
 def dataset(node: DictConfig, *, table: Mapping[str, Any] | None = None) -> Splits:
     """Load the splits of a dataset config (``cfg.dataset``).
 
@@ -77,6 +99,7 @@ def dataset(node: DictConfig, *, table: Mapping[str, Any] | None = None) -> Spli
         FileNotFoundError, ValueError: the source cannot load the data, or they do not have the configured shape or
             number of classes.
     """
+    node.shape = input_shape(node)
     # With folds, the source holds out no validation split, unless it takes the fold itself.
     divide = node.fold is not None and "fold" not in node.source
     if divide:

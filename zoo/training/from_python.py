@@ -21,9 +21,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from safetensors.torch import load_file
 from torch import nn
 
+from zoo.checkpoints import weight_files
 from zoo.checkpoints.checkpoint import open_checkpoint
 from zoo.config import compose, hardware
 from zoo.data.preprocess import Preprocess
@@ -201,7 +201,7 @@ def _check_processes(plan: Plan, *, keep: bool) -> None:
 def _with_trained_net(run: Run) -> Run:
     """A finished run, with the weights of its folder in the net."""
     path = run.folder / "model.safetensors"
-    state = open_checkpoint(path)[0].state_dict() if run.plan.net_config else load_file(path)
+    state = open_checkpoint(path)[0].state_dict() if run.plan.net_config else weight_files.read(path)
     net = unwrapped(run.plan.net)
     with run_folder.naming(path):
         try:

@@ -36,13 +36,15 @@ def ready(net: nn.Module) -> nn.Module:
     """The net in training mode, in which no net of `zoo.load` or of an earlier training is.
 
     Raises:
-        ValueError: the net has no parameters, or none requires a gradient.
+        ValueError: the net has no parameters, they have no values, or none requires a gradient.
     """
     if next(net.parameters(), None) is None:
         raise ValueError(
             f"this {type(net).__name__} has no parameters, so there is nothing to train; layers in a list or dict "
-            "belong into nn.ModuleList or nn.ModuleDict"
+            "must be in an nn.ModuleList or nn.ModuleDict instead"
         )
+    if any(parameter.is_meta for parameter in net.parameters()):
+        raise ValueError(f"this {type(net).__name__} has parameters on the meta device, which have no values")
     release(net.parameters())
     check_trained(net, net.parameters())
     return net.train()

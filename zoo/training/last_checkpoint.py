@@ -4,7 +4,7 @@ Every error is a ValueError that begins with the path of the file.
 """
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor
+from torch.optim import LBFGS, Adafactor, Optimizer
 
 from zoo.checkpoints.safe_pickle import load as load_safely
 from zoo.checkpoints.weight_files import is_plain
+from zoo.protocols import shape_text
 from zoo.training.run_folder import CONFIG, LAST, naming
 
 # The entries that every last.ckpt has, with their types.
@@ -29,6 +31,7 @@ CONTENT = {
     "epoch": int,
     "pytorch-lightning_version": str,
 }
+OPTIMIZERS = Path(torch.optim.__file__).parent  # the source files of PyTorch's optimizers
 # In the state of the loops, the values of keys with these endings must be mappings.
 MAPPINGS = ("loop", "state_dict", "progress", "total", "current", "optimizer", "step", "zero_grad")
 
@@ -73,7 +76,9 @@ def _check_progress(content: Mapping[str, Any]) -> None:
     _check_loops(content["loops"], "loops")
     # Each optimizer has a state and groups of parameters.
     states = content["optimizer_states"]
-    if not states or not all(isinstance(state, dict) and {"state", "param_groups"} <= set(state) for state in states):
+    if not states or not all(
+        isinstance(state, dict) and isinstance(state.get("state"), dict) and "param_groups" in state for state in states
+    ):
         raise ValueError("optimizer_states has no state of an optimizer")
 
 
@@ -87,7 +92,7 @@ def _check_loops(node: Mapping[str, Any], where: str) -> None:
 
 
 def _check_tensors(content: Mapping[str, Any]) -> None:
-    """Weights must be finite tensors, and torch must accept the states of the random number generators."""
+    """Weights must be finite tensors, optimizers have no NaN, and torch must accept the states of the generators."""
     for name, value in content["state_dict"].items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"state_dict has no tensor {name!r}")
@@ -96,6 +101,12 @@ def _check_tensors(content: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is not a plain tensor")
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ValueError(f"{name} is not finite")
+    # The state of each optimizer: parameter -> name -> value. A second moment may have overflowed to Inf.
+    for optimizer in content["optimizer_states"]:
+        for entry in optimizer["state"].values():
+            for name, value in entry.items() if isinstance(entry, dict) else ():
+                if isinstance(value, Tensor) and (not is_plain(value) or value.isnan().any()):
+                    raise ValueError(f"{name} of an optimizer is not a plain tensor without NaN")
     rng = content["callbacks"].get("SaveForResume")
     if not isinstance(rng, dict):
         raise ValueError("no state of the random number generators")
@@ -103,6 +114,10 @@ def _check_tensors(content: Mapping[str, Any]) -> None:
     now = torch.get_rng_state()
     if not isinstance(cpu, Tensor) or cpu.shape != now.shape or cpu.dtype != now.dtype:
         raise ValueError("the state of the random number generator is damaged")
+    try:
+        torch.Generator().set_state(cpu)
+    except RuntimeError as error:
+        raise ValueError(f"the state of the random number generator is damaged ({error})") from error
     cuda = rng.get("cuda")
     if cuda is not None and not (isinstance(cuda, Tensor) and cuda.dtype == now.dtype and cuda.dim() == 1):
         raise ValueError("the state of the GPU's random number generator is damaged")
@@ -123,9 +138,31 @@ def check_weights(folder: Path, state: Mapping[str, Tensor], net: torch.nn.Modul
         )
 
 
+def check_optimizers(path: Path, optimizers: Iterable[Optimizer]) -> None:
+    """Raise ValueError if a restored optimizer does not fit its parameters: PyTorch's kernels do not check the shapes.
+
+    Args:
+        path: the ``last.ckpt`` from which the optimizers were restored.
+        optimizers: those of the fit.
+    """
+    for optimizer in optimizers:
+        # The state of these two has other shapes; they compute with operations that check them.
+        if isinstance(optimizer, LBFGS | Adafactor):
+            continue
+        for parameter, state in optimizer.state.items():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.numel() != 1 and value.shape != parameter.shape:
+                    raise ValueError(
+                        f"{path}: {name} of the optimizer has shape {shape_text(value.shape)} for a parameter of "
+                        f"{shape_text(parameter.shape)}; delete it to start the run from the beginning"
+                    )
+
+
 @contextmanager
 def restoring(path: Path | None) -> Iterator[None]:
     """Turn an error while Lightning restores a checkpoint into a ValueError that begins with its path.
+
+    So does an error of the optimizer about what was restored, such as a learning rate that is not a number.
 
     Args:
         path: the checkpoint; None if nothing is restored.
@@ -138,7 +175,9 @@ def restoring(path: Path | None) -> Iterator[None]:
         in_restore = any(
             Path(code.co_filename).name == "checkpoint_connector.py" and "restore" in code.co_name for code in frames
         )
-        if path is None or not in_restore:
+        in_optimizer = any(Path(code.co_filename).parent == OPTIMIZERS for code in frames)
+        has_wrong_values = in_optimizer and isinstance(error, (TypeError, KeyError, AttributeError))
+        if path is None or not (in_restore or has_wrong_values):
             raise
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: damaged ({reason}); delete it to start the run from the beginning") from error

@@ -2,7 +2,8 @@
 
 At the start: ``.hydra``, ``splits.json``, ``preprocess.json`` and, last, ``config.yaml``. After each stage without
 labels: the plots of `zoo.plots.stage_plots`. At the end: ``model.safetensors`` and ``metrics.json``, and only then
-``curves.png`` and, for classifiers, ``confusion.png``. A plot that cannot be drawn is a warning.
+``curves.png`` and, for classifiers, ``confusion.png``; with ``report=true`` also ``report.html``. A plot or report that
+cannot be drawn is a warning.
 """
 
 import json
@@ -26,14 +27,18 @@ from zoo.config import compose, hardware
 from zoo.config.console import print_table, say
 from zoo.plots import curves, stage_plots
 from zoo.protocols import ChangesConfig, HasLabelUnits
+from zoo.report import page
 from zoo.tasks import Classification, MultiLabelClassification
 from zoo.tasks.task import Task
+from zoo.training import report as reports
 from zoo.training.class_statistics import CONFUSION, PER_CLASS, per_label, write_statistics, write_tables
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.given_net import unwrapped
 from zoo.training.plan import Plan, StagePlan
 from zoo.training.run_folder import CONFIG, LAST, METRICS, PREPROCESS, SPLITS
 from zoo.training.trainer_options import PROFILE
+
+REPORT = "report.html"
 
 
 @rank_zero_only
@@ -171,6 +176,9 @@ def finish(
     if isinstance(task, Classification) and task.confusion:
         with _drawing("confusion.png"):
             curves.confusion(task.confusion, about.classes, folder / "confusion.png")
+    if plan.report:
+        with _drawing(REPORT):
+            page.write(reports.of_run(plan, folder, about, task, net), folder / REPORT)
 
 
 def _save_weights(net: nn.Module, path: Path) -> None:
@@ -211,6 +219,8 @@ def print_metrics(plan: Plan, metrics: Mapping[str, float], folder: Path | None)
     if folder is None:
         return
     say(f"run folder: {_shown(folder)}")
+    if plan.report and (folder / REPORT).is_file():
+        say(f"report: {_shown(folder / REPORT)}")
     if plan.settings.profiler is not None:
         say(f"profile: {_shown(folder / PROFILE)}")
 

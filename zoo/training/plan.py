@@ -88,6 +88,7 @@ class Plan:
         drop_single: whether to drop a last batch of one example, since batch normalization needs at least two.
         latent_map: method of the latent-code plot: pca or tsne.
         progress: whether to show a progress bar.
+        report: whether to write ``report.html`` at the end.
         config_yaml: the whole config, resolved.
         splits: the data; images in files are decoded and resized for ``preprocess``.
         net: the net with its initial or pretrained weights.
@@ -95,6 +96,7 @@ class Plan:
         notes: notes for the user, printed before training starts.
         settings: the trainer config.
         callbacks: the callbacks of the config: name -> a ``_target_`` and its arguments.
+        weights: the initial weights of the net, in words; empty for a net that the program passed.
     """
 
     model: str
@@ -118,3 +120,5 @@ class Plan:
     notes: tuple[str, ...]
     settings: TrainerSettings = DEFAULT
     callbacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    weights: str = ""
+    report: bool = False

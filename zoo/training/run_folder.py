@@ -263,12 +263,14 @@ def _json(path: Path) -> Any:
 
 
 def _check_yaml(text: str) -> None:
-    """Raise ValueError for aliases, references and deep nesting, which the zoo never writes. Nothing is built."""
+    """Raise ValueError for a single value, aliases, references and deep nesting: the zoo never writes them."""
     depth = 0
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C version, if available, is ten times as fast
     for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("has an alias (*), which is not allowed here")
+        if isinstance(event, yaml.ScalarEvent) and not depth:
+            raise ValueError("must be a mapping of keys to values")
         # A reference could read an environment variable, whose value would be stored in the checkpoint.
         if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
             raise ValueError("has a reference (${…}), which is not allowed here")

@@ -32,11 +32,14 @@ def lines(plan: Plan) -> list[str]:
     # How they become inputs of the net.
     entries += [("values", _values(plan.splits, plan.preprocess))]
     if len(plan.splits.shape) == 3:
-        entries += [("images", _images(plan.splits, plan.preprocess, plan.augment))]
+        entries += [("images", _images(plan))]
 
     # What is trained. Tasks are built on a copy, since some change the net.
     total = sum(parameter.numel() for parameter in plan.net.parameters())
-    entries += [("model", f"{plan.model}: {_count(total, 'parameter')}")]
+    architecture = plan.net_config.get("architecture")
+    name = plan.model if architecture in (None, plan.model) else f"{plan.model} ({architecture})"
+    weights = f"; {plan.weights}" if plan.weights else ""
+    entries += [("model", f"{name}: {_count(total, 'parameter')}{weights}")]
     net = deepcopy(plan.net)
     entries += [(f"stage {stage.name}", _stage(stage, net, plan)) for stage in plan.stages]
 
@@ -64,9 +67,9 @@ def _wrapped(label: str, text: str) -> list[str]:
 def _split(splits: Splits, name: str) -> str:
     """The number of examples of a split, and where it comes from."""
     examples = splits.existing().get(name)
-    if examples is None:
-        return "none"
     origin = splits.origins.get(name)
+    if examples is None:
+        return f"none: {origin}" if origin else "none"
     return _count(len(examples), "example") + (f": {origin}" if origin else "")
 
 
@@ -132,15 +135,20 @@ def _values(splits: Splits, preprocess: Preprocess) -> str:
     return f"{text}, then standardized with mean {means} and std {stds}"
 
 
-def _images(splits: Splits, preprocess: Preprocess, augment: Augment) -> str:
-    """The size of the images, how they are resized to it, and the augmentation."""
-    text = f"{shape_text(splits.shape)} (channels x height x width)"
+def _images(plan: Plan) -> str:
+    """The size of the images, which key sets it, how they are resized to it, and the augmentation."""
+    splits, preprocess, augment = plan.splits, plan.preprocess, plan.augment
+    text = f"{shape_text(splits.shape)} (channels x height x width"
     if isinstance(splits.train, ImageFiles):
         height, width = splits.shape[1:]
+        size = plan.dataset_config.get("size")
+        text += ", from dataset.shape; dataset.size= sets another)" if size is None else ", from dataset.size)"
         if preprocess.side is None:
             text += f", stretched to {height}x{width}"
         else:
-            text += f", shorter side resized to {preprocess.side}, center of {height}x{width} cut out"
+            text += f", shorter side resized to {preprocess.side}, then its center cropped to {height}x{width}"
+    else:
+        text += ")"
     # The options that are switched on. ``magnitude`` alone switches nothing on, so it is not listed.
     default = Augment(magnitude=augment.magnitude)
     options = [

@@ -12,7 +12,7 @@ def spirals(*, n: int = 900, arms: int = 3, noise: float = 0.1, validation: floa
         n: number of points.
         arms: number of arms, which are the classes.
         noise: standard deviation of the angle, in radians.
-        validation, test: the splits that are held out, as fractions of the points that are left or as numbers.
+        validation, test: sizes of these splits, as numbers of points or as fractions; the test split is taken first.
     """
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(n) % arms  # N

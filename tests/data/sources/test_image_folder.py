@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from support import image_folder_at, load_images, solid_image, split_sizes, truncate, write_noise
 
+import zoo
 from zoo.config.compose import compose
 from zoo.data.sources import image_folder
 
@@ -40,9 +41,9 @@ def test_one_folder_is_cut_into_splits(pictures):
     [
         ({"train": 10, "val": 3, "test": 4}, [20, 6, 8]),
         ({"train": 10, "test": 4}, [18, 2, 8]),
-        ({"train": 10, "val": 3}, [16, 6, 4]),
+        ({"train": 10, "val": 3}, [20, 6, 0]),
         ({"train": 10}, [14, 2, 4]),
-        ({"train": 10, "valid": 3}, [16, 6, 4]),
+        ({"train": 10, "valid": 3}, [20, 6, 0]),
         ({"train": 10, "validation": 3, "test": 4}, [20, 6, 8]),
     ],
 )
@@ -55,11 +56,54 @@ def test_split_folders_are_used_and_missing_ones_cut_from_train(tmp_path, counts
     assert split_sizes(splits) == expected
     validation = next((name for name in counts if name.startswith("val")), "train")
     for name, split in ((validation, splits.validation), ("test", splits.test)):
+        if split is None:
+            assert splits.origins["test"].startswith(
+                "the data have a validation split and no test split; dataset.test="
+            )
+            continue
         assert {Path(file).parts[-3] for file in split.files} == {name if name in counts else "train"}
 
 
 def test_fractions_of_0_give_no_split(pictures):
     assert split_sizes(image_folder.load(root=str(pictures), shape=(1, 4, 4), validation=0, test=0)) == [20, 0, 0]
+
+
+def test_a_test_split_is_held_out_beside_a_validation_folder_only_if_asked_for(tmp_path):
+    image_folder_at(tmp_path, split="train", count=10)
+    image_folder_at(tmp_path, split="val", count=3)
+    assert split_sizes(load_images(tmp_path)) == [20, 6, 0]
+    splits = load_images(tmp_path, test=0.2, stratified=True)
+    assert split_sizes(splits) == [16, 6, 4]
+    assert splits.origins["test"] == f"20 % of {tmp_path}/train, in proportion to the classes"
+
+
+@pytest.mark.parametrize("dataset", ["image_folder", "faces"])
+@pytest.mark.parametrize(("size", "sides"), [(8, (8, 8)), ([6, 9], (6, 9))])
+def test_size_replaces_height_and_width_alone(tmp_path, dataset, size, sides):
+    names = ("face", "other") if dataset == "faces" else ("cat", "dog")
+    image_folder_at(tmp_path, classes=names, count=10)
+    keys = {"validation": 2, "test": 4, "workers": 0}
+    splits = zoo.dataset(dataset, root=str(tmp_path), size=size, **keys)
+    assert splits.shape[1:] == splits.train.batch([0])[0].shape[2:] == sides
+    assert splits.shape[0] == (1 if dataset == "faces" else 3)
+    assert zoo.dataset(dataset, root=str(tmp_path), size=size, shape=[1, 99, 99], **keys).shape == (1, *sides)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "size", "message"),
+    [
+        ("image_folder", 0, "dataset.size=0 must be >= 1"),
+        ("image_folder", "big", "dataset.size=big must be a number"),
+        ("image_folder", True, "dataset.size=True must be an integer >= 1, or two of them"),
+        ("image_folder", 1.5, r"dataset.size=1.5 must be an integer >= 1, or two of them: \[height, width\]"),
+        ("image_folder", [3, 8, 8], r"dataset.size=\[3, 8, 8\] must be an integer >= 1, or two of them"),
+        ("image_folder", 60000, "dataset.size=60000: an input would have 10,800,000,000 values"),
+        ("digits", 64, "dataset.size=64: dataset digits does not resize its inputs; model.net.enlarge= lets"),
+    ],
+)
+def test_a_size_that_cannot_be_is_refused(dataset, size, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        zoo.dataset(dataset, size=size)
 
 
 @pytest.mark.parametrize(

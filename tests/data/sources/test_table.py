@@ -202,3 +202,10 @@ def test_diabetes_is_the_table_of_scikit_learn():
 def test_a_damaged_encoding_is_refused(damaged):
     with pytest.raises(ValueError, match=r"^table: "):
         TableEncoding.from_dict(damaged)
+
+
+@pytest.mark.parametrize("target", [5, ["a", 5], {"a": 1}])
+def test_a_target_that_is_no_name_is_refused(target, tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(ValueError, match=r"^dataset\.target=.* must be the name of a column"):
+        table.load(root=str(tmp_path / "t.csv"), target=target)

@@ -24,6 +24,7 @@ from zoo.data.audit import (
     inspect,
     look_alikes,
 )
+from zoo.data.divide import held_out_size
 from zoo.data.folder_layout import Layout, class_folders, read_layout
 from zoo.data.hash_split import split_by_hash
 from zoo.data.image_files import ImageFiles, path_key
@@ -37,7 +38,7 @@ def load(
     root: str,
     shape: Sequence[int],
     validation: float = 0.1,
-    test: float = 0.2,
+    test: float | None = None,
     on_bad_image: str = "refuse",
     check: bool = True,
     stratified: bool = True,
@@ -51,7 +52,8 @@ def load(
         shape: channels (1: gray, 3: RGB, others: bands or pages), height and width to which every image is resized.
         validation: a fraction (< 1) or number of the images that remain after the test split is held out; used if there
             is no validation folder.
-        test: a fraction (< 1) or number of all training images; used if there is no test folder.
+        test: a fraction (< 1) or number of all training images; used if there is no test folder. None: 20 %, or 0 if
+            there is a validation folder: then all images of the training folder are trained on.
         on_bad_image: "refuse" raises ValueError if a file cannot be read; "skip" leaves it out and adds a note.
         check: read every file once before training, and add notes about duplicate images. Without the check, an
             unreadable file raises ValueError during training.
@@ -93,9 +95,12 @@ def load(
 
     # Hold out the splits that have no folder from the training images.
     cut = _Cut(layout, splits, stratified=stratified)
-    for split, size in (("test", test), ("validation", validation)):
+    test_size, reason = held_out_size(test, has_validation="validation" in splits)
+    for split, size in (("test", test_size), ("validation", validation)):
         if split not in splits and size != 0:
             cut.hold_out(split, size)
+    if reason and "test" not in splits:
+        cut.origins["test"] = reason
 
     if check:
         # Look for duplicates in the final splits, since two copies may now be in different splits.

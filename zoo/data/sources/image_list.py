@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo.data import image_list, table_file
+from zoo.data import image_list, table_file, target_columns
 from zoo.data.audit import EXAMPLES_SHOWN, ImageCheck, LabeledFiles, bit_depth, duplicates, look_alikes
 from zoo.data.divide import divide
 from zoo.data.image_files import ImageFiles
@@ -32,7 +32,7 @@ def load(
     groups: str | None = None,
     split_column: str | None = None,
     header: Any = "auto",
-    test: float = 0.2,
+    test: float | None = None,
     validation: float = 0.1,
     fold: int | None = None,
     folds: int | None = None,
@@ -130,7 +130,7 @@ def _target(
 ) -> list[str]:
     """The columns of targets. Without ``target``, the only other column, or none if there is no other column."""
     if target is not None:
-        return [target] if isinstance(target, str) else list(target)
+        return target_columns.as_names(target)
     rest = [name for name in table.columns if name not in (listed.column, *others)]
     if len(rest) > 1:
         raise ValueError(

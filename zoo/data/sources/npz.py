@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.arrays import Array, inputs, targets
+from zoo.data.divide import held_out_size
 from zoo.data.folds import class_numbers, hold_out_groups
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits, check_labels, hold_out
@@ -36,7 +37,7 @@ def load(
     *,
     root: str,
     validation: float = 0.1,
-    test: float = 0.2,
+    test: float | None = None,
     num_classes: int | None = None,
     channels: str = "auto",
     target_type: str = "auto",
@@ -52,7 +53,8 @@ def load(
             x alone.
         validation: a fraction (< 1) or number of the examples that remain after the test split is held out; used if the
             file has no such split.
-        test: a fraction (< 1) or number of all examples; used if the file has no such split.
+        test: a fraction (< 1) or number of all examples; used if the file has no such split. None: 20 %, or 0 if the
+            file has a validation split.
         num_classes: number of classes; None: the largest label + 1.
         channels: "first" or "last": which axis of an image has the channels; "auto" guesses it.
         target_type: what y has: classes, labels, values, or "auto", as for `zoo.data.arrays.targets`.
@@ -120,7 +122,8 @@ def load(
 
     # Hold out the splits that the file does not have.
     group_of = None if groups is None else _groups(root, archive, groups, len(train))
-    for split, size in (("test", test), ("validation", validation)):
+    test_size, reason = held_out_size(test, has_validation=validation_split is not None)
+    for split, size in (("test", test_size), ("validation", validation)):
         if (test_split if split == "test" else validation_split) is not None or not size:
             continue
         if group_of is None:
@@ -142,6 +145,7 @@ def load(
         classes,
         num_targets,
         notes=tuple(notes),
+        origins={"test": reason} if reason and test_split is None else {},
         unlabeled=unlabeled,
         multi_label=kind == "labels",
         groups=group_of,

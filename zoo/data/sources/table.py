@@ -37,7 +37,7 @@ def load(
     groups: str | None = None,
     split_column: str | None = None,
     header: Any = "auto",
-    test: float = 0.2,
+    test: float | None = None,
     validation: float = 0.1,
     fold: int | None = None,
     folds: int | None = None,
@@ -94,7 +94,7 @@ def from_table(
     missing: str = "refuse",
     groups: str | None = None,
     split_column: str | None = None,
-    test: float = 0.2,
+    test: float | None = None,
     validation: float = 0.1,
     fold: int | None = None,
     folds: int | None = None,
@@ -107,7 +107,7 @@ def from_table(
     if target_type not in target_columns.KINDS:
         raise ValueError(f"dataset.target_type={target_type}: choose {', '.join(target_columns.KINDS)}")
     stored = None if columns is None else TableEncoding.from_dict(columns)
-    names = [target] if isinstance(target, str) else list(target or ())
+    names = target_columns.as_names(target)
     if stored is not None:
         names = list(stored.targets)
         target_type = stored.kind or "auto"
