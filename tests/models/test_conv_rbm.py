@@ -1,12 +1,15 @@
 """The convolutional RBM against the sum over all its states, by plain loops over pixels and units."""
 
+from functools import partial
 from itertools import product
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from enumeration import binary, close, p_value
 from scipy.special import logsumexp
+from scipy.stats import norm
 from support import slow_but
 
 from zoo.models import RBM, ConvRBM
@@ -228,41 +231,117 @@ def test_samples_given_v_are_of_the_enumerated_conditional(case):
 
 
 @pytest.mark.parametrize("case", ["whole blocks", slow("blocks of nine"), slow("three channels, pairs")])
-def test_long_gibbs_chains_reproduce_the_enumerated_marginals(case):
-    """That of the first nine pixels and that of all hidden units."""
+def test_long_gibbs_chains_reproduce_the_enumerated_distribution(case):
+    """The marginals of the first nine pixels and of all hidden units, and the statistics of all parameters."""
+    assert min(p_values_of_long_chains(machine("bernoulli", case, scale=1.5))) > 1e-4
+
+
+def p_values_of_long_chains(net):
+    """Of the chains being from the distribution of the net's parameters, whatever its conditionals are."""
     torch.manual_seed(0)
-    net = machine("bernoulli", case, scale=1.5)
-    with torch.no_grad():
-        v = net.gibbs(net.noise(10_000), 20)
-        h = net.sample_hidden(v).flatten(1)
-    (pixels, p_pixels), (states, p_states) = marginals(net)
-    assert p_value(v.flatten(1)[:, :9], pixels, p_pixels) > 1e-4
-    assert p_value(h, states, p_states) > 1e-4
-    with torch.no_grad():
-        net.weight *= 0.5
-    assert p_value(h, *marginals(net)[1]) < 1e-6  # the test can tell another net
-
-
-def marginals(net):
-    """The states of the first nine pixels, and those of the hidden units, each with their probabilities."""
-    v, _ = visible_states(net)
+    v, log_dv = visible_states(net)
     h = hidden_states(unrolled(net)[3])
-    joint = np.exp(-energies(net, v, h))
+    joint = np.exp(-energies(net, v, h) + log_dv[:, None])
     joint /= joint.sum()
-    return (binary(9), joint.sum(1).reshape(512, -1).sum(1)), (h, joint.sum(0))
+    p_v, p_h = joint.sum(1), joint.sum(0)
+    with torch.no_grad():
+        pixels = net.gibbs(net.noise(10_000), 20)
+        hidden = net.sample_hidden(pixels)
+
+    # The means of what each parameter multiplies in the energy, which a conditional that lacks a term changes most.
+    found = statistics_of(net, pixels.flatten(1).numpy(), hidden.flatten(1).numpy())
+    expected = p_v @ statistics_of(net, v, joint @ h / p_v[:, None])
+    error = np.abs(found.mean(0) - expected) / (found.std(0) + 1e-12) * len(found) ** 0.5
+    of_statistics = len(error) * 2 * norm.sf(error.max())
+    if not net.visible.binary:
+        return (of_statistics,)
+    # The frequencies of all states.
+    of_pixels = p_value(pixels.flatten(1)[:, :9], binary(9), p_v.reshape(512, -1).sum(1))
+    return of_statistics, of_pixels, p_value(hidden.flatten(1), h, p_h)
+
+
+def statistics_of(net, v, h):
+    """Of each example: the correlation of each weight, by plain loops; the pixels, their squares and the hidden units.
+
+    They are linear in h, so that E[h | v] in place of h gives their means.
+    """
+    images, states = v.reshape(-1, *net.in_shape), h.reshape(-1, *net.hidden_shape)
+    rows, columns = net.hidden_shape[1:]
+    correlations = [
+        (states[:, k] * images[:, c, r : r + rows, s : s + columns]).sum((1, 2))
+        for k, c, r, s in np.ndindex(*net.weight.shape)
+    ]
+    return np.concatenate([np.stack(correlations, axis=1), v, v**2, h], axis=1)
+
+
+# Terms that a conditional may lack: the conditional, then the parameter and the place in it.
+WEIGHTS = [("weight", place) for place in np.ndindex(2, 1, 2, 2)]
+TERMS = [
+    *[("hidden_input", *term) for term in [*WEIGHTS, ("hidden_bias", (0,)), ("hidden_bias", (1,))]],
+    *[("visible_input", *term) for term in [*WEIGHTS, ("visible_bias", (0,))]],
+]
+FAST_TERMS = [("hidden_input", "weight", (0, 0, 1, 1)), ("visible_input", "weight", (1, 0, 0, 0))]
+
+
+@pytest.mark.parametrize(("conditional", "name", "place"), slow_but(TERMS, fast=lambda *term: term in FAST_TERMS))
+def test_the_test_of_long_chains_fails_for_a_conditional_that_lacks_one_term(conditional, name, place, monkeypatch):
+    net, other = (balanced() for _ in range(2))
+    with torch.no_grad():
+        other.get_parameter(name)[place] = 0.0
+    monkeypatch.setattr(net, conditional, getattr(other, conditional))
+    assert min(p_values_of_long_chains(net)) < 1e-6
+
+
+def balanced():
+    """A net in which every term matters: weights of 1 and -1, and units that are often on and often off."""
+    net = machine("bernoulli", "whole blocks")
+    with torch.no_grad():
+        net.weight.sign_()
+        net.hidden_bias.copy_(torch.tensor([-1.0, -0.7]))
+        net.visible_bias.fill_(0.4)
+    return net
+
+
+# The conditionals as a programmer may get them wrong.
+FAULTS = {
+    "kernels upside down": {
+        "visible_input": lambda net, h: F.conv_transpose2d(h, net.weight.flip(2, 3), net.visible_bias)
+    },
+    "a block that cannot be off": {
+        "sample_hidden": lambda net, v: net.hidden.sample(net.hidden_input(v) + 20),
+    },
+    "a block that is off twice as often": {
+        "sample_hidden": lambda net, v: net.hidden.sample(net.hidden_input(v) - np.log(2)),
+    },
+    "a mean in place of a sample": {"sample_visible": lambda net, h: net.visible_mean(h).round()},
+}
+
+
+@pytest.mark.parametrize("fault", slow_but(list(FAULTS), fast=lambda fault: fault == "kernels upside down"))
+def test_the_test_of_long_chains_fails_for_wrong_conditionals(fault, monkeypatch):
+    net = balanced()
+    for conditional, wrong in FAULTS[fault].items():
+        monkeypatch.setattr(net, conditional, partial(wrong, net))
+    assert min(p_values_of_long_chains(net)) < 1e-6
 
 
 def test_long_gibbs_chains_of_gaussian_units_have_the_enumerated_moments():
-    torch.manual_seed(0)
+    assert min(p_values_of_long_chains(machine("gaussian", "pairs"))) > 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("conditional", "wrong"),
+    [
+        ("hidden_input", lambda net, v: F.conv2d(v, net.weight, net.hidden_bias)),  # not divided by the variance
+        ("visible_input", lambda net, h: F.conv_transpose2d(h, net.weight)),  # without the bias
+        ("sample_visible", lambda net, h: net.visible_mean(h) + torch.randn(len(h), *net.in_shape)),  # variance 1
+    ],
+)
+def test_the_test_of_gaussian_chains_fails_for_wrong_conditionals(conditional, wrong, monkeypatch):
     net = machine("gaussian", "pairs")
-    v, log_dv = visible_states(net)
-    log_p = logsumexp(-energies(net, v, hidden_states(unrolled(net)[3])), axis=1) + log_dv
-    p = np.exp(log_p - logsumexp(log_p))
-    with torch.no_grad():
-        samples = net.gibbs(net.noise(10_000), 20).flatten(1).numpy()
-    for power in (1, 2):
-        error = (samples**power).mean(0) - p @ v**power
-        assert (np.abs(error) < 4 * (samples**power).std(0) / len(samples) ** 0.5).all()
+    monkeypatch.setattr(net, conditional, partial(wrong, net))
+    assert min(p_values_of_long_chains(net)) < 1e-6
 
 
 @pytest.mark.parametrize(
