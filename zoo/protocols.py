@@ -232,6 +232,7 @@ class SharesWeights(Protocol):
     """An RBM with maps of hidden units that share a kernel. ``positions``: the number of units in a map."""
 
     positions: int
+    hidden_bias: nn.Parameter
 
 
 @runtime_checkable

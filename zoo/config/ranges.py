@@ -64,6 +64,7 @@ RANGES: dict[str, dict[str, Range]] = {
     "stage": {
         "epochs": WHOLE,
         "batch_size": NATURAL,
+        "first_layer": WHOLE,
         "min_steps": NATURAL,
         "gradient_clip": WEIGHT,
         "ema": MOMENTUM,
@@ -101,6 +102,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "chains": Range(1, 10**6),
         "restart": MOMENTUM,
         "gaussian_lr_factor": WEIGHT,
+        "hidden_bias_lr_factor": WEIGHT,
         "initial_momentum": MOMENTUM,
         "initial_momentum_epochs": WHOLE,
         "label_weight": WEIGHT,

@@ -12,6 +12,7 @@ from zoo.protocols import Centering, Decoding, RBMLayer, Reconstructing, StackOf
 from zoo.tasks import sparsity
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
+from zoo.tasks.rbm_groups import parameter_groups
 from zoo.tasks.task import Batch
 from zoo.tasks.unsupervised import GenerativeTask, check_unit_interval, log_generative, squared_error
 
@@ -44,6 +45,7 @@ class ContrastiveDivergence(GenerativeTask):
         sparsity_decay: decay of the running mean of the activations, in [0, 1); with 0 it is that of the batch.
         gaussian_lr_factor: factor of the learning rate for an RBM with Gaussian units, whose states have no bound
             (Hinton 2010, section 13.2: one or two orders of magnitude smaller).
+        hidden_bias_lr_factor: factor of the learning rate of a convolutional RBM's hidden biases; None: as all biases.
         initial_momentum: momentum in the first ``initial_momentum_epochs`` epochs; None: that of the optimizer.
         initial_momentum_epochs: number of epochs with ``initial_momentum``.
         optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
@@ -75,6 +77,7 @@ class ContrastiveDivergence(GenerativeTask):
         sparsity_on: str = "all",
         sparsity_decay: float = 0.9,
         gaussian_lr_factor: float = 0.01,
+        hidden_bias_lr_factor: float | None = None,
         initial_momentum: float | None = None,
         initial_momentum_epochs: int = 5,
         optimizer: MakeOptimizer | None = None,
@@ -103,6 +106,7 @@ class ContrastiveDivergence(GenerativeTask):
         self.sparsity_on = sparsity_on
         self.sparsity_decay = sparsity_decay
         self.gaussian_lr_factor = gaussian_lr_factor
+        self.hidden_bias_lr_factor = hidden_bias_lr_factor
         self.initial_momentum = initial_momentum
         self.initial_momentum_epochs = initial_momentum_epochs
         self.layer_input = LayerInput(net, layer)
@@ -120,6 +124,7 @@ class ContrastiveDivergence(GenerativeTask):
         rbm = self.rbm
         if centered and not isinstance(rbm, Centering):
             raise ValueError(f"centered=true: {type(rbm).__name__} has no centered gradient; set centered=false")
+        self.parameter_groups()
         if sparsity_cost and not rbm.hidden.binary:
             raise ValueError(f"sparsity_cost={sparsity_cost} needs Bernoulli hidden units; set it to 0")
 
@@ -146,15 +151,8 @@ class ContrastiveDivergence(GenerativeTask):
         return self.rbm.energy_parameters()
 
     def parameter_groups(self) -> list[Any]:
-        """Weights with weight decay, biases without; the learning rate is smaller for Gaussian units."""
-        # Biases are vectors. States of Gaussian units have no bound, so training with a large step could diverge.
-        weights = [p for p in self.trainable_parameters() if p.dim() > 1]
-        biases = [p for p in self.trainable_parameters() if p.dim() == 1]
-        lr_factor = 1.0 if self.rbm.visible.binary and self.rbm.hidden.binary else self.gaussian_lr_factor
-        return [
-            {"params": weights, "lr_factor": lr_factor},
-            {"params": biases, "weight_decay": 0.0, "lr_factor": lr_factor},
-        ]
+        gaussian, hidden_bias = self.gaussian_lr_factor, self.hidden_bias_lr_factor
+        return parameter_groups(self.rbm, gaussian_lr_factor=gaussian, hidden_bias_lr_factor=hidden_bias)
 
     def default_optimizer(self, parameters: Any) -> Optimizer:
         """SGD with a learning rate of 0.05, momentum 0.5 and a small weight decay (Hinton 2010, sections 9 and 10)."""

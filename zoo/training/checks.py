@@ -33,7 +33,7 @@ from zoo.protocols import HasLabelUnits, RBMLayer, shape_text
 from zoo.training import data_checks, given_net, stage_checks, trainer_checks, trainer_settings, user_callbacks
 from zoo.training.plan import Given, Plan
 
-INPUT_SCALINGS = ("standardized", "unit")
+INPUT_SCALINGS = ("standardized", "unit", "whitened")
 
 
 def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given | None = None) -> Plan:
@@ -169,7 +169,7 @@ def check_values(cfg: DictConfig) -> tuple[dict[str, DictConfig], dict[str, Any]
         ("latent_map", cfg.latent_map, LATENT_MAPS),
     ):
         if value not in choices:
-            raise ValueError(f"{key}={value}: choose {' or '.join(choices)}")
+            raise ValueError(f"{key}={value}: choose {', '.join(choices[:-1])} or {choices[-1]}")
     data_checks.check_keys(cfg.dataset)
     check_numbers(stage_checks.plain(cfg.model.net), kind="net", where="model.net")
     check(cfg.dataset.augment, where="dataset.augment")
@@ -242,7 +242,10 @@ def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[s
 
     # Use the preprocessing of the pretrained weights, if it is known; otherwise mean and std of the data.
     if weights is None or weights.preprocess is None:
-        return Preprocess.from_data(raw, standardize=cfg.model.input_scaling == "standardized", scale=scale)
+        scaling = cfg.model.input_scaling
+        return Preprocess.from_data(
+            raw, standardize=scaling == "standardized", whiten=scaling == "whitened", scale=scale
+        )
     return pretrained.for_data(weights.preprocess, splits.shape, scale=scale).seen(raw)
 
 
