@@ -139,6 +139,15 @@ def test_reconstruction_of_one_layer_is_that_of_its_rbm_and_features_are_those_o
     assert net.reconstruct(x).shape == x.shape
 
 
+def test_the_head_may_see_the_features_of_two_layers():
+    net = ConvDBN(in_shape=(1, 8, 8), num_classes=3, hidden=[4, 5], kernel_size=[3, 2], pool=2, head_layers=2)
+    x = torch.rand(6, 1, 8, 8)
+    lower, both = net.encode(x, [1, 2])
+    assert net.num_features == both.shape[1] == 4 * 3 * 3 + 5
+    assert torch.equal(both, torch.cat([lower.flatten(1), net.top.encode(lower)], dim=1))
+    torch.testing.assert_close(net(x), net.head(both))
+
+
 def test_generation_divides_a_pooling_unit_among_the_units_of_its_block():
     net = toy()
     p = torch.tensor([[1.0, 1.0]], dtype=torch.double)  # both blocks of layer 1 are on: 2x2 units and 1x2 units
@@ -149,6 +158,8 @@ def test_generation_divides_a_pooling_unit_among_the_units_of_its_block():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"head_layers": 3}, "head_layers=3 must be 1, or 2"),
+        ({"head_layers": 2, "hidden": [9]}, "head_layers=2 must be 1, or 2 for a net of two layers"),
         ({"hidden": []}, r"hidden=\[\] must name"),
         ({"kernel_size": [3]}, "kernel_size has 1 values for 2 layers"),
         ({"pool": [2, 2, 2]}, "pool has 3 values for 2 layers"),

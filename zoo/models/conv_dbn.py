@@ -20,7 +20,8 @@ above. `infer` samples all layers by block Gibbs sampling, so that features at b
 Deviations from the paper:
 
 1. The means of the pooling units are used as Bernoulli probabilities while the next RBM is trained.
-2. A linear head on the top-level features, for supervised fine-tuning; the paper trains a linear SVM on fixed features.
+2. A linear head on the features, trained by softmax regression on fixed features or with fine-tuning; the paper
+   trains a linear SVM on fixed ones.
 
 Shapes: N examples, K_k maps of H_k x W_k units in hidden layer k, and of P_k x Q_k pooling units.
 """
@@ -61,6 +62,7 @@ class ConvDBN(NetWithHead):
         visible_units: kind of the input units: bernoulli (inputs in [0, 1]) or gaussian (real values).
         visible_std: standard deviation of Gaussian input units, given the lowest hidden units.
         init_std: standard deviation of the initial weights of the RBMs.
+        head_layers: 1: the features are those of the top layer; 2: those of the two highest layers, side by side.
         dropout: probability of dropping a feature below the head, in supervised training.
 
     Attributes:
@@ -83,6 +85,7 @@ class ConvDBN(NetWithHead):
         visible_units: str = "bernoulli",
         visible_std: float = 1.0,
         init_std: float = 0.01,
+        head_layers: int = 1,
         dropout: float = 0.0,
     ):
         super().__init__()
@@ -90,6 +93,8 @@ class ConvDBN(NetWithHead):
         check_widths(hidden=hidden, num_classes=num_classes or 1)
         if not hidden:
             raise ValueError("hidden=[] must name at least one hidden layer")
+        if not 1 <= head_layers <= min(2, len(hidden)):
+            raise ValueError(f"head_layers={head_layers} must be 1, or 2 for a net of two layers or more")
         sides = per_layer("kernel_size", kernel_size, len(hidden))
         pools = per_layer("pool", pool, len(hidden))
         self.in_shape = image(in_shape)
@@ -113,7 +118,8 @@ class ConvDBN(NetWithHead):
             shape = rbm.pool_shape
 
         # The head.
-        self.num_features = self.top.num_features
+        self.head_layers = head_layers
+        self.num_features = sum(self.rbm(-1 - k).num_features for k in range(head_layers))
         self.dropout = nn.Dropout(dropout)
         self.head = self.new_head(num_classes)
 
@@ -135,9 +141,14 @@ class ConvDBN(NetWithHead):
         return self.forward_head(self.dropout(self.encode(x)))
 
     def feature_layers(self) -> Sequence[Callable[[Tensor], Tensor]]:
-        """The probabilities of the pooling units of each layer, N x K x P x Q; those of the top layer flat."""
+        """The probabilities of the pooling units of each layer, N x K x P x Q; the features are flat."""
         layers: list[Callable[[Tensor], Tensor]] = [self.rbm(k).pool_mean for k in range(len(self.layers) - 1)]
-        return [*layers, self.top.encode]
+        return [*layers, self._features]
+
+    def _features(self, p: Tensor) -> Tensor:
+        """The inputs of the top RBM -> features of the top layer, after those inputs if the head sees two layers."""
+        top = self.top.encode(p)
+        return top if self.head_layers == 1 else torch.cat([p.flatten(1), top], dim=1)
 
     def first_input(self, x: Tensor) -> Tensor:
         """The image itself."""
