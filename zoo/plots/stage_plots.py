@@ -59,9 +59,11 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
             features, labels = _encode(net, examples, preprocess, device)
             path = folder / f"{prefix}-latent.png"
             latent.latent_map(features, labels if classes else [], classes, path, method=latent_map)
+        # Chains of convolutional nets are slow on photographs: `zoo sample` draws them.
         if isinstance(net, ConvRBM | ConvDBN):
             rbms = [net] if isinstance(net, ConvRBM) else [net.rbm(k) for k in range(len(net.layers))]
             hierarchy.features(rbms, x, folder / f"{prefix}-features.png")
+            return
         top = _top_rbm(net)
         if isinstance(net, Generative) and top is not None:
             _chains(net, top, x[:CHAINS], y[:CHAINS], folder / f"{prefix}-chains.png")
@@ -81,10 +83,10 @@ def _encode(net: Net, examples: Examples, preprocess: Preprocess, device: torch.
     return torch.cat(features), labels
 
 
-def _top_rbm(net: nn.Module) -> RBM | ConvRBM | None:
+def _top_rbm(net: nn.Module) -> RBM | None:
     """The RBM in which the Gibbs chains of a generative net run: an RBM itself, or the top one of a belief network."""
-    top = net.top if isinstance(net, DBN | ConvDBN) else net
-    return top if isinstance(top, RBM | ConvRBM) else None
+    top = net.top if isinstance(net, DBN) else net
+    return top if isinstance(top, RBM) else None
 
 
 def _filters(net: nn.Module, shape: tuple[int, ...], path: Path) -> None:
@@ -112,7 +114,7 @@ def _reconstructions(net: Reconstructing, x: Tensor, path: Path) -> None:
     images.grid(torch.cat(tiles), path, columns=min(COLUMNS, len(x)), names=names)
 
 
-def _chains(net: nn.Module, top: RBM | ConvRBM, x: Tensor, y: Tensor, path: Path) -> None:
+def _chains(net: nn.Module, top: RBM, x: Tensor, y: Tensor, path: Path) -> None:
     """Gibbs chains that start at examples: one row for each number of steps.
 
     Args:
