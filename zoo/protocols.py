@@ -234,6 +234,9 @@ class SharesWeights(Protocol):
     positions: int
     hidden_bias: nn.Parameter
 
+    def init_biases(self, visible_mean: Tensor, hidden_mean: float) -> None:
+        """Set new biases to those of independent units with these means."""
+
 
 @runtime_checkable
 class HasPseudoLikelihood(Protocol):

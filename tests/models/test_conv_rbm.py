@@ -363,6 +363,20 @@ def test_wrong_arguments_are_named(options, message):
         ConvRBM(**options)
 
 
+@pytest.mark.parametrize("pool", [1, 2, 3])
+def test_biases_start_at_given_means_and_trained_ones_stay(pool):
+    net = ConvRBM(in_shape=(2, 7, 7), hidden=2, kernel_size=2, pool=pool, init_std=1e-9)
+    net.init_biases(torch.tensor([0.2, 0.9]), 0.05)
+    close(net.hidden_mean(torch.rand(1, 2, 7, 7)), np.full((1, 2, 6, 6), 0.05), 1e-5)
+    close(net.visible_mean(torch.zeros(1, *net.hidden_shape)).mean((0, 2, 3)), [0.2, 0.9], 1e-5)
+    before = net.hidden_bias.clone()
+    net.init_biases(torch.tensor([0.3, 0.5]), 0.2)
+    assert torch.equal(net.hidden_bias, before)
+    gaussian = ConvRBM(in_shape=(2, 7, 7), hidden=2, kernel_size=2, visible_units="gaussian")
+    gaussian.init_biases(torch.tensor([-3.0, 5.0]), 0.05)
+    assert gaussian.visible_bias.tolist() == [-3, 5]
+
+
 def test_a_block_larger_than_the_map_pools_what_there_is():
     net = ConvRBM(in_shape=(1, 5, 5), hidden=2, kernel_size=4, pool=7)
     assert net.pool_mean(torch.rand(3, 1, 5, 5)).shape == (3, 2, 1, 1)

@@ -19,6 +19,7 @@ from zoo.models import DBN, MLP, RBM, Autoencoder, ConvRBM, StackedAutoencoder
 from zoo.models.units import Bernoulli, bernoulli
 from zoo.protocols import RBMLayer
 from zoo.tasks import ContrastiveDivergence, Reconstruction
+from zoo.tasks.gibbs import chain_end
 from zoo.training.stage_checks import refuse_precision
 
 
@@ -260,7 +261,7 @@ def test_the_end_of_a_chain_is_drawn_only_if_asked_for(drawn_last):
     rbm = machine()
     task = ContrastiveDivergence(rbm, sample_visible=drawn_last)
     v0 = binary()
-    vk = task._chain_end(v0, rbm.hidden_input(v0))
+    vk = chain_end(rbm, v0, rbm.hidden_input(v0), task.k, sampled=task.sample_visible)
     assert (set(vk.unique().tolist()) <= {0.0, 1.0}) == drawn_last
 
 

@@ -102,6 +102,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "chains": Range(1, 10**6),
         "restart": MOMENTUM,
         "gaussian_lr_factor": WEIGHT,
+        "gaussian_weight_decay": WEIGHT,
         "hidden_bias_lr_factor": WEIGHT,
         "initial_momentum": MOMENTUM,
         "initial_momentum_epochs": WHOLE,

@@ -41,6 +41,7 @@ from zoo.models.pooled_units import PooledBernoulli
 from zoo.models.shapes import check_widths, image, side_after
 from zoo.models.units import Bernoulli, ScaledGaussian
 
+RARE = 1e-4  # means of Bernoulli units closer to 0 or 1 are treated as this close
 VISIBLE_UNITS = ("bernoulli", "gaussian")
 
 
@@ -154,6 +155,24 @@ class ConvRBM(TwoLayers, nn.Module):
     def noise(self, n: int) -> Tensor:
         """Random states to start chains from, n x in_shape (`Units.noise`)."""
         return self.as_inputs(self.visible.noise(n, self._visible_biases()))
+
+    @torch.no_grad()
+    def init_biases(self, visible_mean: Tensor, hidden_mean: float) -> None:
+        """Set biases that are all 0, as in a new net, to those of units that are independent and have these means.
+
+        Otherwise, kernels first learn that the means are wrong, all of them the same (Hinton 2010, section 8.1).
+
+        Args:
+            visible_mean: one value for each channel.
+            hidden_mean: the mean of every hidden unit, in (0, 1).
+        """
+        if self.visible_bias.any() or self.hidden_bias.any():
+            return
+        # Of a block, one of C² units is on, or none.
+        none = max(1 - hidden_mean * self.hidden.pool**2, hidden_mean)
+        self.hidden_bias.fill_(log(hidden_mean / none))
+        binary = self.visible.binary
+        self.visible_bias.copy_(visible_mean.clamp(RARE, 1 - RARE).logit() if binary else visible_mean)
 
     # The energies
 
