@@ -366,15 +366,20 @@ def test_wrong_arguments_are_named(options, message):
 @pytest.mark.parametrize("pool", [1, 2, 3])
 def test_biases_start_at_given_means_and_trained_ones_stay(pool):
     net = ConvRBM(in_shape=(2, 7, 7), hidden=2, kernel_size=2, pool=pool, init_std=1e-9)
-    net.init_biases(torch.tensor([0.2, 0.9]), 0.05)
+    net.init_biases(channels(0.2, 0.9), 0.05)
     close(net.hidden_mean(torch.rand(1, 2, 7, 7)), np.full((1, 2, 6, 6), 0.05), 1e-5)
     close(net.visible_mean(torch.zeros(1, *net.hidden_shape)).mean((0, 2, 3)), [0.2, 0.9], 1e-5)
     before = net.hidden_bias.clone()
-    net.init_biases(torch.tensor([0.3, 0.5]), 0.2)
+    net.init_biases(channels(0.3, 0.5), 0.2)
     assert torch.equal(net.hidden_bias, before)
     gaussian = ConvRBM(in_shape=(2, 7, 7), hidden=2, kernel_size=2, visible_units="gaussian")
-    gaussian.init_biases(torch.tensor([-3.0, 5.0]), 0.05)
+    gaussian.init_biases(channels(-3.0, 5.0).flatten(), 0.05)
     assert gaussian.visible_bias.tolist() == [-3, 5]
+
+
+def channels(*values):
+    """An image of 7x7 pixels whose channels have these values."""
+    return torch.tensor(values).view(-1, 1, 1).expand(-1, 7, 7)
 
 
 def test_a_block_larger_than_the_map_pools_what_there_is():

@@ -36,8 +36,8 @@ def kernel() -> Tensor:
     first = (GRID - KERNEL_SIZE + 1) // 2
     middle = whole[first : first + KERNEL_SIZE, first : first + KERNEL_SIZE]
     middle = middle - middle.mean()
-    norm: Tensor = middle.norm()
-    return (middle / norm).float()
+    normalized: Tensor = (middle / middle.norm()).float()
+    return normalized
 
 
 def whiten(x: Tensor, filter_kernel: Tensor) -> Tensor:

@@ -163,7 +163,7 @@ class ConvRBM(TwoLayers, nn.Module):
         Otherwise, kernels first learn that the means are wrong, all of them the same (Hinton 2010, section 8.1).
 
         Args:
-            visible_mean: one value for each channel.
+            visible_mean: the mean image, in_shape or flat.
             hidden_mean: the mean of every hidden unit, in (0, 1).
         """
         if self.visible_bias.any() or self.hidden_bias.any():
@@ -171,8 +171,8 @@ class ConvRBM(TwoLayers, nn.Module):
         # Of a block, one of C² units is on, or none.
         none = max(1 - hidden_mean * self.hidden.pool**2, hidden_mean)
         self.hidden_bias.fill_(log(hidden_mean / none))
-        binary = self.visible.binary
-        self.visible_bias.copy_(visible_mean.clamp(RARE, 1 - RARE).logit() if binary else visible_mean)
+        means = self.as_inputs(visible_mean).mean(dim=(0, 2, 3))  # of each channel
+        self.visible_bias.copy_(means.clamp(RARE, 1 - RARE).logit() if self.visible.binary else means)
 
     # The energies
 

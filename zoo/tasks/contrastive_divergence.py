@@ -191,8 +191,8 @@ class ContrastiveDivergence(GenerativeTask):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         rbm = self.rbm
         v0 = self._visible(batch)  # N x V
-        if self.sparsity_cost and isinstance(rbm, SharesWeights) and self.current_epoch == batch_idx == 0:
-            rbm.init_biases(self.mean_over_processes(sparsity.mean_of_units(v0)), self.sparsity_target)
+        if self.sparsity_cost and batch_idx == 0 and isinstance(rbm, SharesWeights):
+            rbm.init_biases(self.mean_over_processes(v0.mean(dim=0)), self.sparsity_target)
         if batch_idx < KEPT_BATCHES:
             self._kept.append(v0)
 
