@@ -23,6 +23,7 @@ from documents import (
 from omegaconf import OmegaConf
 from support import slow_but
 
+import zoo
 from zoo.config.catalogue import CONF
 from zoo.config.compose import compose
 
@@ -231,6 +232,13 @@ def test_the_readme_lists_every_model():
     assert set(re.findall(r"`(\w+)`", table)) >= {path.stem for path in (CONF / "model").glob("*.yaml")}
 
 
+def test_the_readme_counts_the_models_and_those_with_a_checkpoint():
+    counts = re.search(r"Of the (\d+) models, (\d+)\s+come with", (ROOT / "README.md").read_text())
+    trained = {zoo.info(name).name for name in zoo.list_checkpoints()}
+    assert counts is not None
+    assert list(map(int, counts.groups())) == [len(zoo.list_models()), len(trained)]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.png")), ids=lambda path: Path(path).name)
 def test_every_figure_is_shown(path):
-    assert any(str(path.relative_to(ROOT)) in page.read_text() for page in PAGES)
+    assert any(str(path.relative_to(ROOT)) in page.read_text() for page in MARKDOWN)

@@ -148,7 +148,7 @@ def check_temperature(temperature: float, loss: object = "cross_entropy") -> Non
     if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not low <= temperature <= high:
         raise ValueError(f"temperature={temperature} must be in [{low:g}, {high:g}]")
     if temperature != 1 and loss == "quadratic":
-        raise ValueError("temperature divides logits; the outputs of loss=quadratic are none")
+        raise ValueError("temperature divides logits; the outputs of loss=quadratic are not logits")
 
 
 def _smoothed(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:

@@ -644,7 +644,7 @@ def test_a_file_that_is_damaged_or_no_weights_is_named(kind, lenet5, tmp_path, i
         load(lenet5, str(file))
     one_line(caught.value)
     if "half" in kind or kind.startswith("empty"):
-        assert "damaged or cut short" in str(caught.value)
+        assert "damaged or truncated" in str(caught.value)
     assert same(lenet5, before)
 
 

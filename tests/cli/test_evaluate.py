@@ -277,6 +277,22 @@ def test_without_a_test_or_validation_split_a_split_must_be_named(cli, folder, t
     assert "no test split; set split=train or all" in outcome.err
 
 
+def test_without_a_test_split_the_validation_split_is_evaluated(cli, folder, trained):
+    data = digits.load()
+    parts = {"train": data.train, "val": data.validation}
+    np.savez("own.npz", **{f"{kind}_{name}": getattr(part, kind) for name, part in parts.items() for kind in "xy"})
+    words = ["dataset=npz", "dataset.root=own.npz"]
+    outcome = cli("evaluate", f"checkpoint={trained}", *words, "output=metrics.json")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert "note: there is no test split, so the validation split is evaluated" in outcome.out
+    saved = checkpoints.info(trained).metrics["val/accuracy"]
+    assert json.loads((folder / "metrics.json").read_text())["val/accuracy"] == pytest.approx(saved)
+    # A test split that the user asks for is not replaced.
+    outcome = cli("evaluate", f"checkpoint={trained}", *words, "dataset.test=0")
+    assert outcome.status == 1
+    assert "no test split; set split=train or validation or all" in outcome.err
+
+
 def test_a_regression_is_measured_by_its_errors(cli, folder):
     cli("train", "model=linear", "dataset=line", "epochs=1", "progress=false", "hydra.run.dir=run")
     assert cli("evaluate", "checkpoint=run", "output=metrics.json").status == 0

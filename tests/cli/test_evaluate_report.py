@@ -122,6 +122,7 @@ def test_without_a_test_split_the_validation_split_is_reported(cli, folder, pict
     assert {name: json.loads((folder / "metrics.json").read_text())[name] for name in saved} == pytest.approx(saved)
 
 
+@pytest.mark.slow
 def test_a_regression_has_a_report_without_classes(cli, folder, monkeypatch):
     no_plots(monkeypatch)
     words = ["model=linear", "dataset=line", "epochs=1", "progress=false", "report=true", "hydra.run.dir=run"]
@@ -134,7 +135,7 @@ def test_a_regression_has_a_report_without_classes(cli, folder, monkeypatch):
 # Calibration
 
 
-def test_the_temperature_is_stored_and_applied_by_all_commands(cli, folder, copied):
+def test_a_temperature_lowers_the_loss_and_is_stored(cli, folder, copied):
     before, weights = checkpoints.info(copied), load_file(copied / "model.safetensors")
     outcome = cli("evaluate", f"checkpoint={copied}", "calibrate=true", "output=metrics.json", "report=true")
     assert (outcome.status, outcome.err) == (0, "")
@@ -155,8 +156,15 @@ def test_the_temperature_is_stored_and_applied_by_all_commands(cli, folder, copi
     assert after.metrics.keys() == before.metrics.keys()
     changed = {name for name, value in after.metrics.items() if value != pytest.approx(before.metrics[name])}
     assert {name.partition("/")[2] for name in changed} <= {"loss", "calibration_error"}
+
+
+@pytest.mark.slow
+def test_a_stored_temperature_is_applied_by_all_commands(cli, folder, copied):
+    assert cli("evaluate", f"checkpoint={copied}", "calibrate=true").err == ""
+    after = checkpoints.info(copied)
+    temperature = after.temperature
     # Evaluating again finds the stored metrics; calibrating again writes the same file.
-    outcome = cli("evaluate", f"checkpoint={copied}", "output=metrics.json", "overwrite=true")
+    outcome = cli("evaluate", f"checkpoint={copied}", "output=metrics.json")
     assert f"logits are divided by its temperature, {temperature:.4f}" in outcome.out
     again = json.loads((folder / "metrics.json").read_text())
     assert {name: again[name] for name in again if name in after.metrics} == pytest.approx(
@@ -181,6 +189,7 @@ def test_the_temperature_is_stored_and_applied_by_all_commands(cli, folder, copi
     torch.testing.assert_close(exported, logits / temperature)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_calibrated_stays_as_it_is(cli, folder, copied, monkeypatch):
     file = copied / "model.safetensors"
     content = file.read_bytes()

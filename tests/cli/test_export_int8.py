@@ -96,7 +96,7 @@ def test_outputs_without_classes_are_compared_by_the_variance_they_explain(monke
     about = checkpoints.info(trained)
     splits = digits.load()
     splits = replace(splits, test=splits.test.take(range(3)))
-    data = Evaluated(splits, "test", "three examples", "digits", 0, False, ())
+    data = Evaluated(splits, "test", "three examples", "digits", 0, False, None, False, ())
     about = replace(about, classes=[])
     compared = export_int8._compare("float", "int8", data, about, about.transforms(), torch.clone, calibration=1)
     assert (compared.metric, compared.before, compared.after, compared.changed) == ("R²", 1.0, 1 - 1 / 8, None)

@@ -189,9 +189,9 @@ def test_memory_stays_flat_over_two_hundred_batches(cli, folder, trained, pixels
     (folder / "long.csv").write_text("".join([lines[0], *lines[1:] * 10]))  # 3,200 rows
     sizes = []
 
-    def watched(outputs, loss):
+    def watched(*arguments, **options):
         sizes.append(resident())
-        return probabilities(outputs, loss)
+        return probabilities(*arguments, **options)
 
     monkeypatch.setattr(checkpoint_task, "probabilities", watched)
     assert cli("predict", f"checkpoint={trained}", "batch_size=16", "input=long.csv").status == 0

@@ -50,8 +50,8 @@ def test_every_part_of_a_stage_composes(group):
 def test_every_argument_of_a_task_can_be_set_on_the_command_line(name):
     task = compose.compose("train", [f"stage@model.stages.fit={name}"]).model.stages.fit.task
     target, _ = config.check(task)
-    # The other keys of the stage give its optimizer, and the net gives its classes.
-    given = {"net", "layer", "num_classes", "optimizer", "lr_schedule", "total_steps"}
+    # The other keys of the stage give its optimizer, and the net gives its classes. A temperature is fitted afterwards.
+    given = {"net", "layer", "num_classes", "optimizer", "lr_schedule", "total_steps", "temperature"}
     arguments = set(inspect.signature(target).parameters) - given
     assert arguments <= set(task)
 
@@ -90,7 +90,7 @@ def test_every_key_of_the_train_command_has_a_comment():
     """They are its help page."""
     lines = (CONF / "train.yaml").read_text().splitlines()
     keys = [line for line in lines if re.match(r"[a-z_]+:", line) and not line.startswith(("defaults:", "hydra:"))]
-    assert len(keys) == 13
+    assert len(keys) == 14
     assert all(re.search(r"\S   *# \S", line) for line in keys)
 
 

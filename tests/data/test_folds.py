@@ -69,7 +69,7 @@ def test_folders_of_train_and_val_are_pooled_which_is_said(tmp_path):
     assert len(fold.train) + len(fold.validation) == 40
     assert len(fold.validation) == 10
     assert fold.test.digest() == splits.test.digest()
-    assert any("a part of the folds" in note for note in fold.notes)
+    assert any("joined with the training split" in note for note in fold.notes)
 
 
 def test_groups_stay_together():

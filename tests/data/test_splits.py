@@ -74,7 +74,7 @@ def test_an_invalid_size_is_refused(size):
 @pytest.mark.parametrize(("size", "label", "needed"), [(4, 3, 26), (99, 3, 51)])
 def test_a_class_left_without_examples_on_either_side_is_refused(size, label, needed):
     with pytest.raises(
-        ValueError, match=f"class {label} has 8 examples, too few for dataset.test={size}, .*\\({needed} of each"
+        ValueError, match=f"class {label} has 8 examples, too few for dataset.test={size}: .*\\({needed} of each"
     ):
         stratify(LABELS, size, split="test")
 

@@ -48,6 +48,7 @@ RUNS = {
         "model.stages.fit.task.unfreeze_at=[1,2]",
         EVERY("fit", 3),
     ),
+    "fitted head": ("model=mlp", "model.net.hidden=[16]", "model.stages.fit.fit_head=true", EVERY("fit", 3)),
     "patience": ("model=logistic", "model.stages.fit.patience=1", "lr=0.3", EVERY("fit", 3)),
 }
 
@@ -370,4 +371,4 @@ def test_a_damaged_checkpoint_is_named(whole, tmp_path, cli):
     os.truncate(run / "checkpoints" / "last.ckpt", 1000)
     outcome = cli("train", f"resume={run}")
     assert outcome.status == 1
-    assert re.search(r"last\.ckpt: (damaged or cut short|not a plain state dict)", outcome.err)
+    assert re.search(r"last\.ckpt: (damaged or truncated|not a plain state dict)", outcome.err)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support import image_folder_at
+from support import image_folder_at, write_noise
 
 from zoo.config.compose import compose
 from zoo.data.splits import InMemory
@@ -17,7 +17,7 @@ def lines_of(*words, change=None):
         plan = replace(plan, splits=change(plan.splits))
     found = summary.lines(plan)
     assert all(len(line) <= 80 for line in found)
-    assert 6 <= len(found) <= 14
+    assert 6 <= len(found) <= 15
     return " ".join(" ".join(found).split())
 
 
@@ -39,7 +39,7 @@ def test_an_image_folder_says_where_its_splits_come_from(tmp_path, monkeypatch):
     for i in range(3, 10):
         (tmp_path / "photos" / "Train" / "emu" / f"{i}.png").unlink()
     words = ["dataset=image_folder", "dataset.root=photos", "dataset.shape=[3,32,32]", "dataset.test=3", "weights=null"]
-    text = lines_of("experiment=finetune", *words, "epochs=3")
+    text = lines_of("experiment=finetune", "model.stages.fit.fit_head=true", *words, "epochs=3")
     assert "train 20 examples: the rest of photos/Train" in text
     assert "validation 4 examples: photos/Val" in text
     assert "test 3 examples: 3 images of photos/Train, by a hash of each path" in text
@@ -49,12 +49,19 @@ def test_an_image_folder_says_where_its_splits_come_from(tmp_path, monkeypatch):
     assert "classes 3, with training examples: cat 9, dog 9, emu 2; unbalanced, 4.5 to 1" in text
     assert "values bytes of image files, 0 to 255, divided by 255" in text
     assert "images 3x32x32 (channels x height x width, from dataset.shape; dataset.size= sets another)" in text
-    assert "3x24x16 (channels x height x width, from dataset.size), stretched to 24x16" in lines_of(
+    assert "dataset.size= sets another); all files 24x20, stretched to 32x32" in text
+    write_noise(tmp_path / "photos" / "Val" / "cat" / "0.png", seed=1, size=(12, 30))
+    assert "from dataset.size); files 24 to 30 high and 12 to 20 wide, stretched to 24x16" in lines_of(
         "model=logistic", *words[:2], "dataset.size=[24,16]", "epochs=1"
+    )
+    # A shape on the command line replaces the size of an experiment.
+    assert "images 3x224x224 (channels x height x width, from dataset.size)" in lines_of(
+        "experiment=linear_probe", *words[:2], "weights=null", "epochs=1"
     )
     assert "model resnet18: 11,178,051 parameters; random weights" in text
     assert "stretched to 32x32; augmentation: flip on, crop 0.35, randaugment 2, mixup 0.2" in text
     assert "frozen at first: layer4; frozen in all epochs: layer3, layer2, layer1, stem" in text
+    assert "before that, the head is fitted to the features of the training examples; trains" in text
     assert "trains 8,395,267 of 11,178,051 parameters" in text
 
 

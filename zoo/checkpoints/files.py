@@ -219,7 +219,7 @@ def _remove_leftovers(target: Path) -> None:
 def _permissions(target: Path, temporary: Path) -> int:
     """The permissions that ``target`` must get: its own if it exists, otherwise those of a new file in its folder.
 
-    Raises OSError if the folder takes no file, or ``target`` is no file.
+    Raises OSError if no file can be created in the folder, or ``target`` is a folder.
     """
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder")

@@ -1,4 +1,4 @@
-"""Build a net of a package that the user trusts: any `torch.nn.Module`, also one that does not state its sizes.
+"""Build a net of a package that the user trusts: any `torch.nn.Module`, even one that does not state its sizes.
 
 May import config and protocols.
 """

@@ -72,11 +72,11 @@ class Pretrained:
         size = net.size if isinstance(net, Wrapped) else None
         if size is None or self.size is None or 2 * min(size) > min(self.size):
             return None
-        key = "dataset.size" if resized else "model.net.enlarge"
-        verb = "reads" if resized else "enlarges"
+        side = min(self.size)
+        fix = f"dataset.size={side} reads" if resized else f"model.net.enlarge={side} enlarges"
         return (
             f"{self.source} was trained on images of {shape_text(self.size)}, this net sees {shape_text(size)}; "
-            f"{key}={min(self.size)} {verb} the images {'at' if resized else 'to'} that size"
+            f"{fix} the images {'at' if resized else 'to'} that size"
         )
 
 

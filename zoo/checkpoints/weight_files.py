@@ -2,7 +2,7 @@
 
 torchvision, timm, Lightning, DataParallel, `torch.compile` and self-supervised methods name the same tensors
 differently. A prefix is found by comparison with the names of the net; `PREFIXES` lists those that are preferred, and
-`NESTED` under which keys training scripts save the tensors: add new ones there.
+`NESTED` lists the keys under which training scripts save the tensors: add new ones there.
 
 May import data and protocols.
 """
@@ -46,7 +46,7 @@ def read(path: Path) -> dict[str, Tensor]:
         except Exception as error:
             # safetensors raises many types of errors for a damaged file.
             reason = " ".join(str(error).split())[:120] or type(error).__name__
-            raise ValueError(f"{path}: damaged or cut short ({reason})") from error
+            raise ValueError(f"{path}: damaged or truncated ({reason})") from error
     else:
         content = load_pickle(path)
 
@@ -184,7 +184,7 @@ def match_tensors(net: nn.Module, tensors: Mapping[str, Tensor], *, source: str,
     """
     expected = net.state_dict()
     given = _for_gray(tensors, expected)
-    # A net takes the rest of a file with another head, or with more than one layer in its place.
+    # If the head is not kept, leave out the layers that the file has in its place, such as a projection of two layers.
     if not keep_head:
         heads = head_names(net)
         given = {name: value for name, value in given.items() if name in expected or not name.startswith(heads)}

@@ -172,7 +172,7 @@ class _Features:
 
 def _encode(net: Net, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
     """The outputs of the layers from one pass; without depths the features below the head."""
-    # A net of the user may not take a list, so there is one only where it is needed.
+    # A net of the user might not accept a list, so pass a list only for several depths.
     if len(depths) < 2:
         return [net.encode(x, *depths)]
     return net.encode(x, depths)
@@ -205,7 +205,7 @@ def _compare(
     all_names = names.whole()
     all_labels = labels.whole() if isinstance(labels, Texts) else []
 
-    # An input has at most all the others as neighbors.
+    # An input has no more neighbors than there are other inputs.
     counts = {}
     if cfg.neighbors:
         count = min(cfg.neighbors, spool.count - 1)

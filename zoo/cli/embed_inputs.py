@@ -29,7 +29,7 @@ from zoo.training import data_checks
 SPLITS = ("train", "validation", "test", "all")
 MISSING = "???"  # the value of a key that neither the command line nor a config sets
 
-Columns = Mapping[str, Sequence[str] | Tensor]  # name -> N texts, or N x values
+Columns = Mapping[str, Sequence[str] | Tensor]  # name -> N strings, or N x values
 
 
 class Batch(NamedTuple):
@@ -145,7 +145,7 @@ def _answers(y: "np.ndarray[Any, Any]", classes: Sequence[str]) -> Columns:
     """Labels as a column of text, or target values as a column of numbers, N x targets.
 
     Args:
-        y: class numbers, texts, or real values.
+        y: class numbers, strings, or real values.
         classes: names of the classes; without them class numbers become text.
     """
     if y.dtype.kind == "f":

@@ -31,7 +31,7 @@ def nearest_neighbors(features: Array, count: int) -> Iterator[tuple[int, int, i
         the index of an input, the rank of a neighbor from 1, the index of the neighbor, and the cosine similarity in
         [-1, 1]; 0 for features that are all 0.
     """
-    # scikit-learn leaves out the input itself, also if others have the same features.
+    # scikit-learn leaves out the input itself, even if others have the same features.
     search = NearestNeighbors(n_neighbors=count, metric="cosine", algorithm="brute").fit(features)
     with config_context(working_memory=ENTRIES * 8 // 2**20):
         distances, neighbors = search.kneighbors()  # both N x count

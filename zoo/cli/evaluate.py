@@ -71,20 +71,21 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     else:
         notes = [*data.notes, *far_columns(sample, data.splits.table, about.transforms())]
 
-    # Fit a temperature, which the task then divides the logits by.
+    # Measure the net; with ``calibrate``, fit a temperature first, which its task then divides the logits by. Lightning
+    # evaluates the examples as a test split, whichever split they are.
     saved = about.metrics
     calibrated = None
+    task: Task
     if cfg.calibrate:
         calibrated = calibration.calibrate(net, about, data, preprocess, trainer_kwargs)
-        about = calibrated.about
-
-    # Lightning evaluates them as a test split, whichever split they are.
-    task = build_task(about, net)
-    module = DataModule(data.splits, preprocess=preprocess, workers=data.workers)
-    with warnings.catch_warnings():
-        # Hide this warning of the calibration error; the error message below is clearer.
-        warnings.filterwarnings("ignore", "Encountered `nan` values")
-        metrics = measure(task, module, trainer_kwargs=trainer_kwargs)
+        about, task, metrics = calibrated.about, calibrated.task, calibrated.metrics()
+    else:
+        task = build_task(about, net)
+        module = DataModule(data.splits, preprocess=preprocess, workers=data.workers)
+        with warnings.catch_warnings():
+            # Hide this warning of the calibration error; the error message below is clearer.
+            warnings.filterwarnings("ignore", "Encountered `nan` values")
+            metrics = measure(task, module, trainer_kwargs=trainer_kwargs)
     if not isfinite(metrics.get("test/loss", 0.0)):
         raise ValueError(f"{cfg.checkpoint}: its loss on {data.title} is NaN or Inf; use another checkpoint")
 
@@ -94,8 +95,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         x = preprocess(data_checks.sample(replace(data.splits, train=data.splits.test)))  # N x in_shape
         device = hardware.device(trainer_kwargs)
         metrics |= likelihoods(net, x, device, chains=cfg.chains, temperatures=cfg.temperatures)
-    if calibrated is not None:
-        metrics |= calibrated.metrics()
     prefix = evaluate_data.PREFIXES.get(data.split, data.split)
     metrics = {name.replace("test/", f"{prefix}/", 1): value for name, value in metrics.items()}
 

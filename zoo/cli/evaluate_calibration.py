@@ -29,12 +29,14 @@ class Calibrated(NamedTuple):
 
     Attributes:
         about: its description, whose task has the temperature.
+        task: that task; the attributes that a test sets are those of the split to evaluate.
         examples: number of validation examples that the temperature was fitted to.
         before: the metrics without the temperature, as `measure` returns them: ``val/…`` and ``test/…``.
         after: the same metrics with it.
     """
 
     about: CheckpointInfo
+    task: Classification
     examples: int
     before: dict[str, float]
     after: dict[str, float]
@@ -72,15 +74,17 @@ def calibrate(
 
     Raises:
         ValueError: the net does not predict one class for each input, its outputs are not logits, the data have no
-            validation split, or no temperature is the best one.
+            validation split, or there is no best temperature.
     """
-    # Start from a net without a temperature, also if the checkpoint has one already.
+    # Start from a net without a temperature, even if the checkpoint has one already.
     about = _with_temperature(about, 1.0)
     task = build_task(about, net)
     if not isinstance(task, Classification) or type(task).__module__.partition(".")[0] != "zoo":
         raise ValueError("calibrate=true needs a checkpoint that was trained with the task Classification")
     if task.loss_name == "quadratic":
-        raise ValueError("calibrate=true divides logits; the outputs of a net trained with loss=quadratic are none")
+        raise ValueError(
+            "calibrate=true divides logits; the outputs of a net trained with loss=quadratic are not logits"
+        )
     if data.validation is None:
         raise ValueError(
             f"calibrate=true needs a validation split, which dataset {data.name} lacks here: leave dataset.root= out, "
@@ -96,7 +100,7 @@ def calibrate(
     except ValueError as error:
         raise ValueError(
             f"calibrate=true: no temperature fits the {len(y):,} examples of the validation split ({error}); the "
-            "checkpoint is unchanged, use more validation examples"
+            "checkpoint is unchanged; use more validation examples"
         ) from error
 
     # Measure without and with it. The split to evaluate takes the place of the test split.
@@ -104,8 +108,10 @@ def calibrate(
     module = DataModule(both, preprocess=preprocess, workers=data.workers)
     before = measure(task, module, trainer_kwargs=trainer_kwargs)
     about = _with_temperature(about, temperature)
-    after = measure(build_task(about, net), module, trainer_kwargs=trainer_kwargs)
-    return Calibrated(about, len(y), before, after)
+    task = build_task(about, net)
+    assert isinstance(task, Classification)
+    after = measure(task, module, trainer_kwargs=trainer_kwargs)
+    return Calibrated(about, task, len(y), before, after)
 
 
 def _with_temperature(about: CheckpointInfo, temperature: float) -> CheckpointInfo:

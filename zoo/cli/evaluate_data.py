@@ -35,7 +35,7 @@ class Evaluated(NamedTuple):
         name: name of the dataset, for messages.
         workers: number of processes that read images.
         is_stored: whether they are the examples on which the stored metrics of the checkpoint were measured.
-        validation: the validation split, to which ``calibrate=true`` fits a temperature; None if there is none.
+        validation: the validation split, to which ``calibrate=true`` fits a temperature; None if the data have none.
         has_stored_validation: whether it is that of the stored metrics.
         notes: notes for the user, one line each.
     """
@@ -90,11 +90,10 @@ def load(cfg: DictConfig, about: CheckpointInfo) -> Evaluated:
 
     # Compare them with the examples that were evaluated after training. Do so before the classes are renumbered, since
     # fingerprints cover class numbers.
-    compared = [split, "validation"] if cfg.calibrate else [split]
     stored = [
         name
         for name in ("validation", "test")
-        if name in compared and name in existing and _is_stored(existing[name], name, given, about, is_own=is_own)
+        if name in existing and _is_stored(existing[name], name, given, about, is_own=is_own)
     ]
     about.transforms().check(splits.shape, where=f"dataset {node.name}")
     existing = _with_classes(splits, about, dataset=node.name).existing()
@@ -156,7 +155,7 @@ def _config(given: Mapping[str, Any], about: CheckpointInfo) -> DictConfig:
             )
         node.download = "download" in given and node.download
 
-    # So is the kind of targets, which is not guessed again from few examples.
+    # The kind of targets is that of the checkpoint: a guess from few examples could differ.
     targets = task_class(about).targets
     if targets != "none" and node.get("target_type") == "auto":
         node.target_type = targets

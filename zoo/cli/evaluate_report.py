@@ -12,7 +12,7 @@ NAME = "report.html"
 
 
 def path_of(cfg: DictConfig) -> Path | None:
-    """The file of the report: that of ``report=``, or report.html beside ``output=`` or in this folder.
+    """The file of the report: that of ``report=``, or report.html beside ``output=`` or in the working directory.
 
     None without a report.
 

@@ -2,7 +2,7 @@
 
 The file takes a batch of any size, preprocessed as `zoo.info(...).transforms()` does, or raw with ``preprocess=true``.
 The file is kept only if its outputs match those of the net (see `zoo.cli.export_formats`). With ``quantize=int8`` it is
-kept if it is nearly as accurate as such a file (see `zoo.cli.export_int8`).
+kept if it is nearly as accurate as the float32 file (see `zoo.cli.export_int8`).
 """
 
 import re
@@ -148,7 +148,7 @@ def _check_quantize(cfg: DictConfig, format: str) -> None:
 
 
 def _file_name(name: str) -> str:
-    """A file name in this folder for a model's name, which an untrusted checkpoint may have chosen."""
+    """A file name in the working directory for a model's name, which an untrusted checkpoint may have chosen."""
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:100].lstrip(".-")
     return plain or "model"
 

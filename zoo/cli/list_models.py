@@ -32,7 +32,8 @@ def main(arguments: Sequence[str]) -> None:
     checkpoints = {name: entry for name, entry in sorted(index().items()) if fnmatch(name, pattern)}
     if not models and not checkpoints:
         raise ValueError(
-            f"nothing matches {arguments[0]!r}; zoo list shows everything (with --trust PACKAGE, also of your package)"
+            f"nothing matches {arguments[0]!r}; zoo list shows everything (with --trust PACKAGE, also the models of "
+            "your package)"
         )
     tables = [_models_table(models)] if models else []
     if checkpoints:
@@ -67,11 +68,11 @@ def _checkpoints_table(entries: Mapping[str, Mapping[str, Any]]) -> Table:
     table = _table("checkpoints (zoo evaluate checkpoint=NAME)")
     # No column for the model: almost every checkpoint name contains it, and the sizes would no longer fit.
     table.add_column("checkpoint", no_wrap=True)
-    table.add_column("metric", no_wrap=True)
+    table.add_column("test metric", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
     for name, entry in entries.items():
         # One line for each metric in the same cell.
-        metrics = "\n".join(f"{metric} {value:.4f}" for metric, value in entry["metric"].items())
+        metrics = "\n".join(f"{key.removeprefix('test/')} {value:.4f}" for key, value in entry["metric"].items())
         _add_row(table, name, metrics, _size(entry["size"]))
     return table
 

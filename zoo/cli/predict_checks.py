@@ -24,7 +24,7 @@ def preprocess_for(preprocess: Preprocess, *, files: bool, scale: float | None, 
         if preprocess.white is None:
             raise ValueError(
                 f"this checkpoint was trained on values from {preprocess.low:g} to {preprocess.high:g}, not on pixels "
-                "from black to white: give such values in an .npz"
+                "from black to white: give values on the scale of the training data in an .npz file"
                 if preprocess.low is not None and preprocess.high is not None
                 else "this checkpoint was not trained on pixels from black to white; scale=1 takes them as they are"
             )

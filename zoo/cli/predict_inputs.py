@@ -79,8 +79,8 @@ def labels(files: Sequence[Path], source: Path, classes: Sequence[str]) -> tuple
 
     Returns:
         The class of each file, by its name as `read_images` gives it, and "". If no subfolder is named after a class,
-        in upper or lower case, an empty dict and "". If a subfolder is not, or an image is in no subfolder, an empty
-        dict and a message that says so.
+        in upper or lower case, an empty dict and "". If only some subfolders are named after classes, or an image is in
+        no subfolder, an empty dict and a message that says so.
     """
     # The first part of each path is the subfolder, if there is one. Names of classes are composed (NFC).
     paths = {str(path.relative_to(folder(source))): path.relative_to(folder(source)).parts for path in files}
@@ -228,7 +228,7 @@ def _read_ahead(read: Reader, files: Sequence[Path], *, depth: int) -> Iterator[
 
 
 def _read(path: Path, **options: Any) -> Tensor:
-    """As `zoo.data.images.read`; ValueError if only the upper bits of a 16-bit image, which are used, are 0."""
+    """As `zoo.data.images.read`; ValueError if the upper 8 bits of a 16-bit image are all 0: only these are used."""
     pixels = images.read(path, **options)
     if not pixels.any() and (peak := images.largest_16_bit(path)):
         raise ValueError(

@@ -163,7 +163,8 @@ def _allowed(name: object, *, where: str) -> Callable[..., Any]:
         reason = "" if trust.covers(name) else trust.hint(name)
         raise ValueError(f"{key}: {name!r} is not one of the targets that a config may name{reason}")
 
-    # A target of a trusted package must be of the kind of the node, one of the zoo in the package of that kind.
+    # A target of a trusted package must be a class or function of the kind that the node needs. A target of the zoo
+    # must be in the package for that kind.
     if trust.covers(name):
         if kind in targets.OF_TRUSTED and not targets.is_of_kind(target, kind):
             base, may_be_function = targets.OF_TRUSTED[kind]

@@ -136,7 +136,7 @@ def _read(path: Path) -> Any:
 def suggest(name: object, choices: list[str]) -> str:
     """A hint for an unknown name: "did you mean …?" with similar choices, or all choices if none is similar.
 
-    A value that is no text, such as None, is similar to none.
+    A value that is not a string, such as None, is similar to no choice.
     """
     near = get_close_matches(name, choices, n=4, cutoff=0.5) if isinstance(name, str) else []
     if near:

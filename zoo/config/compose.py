@@ -224,7 +224,7 @@ class SweepJob:
 
 
 def sweep_job() -> SweepJob | None:
-    """This run as a job of a sweep; None if it is none."""
+    """This run as a job of a sweep; None if it is not one."""
     from hydra.core.hydra_config import HydraConfig
 
     if not in_sweep():

@@ -41,6 +41,6 @@ class FailedJobs(Exception):  # noqa: N818 - several errors
         record_failure(Path(hydra_config.runtime.output_dir), name, list(hydra_config.overrides.task), text)
 
     def read(self, sweep: Path, started: float) -> None:
-        """Add the jobs that have failed in other processes since the sweep has started."""
+        """Add the jobs that have failed in other processes since the sweep started."""
         for name, text in failures_since(sweep, started).items():
             self.errors.setdefault(name, ValueError(text))

@@ -39,7 +39,7 @@ class Range:
 
     def reason(self, value: float) -> str:
         """The condition that ``value``, which is out of the range, does not meet, such as "must be >= 1"."""
-        # Name the whole of a short interval, but of a long one only the bound that matters.
+        # For a short interval, give both bounds; for a long one, give only the bound that is exceeded.
         if self.high <= 1:
             opening = "(" if self.above else "["
             closing = ")" if self.below else "]"
@@ -66,6 +66,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "batch_size": NATURAL,
         "first_layer": WHOLE,
         "min_steps": NATURAL,
+        "pseudo_labels": Range(0, 1, above=True),
         "gradient_clip": WEIGHT,
         "ema": MOMENTUM,
         "patience": WHOLE,

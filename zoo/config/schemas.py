@@ -19,12 +19,16 @@ class Stage:
     task: dict[str, Any] = MISSING  # training objective: a class of zoo.tasks and its arguments
     optimizer: dict[str, Any] = MISSING  # a file of conf/optimizer
     lr_schedule: dict[str, Any] = MISSING  # learning-rate schedule: a file of conf/lr_schedule
-    order: str = "joint"  # joint: the whole net at once; layerwise: one layer after another, from the input up
+    order: str = "joint"  # joint: the whole net together; layerwise: one layer after another, from the input up
     first_layer: int = 0  # layerwise: number of lowest layers that keep their weights, such as those of weights=
     epochs: int = MISSING  # number of epochs of each fit; 0 switches the stage off
     batch_size: int = MISSING  # global batch size: number of examples per step, summed over processes
     min_steps: int | None = None  # minimum number of steps: raises the number of epochs if there are few examples
     encode_once: bool = True  # compute features of frozen layers once per fit; not if too large or with augmentation
+    fit_head: bool = False  # before the first epoch, fit a classifier's linear head to features that are computed once
+    # Fraction of the unlabeled examples, the most certain ones, that get pseudo-labels before the first epoch; null:
+    # none.
+    pseudo_labels: float | None = None
     gradient_clip: float | None = None  # maximum norm of the gradient; null: no clipping
     ema: float | None = None  # decay of the moving average of the weights, which is evaluated and saved; null: none
     patience: int | None = None  # stop after this many epochs without a better validation metric; keep the best epoch

@@ -19,7 +19,7 @@ def split(params: Mapping[str, str], arguments: Sequence[str]) -> tuple[dict[str
     Args:
         params: key -> values, from a file of ``conf/hparams_search``.
         arguments: the overrides of the command line. A key with several values is searched for, too; one with a single
-            value is fixed, also if it is in ``params``.
+            value is fixed, even if it is in ``params``.
 
     Raises:
         ValueError: values that cannot be searched for, or nothing to search for.

@@ -41,7 +41,7 @@ def refuse_other_sweep(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
         jobs: the overrides of each job, in the order of their numbers.
 
     Raises:
-        FileExistsError: a job in the folder is none of this sweep, or the folder has a table without a sweep.
+        FileExistsError: a job in the folder does not belong to this sweep, or the folder has a table without a sweep.
     """
     for path in sorted(folder.glob("*/"), key=lambda path: (len(path.name), path)):
         before = overrides_of(path)

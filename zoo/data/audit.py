@@ -5,7 +5,7 @@ Imports Pillow besides torch.
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -84,6 +84,17 @@ def inspect(files: Sequence[Path]) -> list[ImageCheck]:
         for k, check in zip(uncertain, exact, strict=True):
             checks[k] = check
     return checks
+
+
+def size_range(checks: Iterable[ImageCheck]) -> str:
+    """The heights and widths of the files that can be read, in words; "" if no file was read."""
+    sizes = [check.size for check in checks if not check.problem]
+    if not sizes:
+        return ""
+    widths, heights = zip(*sizes, strict=True)
+    if len(set(sizes)) == 1:
+        return f"all files {heights[0]}x{widths[0]}"
+    return f"files {min(heights)} to {max(heights)} high and {min(widths)} to {max(widths)} wide"
 
 
 def duplicates(splits: dict[str, LabeledFiles], checks: dict[Path, ImageCheck], *, below: Path) -> list[str]:

@@ -38,6 +38,11 @@ class Combined(Examples):
     def with_labels(self, columns: Tensor) -> "Combined":
         return Combined(tuple(part.with_labels(columns) for part in self.parts))
 
+    def relabeled(self, labels: Tensor) -> "Combined":
+        # Each part gets its share of the labels.
+        shares = torch.split(labels, [len(part) for part in self.parts])
+        return Combined(tuple(part.relabeled(share) for part, share in zip(self.parts, shares, strict=True)))
+
     def with_preprocess(self, preprocess: Preprocess) -> "Combined":
         return Combined(tuple(part.with_preprocess(preprocess) for part in self.parts))
 

@@ -39,9 +39,9 @@ def check_fold(fold: int | None, folds: int | None) -> None:
 def take_fold(splits: Splits, fold: int, folds: int) -> Splits:
     """The same data with fold ``fold`` of ``folds`` as the validation split, and the other folds as the training split.
 
-    A validation split that the data already have is a part of the training split first. The folds are stratified by
-    class; those of `Splits.groups` keep the examples of a group together. Image files whose names differ only in the
-    suffix stay together.
+    A validation split that the data already have is joined with the training split before that. The folds are
+    stratified by class; those of `Splits.groups` keep the examples of a group together. Image files whose names differ
+    only in the suffix stay together.
 
     Raises:
         ValueError: ``fold`` or ``folds`` is out of range, or there are fewer examples or groups than folds.
@@ -54,7 +54,9 @@ def take_fold(splits: Splits, fold: int, folds: int) -> Splits:
         if splits.groups is not None:
             raise ValueError("dataset.fold with dataset.groups needs data without a validation split of their own")
         examples = _joined(splits.train, splits.validation)
-        notes = ["the validation split of the data is a part of the folds"]
+        notes = [
+            "the validation split of the data is joined with the training split, and both are divided into the folds"
+        ]
 
     # Divide the examples.
     labels = class_numbers(examples)
@@ -195,8 +197,8 @@ def _grouped(labels: Sequence[int], folds: int, groups: Sequence[Hashable], *, o
             f"{option or f'dataset.folds={folds}'}: needs {folds} groups; these examples have {len(order)} "
             "(dataset.groups)"
         )
-    # scikit-learn refuses classes that are smaller than the number of folds, and warns of some: without classes, it
-    # balances the sizes of the folds.
+    # scikit-learn raises an error if every class has fewer examples than there are folds, and warns if some have. For
+    # the error, put all examples into one class: then only the sizes of the folds are balanced.
     counts = np.bincount(np.asarray(labels))
     targets = np.asarray(labels) if counts.max() >= folds else np.zeros(len(labels), dtype=np.int64)
     numbers = np.zeros(len(labels), dtype=np.int64)

@@ -41,6 +41,7 @@ class ImageFiles(Examples):
         side: as in `zoo.data.preprocess.Preprocess`.
         interpolation: likewise.
         root: the folder of the dataset, which contains all files.
+        sizes: the heights and widths of the files of the dataset, in words; "" if they are not known.
     """
 
     files: np.ndarray[Any, np.dtype[np.str_]]
@@ -49,6 +50,7 @@ class ImageFiles(Examples):
     side: int | None = None
     interpolation: str = "bilinear"
     root: str = ""
+    sizes: str = ""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -80,6 +82,9 @@ class ImageFiles(Examples):
 
     def with_labels(self, columns: Tensor) -> "ImageFiles":
         return replace(self, targets=self.targets @ columns)
+
+    def relabeled(self, labels: Tensor) -> "ImageFiles":
+        return replace(self, targets=labels)
 
     def with_preprocess(self, preprocess: Preprocess) -> "ImageFiles":
         """The same files, resized as ``preprocess`` says. Raises ValueError if its interpolation is unknown."""

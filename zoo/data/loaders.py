@@ -85,6 +85,9 @@ class LoadedExamples(Examples):
     def with_labels(self, columns: Tensor) -> "LoadedExamples":
         raise ValueError(f"{self.where}: the labels of a loader cannot be renumbered")
 
+    def relabeled(self, labels: Tensor) -> "LoadedExamples":
+        raise ValueError(f"{self.where}: the labels of a loader cannot be replaced")
+
     def pair(self, batch: Any) -> tuple[Tensor, Tensor]:
         """A batch of the loader as x, N x shape, and N class numbers (int64) or N x outputs values (float32).
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from zoo.data.stratify import check_labels, seed_from, stratify
+from zoo.data.stratify import check_labels, hold_out, seed_from, stratify
 from zoo.data.table_columns import TableEncoding
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ __all__ = ["AugmentedExamples", "Examples", "InMemory", "Splits", "check_labels"
 AnyExamples = TypeVar("AnyExamples", bound="Examples")
 
 DIGEST_BATCH = 1000  # number of examples that are hashed at a time
+UNLABELED = -1  # class number of an example whose label is hidden, as scikit-learn has it
 
 
 class AugmentedExamples(Protocol):
@@ -90,6 +91,10 @@ class Examples(Protocol):
         """The same examples with other columns of labels: y @ ``columns``, which is labels x new labels."""
         raise NotImplementedError
 
+    def relabeled(self: AnyExamples, labels: Tensor) -> AnyExamples:
+        """The same examples with other class numbers: N, int64."""
+        raise NotImplementedError
+
     def with_preprocess(self: AnyExamples, preprocess: "Preprocess") -> AnyExamples:
         """The same examples, decoded and resized for ``preprocess``. Examples without files stay the same."""
         return self
@@ -136,6 +141,9 @@ class InMemory(Examples):
 
     def with_labels(self, columns: Tensor) -> "InMemory":
         return replace(self, y=self.y @ columns)
+
+    def relabeled(self, labels: Tensor) -> "InMemory":
+        return replace(self, y=labels)
 
     def to(self, device: torch.device) -> "InMemory":
         return replace(self, x=self.x.to(device), y=self.y.to(device))
@@ -259,42 +267,16 @@ class Splits:
         assert kept is not None
         return replace(self, train=kept, groups=None)
 
+    def hide_labels(self, count: int, *, seed: int) -> "Splits":
+        """The same splits, in which all training examples but those of `keep_labels` have the class `UNLABELED`.
 
-def hold_out(
-    examples: AnyExamples,
-    size: float,
-    *,
-    split: str = "validation",
-    seed: int | None = None,
-    names: Sequence[str] = (),
-    option: str | None = None,
-) -> tuple[AnyExamples, AnyExamples | None]:
-    """Hold out a split, stratified by class.
-
-    For the same labels and ``size``, the choice depends on ``split`` and ``seed`` only: with the same ``seed``, or
-    None, every call and every run holds out the same examples.
-
-    Args:
-        examples: the examples to divide. Examples with real-valued targets are not stratified.
-        size: a fraction below 1, or a number of examples; 0 holds out nothing.
-        split: name of the split, which also seeds the choice.
-        seed: an additional seed; None for a choice that does not depend on the run.
-        names: names of the classes, for error messages; without them, messages have the class numbers.
-        option: the config key that sets ``size``, for error messages; by default ``dataset.`` and the split.
-
-    Returns:
-        The rest, and the split (None if ``size`` is 0).
-
-    Raises:
-        ValueError: ``size`` is not a fraction or a whole number, there are too few examples, or a class would be empty
-            on either side.
-    """
-    if size == 0:
-        return examples, None
-    # Treat real-valued targets as one class.
-    labels = examples.labels()
-    if labels.is_floating_point():
-        labels = torch.zeros(len(examples), dtype=torch.int64)
-    # Divide the indices, then take the examples.
-    rest, held_out = stratify(labels.tolist(), size, split=split, seed=seed, names=names, option=option)
-    return examples.take(rest), examples.take(held_out)
+        Raises:
+            ValueError: as `keep_labels`.
+        """
+        # Draw from the numbers of the examples in place of the examples.
+        labels = self.train.labels()
+        numbered = replace(self, train=InMemory(torch.arange(len(labels)), labels))
+        kept, classes = numbered.keep_labels(count, seed=seed).train.batch(range(count))
+        hidden = torch.full_like(labels, UNLABELED)
+        hidden[kept] = classes
+        return replace(self, train=self.train.relabeled(hidden))

@@ -5,9 +5,23 @@ Imports torch only.
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
+
+
+class Divisible(Protocol):
+    """Examples that can be divided, such as `zoo.data.splits.Examples`."""
+
+    def __len__(self) -> int: ...
+
+    def labels(self) -> Tensor: ...
+
+    def take(self: "AnyDivisible", indices: Sequence[int]) -> "AnyDivisible": ...
+
+
+AnyDivisible = TypeVar("AnyDivisible", bound=Divisible)
 
 
 def seed_from(*parts: object) -> int:
@@ -26,7 +40,7 @@ def stratify(
 ) -> tuple[list[int], list[int]]:
     """Divide examples into a split of ``size`` and the rest, with all classes in proportion.
 
-    Returns the indices of the rest and those of the split. Arguments and errors as for `zoo.data.splits.hold_out`, but
+    Returns the indices of the rest and those of the split. Arguments and errors as for `hold_out`, but
     ``size`` must not be 0.
     """
     # Turn the size into a number of examples.
@@ -64,8 +78,9 @@ def stratify(
             needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))
             name = names[label] if names else label
             raise ValueError(
-                f"class {name} has {len(members)} examples, too few for {option}={size:g}, which must take and "
-                f"leave at least one ({needed} of each class are enough); add examples or change {option}"
+                f"class {name} has {len(members)} examples, too few for {option}={size:g}: at least one must "
+                f"be taken and at least one must remain ({needed} of each class are enough); add examples or change "
+                f"{option}"
             )
         key = (split, label) if seed is None else (split, label, seed)
         generator = torch.Generator().manual_seed(seed_from(*key))
@@ -94,3 +109,43 @@ def check_labels(labels: Tensor, num_classes: int, *, where: str) -> None:
             f"{where}: example {first} (counted from 0) has label {label}; labels must be in "
             f"[0, {num_classes - 1}] ({num_classes} classes); {fix}"
         )
+
+
+def hold_out(
+    examples: AnyDivisible,
+    size: float,
+    *,
+    split: str = "validation",
+    seed: int | None = None,
+    names: Sequence[str] = (),
+    option: str | None = None,
+) -> tuple[AnyDivisible, AnyDivisible | None]:
+    """Hold out a split, stratified by class.
+
+    For the same labels and ``size``, the choice depends on ``split`` and ``seed`` only: with the same ``seed``, or
+    None, every call and every run holds out the same examples.
+
+    Args:
+        examples: the examples to divide. Examples with real-valued targets are not stratified.
+        size: a fraction below 1, or a number of examples; 0 holds out nothing.
+        split: name of the split, which also seeds the choice.
+        seed: an additional seed; None for a choice that does not depend on the run.
+        names: names of the classes, for error messages; without them, messages have the class numbers.
+        option: the config key that sets ``size``, for error messages; by default ``dataset.`` and the split.
+
+    Returns:
+        The rest, and the split (None if ``size`` is 0).
+
+    Raises:
+        ValueError: ``size`` is not a fraction or a whole number, there are too few examples, or a class would be empty
+            on either side.
+    """
+    if size == 0:
+        return examples, None
+    # Treat real-valued targets as one class.
+    labels = examples.labels()
+    if labels.is_floating_point():
+        labels = torch.zeros(len(examples), dtype=torch.int64)
+    # Divide the indices, then take the examples.
+    rest, held_out = stratify(labels.tolist(), size, split=split, seed=seed, names=names, option=option)
+    return examples.take(rest), examples.take(held_out)

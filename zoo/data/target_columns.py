@@ -13,7 +13,7 @@ from zoo.data.table_file import Table, is_number
 KINDS = ("auto", "classes", "values", "labels")
 MAX_CLASSES = 10_000
 FEW_INTEGERS = 20  # whole numbers with at most this many different values are taken as classes
-MANY_TEXTS = 100  # a column with more different texts, most of which occur once, is not a column of classes
+MANY_TEXTS = 100  # a column with more different strings, most of which occur once, is not a column of classes
 ZERO_ONE = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
 
@@ -108,7 +108,9 @@ def _guess(table: Table, names: Sequence[str], columns: Sequence[Sequence[str]],
     if len(names) > 1:
         is_binary = all(cell.lower() in ZERO_ONE for cells in columns for cell in cells)
         if is_binary:
-            return "labels", "the targets are 0 and 1, so they are labels; dataset.target_type=values for a regression"
+            return "labels", (
+                "the targets are 0 and 1, so they are labels; for a regression, set dataset.target_type=values"
+            )
         return "values", ""
     # One column of text.
     cells = [cell for cell in columns[0] if cell]
@@ -126,12 +128,12 @@ def _guess(table: Table, names: Sequence[str], columns: Sequence[Sequence[str]],
     if distinct <= FEW_INTEGERS and bool((numbers == np.round(numbers)).all()):
         return "classes", (
             f"the column {name} has {distinct} different whole numbers, so they are classes; "
-            "dataset.target_type=values for a regression"
+            "for a regression, set dataset.target_type=values"
         )
     is_whole = bool((numbers == np.round(numbers)).all())
     return "values", (
         f"the column {name} has {distinct:,} different whole numbers, so they are values to predict; "
-        "dataset.target_type=classes for a classification"
+        "for a classification, set dataset.target_type=classes"
         if is_whole
         else ""
     )

@@ -3,7 +3,7 @@
 `TwoLayers` has what follows from the units of both layers and their pre-activations, whatever connects them.
 `BoltzmannEquations` connects them by a weight matrix; `zoo.models.conv_rbm.ConvRBM` by a convolution. Subclasses
 provide the parameters and the units: `zoo.models.rbm.RBM` is a module with its own parameters; `AutoencoderRBM` uses
-the parameters of an autoencoder (`Autoencoder.rbm`). Imports torch and the zoo's models only.
+the parameters of an autoencoder (`Autoencoder.rbm`). Imports torch, `zoo.protocols` and the zoo's models only.
 
     E(v, h) = visible.energy(v, b) + hidden.energy(h, c) - h·W signal(v)
 

@@ -1,6 +1,6 @@
 """LeNet with every option configurable (LeCun, Bottou, Bengio & Haffner 1998).
 
-Imports torch and the zoo's models only.
+Imports torch, `zoo.protocols` and the zoo's models only.
 
 The figure in words: each round of convolution, activation and pooling computes smaller maps of larger patterns. Fully
 connected layers then classify the flattened maps.
@@ -52,8 +52,8 @@ class LeNet(LayeredClassifier):
         dropout: probability of dropping a hidden unit, in [0, 1].
 
     Raises:
-        ValueError: options of unequal length, an unknown pool or activation, groups that do not divide the channels, or
-            an image that is too small for the rounds.
+        ValueError: a list whose length is not that of ``kernels``, an unknown pool or activation, groups that do not
+            divide the channels, or an image that is too small for the rounds.
     """
 
     def __init__(

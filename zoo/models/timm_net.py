@@ -225,7 +225,7 @@ def _check_name(timm: Any, architecture: str) -> None:
     name, _, tag = architecture.partition(".")
     if name in known:
         raise ValueError(
-            f"architecture={architecture}: give the name of the weights apart: "
+            f"architecture={architecture}: give the name of the weights separately: "
             f"model.net.architecture={name} weights={tag}"
         )
     near = [other for other in known if architecture and other.startswith(architecture)][:5]
@@ -250,7 +250,7 @@ def _whole_modules(
 
 
 def _names(layers: Sequence[Sequence[str]]) -> list[str]:
-    """The names of layers: the beginning that the paths of its modules share, or the first path if that is no name."""
+    """The name of each layer: the common beginning of its paths; if it is empty or not unique, the first path."""
     shared = []
     for paths in layers:
         columns = zip(*(path.split(".") for path in paths), strict=False)

@@ -65,7 +65,7 @@ class Bernoulli(_Binary):
 
 
 class Gaussian:
-    """Real units of variance 1: the linear code units of Hinton & Salakhutdinov 2006."""
+    """Real units of variance 1: the units of the linear latent code of Hinton & Salakhutdinov 2006."""
 
     binary = False
 
@@ -232,7 +232,7 @@ def make_units(visible: str, hidden: str, *, owner: HasVariance, label_units: in
     visible_class = KINDS[visible].visible
     hidden_units = KINDS[hidden].hidden()
 
-    # Units with a variance need its owner. Label units follow Bernoulli units only.
+    # Units with a variance read it from the RBM. Label units follow Bernoulli units only.
     if label_units and visible_class is not Bernoulli:
         raise ValueError(f"label units need bernoulli visible units, not {visible} ones: set visible_units=bernoulli")
     if label_units:

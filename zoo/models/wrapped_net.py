@@ -110,7 +110,7 @@ class WrappedNet(LayeredClassifier):
         return x
 
     def _check_input_size(self) -> None:
-        """Pass one black image through: ValueError if its maps shrink to nothing, or the net takes another size only.
+        """Pass one black image through: ValueError if its maps shrink to nothing, or the net accepts only another size.
 
         In evaluation mode it draws no random numbers and leaves the statistics of batch normalization as they are.
         """
@@ -152,7 +152,7 @@ def _sum_kernels(net: nn.Module, path: str | None, architecture: str) -> None:
     # The convolution, and one like it for one channel.
     first = net.get_submodule(path) if path is not None else None
     if type(first) is not nn.Conv2d or first.in_channels != 3:
-        raise ValueError(f"gray=sum: the first layer of {architecture} is no plain convolution; use gray=repeat")
+        raise ValueError(f"gray=sum: the first layer of {architecture} is not a plain convolution; use gray=repeat")
     assert path is not None
     options: dict[str, Any] = {
         "kernel_size": first.kernel_size,

@@ -20,7 +20,7 @@ CHAIN_STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # number of Gibbs steps a
 SAMPLES = 100  # number of samples of a net without label units
 SAMPLES_PER_CLASS = 10
 MAX_SAMPLED_CLASSES = 30  # if there are more classes, only the first ones are sampled
-BATCH_SIZE = 100  # number of examples that are encoded at once
+BATCH_SIZE = 100  # number of examples that are encoded at a time
 SAMPLE_STEPS = 500  # number of Gibbs steps of a sample
 
 
@@ -72,7 +72,7 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
 
 def _encode(net: Net, examples: Examples, preprocess: Preprocess, device: torch.device) -> tuple[Tensor, list[int]]:
     """The features of the first `MAX_POINTS` examples, N x H, and their N labels."""
-    # Encode in batches: large images may not all fit into memory at once.
+    # Encode in batches: large images may not all fit into memory together.
     count = min(MAX_POINTS, len(examples))
     features: list[Tensor] = []
     labels: list[int] = []

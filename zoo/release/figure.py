@@ -75,9 +75,13 @@ def _label(name: str) -> str:
 
 def is_current(path: Path, entries: Entries) -> bool:
     """Whether the file shows these results; without results no file is needed."""
+    return shows(path, data(entries))
+
+
+def shows(path: Path, content: Mapping[str, Any]) -> bool:
+    """Whether the file was drawn from this content; if the content is empty, the file may be missing."""
     from PIL import Image
 
-    content = data(entries)
     if not path.is_file():
         return not content
     with Image.open(path) as image:
@@ -93,10 +97,8 @@ def draw(path: Path, entries: Entries) -> None:
     # One panel per dataset, one line per recipe, errors on a logarithmic axis.
     panels = data(entries)
     rows = max(map(len, panels.values()))
-    picture = Figure(figsize=(6.4 * len(panels) + 1.6, 0.36 * rows + 1.7), layout="constrained")
-    for axes, (dataset, content) in zip(
-        picture.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
+    plot = Figure(figsize=(6.4 * len(panels) + 1.6, 0.36 * rows + 1.7), layout="constrained")
+    for axes, (dataset, content) in zip(plot.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for height, row in enumerate(reversed(content)):
             low, high = row["interval"]
             axes.plot([low, high], [height, height], color=OURS, linewidth=2.5, solid_capstyle="butt")
@@ -124,10 +126,10 @@ def draw(path: Path, entries: Entries) -> None:
         Line2D([], [], color=PAPER, marker="D", linewidth=0, label="its paper (hollow: other conditions)"),
         Line2D([], [], color=BEST, marker="^", linewidth=0, label="best known (hollow: other conditions)"),
     ]
-    picture.legend(handles=marks, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
+    plot.legend(handles=marks, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary:
-        picture.savefig(temporary, format="png", dpi=150, metadata={KEY: json.dumps(panels)})
+        plot.savefig(temporary, format="png", dpi=150, metadata={KEY: json.dumps(panels)})
 
 
 def _is_near(tick: float, content: list[dict[str, Any]]) -> bool:

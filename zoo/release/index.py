@@ -41,7 +41,7 @@ def check_history(
     """Refuse new results of a published recipe, unless ``claim.reopened`` has the earlier ones.
 
     Once a test result has been seen, a change of the recipe may have been chosen for it. More seeds beside the same
-    values are no change.
+    values are not a change.
 
     Args:
         name: name of the recipe.

@@ -21,7 +21,7 @@ changed recipe is published only if the recipe lists the earlier results.
 - **95 % interval**: of the mean, counting both the seeds and the test images. The variance of the mean is s²/k + v/n,
   with the standard deviation s over the k seeds and the variance v over the n test images: q(1 − q) for a fraction q
   of the images, else measured with the checkpoint. For fractions, it is the Wilson interval with the number of images
-  that has this variance; for other metrics, mean ± t·√variance; the degrees of freedom are those of Welch and
+  that would give this variance; for other metrics, mean ± t·√variance; the degrees of freedom are those of Welch and
   Satterthwaite. The interval of a log-likelihood is widened on both sides by half of the difference between AIS and
   reverse AIS. All intervals assume independent seeds and independent test images
   ([formulas](zoo/release/intervals.py)); they do not account for recipes that were changed after a test result.
@@ -45,6 +45,28 @@ HISTORY = """\
 Recipes that were changed after a test result had been seen, with every result that came before the present one. The
 new settings were chosen on the validation split, unless the table says otherwise.
 
+"""
+
+EARLIER = "The recipe was changed after test results had been seen, so that the test images were used more than once:"
+
+CODES = """\
+## Latent codes of 30 numbers
+
+The deep autoencoder, the same net without pretraining (the same settings, which were chosen for the pretrained net),
+and principal component analysis (PCA), each with 30 numbers for an image. The squared error is summed over the pixels;
+mean and components of PCA are those of the 60,000 training images. Published for MNIST by Hinton & Salakhutdinov 2006,
+caption of figure 2B: PCA 13.87, logistic PCA 8.01 (*secondary*).
+
+"""
+
+SAMPLES = """\
+## Samples
+
+What the shipped RBMs and deep belief networks draw, not selected: 100 samples each, after 1,000 steps of Gibbs
+sampling that starts at noise, as `zoo sample checkpoint=NAME` draws them. A deep belief network with label units draws
+one row for each class.
+
+<img src="docs/images/generative.png" width="820" alt="Grids of samples, one panel for each checkpoint">
 """
 
 SOURCES = """\

@@ -51,7 +51,7 @@ def publish(name: str, sweep: Path) -> dict[str, Any]:
             or the recipe has results that ``claim.reopened`` does not list.
         SystemExit: ``zoo evaluate`` failed.
     """
-    runs, config = _runs(sweep)
+    runs, config = finished_runs(sweep)
     seeds = sorted(runs)
     first = runs[seeds[0]]
     claim_values, claim = _claim(name, first, config)
@@ -155,7 +155,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _runs(sweep: Path) -> tuple[dict[int, Path], dict[str, Any]]:
+def finished_runs(sweep: Path) -> tuple[dict[int, Path], dict[str, Any]]:
     """The finished runs of a sweep by seed, and the config of the first seed. All runs must be of one recipe."""
     # A run is finished if it has metrics.json.
     folders: dict[int, Path] = {}
@@ -204,10 +204,16 @@ def _halved(run: Path, folder: Path, claim: Claim) -> tuple[Path, dict[str, floa
 
 def _metrics(run: Path, arguments: Sequence[str]) -> Mapping[str, float]:
     """The final metrics of a run, and those of ``zoo evaluate`` with the claim's arguments, if it has any."""
-    metrics: dict[str, float] = json.loads((run / "metrics.json").read_text())
+    metrics = metrics_of(run)
     if not arguments:
         return metrics
     return metrics | _evaluated(run, run / "evaluation.json", arguments)
+
+
+def metrics_of(run: Path) -> dict[str, float]:
+    """The final metrics of a run."""
+    metrics: dict[str, float] = json.loads((run / "metrics.json").read_text())
+    return metrics
 
 
 def _evaluated(checkpoint: Path, output: Path, arguments: Sequence[str]) -> dict[str, float]:

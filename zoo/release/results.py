@@ -1,7 +1,7 @@
 """Generate RESULTS.md, the results of the README with their figure, and the model cards.
 
     python -m zoo.release.results          # write the files
-    python -m zoo.release.results --check  # exit with status 1 if a file is out of date or says "better" unduly
+    python -m zoo.release.results --check  # exit with status 1 if a file is out of date or claims too much
 
 Everything is generated from the index, the recipes and the paired comparisons, so that tables, figure, cards, index and
 checkpoints always agree. The claims in the index are first replaced by those of the recipes. Reads YAML, CSV and the
@@ -17,11 +17,12 @@ from typing import Any
 import yaml
 
 from zoo.config import catalogue
-from zoo.release import cards, claims, figure, index, protocol, publish, tables, wording
+from zoo.release import cards, claims, figure, index, protocol, publish, reconstruction, samples, tables, wording
 from zoo.release.claims import Claim
 
 START = "<!-- results: written by python -m zoo.release.results -->\n"
 END = "<!-- end of results -->\n"
+PRETRAINING = "label_fractions"  # the comparison that docs/generative.md shows
 
 
 def claimed() -> dict[str, dict[str, Any]]:
@@ -35,14 +36,18 @@ def documents() -> dict[Path, str]:
     entries = claimed()
 
     # RESULTS.md: the table, a section for each comparison, the history and the sources.
-    found = {root / "RESULTS.md": table(entries, sorted(catalogue.CHECKPOINTS.glob("*.csv")))}
+    paired = sorted(catalogue.CHECKPOINTS.glob("*.csv"))
+    found = {root / "RESULTS.md": table(entries, paired)}
 
-    # README.md: only the text between the two markers.
-    readme = root / "README.md"
-    if readme.is_file():
-        before, _, rest = readme.read_text().partition(START)
-        after = rest.partition(END)[2]
-        found[readme] = before + START + summary(entries) + END + after
+    # README.md and the page of the comparison: only the text between the two markers.
+    texts = {root / "README.md": summary(entries)}
+    pretraining = catalogue.CHECKPOINTS / f"{PRETRAINING}.csv"
+    if pretraining in paired:
+        texts[root / "docs" / "generative.md"] = short_comparison(pretraining)
+    for page, text in texts.items():
+        if page.is_file():
+            before, _, rest = page.read_text().partition(START)
+            found[page] = before + START + text + END + rest.partition(END)[2]
 
     # A model card next to each checkpoint of a recipe.
     for name, entry in entries.items():
@@ -55,18 +60,20 @@ def table(entries: Mapping[str, Mapping[str, Any]], paired: Sequence[Path] = ())
     rows = [tables.cells(name, entry) for name, entry in entries.items()]
     parts = [protocol.RESULTS + "\n".join([*tables.markdown(rows), ""]), *(comparison(path) for path in paired)]
 
+    parts += [text for text in [reconstruction.section(entries, reconstruction.stored())] if text]
+
     # The history of the entries and of the comparisons.
     earlier = []
     for name, entry in entries.items():
         claim = claims.parse(entry["claim"])
         earlier += tables.history(name, claim, claim.spread(entry["values"]))
     for path in paired:
-        claim = _recipe(path.stem)
-        now = " and ".join(claim.text(value) for value in publish.first_row(_read(path)))
-        earlier += tables.history(path.stem, claim, now)
+        earlier += _history(path)
     if earlier:
         parts.append(protocol.HISTORY + "\n".join([*tables.markdown(earlier), ""]))
 
+    if samples.data(entries):
+        parts.append(protocol.SAMPLES)
     sources = [tables.source(name, entry) for name, entry in entries.items()]
     parts.append(protocol.SOURCES + "\n".join([protocol.LEGEND, *sources, ""]))
     return "\n".join(parts)
@@ -90,6 +97,41 @@ def summary(entries: Mapping[str, Mapping[str, Any]]) -> str:
 def comparison(path: Path) -> str:
     """A section of RESULTS.md: the paired comparison of the recipe that the CSV file is named after."""
     claim = _recipe(path.stem)
+    parts = [f"## {path.stem}", "", _about(path), "", *tables.markdown(_comparison_rows(path)), ""]
+    for title, number in (("Published", claim.published), ("Best known", claim.best_known)):
+        if number is not None:
+            parts += [f"{title}: {claim.text(number.value)}, {number.conditions()}.", ""]
+    return "\n".join(parts)
+
+
+def short_comparison(path: Path) -> str:
+    """The paired comparison with its earlier results, for a page of the documentation."""
+    parts = ["", _about(path), "", *tables.markdown(_comparison_rows(path)), ""]
+    earlier = _history(path)
+    if earlier:
+        parts += [protocol.EARLIER, "", *tables.markdown(earlier), ""]
+    return "\n".join([*parts, ""])
+
+
+def _history(path: Path) -> list[dict[str, str]]:
+    """The earlier results of a paired comparison, as rows of a table."""
+    claim = _recipe(path.stem)
+    now = " and ".join(claim.text(value) for value in publish.first_row(_read(path)))
+    return tables.history(path.stem, claim, now)
+
+
+def _about(path: Path) -> str:
+    """What a paired comparison compares, and whether it reaches its goals."""
+    claim = _recipe(path.stem)
+    row = _read(path)[0]
+    setting = next(key for key in row if "=" in key)
+    return (
+        f"`zoo train experiment={path.stem}`: {claim.title}, means over paired seeds.{_verdicts(claim, row, setting)}"
+    )
+
+
+def _comparison_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of the table of a paired comparison."""
     rows = _read(path)
 
     # Columns: other keys that vary, the mean of each setting, the difference of the means.
@@ -106,13 +148,7 @@ def comparison(path: Path) -> str:
         cells["pairs"] = row["pairs"]
         lines.append(cells)
 
-    about = f"`zoo train experiment={path.stem}`: {claim.title}, means over paired seeds."
-    about += _verdicts(claim, rows[0], settings[0])
-    parts = [f"## {path.stem}", "", about, "", *tables.markdown(lines), ""]
-    for title, number in (("Published", claim.published), ("Best known", claim.best_known)):
-        if number is not None:
-            parts += [f"{title}: {claim.text(number.value)}, {number.conditions()}.", ""]
-    return "\n".join(parts)
+    return lines
 
 
 def _verdicts(claim: Claim, row: Mapping[str, str], setting: str) -> str:
@@ -166,19 +202,19 @@ def main(arguments: Sequence[str]) -> None:
     if undue:
         sys.exit(f"says better, but the intervals overlap or the conditions differ: {undue[0]}")
 
-    # Write only the files that differ.
+    # Write only the files that differ, and draw only the figures that do.
     stale = [path for path, text in found.items() if not path.is_file() or path.read_text() != text]
-    image = catalogue.CHECKPOINTS.parent / "docs" / "images" / "results.png"
-    redraw = not figure.is_current(image, entries)
+    folder = catalogue.CHECKPOINTS.parent / "docs" / "images"
+    figures = {folder / "results.png": figure, folder / "generative.png": samples}
+    redraw = [path for path, module in figures.items() if not module.is_current(path, entries)]
     if "--check" in arguments:
         if stale or redraw:
-            names = ", ".join(map(str, [*stale, *[image] * redraw]))
-            sys.exit(f"out of date, run python -m zoo.release.results: {names}")
+            sys.exit(f"out of date, run python -m zoo.release.results: {', '.join(map(str, [*stale, *redraw]))}")
         return
     for path in stale:
         path.write_text(found[path])
-    if redraw:
-        figure.draw(image, entries)
+    for path in redraw:
+        figures[path].draw(path, entries)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def element(tag: str, *children: Child, **attributes: object) -> Element:
 
 
 def number(value: float | None, digits: int = 4) -> Element:
-    """A number: the text is rounded, the attribute ``value`` is exact; a dash where there is none."""
+    """A number: the text is rounded, the attribute ``value`` is exact; a dash if the value is None."""
     if value is None:
         return element("span", "–", class_="none")
     text = f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"

@@ -75,7 +75,7 @@ def override(key: str, value: Any) -> str:
     try:
         text = json.dumps(value, default=_plain, ensure_ascii=False)
     except TypeError as error:
-        raise ValueError(f"{key}={value!r} must be a number, a text, a list of them, or None") from error
+        raise ValueError(f"{key}={value!r} must be a number, a string, a list of them, or None") from error
     return f"{key}={text}"
 
 

@@ -48,6 +48,8 @@ class Classification(SupervisedTask):
             top down. The last epoch applies to all remaining layers.
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
         layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
+        freeze_statistics: whether batch normalization keeps and uses the mean and variance of pretrained weights while
+            its scale and shift are trained, instead of those of each batch.
         mirror_average: whether evaluation averages the probabilities of an image and of its mirror image.
         temperature: number that divides the logits in evaluation, not in training, in [0.01, 100]. `zoo evaluate
             calibrate=true` fits it to a trained net.
@@ -84,6 +86,7 @@ class Classification(SupervisedTask):
         unfreeze_at: Sequence[int] = (1,),
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
+        freeze_statistics: bool = False,
         mirror_average: bool = False,
         temperature: float = 1.0,
         num_classes: int | None = None,
@@ -101,6 +104,7 @@ class Classification(SupervisedTask):
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,
             layer_decay=layer_decay,
+            freeze_statistics=freeze_statistics,
             auxiliary_weight=auxiliary_weight,
         )
         self.num_classes = number_of_outputs(self, num_classes)
@@ -111,7 +115,7 @@ class Classification(SupervisedTask):
         self.label_smoothing = label_smoothing
         self.loss = classification_loss(loss, label_smoothing=label_smoothing)
         self.class_weights = class_weights
-        self.weights: Tensor | None = None  # K; of True, they are known once training starts
+        self.weights: Tensor | None = None  # K; with True, they are known once training starts
         if class_weights:
             self.weights = given_weights(class_weights, self.num_classes, key="class_weights")
             classification_loss(loss, class_weights=torch.ones(1))  # raises if the loss has no class weights
@@ -223,7 +227,7 @@ def _metrics(num_classes: int) -> MetricCollection:
         "f1": MulticlassF1Score(num_classes, average="macro"),
         "calibration_error": MulticlassCalibrationError(num_classes),
     }
-    # Of few classes, five guesses are right too often to tell anything.
+    # With few classes, one of five guesses is nearly always right, so this metric would mean little.
     if num_classes > TOP_5_ABOVE:
         metrics["accuracy_top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=5)
     return MetricCollection(metrics)

@@ -44,6 +44,8 @@ class MultiLabelClassification(SupervisedTask):
             top down. The last epoch applies to all remaining layers.
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
         layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
+        freeze_statistics: whether batch normalization keeps and uses the mean and variance of pretrained weights while
+            its scale and shift are trained, instead of those of each batch.
         num_classes: K; None: that of the net. A net with an attribute ``num_classes`` does not need it.
         optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
@@ -71,6 +73,7 @@ class MultiLabelClassification(SupervisedTask):
         unfreeze_at: Sequence[int] = (1,),
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
+        freeze_statistics: bool = False,
         num_classes: int | None = None,
         optimizer: MakeOptimizer | None = None,
         lr_schedule: MakeSchedule | None = None,
@@ -86,6 +89,7 @@ class MultiLabelClassification(SupervisedTask):
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,
             layer_decay=layer_decay,
+            freeze_statistics=freeze_statistics,
             auxiliary_weight=auxiliary_weight,
         )
         count = number_of_outputs(self, num_classes)
@@ -93,7 +97,7 @@ class MultiLabelClassification(SupervisedTask):
             raise ValueError("MultiLabelClassification needs two or more labels; use Classification with two classes")
         self.num_classes = count
         self.pos_weight = pos_weight
-        self.weights: Tensor | None = None  # K; of True, they are known once training starts
+        self.weights: Tensor | None = None  # K; with True, they are known once training starts
         if pos_weight:
             self.weights = given_weights(pos_weight, count, key="pos_weight")
 

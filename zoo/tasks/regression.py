@@ -29,6 +29,8 @@ class Regression(SupervisedTask):
             top down. The last epoch applies to all remaining layers.
         head_lr_factor: learning rate of the head, relative to the optimizer's; > 0.
         layer_decay: learning-rate factor from one layer to the next one below, in (0, 1].
+        freeze_statistics: whether batch normalization keeps and uses the mean and variance of pretrained weights while
+            its scale and shift are trained, instead of those of each batch.
         optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Raises:
@@ -49,6 +51,7 @@ class Regression(SupervisedTask):
         unfreeze_at: Sequence[int] = (1,),
         head_lr_factor: float = 1.0,
         layer_decay: float = 1.0,
+        freeze_statistics: bool = False,
         optimizer: MakeOptimizer | None = None,
         lr_schedule: MakeSchedule | None = None,
         total_steps: int | None = None,
@@ -63,6 +66,7 @@ class Regression(SupervisedTask):
             unfreeze_at=unfreeze_at,
             head_lr_factor=head_lr_factor,
             layer_decay=layer_decay,
+            freeze_statistics=freeze_statistics,
         )
         # The loss, for training and for evaluation.
         self.loss = regression_loss(loss)

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from zoo.protocols import HasAuxiliaryHeads, HasHead, HasOutputs, PartlyGenerative, layers_of
@@ -30,6 +31,7 @@ class SupervisedTask(Task):
         layer: must be None, since a single layer has no targets.
         optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
         policy, unfreeze_at, head_lr_factor, layer_decay: as in `layer_groups`.
+        freeze_statistics: hold batch normalization in evaluation mode, so that its mean and variance stay as they are.
         auxiliary_weight: weight of the loss of each auxiliary head, if the net has any; 0: not used.
 
     Attributes:
@@ -55,6 +57,7 @@ class SupervisedTask(Task):
         unfreeze_at: Sequence[int],
         head_lr_factor: float,
         layer_decay: float,
+        freeze_statistics: bool = False,
         auxiliary_weight: float = 0.0,
     ):
         super().__init__(optimizer=optimizer, lr_schedule=lr_schedule, total_steps=total_steps)
@@ -73,6 +76,11 @@ class SupervisedTask(Task):
             leave_out=generative,
         )
         self.frozen: list[LayerGroup] = []
+
+        # Batch normalization whose statistics stay as they are, even in training.
+        self.normalizations = [
+            module for module in net.modules() if freeze_statistics and isinstance(module, _BatchNorm)
+        ]
 
         # Auxiliary heads add gradients to the layers below them, so they are not needed if only the head is trained.
         self.auxiliary_weight = auxiliary_weight
@@ -152,12 +160,17 @@ class SupervisedTask(Task):
         return {group.name: group.begin for group in self.layer_groups}
 
     def train(self, mode: bool = True) -> "SupervisedTask":
-        """Set training mode, except for frozen groups: their normalization and dropout stay in evaluation mode."""
+        """Set training mode, except for frozen groups: their normalization and dropout stay in evaluation mode.
+
+        With ``freeze_statistics``, batch normalization stays in evaluation mode everywhere.
+        """
         # Lightning calls this after every validation, so frozen groups must be reset to evaluation mode each time.
         super().train(mode)
         for group in self.frozen:
             for module in group.modules:
                 module.eval()
+        for normalization in self.normalizations:
+            normalization.eval()
         return self
 
     def begin_epoch(self) -> None:
@@ -194,9 +207,9 @@ class SupervisedTask(Task):
     def teardown(self, stage: str) -> None:
         """Unfreeze all layers; otherwise a later stage would find them in evaluation mode."""
         super().teardown(stage)
-        if self.frozen:
+        if self.frozen or self.normalizations:
             self.frozen = []
-            self.train()
+            super().train()
 
 
 def number_of_outputs(task: SupervisedTask, given: int | None) -> int:

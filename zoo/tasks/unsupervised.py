@@ -10,7 +10,7 @@ from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
 from zoo.tasks.task import Batch, Task, inputs_and_labels
 
 NO_TARGETS = "none"
-FP16 = {"16-mixed": "free energies and their differences leave float16's range; use bf16-mixed or 32-true"}
+FP16 = {"16-mixed": "free energies and their differences exceed the range of float16; use bf16-mixed or 32-true"}
 
 
 class GenerativeTask(Task):

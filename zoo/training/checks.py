@@ -30,7 +30,15 @@ from zoo.data.splits import Splits
 from zoo.data.value_range import guess_scale
 from zoo.plots.latent import LATENT_MAPS
 from zoo.protocols import HasLabelUnits, RBMLayer, shape_text
-from zoo.training import data_checks, given_net, stage_checks, trainer_checks, trainer_settings, user_callbacks
+from zoo.training import (
+    data_checks,
+    given_net,
+    pseudo_labels,
+    stage_checks,
+    trainer_checks,
+    trainer_settings,
+    user_callbacks,
+)
 from zoo.training.plan import Given, Plan
 
 INPUT_SCALINGS = ("standardized", "unit", "whitened")
@@ -70,6 +78,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
     for name, stage in enabled.items():
         where = f"model.stages.{name}"
         stage_checks.check_data(stage, splits, where=where, model_and_dataset=model_and_dataset)
+        pseudo_labels.check_stage(stage, where=where, labeled_examples=cfg.dataset.labeled_examples, settings=settings)
         trainer_checks.check_stage(name, stage, settings, callbacks)
 
     # 3. Build the net, and check that the data fit it. The seed determines its initial weights.
@@ -79,6 +88,8 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
         _check_net(net, enabled, splits, model_and_dataset=model_and_dataset)
     net = net.to(memory_format=torch.channels_last)
     notes = list(splits.notes)
+    if cfg.weights is None and given.net is None:
+        notes += stage_checks.random_weights_notes(enabled)
     if preprocess is None:
         preprocess = _load_weights(cfg, net, splits, notes)
     splits = splits.with_preprocess(preprocess)
@@ -90,6 +101,8 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
     for name, stage in enabled.items():
         needs_labels = stage_checks.task_class(stage).targets != "none"
         examples = labeled if needs_labels else splits
+        if stage.pseudo_labels is not None:
+            examples = splits.hide_labels(cfg.dataset.labeled_examples, seed=cfg.seed)
         planned.append(stage_checks.stage_plan(name, stage, examples, drop_single=drop_single, settings=settings))
     notes = [f"note: {note}" for note in notes]
     inputs = preprocess(data_checks.first_inputs(splits))
@@ -180,6 +193,11 @@ def check_values(cfg: DictConfig) -> tuple[dict[str, DictConfig], dict[str, Any]
     enabled = stage_checks.enabled_stages(cfg)
     for name, stage in enabled.items():
         stage_checks.check_values(stage, where=f"model.stages.{name}", precision=cfg.accelerator.precision)
+        if stage.fit_head and cfg.weights is not None and cfg.pretrained_head == "keep":
+            raise ValueError(
+                f"model.stages.{name}.fit_head=true would replace the head that pretrained_head=keep loads; set "
+                "fit_head=false or pretrained_head=reset"
+            )
     return enabled, hardware.trainer_kwargs(cfg.accelerator)
 
 

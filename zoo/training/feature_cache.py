@@ -1,13 +1,17 @@
 """Compute the features of a net's fixed lower layers once for a whole fit, instead of in every batch."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
+from zoo.config import hardware
 from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
 from zoo.data.workers import told_errors
-from zoo.protocols import Net, eval_mode
+from zoo.protocols import Net, eval_mode, layers_of
+from zoo.training.plan import Plan, StagePlan
 from zoo.training.progress import reported
 
 LIMIT = 4 * 2**30  # bytes; larger features are not cached, but computed batch by batch
@@ -75,3 +79,38 @@ def cache_features(
         train, validation, None, (width,), splits.classes, splits.num_targets, multi_label=splits.multi_label
     )
     return cached, identity
+
+
+def training_features(
+    net: nn.Module, stage: StagePlan, plan: Plan, *, key: str, off: str, progress: str | None
+) -> tuple[Tensor, Tensor]:
+    """The features of the topmost layer for the training examples of a stage: N x H, and their N labels.
+
+    Args:
+        net: the net.
+        stage: the stage, whose training examples are used without augmentation.
+        plan: the plan of the run.
+        key: the key of the stage that needs the features, and its value if that helps, for the error message.
+        off: the value of the key that does without them.
+        progress: as in `cache_features`.
+
+    Raises:
+        ValueError: the features need more than `LIMIT` bytes.
+    """
+    cached = cache_features(
+        net,
+        replace(stage.splits, validation=None),
+        plan.preprocess,
+        depth=len(layers_of(net)),
+        device=hardware.device(plan.trainer_kwargs),
+        workers=plan.workers,
+        progress=progress,
+    )
+    if cached is None:
+        raise ValueError(
+            f"model.stages.{stage.name}.{key}: the features of {len(stage.splits.train):,} examples need too much "
+            f"memory; set it to {off}"
+        )
+    train = cached[0].train
+    assert isinstance(train, InMemory)
+    return train.x, train.y

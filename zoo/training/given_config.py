@@ -63,7 +63,8 @@ def prepare(
     own_net = None if isinstance(net, str) else net
     stages = () if stage is None else (stage,) if isinstance(stage, str) else tuple(stage)
 
-    # The arguments as overrides of the command line. Those that the caller wrote out come last, so they win.
+    # The arguments as overrides of the command line. Those that the caller gave in ``overrides`` come last, so
+    # they take precedence.
     model = net if isinstance(net, str) else GIVEN
     dataset = data if isinstance(data, str) else GIVEN
     arguments = [f"model={model}", f"dataset={dataset}"]
@@ -168,12 +169,15 @@ def _splits(net: str | nn.Module, data: Data, validation_data: Validation | None
     # Loaders come in pairs; arrays go with arrays, or with a fraction to hold out.
     if isinstance(data, DataLoader):
         if validation_data is not None and not isinstance(validation_data, DataLoader):
-            raise ValueError("validation_data: a DataLoader goes with a DataLoader")
+            raise ValueError("validation_data: the training data are a DataLoader, so it must be one, too")
         inputs, _ = LoadedExamples(data, multi_label=multi_label).batch([0])
         outputs = _num_outputs(net, inputs.shape[1:])
         return splits_of_loader(data, validation_data, num_classes=outputs, multi_label=multi_label)
     if isinstance(validation_data, DataLoader):
-        raise ValueError("validation_data: arrays go with a pair of arrays (x, y), a fraction or a number")
+        raise ValueError(
+            "validation_data: the training data are not a DataLoader, so it must be a pair (x, y), a fraction or a "
+            "number"
+        )
     if isinstance(data, Dataset):
         raise ValueError(
             f"data: a {type(data).__name__} has no batches; pass DataLoader(dataset, batch_size=…, shuffle=True)"

@@ -39,7 +39,8 @@ class StagePlan:
         task, optimizer: a ``_target_`` and its arguments, for `zoo.config.build.build`.
         lr_schedule: the learning-rate schedule.
         epochs: number of epochs of each fit, including those that the key ``min_steps`` adds.
-        splits: the data of the stage. With ``dataset.labeled_examples``, stages that need labels have fewer examples.
+        splits: the data of the stage. With ``dataset.labeled_examples``, stages that need labels have fewer examples;
+            with ``pseudo_labels``, they have all, of which most have the label `zoo.data.splits.UNLABELED`.
         total_steps: number of optimizer steps of each fit.
         needs_labels: whether its task needs targets.
         monitor: the validation metric that determines the best epoch.
@@ -56,6 +57,8 @@ class StagePlan:
     epochs: int
     batch_size: int
     encode_once: bool
+    fit_head: bool
+    pseudo_labels: float | None
     gradient_clip: float | None
     ema: float | None
     patience: int | None

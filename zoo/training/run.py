@@ -19,7 +19,18 @@ from zoo.config.build import build
 from zoo.data.datamodule import DataModule
 from zoo.data.splits import seed_from
 from zoo.tasks.task import Task
-from zoo.training import checks, last_checkpoint, outputs, run_folder, signals, stages, summary, trainer_options
+from zoo.training import (
+    checks,
+    head_fit,
+    last_checkpoint,
+    outputs,
+    pseudo_labels,
+    run_folder,
+    signals,
+    stages,
+    summary,
+    trainer_options,
+)
 from zoo.training.callbacks import OutOfTime
 from zoo.training.csv_logger import CSVLogger
 from zoo.training.fit_data import fit_data
@@ -244,6 +255,12 @@ class Run:
         seed = seed_from(self.plan.seed, name)
         seed_everything(seed % 2**32, verbose=False)
         self.logger.start(name, step=checkpoint["global_step"] if checkpoint else 0)
+        progress = name if self.plan.progress else None
+        if stage.pseudo_labels is not None:
+            path = self.session.folder / f"{name}{pseudo_labels.SUFFIX}"
+            stage = pseudo_labels.given(stage, self.plan, path, resumed=bool(checkpoint), progress=progress)
+        if stage.fit_head and checkpoint is None:
+            head_fit.fit_head(task, stage, self.plan, progress=progress)
         return Fit(
             name=name,
             task=task,
@@ -251,12 +268,12 @@ class Run:
             stage=stage,
             session=self.session,
             resume=self.session.folder / "last.ckpt" if checkpoint else None,
-            watch=self.watch if stage is self.plan.stages[-1] and stage.order == "joint" else (),
+            watch=self.watch if stage.name == self.plan.stages[-1].name and stage.order == "joint" else (),
         )
 
     def finish(self, *, finished: bool = True) -> dict[str, float]:
         """Evaluate the trained net, write the results, and return the metrics; see `outputs.finish`."""
-        # Build the task of the last stage for the whole net, also if that stage trained layer by layer.
+        # Build the task of the last stage for the whole net, even if that stage trained layer by layer.
         plan = self.plan
         task = build(plan.stages[-1].task, plan.net)
         data = DataModule(plan.splits, preprocess=plan.preprocess, workers=plan.workers)
@@ -274,7 +291,7 @@ class Run:
 
         if not self.keep:
             return metrics
-        # Write everything, the metrics last. A signal comes too late now: this takes seconds, and then all is done.
+        # Write everything, the metrics last. Ignore signals: this takes seconds, and then the run is finished.
         about = outputs.description(plan, self.command, metrics)
         with signals.held(stop_after=False):
             outputs.finish(plan, self.folder, about, task, self.logger, finished=finished)

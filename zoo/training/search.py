@@ -78,7 +78,7 @@ class Search:
             f"it after a stop, repeat the command with hydra.sweep.dir={self.folder}"
         )
 
-        # Run the trials. The best one is written after each, in case that the search is stopped.
+        # Run the trials. The best one is written after each, in case the search is stopped.
         with study.working():
             while trials := study.next_trials():
                 for numbers, batch in _consecutive(trials):
@@ -91,7 +91,10 @@ class Search:
         """Raise ValueError if each trial would be trained by several processes: each one would search by itself."""
         place = self.config.accelerator
         if place.devices != 1 or place.num_nodes > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            raise ValueError("a search trains each trial in one process: set accelerator.devices=1 and start it once")
+            raise ValueError(
+                "a search trains each trial in one process: set accelerator.devices=1 and accelerator.num_nodes=1, and "
+                "do not start it with torchrun"
+            )
 
     def _tell(self, study: SharedStudy, number: int, result: JobReturn) -> None:
         """Store the result of a trial."""

@@ -23,7 +23,7 @@ from zoo.data.splits import Splits
 from zoo.protocols import shape_text
 from zoo.tasks.optimization import MakeSchedule, reads_validation_loss
 from zoo.tasks.task import Task
-from zoo.training import stages
+from zoo.training import head_fit, pseudo_labels, stages
 from zoo.training.plan import StagePlan
 from zoo.training.target_checks import check_targets
 from zoo.training.trainer_settings import DEFAULT, TrainerSettings, limited, overfit
@@ -137,7 +137,10 @@ def stage_plan(
 ) -> StagePlan:
     """The `StagePlan` of a checked stage. Side effect: raises ``stage.epochs`` if ``min_steps`` needs more epochs."""
     task = task_class(stage)
-    per_epoch = batches(len(splits.train), stage.batch_size, drop_single=drop_single)
+    examples = len(splits.train)
+    if stage.pseudo_labels is not None:
+        examples = pseudo_labels.count(splits.train.labels(), stage.pseudo_labels)
+    per_epoch = batches(examples, stage.batch_size, drop_single=drop_single)
     # A limit on the batches makes a run shorter, so it does not add epochs.
     if stage.min_steps is not None:
         stage.epochs = max(stage.epochs, ceil(stage.min_steps / ceil(per_epoch / settings.accumulate_grad_batches)))
@@ -154,6 +157,8 @@ def stage_plan(
         epochs=stage.epochs,
         batch_size=stage.batch_size,
         encode_once=stage.encode_once,
+        fit_head=stage.fit_head,
+        pseudo_labels=stage.pseudo_labels,
         gradient_clip=stage.gradient_clip,
         ema=stage.ema,
         patience=stage.patience,
@@ -191,6 +196,10 @@ def check_tasks(
     for stage in planned:
         for name, task in stages.fits(stage, net):
             _try_optimizer(task, where=f"model.stages.{stage.name}.optimizer")
+            if stage.fit_head:
+                head_fit.check(task, where=f"model.stages.{stage.name}")
+            if stage.pseudo_labels is not None:
+                pseudo_labels.check(task, where=f"model.stages.{stage.name}")
             # Prefix errors about the data with the model and the dataset.
             try:
                 task.check_targets(num_outputs)
@@ -231,6 +240,16 @@ def _try_optimizer(task: Task, *, where: str) -> None:
         task.configure_optimizers()
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: {' '.join(str(error).split())[:200]}") from error
+
+
+def random_weights_notes(enabled: dict[str, DictConfig]) -> list[str]:
+    """One note for each stage that only makes sense for pretrained weights, in a run from random weights."""
+    return [
+        f"model.stages.{name}.task.freeze_statistics=true keeps the mean 0 and variance 1 of random weights, with "
+        "which few nets train; set it to false, or set weights="
+        for name, stage in enabled.items()
+        if stage.task.get("freeze_statistics")
+    ]
 
 
 def _training_notes(name: str, task: Task, epochs: int) -> list[str]:

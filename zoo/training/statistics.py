@@ -62,7 +62,7 @@ def paired(
 
 
 def why_not(settings: Sequence[Mapping[str, str]], key: str) -> str:
-    """Why the jobs are no comparison of the values of ``key``."""
+    """Why the jobs cannot compare the values of ``key``."""
     values = _values(settings)
     found = values.get(key, [])
     if key == "seed":

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from zoo.data.augment import Augment
 from zoo.data.image_files import ImageFiles
 from zoo.data.preprocess import Preprocess
-from zoo.data.splits import InMemory, Splits
+from zoo.data.splits import UNLABELED, InMemory, Splits
 from zoo.protocols import shape_text
 from zoo.tasks.supervised import SupervisedTask
 from zoo.tasks.task import Task
-from zoo.training import stages, trainer_settings
+from zoo.training import pseudo_labels, stages, trainer_settings
 from zoo.training.plan import Plan, StagePlan
 
 WIDTH = 80  # columns
@@ -145,6 +145,7 @@ def _images(plan: Plan) -> str:
         height, width = splits.shape[1:]
         size = plan.dataset_config.get("size")
         text += ", from dataset.shape; dataset.size= sets another)" if size is None else ", from dataset.size)"
+        text += f"; {splits.train.sizes}" if splits.train.sizes else ""
         if preprocess.side is None:
             text += f", stretched to {height}x{width}"
         else:
@@ -177,8 +178,15 @@ def _stage(stage: StagePlan, net: nn.Module, plan: Plan) -> str:
         f"{type(tasks[0]).__name__}, {_count(stage.epochs, 'epoch')} of {_count(steps, 'step')}{each}, "
         f"batch size {stage.batch_size:,}, {optimizer} with lr {stage.optimizer['lr']:g}"
     )
+    if stage.pseudo_labels is not None:
+        labels = stage.splits.train.labels()
+        labeled = int((labels != UNLABELED).sum())
+        chosen = pseudo_labels.count(labels, stage.pseudo_labels) - labeled
+        text += f"; {labeled:,} examples keep their labels, {chosen:,} get pseudo-labels"
     if len(stage.splits.train) != len(plan.splits.train) and not plan.settings.overfit_batches:
         text += f"; {len(stage.splits.train):,} examples keep their labels"
+    if stage.fit_head:
+        text += "; before that, the head is fitted to the features of the training examples"
     return f"{text}; {_trained(tasks, net, stage.epochs)}"
 
 

@@ -55,12 +55,12 @@ def check_targets(task: type[Task], splits: Splits, *, where: str, model_and_dat
 def _to_classes(splits: Splits) -> str:
     """How real target values become classes."""
     if splits.table is not None:
-        return "for a classification of your own table, dataset.target_type=classes"
+        return "for a classification of your own table, set dataset.target_type=classes"
     return "for a classification, save class numbers as integers (for one-hot labels: y.argmax(1))"
 
 
 def _to_values(splits: Splits) -> str:
     """How classes become real target values."""
     if splits.table is not None:
-        return "for a regression of your own table, dataset.target_type=values"
+        return "for a regression of your own table, set dataset.target_type=values"
     return "for a regression, save the targets as floating-point numbers"

@@ -45,7 +45,7 @@ EXPECTED_WARNINGS = (
     "LeafSpec",
     "Checkpoint directory",
     "smaller than the logging interval",
-    "SWA is currently only supported every epoch",  # it replaces the schedule, also one of steps
+    "SWA is currently only supported every epoch",  # it replaces the schedule, even one of steps
     "default schedule will be overridden",  # of the PyTorch profiler, in a fit of few steps
     "your dataloader is not resumable",  # the zoo's sampler skips the examples that were seen before the stop
     "Encountered `nan` values",  # the logged loss is NaN, too
@@ -151,7 +151,7 @@ class Fit:
         if self.session.progress and not has_bar:
             callbacks.append(ProgressBar(self.name))
 
-        # Log at least once per epoch, also if the epoch has fewer than LOG_EVERY steps.
+        # Log at least once per epoch, even if the epoch has fewer than LOG_EVERY steps.
         examples = self.data.splits.train
         trainer = _trainer(
             self.session.trainer_kwargs,

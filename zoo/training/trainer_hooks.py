@@ -21,7 +21,7 @@ class LogEpoch(Callback):
 
 
 class AverageLastStep(Callback):
-    """Averages the gradients of the batches that the last step of an epoch has, if those are fewer than of other steps.
+    """Averages the gradients of the batches that the last step of an epoch has, if they are fewer than in other steps.
 
     Lightning divides them by the number of batches of the other steps.
     """
@@ -38,8 +38,8 @@ class AverageLastStep(Callback):
 class FinishResumed(Callback):
     """Calls `on_train_end` of other callbacks if a run is resumed after its last epoch, which Lightning leaves out.
 
-    Some change the weights there, such as `StochasticWeightAveraging`; for a net with batch normalization, it adds an
-    epoch in which it has already changed them.
+    Some of them change the weights there, such as `StochasticWeightAveraging`. With batch normalization, that callback
+    adds an epoch, in which the weights are changed already.
 
     Args:
         callbacks: the other callbacks.

@@ -91,7 +91,10 @@ def parse(node: Mapping[str, Any]) -> TrainerSettings:
     if values["overfit_batches"] and values["limit_train_batches"] != 1.0:
         raise ValueError("trainer.overfit_batches and trainer.limit_train_batches exclude each other; set one of them")
     if values["deterministic"] is True and values["benchmark"]:
-        raise ValueError("trainer.benchmark=true may choose another algorithm in every run; set deterministic=false")
+        raise ValueError(
+            "trainer.benchmark=true may choose another algorithm in every run, which trainer.deterministic=true "
+            "forbids; set one of them to false"
+        )
     return TrainerSettings(**{**values, "max_time": _seconds(values["max_time"])})
 
 

@@ -67,6 +67,14 @@ def test_groups_splits_and_folds(tmp_path):
         assert not {k // 4 for k in numbers(fold.train)} & {k // 4 for k in numbers(fold.validation)}
 
 
+def test_no_images_are_held_out_beside_a_validation_split_unless_asked_for(tmp_path):
+    root = listed(tmp_path, part=lambda k: "val" if k < 8 else "train")
+    splits = load(root, target="label", split_column="part")
+    assert [numbers(split) for split in splits.existing().values()] == [[*range(8, 40)], [*range(8)]]
+    asked = load(root, target="label", split_column="part", test=4)
+    assert [len(split) for split in asked.existing().values()] == [28, 8, 4]
+
+
 def test_a_group_in_two_given_splits_is_refused(tmp_path):
     root = listed(tmp_path, patient=lambda k: k // 4, part=lambda k: "train" if k % 2 else "test")
     with pytest.raises(ValueError, match=r"group '0' is in the .* and in the .* split"):

@@ -22,6 +22,15 @@ X8 = np.random.default_rng(0).integers(0, 256, (20, 6, 4), dtype=np.uint8)
 X, Y = np.arange(60, dtype=np.float64).reshape(20, 3), np.arange(20) % 2
 
 
+def test_npz_holds_no_test_split_out_beside_x_val_unless_asked_for(tmp_path):
+    root = write_npz(tmp_path, x_train=X, y_train=Y, x_val=X[:6], y_val=Y[:6])
+    splits = npz.load(root=root)
+    assert split_sizes(splits) == [20, 6, 0]
+    assert splits.origins["test"].startswith("the data have a validation split and no test split; dataset.test=")
+    assert split_sizes(npz.load(root=root, test=0.2)) == [16, 6, 4]
+    assert not npz.load(root=root, test=0).origins
+
+
 @pytest.mark.parametrize(
     ("array", "shape"),
     [

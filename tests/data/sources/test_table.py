@@ -41,6 +41,15 @@ def test_inputs_and_targets_are_those_of_the_rows():
     assert torch.equal(x[:, 1], 1 - x[:, 2])
 
 
+def test_rows_for_testing_are_held_out_beside_a_validation_split_only_if_asked_for():
+    split = ["val" if k < 10 else "train" for k in range(ROWS)]
+    found = {test: load(made(split=split), split_column="split", test=test) for test in (None, 0.2, 0)}
+    sizes = {test: [len(part) for part in splits.existing().values()] for test, splits in found.items()}
+    assert sizes == {None: [90, 10], 0.2: [72, 10, 18], 0: [90, 10]}
+    assert found[None].origins["test"].startswith("the data have a validation split and no test split; dataset.test=")
+    assert "test" not in found[0].origins
+
+
 def test_target_values_are_standardized_by_the_training_split():
     splits = load()
     assert splits.train.y.mean().abs() < 1e-6

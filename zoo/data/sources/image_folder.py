@@ -23,6 +23,7 @@ from zoo.data.audit import (
     duplicates,
     inspect,
     look_alikes,
+    size_range,
 )
 from zoo.data.divide import held_out_size
 from zoo.data.folder_layout import Layout, class_folders, read_layout
@@ -272,7 +273,7 @@ def _image_files(
         raise ValueError(f"{class_folders(home)[name]}: none of the images in the folder of this class is readable")
     files = np.array([str(path) for path, _ in good])
     targets = torch.tensor([label for _, label in good])
-    return ImageFiles(files, targets, shape, root=str(root))
+    return ImageFiles(files, targets, shape, root=str(root), sizes=size_range(checks.values()))
 
 
 def _labeled_files(examples: ImageFiles) -> LabeledFiles:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from zoo.data import image_list, table_file, target_columns
-from zoo.data.audit import EXAMPLES_SHOWN, ImageCheck, LabeledFiles, bit_depth, duplicates, look_alikes
+from zoo.data.audit import EXAMPLES_SHOWN, ImageCheck, LabeledFiles, bit_depth, duplicates, look_alikes, size_range
 from zoo.data.divide import divide
 from zoo.data.image_files import ImageFiles
 from zoo.data.image_list import ListedImages
@@ -94,8 +94,9 @@ def load(
 
     # Make the splits, and look for images that are in two of them.
     files = np.array(table.columns[listed.column])
+    sizes = size_range(checks.values())
     splits = {
-        split: ImageFiles(files[rows], targets.y[torch.tensor(rows)], shape, root=str(listed.folder))
+        split: ImageFiles(files[rows], targets.y[torch.tensor(rows)], shape, root=str(listed.folder), sizes=sizes)
         for split, rows in division.rows.items()
     }
     try_bands(splits["train"])
