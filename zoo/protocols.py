@@ -176,16 +176,13 @@ class Units(Protocol):
 
 @runtime_checkable
 class RBMLayer(Protocol):
-    """An RBM, by itself or as one layer of a stack: the methods that contrastive divergence needs.
-
-    v is N x ``visible_shape``, or flat; h is N x ``hidden_shape``. `zoo.models.boltzmann` describes the methods.
-    """
+    """An RBM, or one layer of a stack, for contrastive divergence; the methods are those of `zoo.models.boltzmann`."""
 
     visible: "Units"
     hidden: "Units"
 
     @property
-    def visible_shape(self) -> tuple[int, ...]: ...  # of v without the batch
+    def visible_shape(self) -> tuple[int, ...]: ...  # of v without the batch; v may also be flat
 
     @property
     def hidden_shape(self) -> tuple[int, ...]: ...  # of h without the batch

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from enumeration import binary, close
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
 from test_conv_rbm import energies, hidden_states, maps, unrolled
 
 from zoo.models import ConvDBN
@@ -80,44 +80,90 @@ def test_a_layer_hears_the_layers_below_and_above_it_as_the_sum_over_its_states_
         close(net.rbm(1).hidden.pool_mean(a).flatten(1)[0], p @ p2[rows], 1e-10)
 
 
-def expected(net, v, *, known):
-    """The exact means of the pixels and of p_1 and p_2, given the known pixels of one image."""
-    rows = np.repeat(v, 2 ** len(UNKNOWN) if not known else 1, axis=0)
-    if not known:
-        rows[:, UNKNOWN] = binary(len(UNKNOWN))
-    log_p = -joint_energies(net, rows)
+def expected(net, v, known):
+    """The exact means of the pixels and of p_1 and p_2, given the known pixels of one image, by plain sums."""
+    (W, b, c, blocks), (_, prior, _, _) = unrolled(net.rbm(0)), unrolled(net.rbm(1))
+    h1, h2, p1, p2 = states(net)
+    # The bias of each unit: its own where it sees known pixels, and a share of the one from above where it does not.
+    fraction = np.square(W) @ known / np.square(W).sum(1)
+    bias = fraction * c + (1 - fraction) * (prior[blocks] - np.log(np.bincount(blocks)[blocks]))
+    upper = joint_energies(net, v) - energies(net.rbm(0), v, h1)  # the terms of both hidden layers and of h_2
+    log_p = h1 @ (W @ (v[0] * known) + bias) - upper[0]
     p = np.exp(log_p - logsumexp(log_p))
-    _, _, p1, p2 = states(net)
-    return p.sum(1) @ rows, p.sum(0) @ p1, p.sum(0) @ p2
+    return np.where(known, v[0], p @ expit(b + h1 @ W)), p @ p1, p @ p2
 
 
-@pytest.mark.parametrize("all_known", [True, False])
-def test_joint_inference_equals_the_sum_over_all_states(all_known):
+@pytest.mark.parametrize("unknown", [[], UNKNOWN, range(12)], ids=["all_known", "some_known", "none_known"])
+def test_joint_inference_equals_the_sum_over_all_states(unknown):
     torch.manual_seed(0)
     net, v, chains = toy(), binary(12)[[1234]], 400
-    mask = torch.ones(12, dtype=torch.bool)
-    if not all_known:
-        mask[UNKNOWN] = False
+    known = np.ones(12)
+    known[unknown] = 0
+    mask = torch.tensor(known.reshape(1, 4, 3) == 1)
     x = images(v).expand(chains, -1, -1, -1)
-    found = net.infer(x, known=None if all_known else mask.view(1, 4, 3), steps=40, burn_in=20)
-    bottom_up = net.encode(images(v), [1])[0].flatten()
-    for part, exact in zip([found.pixels, *found.pooled], expected(net, v, known=all_known), strict=True):
+    found = net.infer(x, known=mask if len(unknown) else None, steps=60, burn_in=20)
+    exact = expected(net, v, known)
+    for part, mean in zip([found.pixels, *found.pooled], exact, strict=True):
         values = part.flatten(1).detach().numpy()
-        error = np.abs(values.mean(0) - exact)
+        error = np.abs(values.mean(0) - mean)
         assert (error <= 5 * values.std(0) / chains**0.5 + 1e-12).all(), (error, values.std(0))
     # Bottom-up features are another distribution: the test can tell them apart.
-    assert np.abs(bottom_up.detach().numpy() - expected(net, v, known=all_known)[1]).max() > 0.02
-    assert torch.equal(found.pixels[..., mask.view(4, 3)], x[..., mask.view(4, 3)])
+    bottom_up = net.encode(images(v), [1])[0].flatten().detach().numpy()
+    assert np.abs(bottom_up - exact[1]).max() > 0.02
+    assert torch.equal(found.pixels[..., mask[0]], x[..., mask[0]])
 
 
-def test_samples_are_of_the_joint_model():
+def probabilities(net):
+    """Those of all states (p_1, h_2) under the top RBM by itself."""
+    _, h2, p1, _ = states(net)
+    pairs, number = np.unique(np.hstack([p1, h2]), axis=0, return_index=True)
+    log_p = -np.array([energies(net.rbm(1), p1[[i]], h2[[i]])[0, 0] for i in number])
+    return pairs[:, : p1.shape[1]], np.exp(log_p - logsumexp(log_p))
+
+
+def test_nothing_known_is_the_distribution_of_the_belief_network():
+    net = toy()
+    p1, p = probabilities(net)
+    np.testing.assert_allclose(expected(net, binary(12)[[0]], np.zeros(12))[1], p @ p1, atol=1e-12)
+
+
+def test_everything_known_is_the_model_of_the_paper():
+    net, v = toy(), binary(12)[[1234]]
+    _, _, p1, p2 = states(net)
+    E = joint_energies(net, v)[0]
+    p = np.exp(-E - logsumexp(-E))
+    _, *pooled = expected(net, v, np.ones(12))
+    np.testing.assert_allclose(np.hstack(pooled), p @ np.hstack([p1, p2]), atol=1e-12)
+
+
+def test_samples_are_of_the_top_rbm_and_the_directed_layers_below():
     torch.manual_seed(0)
     net = toy()
-    v = binary(12)
-    log_p = logsumexp(-joint_energies(net, v), axis=1)
+    W, b, _, blocks = unrolled(net.rbm(0))
+    p1, p = probabilities(net)
+    # The pixels, given each state of the pooling units: the mean over the hidden states that they allow.
+    hidden = hidden_states(blocks)
+    pooled = pools(net.rbm(0), hidden)
+    pixels = np.array([expit(b + hidden[(pooled == row).all(1)] @ W).mean(0) for row in p1])
     samples = net.sample(4000, steps=20).flatten(1).numpy()
-    error = np.abs(samples.mean(0) - np.exp(log_p - logsumexp(log_p)) @ v)
+    error = np.abs(samples.mean(0) - p @ pixels)
     assert (error < 5 * samples.std(0) / len(samples) ** 0.5).all()
+
+
+def test_the_middle_layer_of_three_knows_what_the_layer_below_knows():
+    """With nothing known, the second layer is generated by the third, and does not hear the first."""
+    torch.manual_seed(0)
+    net = ConvDBN(in_shape=(1, 8, 8), num_classes=0, hidden=[2, 3, 4], kernel_size=[3, 2, 1], pool=[2, 2, 1])
+    x = torch.rand(5, 1, 8, 8)
+    evidence = net.evidence(x, torch.zeros(1, dtype=torch.bool))
+    assert [each.below.abs().max().item() for each in evidence] == [0, 0]
+    hidden = net._start(x)
+    a = net.hidden_input(x, hidden, 1, evidence)
+    top = net.rbm(2).visible_input(hidden[2])
+    torch.testing.assert_close(net.rbm(1).hidden.pool_mean(a), torch.sigmoid(top))
+    # With everything known, it does, as in the model of the paper.
+    evidence = net.evidence(x, torch.ones(1, dtype=torch.bool))
+    torch.testing.assert_close(net.hidden_input(x, hidden, 1, evidence), net.hidden_input(x, hidden, 1))
 
 
 def test_a_mean_field_step_is_the_mean_given_the_means_of_the_neighbors():
@@ -146,13 +192,6 @@ def test_the_head_may_see_the_features_of_two_layers():
     assert net.num_features == both.shape[1] == 4 * 3 * 3 + 5
     assert torch.equal(both, torch.cat([lower.flatten(1), net.top.encode(lower)], dim=1))
     torch.testing.assert_close(net(x), net.head(both))
-
-
-def test_generation_divides_a_pooling_unit_among_the_units_of_its_block():
-    net = toy()
-    p = torch.tensor([[1.0, 1.0]], dtype=torch.double)  # both blocks of layer 1 are on: 2x2 units and 1x2 units
-    h = torch.tensor([[[[0.25, 0.25], [0.25, 0.25], [0.5, 0.5]]]], dtype=torch.double)
-    close(net.generate(p), net.rbm(0).visible_mean(h).detach().numpy(), 1e-12)
 
 
 @pytest.mark.parametrize(

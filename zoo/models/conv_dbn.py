@@ -8,14 +8,9 @@ photographs, the lowest maps respond to edges, the next ones to parts of objects
 
 RBMs are counted from 0: RBM k connects p_k and h_{k+1}, where p_0 = v is the image.
 
-They are trained one after another (`zoo.tasks.ContrastiveDivergence`). `encode` computes features from the bottom up.
-The trained layers also form one undirected model of all layers (section 3.6 of the paper), with the energy
-
-    E(v, h_1, …, h_L) = E_0(v, h_1) - Σ_k [h_{k+1} · (W_k correlated with p_k) + c_k Σ h_{k+1}]
-
-A block of h_k then has the pre-activations of its units from below plus, for all of them, that of its pooling unit from
-above. `infer` samples all layers by block Gibbs sampling, so that features at both levels explain the image together;
-`complete` fills in pixels that are not known. Imports torch and the zoo's models only.
+They are trained one after another (`zoo.tasks.ContrastiveDivergence`). `encode` computes features from the bottom up;
+`infer` and `complete` let all layers explain an image together (`joint_inference.py`); `sample` draws from the belief
+network: the top RBM is undirected, the layers below it are directed. Imports torch and the zoo's models only.
 
 Deviations from the paper:
 
@@ -27,30 +22,18 @@ Shapes: N examples, K_k maps of H_k x W_k units in hidden layer k, and of P_k x 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.models.classifier import NetWithHead
 from zoo.models.conv_rbm import ConvRBM
+from zoo.models.joint_inference import JointInference
 from zoo.models.shapes import check_widths, image, per_layer
 
 
-class Inferred(NamedTuple):
-    """Means under the joint distribution of all layers, given the known pixels.
-
-    Attributes:
-        pixels: N x in_shape; known pixels as they are.
-        pooled: the probabilities of the pooling units of each layer, N x K_k x P_k x Q_k.
-    """
-
-    pixels: Tensor
-    pooled: list[Tensor]
-
-
-class ConvDBN(NetWithHead):
+class ConvDBN(JointInference, NetWithHead):
     """A stack of convolutional RBMs, with a linear classifier on top.
 
     Args:
@@ -67,6 +50,7 @@ class ConvDBN(NetWithHead):
 
     Attributes:
         layers: the convolutional RBMs.
+        pooling: the pooled probabilities of each layer go through it, for forward hooks such as those of Grad-CAM.
         head: the linear classifier, or None.
 
     Raises:
@@ -118,6 +102,7 @@ class ConvDBN(NetWithHead):
             shape = rbm.pool_shape
 
         # The head.
+        self.pooling = nn.Identity()
         self.head_layers = head_layers
         self.num_features = sum(self.rbm(-1 - k).num_features for k in range(head_layers))
         self.dropout = nn.Dropout(dropout)
@@ -128,12 +113,6 @@ class ConvDBN(NetWithHead):
         """The top RBM."""
         return self.rbm(-1)
 
-    def rbm(self, layer: int) -> ConvRBM:
-        """RBM number ``layer``, counted from 0 at the input; -1 is the top RBM."""
-        rbm = self.layers[layer]
-        assert isinstance(rbm, ConvRBM)
-        return rbm
-
     # Bottom-up features
 
     def forward(self, x: Tensor) -> Tensor:
@@ -142,114 +121,21 @@ class ConvDBN(NetWithHead):
 
     def feature_layers(self) -> Sequence[Callable[[Tensor], Tensor]]:
         """The probabilities of the pooling units of each layer, N x K x P x Q; the features are flat."""
-        layers: list[Callable[[Tensor], Tensor]] = [self.rbm(k).pool_mean for k in range(len(self.layers) - 1)]
-        return [*layers, self._features]
+        return [*(partial(self._pooled, k) for k in range(len(self.layers) - 1)), self._features]
+
+    def _pooled(self, layer: int, p: Tensor) -> Tensor:
+        """The inputs of an RBM -> the probabilities of its pooling units, N x K x P x Q."""
+        pooled: Tensor = self.pooling(self.rbm(layer).pool_mean(p))
+        return pooled
 
     def _features(self, p: Tensor) -> Tensor:
         """The inputs of the top RBM -> features of the top layer, after those inputs if the head sees two layers."""
-        top = self.top.encode(p)
+        top = self._pooled(-1, p).flatten(1)
         return top if self.head_layers == 1 else torch.cat([p.flatten(1), top], dim=1)
 
     def first_input(self, x: Tensor) -> Tensor:
         """The image itself."""
         return x
-
-    # Joint inference. ``hidden`` holds the states (or means) of h_1, …, h_L, each N x K x H x W.
-
-    @torch.no_grad()
-    def infer(
-        self,
-        x: Tensor,
-        *,
-        known: Tensor | None = None,
-        steps: int = 100,
-        burn_in: int = 20,
-        mean_field: bool = False,
-    ) -> Inferred:
-        """Means of all layers under their joint distribution given an image, from top-down and bottom-up signals.
-
-        Args:
-            x: N x in_shape.
-            known: booleans that broadcast to x, False for pixels to be inferred; None: all pixels are known. The values
-                of x at other pixels are only the start.
-            steps: number of steps that are averaged, >= 1. A step updates the odd layers, then the even ones.
-            burn_in: number of steps before them, >= 0.
-            mean_field: use means in place of samples, as the paper does in most of its experiments; it is faster and
-                needs few steps, but is an approximation.
-
-        Raises:
-            ValueError: ``steps`` or ``burn_in`` is out of range.
-        """
-        if steps < 1 or burn_in < 0:
-            raise ValueError(f"steps={steps} must be >= 1 and burn_in={burn_in} must be >= 0")
-        # Start from the features, then alternate. The means given the neighboring layers are averaged.
-        v = x
-        hidden = self._start(x)
-        total: list[Tensor] = []
-        for step in range(burn_in + steps):
-            v, hidden, means = self._step(v, hidden, x=x, known=known, mean_field=mean_field)
-            if step >= burn_in:
-                total = [old + new for old, new in zip(total, means, strict=True)] if total else means
-        pixels, *pooled = [each / steps for each in total]
-        return Inferred(pixels, pooled)
-
-    def complete(self, x: Tensor, known: Tensor, *, steps: int = 100, burn_in: int = 20) -> Tensor:
-        """The image with the pixels that are not known filled in by `infer`, N x in_shape."""
-        return self.infer(x, known=known, steps=steps, burn_in=burn_in).pixels
-
-    def energy(self, v: Tensor, hidden: Sequence[Tensor]) -> Tensor:
-        """E(v, h_1, …, h_L), N."""
-        # The pooling units have no biases of their own in the joint model.
-        total = self.rbm(0).energy(v, hidden[0])
-        for k in range(1, len(self.layers)):
-            rbm = self.rbm(k)
-            below = self.rbm(k - 1).hidden.pool_states(hidden[k - 1])
-            total = total + rbm.hidden.energy(hidden[k], rbm.hidden_bias) - rbm.joint(below, hidden[k])
-        return total
-
-    def hidden_input(self, v: Tensor, hidden: Sequence[Tensor], layer: int) -> Tensor:
-        """Pre-activations of h_{k+1} for k = ``layer``, given the layers below and above it, N x K x H x W."""
-        # From below: the image, or the pooling units of the layer below.
-        below = v if layer == 0 else self.rbm(layer - 1).hidden.pool_states(hidden[layer - 1])
-        a = self.rbm(layer).hidden_input(below)
-        if layer + 1 == len(self.layers):
-            return a
-        # From above: the signal of a pooling unit reaches all units of its block.
-        above = F.conv_transpose2d(hidden[layer + 1], self.rbm(layer + 1).weight)  # N x K x P x Q
-        return a + self.rbm(layer).hidden.spread(above)
-
-    def _start(self, x: Tensor) -> list[Tensor]:
-        """The hidden means from the bottom up."""
-        hidden: list[Tensor] = []
-        below = x
-        for k in range(len(self.layers)):
-            hidden.append(self.rbm(k).hidden_mean(below))
-            below = self.rbm(k).hidden.pool_states(hidden[k])
-        return hidden
-
-    def _step(
-        self, v: Tensor, hidden: list[Tensor], *, x: Tensor, known: Tensor | None, mean_field: bool
-    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """One step: the new v and hidden states, and the means of the pixels and of the pooling units of each layer."""
-        # Layers two apart are independent given those between them: h_1, h_3, … first, then v, h_2, h_4, …
-        hidden = list(hidden)
-        means: list[Tensor] = [x] * (len(hidden) + 1)
-        for first in (0, 1):
-            if first == 1 and known is not None:
-                means[0], v = self._pixels(hidden, x=x, known=known, mean_field=mean_field)
-            for k in range(first, len(hidden), 2):
-                units = self.rbm(k).hidden
-                a = self.hidden_input(v, hidden, k)
-                hidden[k] = units.mean(a) if mean_field else units.sample(a)
-                means[k + 1] = units.pool_mean(a)
-        return v, hidden, means
-
-    def _pixels(self, hidden: Sequence[Tensor], *, x: Tensor, known: Tensor, mean_field: bool) -> tuple[Tensor, Tensor]:
-        """The means of the pixels given h_1, and their states; known pixels as they are."""
-        rbm = self.rbm(0)
-        mean = rbm.visible_mean(hidden[0])
-        state = mean if mean_field else rbm.sample_visible(hidden[0])
-        return torch.where(known, x, mean), torch.where(known, x, state)
 
     # Reconstructions and samples
 
@@ -270,26 +156,28 @@ class ConvDBN(NetWithHead):
 
     @torch.no_grad()
     def sample(self, n: int, steps: int = 1000, *, labels: Tensor | None = None) -> Tensor:
-        """``n`` samples of the joint model, n x in_shape, as means of the pixels; each chain starts at noise.
+        """``n`` samples, n x in_shape: Gibbs chains in the top RBM that start at noise, then one top-down pass.
+
+        The states of hidden layers are sampled; pixels are returned as means.
 
         Args:
             n: number of samples.
-            steps: number of Gibbs steps of all layers, >= 1.
+            steps: number of Gibbs steps, >= 1.
             labels: ignored, since there are no label units.
         """
-        x = self.rbm(0).noise(n)
-        unknown = torch.zeros(1, dtype=torch.bool, device=x.device)
-        return self.infer(x, known=unknown, steps=1, burn_in=steps - 1).pixels
+        if len(self.layers) == 1:
+            return self.top.sample(n, steps)
+        return self.generate(self.top.gibbs(self.top.noise(n), steps))
 
     def generate(self, v: Tensor) -> Tensor:
-        """States of the visible units of the top RBM -> means of the pixels, N x in_shape, from the top down."""
-        p = self.top.as_inputs(v)
+        """States of the visible units of the top RBM -> means of the pixels, N x in_shape."""
+        # Draw the states of each hidden layer below; for the pixels return the means.
+        v = self.top.as_inputs(v)
         for k in reversed(range(len(self.layers) - 1)):
-            rbm = self.rbm(k)
-            # Nothing from below tells which unit of a block is on: all are equally probable.
-            nothing = torch.zeros(len(p), *rbm.hidden_shape).to(p)
-            p = rbm.visible_mean(rbm.hidden.mean_given_pool(nothing, p))
-        return p
+            # A pooling unit that is on says that one unit of its block is, each with the same probability.
+            h = self.rbm(k).hidden.sample_given_pool(v)
+            v = self.rbm(k).sample_visible(h) if k > 0 else self.rbm(k).visible_mean(h)
+        return v
 
     def generative_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters that `forward` does not use: the visible biases."""

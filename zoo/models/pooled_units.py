@@ -53,13 +53,22 @@ class PooledBernoulli:
         share = self._blocks(a, padding=float("-inf")).softmax(dim=2)
         return self._whole(share * p.unsqueeze(2))
 
+    def sample_given_pool(self, p: Tensor) -> Tensor:
+        """One unit of each block whose pooling unit is on, all with the same probability: N x K x P x Q -> N x K x H x W."""
+        equal = torch.zeros(len(p), *self.shape).to(p)
+        return self._draw(self._blocks(self.mean_given_pool(equal, p), padding=0.0))
+
     def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """One draw of each block: N x K x H x W zeros and ones."""
+        return self._draw(self._probabilities(a), generator)
+
+    def _draw(self, probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of each block, whose units have these probabilities: N x K x C² x P x Q -> N x K x H x W."""
         # The units of a block share the interval [0, 1); each gets a part as long as its probability. A uniform number
         # turns on the unit whose part it falls in; beyond the last part, none. ``below`` is 0, …, 0, 1, …, 1.
-        ends = self._probabilities(a).cumsum(dim=2)  # N x K x C² x P x Q
-        uniform = torch.rand(ends[:, :, :1].shape, generator=generator, device=a.device)
-        below = (uniform < ends).to(a.dtype)
+        ends = probabilities.cumsum(dim=2)  # N x K x C² x P x Q
+        uniform = torch.rand(ends[:, :, :1].shape, generator=generator, device=ends.device)
+        below = (uniform < ends).to(ends.dtype)
         below[:, :, 1:] -= below[:, :, :-1].clone()  # the first 1 only
         return self._whole(below)
 
