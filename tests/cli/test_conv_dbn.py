@@ -47,10 +47,14 @@ def test_photographs_are_whitened_by_all_commands(cli, folder, pictures):
 
     # The upper layer alone, on other photographs of another size.
     words = ["weights=run", "model.stages.pretrain.first_layer=1", "dataset.size=[26,30]", "epochs=1"]
-    done(cli("train", *PHOTOS, root, *words, "hydra.run.dir=parts"))
+    words += ["model.net.hidden=[6,4,3]", "model.net.kernel_size=[5,3,2]"]
+    done(cli("train", *PHOTOS, *words, root, "hydra.run.dir=parts"))
     before, after = weights_of(folder / "run"), weights_of(folder / "parts")
     for name, value in before.items():
-        assert torch.equal(value, after[name]) == name.startswith("layers.0."), name
+        if name.startswith("layers.0."):
+            assert torch.equal(value, after[name]), name
+        else:
+            assert value.shape != after[name].shape or not torch.equal(value, after[name]), name
 
 
 @pytest.mark.slow
@@ -59,8 +63,9 @@ def test_a_classifier_trains_and_predicts(cli, folder, pictures):
     assert "test/accuracy" in done(cli("evaluate", "checkpoint=run", "accelerator=cpu"))
     image = pictures / "above" / "0.png"
     assert "1 prediction" in done(cli("predict", "checkpoint=run", f"input={image}", "accelerator=cpu"))
-    refused = cli("explain", "checkpoint=run", f"input={image}", "output=map.png", "accelerator=cpu")
-    assert (refused.status, len(refused.err.strip().splitlines())) == (1, 1), refused
+    assert "1 image explained" in done(
+        cli("explain", "checkpoint=run", f"input={image}", "output=map.png", "accelerator=cpu")
+    )
     done(cli("export", "checkpoint=run", "output=net.onnx"))
     done(cli("sample", "checkpoint=run", "n=2", "steps=2", "output=samples.png"))
 

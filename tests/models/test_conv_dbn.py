@@ -83,7 +83,7 @@ def test_a_layer_hears_the_layers_below_and_above_it_as_the_sum_over_its_states_
 def expected(net, v, known):
     """The exact means of the pixels and of p_1 and p_2, given the known pixels of one image, by plain sums."""
     (W, b, c, blocks), (_, prior, _, _) = unrolled(net.rbm(0)), unrolled(net.rbm(1))
-    h1, h2, p1, p2 = states(net)
+    h1, _, p1, p2 = states(net)
     # The bias of each unit: its own where it sees known pixels, and a share of the one from above where it does not.
     fraction = np.square(W) @ known / np.square(W).sum(1)
     bias = fraction * c + (1 - fraction) * (prior[blocks] - np.log(np.bincount(blocks)[blocks]))

@@ -6,18 +6,21 @@ If all pixels are known, the layers form one undirected model with the energy of
     E(v, h_1, …, h_L) = E_0(v, h_1) - Σ_k [h_{k+1} · (W_k correlated with p_k) + c_k Σ h_{k+1}]
 
 A block of h_k then has the pre-activations of its units from below plus, for all of them, that of its pooling unit from
-above. The visible biases of the upper RBMs are not part of it: what a layer says about a pooling unit counts as evidence
-next to that of the image, and the hidden biases say already that units are rarely on.
+above. The visible biases of the upper RBMs are not part of it: the signal from above is evidence next to that of the
+image, and the hidden biases say already that units are rarely on.
 
-That holds for what is seen. A unit in front of unknown pixels has no evidence from below. The hidden biases, which training
-made so negative that only strong evidence overcomes them, would turn it off whatever the layer above says. There, the net
-is the directed one of Hinton et al. (2006): the layer above generates the pooling unit, and the units of a block are equally
-probable. In between, with f the fraction of what a unit sees that is known, weighted by its squared weights,
+A unit in front of unknown pixels has no evidence from below. Its hidden bias, so negative that only strong evidence
+overcomes it, would turn it off whatever the layer above says. There, the net is the directed one of Hinton et al.
+(2006, "A fast learning algorithm for deep belief nets"): the layer above generates the pooling unit, and all units of
+the block are equally probable. In between, let f be the fraction that is known of what a unit sees, weighted by its
+squared weights. The pre-activations are
 
-    a = f-weighted input from below + f c + (1 - f) (b' - log(units of the block)) + signal from above
+    W_k correlated with (known fraction of p_k) p_k  +  f c_k + (1 - f) (b_{k+1} - log(units of the block))  +  signal
+                                                                                                        from above
 
-where b' is the visible bias of the RBM above. The top RBM is undirected and has its own distribution. So nothing known means
-the distribution of the belief network itself, and everything known the joint model of the paper.
+where b_{k+1} is the visible bias of the RBM above. The top RBM is undirected. So nothing known means the distribution
+of the belief network, and everything known the joint model of the paper; the path between them is a choice of this
+project.
 
 Shapes: N examples, K maps of H x W units in a hidden layer, and of P x Q pooling units.
 """
@@ -119,7 +122,7 @@ class JointInference(nn.Module):
         return total
 
     def evidence(self, x: Tensor, known: Tensor | None) -> list[Evidence] | None:
-        """What each hidden layer below the top knows; None if all pixels are known. The arguments are those of `infer`."""
+        """What each hidden layer below the top knows; None if all pixels are known. For the arguments see `infer`."""
         if known is None:
             return None
         below = known.expand_as(x).to(x.dtype)

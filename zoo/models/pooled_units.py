@@ -54,7 +54,7 @@ class PooledBernoulli:
         return self._whole(share * p.unsqueeze(2))
 
     def sample_given_pool(self, p: Tensor) -> Tensor:
-        """One unit of each block whose pooling unit is on, all with the same probability: N x K x P x Q -> N x K x H x W."""
+        """One unit of each block whose pooling unit is on, all equally probable: N x K x P x Q -> N x K x H x W."""
         equal = torch.zeros(len(p), *self.shape).to(p)
         return self._draw(self._blocks(self.mean_given_pool(equal, p), padding=0.0))
 

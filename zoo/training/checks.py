@@ -248,7 +248,9 @@ def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[s
     """Load the weights of ``weights=``, if any; append to ``notes``; return the preprocessing of the run."""
     weights = None
     if cfg.weights is not None:
-        weights = pretrained.load(net, cfg.weights, head=cfg.pretrained_head)
+        # Of a net whose upper layers alone are trained, only the lower ones must be in the file.
+        lowest = max((stage.first_layer for stage in cfg.model.stages.values()), default=0) or None
+        weights = pretrained.load(net, cfg.weights, head=cfg.pretrained_head, lowest=lowest)
         note = weights.note(net, resized="shape" in cfg.dataset.source)
         notes += [note] if note else []
 
