@@ -67,7 +67,13 @@ def test_a_classifier_trains_and_predicts(cli, folder, pictures):
         cli("explain", "checkpoint=run", f"input={image}", "output=map.png", "accelerator=cpu")
     )
     done(cli("export", "checkpoint=run", "output=net.onnx"))
-    done(cli("sample", "checkpoint=run", "n=2", "steps=2", "output=samples.png"))
+    features = ["embed", "checkpoint=run", f"input={pictures}", "output=features.npz", "accelerator=cpu"]
+    done(cli(*features))
+    assert np.load("features.npz")["features"].shape == (20, zoo.load("run").num_features)
+    assert "conv_dbn" in done(cli("show", "run"))
+    # Fine-tuning has made it a classifier, which is no distribution over images any more.
+    refused = cli("sample", "checkpoint=run", "n=2", "steps=2", "output=samples.png")
+    assert (refused.status, len(refused.err.strip().splitlines())) == (1, 1), refused
 
 
 @pytest.mark.parametrize(
