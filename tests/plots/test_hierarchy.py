@@ -1,5 +1,6 @@
 """The features of a convolutional belief network as images, against plain loops."""
 
+import pytest
 import torch
 
 from zoo.models import ConvDBN
@@ -26,7 +27,9 @@ def test_the_weights_of_a_higher_feature_are_the_sum_of_the_lower_ones():
     torch.testing.assert_close(found, expected)
 
 
-def test_the_part_that_excites_a_feature_most_is_what_its_most_active_unit_sees():
+@pytest.mark.parametrize("batch_size", [2, 20])
+def test_the_part_that_excites_a_feature_most_is_what_its_most_active_unit_sees(batch_size, monkeypatch):
+    monkeypatch.setattr(hierarchy, "BATCH_SIZE", batch_size)
     stack = rbms()
     x = torch.rand(5, 1, 9, 9)
     parts = hierarchy.most_exciting(stack, 0, x)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_FEATURES = 64  # number of features of a layer that are drawn
+BATCH_SIZE = 20  # number of examples whose maps are in memory at a time
 CELL = 4.0  # width and height of one view of a layer, in inches
 
 
@@ -52,17 +53,23 @@ def most_exciting(rbms: Sequence[ConvRBM], layer: int, x: Tensor) -> Tensor:
         layer: index of the layer, counted from 0.
         x: N x in_shape, preprocessed examples.
     """
-    # The probabilities of all hidden units of the layer.
-    below = x
-    for rbm in rbms[:layer]:
-        below = rbm.pool_mean(below)
-    h = rbms[layer].hidden_mean(below).transpose(0, 1)  # K x N x H x W
-    best = h.flatten(1).argmax(dim=1).tolist()
+    # The most probable hidden unit of each map, batch by batch, since the maps of all examples may not fit into memory.
+    highest: list[Tensor] = []
+    places: list[Tensor] = []
+    rows, columns = rbms[layer].hidden.shape[1:]
+    for first in range(0, len(x), BATCH_SIZE):
+        below = x[first : first + BATCH_SIZE]
+        for rbm in rbms[:layer]:
+            below = rbm.pool_mean(below)
+        value, place = rbms[layer].hidden_mean(below).transpose(0, 1).flatten(1).max(dim=1)  # of K x (N · H · W)
+        highest.append(value)
+        places.append(place + first * rows * columns)
+    chosen = torch.stack(highest).argmax(dim=0, keepdim=True)  # 1 x K
+    best = torch.stack(places).gather(0, chosen)[0].tolist()
 
     # Cut out what each of them sees. Blocks at the border reach beyond the image: repeat its last row and column.
     side = projected(rbms, layer).shape[-1]
     step = prod(rbm.hidden.pool for rbm in rbms[:layer])
-    rows, columns = h.shape[2:]
     padded = F.pad(x, (0, side, 0, side), mode="replicate")
     parts: list[Tensor] = []
     for number in best:

@@ -13,6 +13,7 @@ from zoo.protocols import Generative, Net, Reconstructing, eval_mode, layers_of
 
 MAX_FILTERS = 100  # number of hidden units whose weights are drawn
 MAX_POINTS = 2000  # number of examples on the map of latent codes
+MAX_SEARCHED = 200  # number of examples among which the parts are found that excite a feature most
 MAX_RECONSTRUCTIONS = 30  # number of examples that are drawn with their reconstructions
 COLUMNS = 10  # images in a row
 CHAINS = 10  # number of Gibbs chains
@@ -62,7 +63,8 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
         # Chains of convolutional nets are slow on photographs: `zoo sample` draws them.
         if isinstance(net, ConvRBM | ConvDBN):
             rbms = [net] if isinstance(net, ConvRBM) else [net.rbm(k) for k in range(len(net.layers))]
-            hierarchy.features(rbms, x, folder / f"{prefix}-features.png")
+            searched, _ = examples.batch(range(min(MAX_SEARCHED, len(examples))))
+            hierarchy.features(rbms, preprocess(searched.to(device)), folder / f"{prefix}-features.png")
             return
         top = _top_rbm(net)
         if isinstance(net, Generative) and top is not None:
