@@ -17,6 +17,7 @@ Deviations from the paper:
 1. The means of the pooling units are used as Bernoulli probabilities while the next RBM is trained.
 2. A linear head on the features, trained by softmax regression on fixed features or with fine-tuning; the paper
    trains a linear SVM on fixed ones.
+3. Units in front of unknown pixels follow the layer above alone (`joint_inference.py`).
 
 Shapes: N examples, K_k maps of H_k x W_k units in hidden layer k, and of P_k x Q_k pooling units.
 """
