@@ -16,8 +16,8 @@ def code(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_there_are_nine_notebooks_in_order():
-    assert [name[:2] for name in NAMES] == [f"0{k}" for k in range(9)]
+def test_there_are_ten_notebooks_in_order():
+    assert [name[:2] for name in NAMES] == [f"0{k}" for k in range(10)]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)

@@ -237,7 +237,9 @@ CASES = {
     "misplaced group": Case(
         "train optimizer=adam", ("optimizer: no such group", "optimizer@model.stages.fit.optimizer")
     ),
-    "input scaling": Case("train model.input_scaling=raw", ("model.input_scaling=raw", "standardized or unit")),
+    "input scaling": Case(
+        "train model.input_scaling=raw", ("model.input_scaling=raw", "standardized, unit or whitened")
+    ),
     "command": Case("trian model=mlp", ("unknown command 'trian'; did you mean 'train'?",)),
     "export format": Case("export checkpoint={run} format=tf", ("format=tf must be onnx or torch_export",)),
     "predict format": Case(

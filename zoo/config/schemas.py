@@ -19,6 +19,7 @@ class Stage:
     optimizer: dict[str, Any] = MISSING  # a file of conf/optimizer
     lr_schedule: dict[str, Any] = MISSING  # learning-rate schedule: a file of conf/lr_schedule
     order: str = "joint"  # joint: the whole net together; layerwise: one layer after another, from the input up
+    first_layer: int = 0  # layerwise: number of lowest layers that are not trained; only they are read from weights=
     epochs: int = MISSING  # number of epochs of each fit; 0 switches the stage off
     batch_size: int = MISSING  # global batch size: number of examples per step, summed over processes
     min_steps: int | None = None  # minimum number of steps: raises the number of epochs if there are few examples
@@ -44,7 +45,8 @@ class Model:
     # What `zoo list` and `zoo show` print: title, paper, layers, parameters, deviations.
     about: dict[str, Any] = field(default_factory=dict)
     net: dict[str, Any] = MISSING  # a class of zoo.models and its arguments
-    input_scaling: str = MISSING  # standardized: mean 0 and std 1; unit: pixels in [0, 1], real values unchanged
+    # standardized: mean 0 and std 1; unit: pixels in [0, 1], real values unchanged; whitened: for photographs
+    input_scaling: str = MISSING
     stages: dict[str, Stage] = MISSING  # in the order in which they run
 
 

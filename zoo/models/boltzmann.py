@@ -1,8 +1,9 @@
 """The equations of an RBM: its conditionals, its energies and Gibbs sampling.
 
-`BoltzmannEquations` needs a weight matrix, two biases and two layers of units, which its subclasses provide.
-`zoo.models.rbm.RBM` is a module with its own parameters; `AutoencoderRBM` uses the parameters of an autoencoder
-(`Autoencoder.rbm`). Imports torch, `zoo.protocols` and the zoo's models only.
+`TwoLayers` has what follows from the units of both layers and their pre-activations, whatever connects them.
+`BoltzmannEquations` connects them by a weight matrix; `zoo.models.conv_rbm.ConvRBM` by a convolution. Subclasses
+provide the parameters and the units: `zoo.models.rbm.RBM` is a module with its own parameters; `AutoencoderRBM` uses
+the parameters of an autoencoder (`Autoencoder.rbm`). Imports torch, `zoo.protocols` and the zoo's models only.
 
     E(v, h) = visible.energy(v, b) + hidden.energy(h, c) - h·W signal(v)
 
@@ -25,25 +26,123 @@ from zoo.models.units import Bernoulli
 from zoo.protocols import Units
 
 
-class BoltzmannEquations(FeatureNet):
-    """Conditionals, energies and samples from the parameters of an RBM. v is N x V, h is N x H.
+class TwoLayers(FeatureNet):
+    """Conditionals, energies and Gibbs sampling of two layers of units. v is N x visible, h is N x hidden.
+
+    A subclass has the parameters and says how one layer sees the other: `hidden_input`, `visible_input`,
+    `visible_energy` and `joint`.
 
     Attributes:
         in_shape: shape of one input without the batch.
-        weight: H x V.
-        visible_bias: b, of shape V.
-        hidden_bias: c, of shape H.
+        hidden_bias: one value for each hidden unit, or for each map of them.
         visible, hidden: the units of the two layers.
         label_units: K, the number of label units, one per class; they follow the pixels.
     """
 
     in_shape: Sequence[int]
-    weight: nn.Parameter
-    visible_bias: nn.Parameter
     hidden_bias: nn.Parameter
     visible: Units
     hidden: Units
     label_units: int = 0
+
+    def hidden_input(self, v: Tensor) -> Tensor:
+        """Pre-activations of the hidden units, N x hidden."""
+        raise NotImplementedError
+
+    def visible_input(self, h: Tensor) -> Tensor:
+        """Pre-activations of the visible units, N x visible."""
+        raise NotImplementedError
+
+    def visible_energy(self, v: Tensor) -> Tensor:
+        """The term of the energy that depends on v only, N."""
+        raise NotImplementedError
+
+    def joint(self, v: Tensor, h: Tensor) -> Tensor:
+        """Minus the term of the energy that depends on both layers, N."""
+        raise NotImplementedError
+
+    # The conditionals
+
+    def hidden_mean(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
+        """E[h | v], N x hidden; for binary units p(h = 1 | v). ``hidden_input``: `hidden_input` of v, if known."""
+        a = self.hidden_input(v) if hidden_input is None else hidden_input
+        return self.hidden.mean(a)
+
+    def sample_hidden(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
+        """h ~ p(h | v), N x hidden. ``hidden_input``: `hidden_input` of v, if known."""
+        a = self.hidden_input(v) if hidden_input is None else hidden_input
+        return self.hidden.sample(a)
+
+    def visible_mean(self, h: Tensor) -> Tensor:
+        """E[v | h], N x visible; for binary units p(v = 1 | h)."""
+        return self.visible.mean(self.visible_input(h))
+
+    def sample_visible(self, h: Tensor) -> Tensor:
+        """v ~ p(v | h), N x visible."""
+        return self.visible.sample(self.visible_input(h))
+
+    def gibbs(self, v: Tensor, steps: int = 1, *, labels: Tensor | None = None) -> Tensor:
+        """The states of Gibbs chains that start at v, after ``steps`` steps, N x visible.
+
+        One step draws h ~ p(h | v), then v ~ p(v | h). ``labels``: N class numbers at which the label units are fixed.
+        """
+        # Fix the labels before the first step and after every step.
+        v = self.clamp_labels(v, labels)
+        for _ in range(steps):
+            v = self.clamp_labels(self.sample_visible(self.sample_hidden(v)), labels)
+        return v
+
+    def with_labels(self, v: Tensor, labels: Tensor) -> Tensor:
+        """v itself: there are no label units."""
+        return v
+
+    def clamp_labels(self, v: Tensor, labels: Tensor | None) -> Tensor:
+        """v itself: there are no label units."""
+        return v
+
+    # The energies
+
+    def energy(self, v: Tensor, h: Tensor) -> Tensor:
+        """E(v, h), N."""
+        # One term for each layer, and the joint term.
+        return self.visible_energy(v) + self.hidden.energy(h, self.hidden_bias) - self.joint(v, h)
+
+    def free_energy(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
+        """F(v) = -log Σ_h exp(-E(v, h)), N. ``hidden_input``: `hidden_input` of v, if known."""
+        # Given v, the hidden units (or groups of them) are independent, so the sum over their states is a product.
+        a = self.hidden_input(v) if hidden_input is None else hidden_input
+        return self.visible_energy(v) - self.hidden.log_sum(a, self.hidden_bias).flatten(1).sum(dim=1)
+
+    def pseudo_log_likelihood(self, v: Tensor, flips: Tensor) -> Tensor:
+        """An unbiased estimate of Σ_i log p(v_i | all other units), N (Besag 1975).
+
+        Args:
+            v: N x V, zeros and ones.
+            flips: N, for each example the index i of the unit whose conditional probability is computed.
+
+        Raises:
+            ValueError: the visible units are not plain Bernoulli units.
+        """
+        if not self.visible.binary or self.label_units:
+            raise ValueError("the pseudo-likelihood is for Bernoulli visible units without label units")
+        # p(v_i | others) = sigmoid(F(v with unit i flipped) - F(v)).
+        v = v.flatten(1)
+        chosen = flips[:, None]
+        other = v.scatter(1, chosen, 1 - v.gather(1, chosen))
+        return v.shape[1] * F.logsigmoid(self.free_energy(other) - self.free_energy(v))
+
+
+class BoltzmannEquations(TwoLayers):
+    """Two layers that a weight matrix connects, with or without label units. v is N x V, h is N x H.
+
+    Attributes:
+        weight: H x V.
+        visible_bias: b, of shape V.
+        hidden_bias: c, of shape H.
+    """
+
+    weight: nn.Parameter
+    visible_bias: nn.Parameter
 
     @property
     def visible_shape(self) -> tuple[int, ...]:
@@ -63,38 +162,9 @@ class BoltzmannEquations(FeatureNet):
         """Pre-activations of the hidden units: c + W signal(v), N x H."""
         return F.linear(self.visible.signal(v), self.weight, self.hidden_bias)
 
-    def hidden_mean(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
-        """E[h | v], N x H; for Bernoulli units p(h = 1 | v). ``hidden_input``: `hidden_input` of v, if known."""
-        a = self.hidden_input(v) if hidden_input is None else hidden_input
-        return self.hidden.mean(a)
-
-    def sample_hidden(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
-        """h ~ p(h | v), N x H. ``hidden_input``: `hidden_input` of v, if known."""
-        a = self.hidden_input(v) if hidden_input is None else hidden_input
-        return self.hidden.sample(a)
-
     def visible_input(self, h: Tensor) -> Tensor:
         """Pre-activations of the visible units: b + W' h, N x V."""
         return F.linear(h, self.weight.t(), self.visible_bias)
-
-    def visible_mean(self, h: Tensor) -> Tensor:
-        """E[v | h], N x V; for Bernoulli units and label units p(v = 1 | h)."""
-        return self.visible.mean(self.visible_input(h))
-
-    def sample_visible(self, h: Tensor) -> Tensor:
-        """v ~ p(v | h), N x V."""
-        return self.visible.sample(self.visible_input(h))
-
-    def gibbs(self, v: Tensor, steps: int = 1, *, labels: Tensor | None = None) -> Tensor:
-        """The states of Gibbs chains that start at v, after ``steps`` steps, N x V.
-
-        One step draws h ~ p(h | v), then v ~ p(v | h). ``labels``: N class numbers at which the label units are fixed.
-        """
-        # Fix the labels before the first step and after every step.
-        v = self._clamp_labels(v, labels)
-        for _ in range(steps):
-            v = self._clamp_labels(self.sample_visible(self.sample_hidden(v)), labels)
-        return v
 
     def noise(self, n: int) -> Tensor:
         """Random states to start chains from, n x V (`Units.noise`)."""
@@ -102,17 +172,12 @@ class BoltzmannEquations(FeatureNet):
 
     # The energies
 
-    def energy(self, v: Tensor, h: Tensor) -> Tensor:
-        """E(v, h), N."""
-        # The joint term h·W signal(v), and one term for each layer.
-        joint = (h * F.linear(self.visible.signal(v), self.weight)).sum(dim=1)
-        return self.visible.energy(v, self.visible_bias) + self.hidden.energy(h, self.hidden_bias) - joint
+    def visible_energy(self, v: Tensor) -> Tensor:
+        return self.visible.energy(v, self.visible_bias)
 
-    def free_energy(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
-        """F(v) = -log Σ_h exp(-E(v, h)), N. ``hidden_input``: `hidden_input` of v, if known."""
-        # Given v, the hidden units are independent, so the sum over their states is a product over units.
-        a = self.hidden_input(v) if hidden_input is None else hidden_input
-        return self.visible.energy(v, self.visible_bias) - self.hidden.log_sum(a, self.hidden_bias).sum(dim=1)
+    def joint(self, v: Tensor, h: Tensor) -> Tensor:
+        """h·W signal(v), N."""
+        return (h * F.linear(self.visible.signal(v), self.weight)).sum(dim=1)
 
     def free_energy_difference(self, v0: Tensor, vk: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
         """mean F(v0) - mean F(vk), a scalar: the loss of contrastive divergence, with v0 and vk held constant.
@@ -136,23 +201,6 @@ class BoltzmannEquations(FeatureNet):
         # The same sum over the visible units, which are independent given h.
         a = self.visible_input(h)  # N x V
         return self.hidden.energy(h, self.hidden_bias) - self.visible.log_sum(a, self.visible_bias).sum(dim=1)
-
-    def pseudo_log_likelihood(self, v: Tensor, flips: Tensor) -> Tensor:
-        """An unbiased estimate of Σ_i log p(v_i | all other units), N (Besag 1975).
-
-        Args:
-            v: N x V, zeros and ones.
-            flips: N, for each example the index i of the unit whose conditional probability is computed.
-
-        Raises:
-            ValueError: the visible units are not plain Bernoulli units.
-        """
-        if not self.visible.binary or self.label_units:
-            raise ValueError("the pseudo-likelihood is for Bernoulli visible units without label units")
-        # p(v_i | others) = sigmoid(F(v with unit i flipped) - F(v)).
-        chosen = flips[:, None]
-        other = v.scatter(1, chosen, 1 - v.gather(1, chosen))
-        return v.shape[1] * F.logsigmoid(self.free_energy(other) - self.free_energy(v))
 
     @torch.no_grad()
     def center_gradients(self, visible_offset: Tensor, hidden_offset: Tensor) -> None:
@@ -218,7 +266,7 @@ class BoltzmannEquations(FeatureNet):
         pixels = prod(self.in_shape)
         return v[..., :pixels], v[..., pixels:]
 
-    def _clamp_labels(self, v: Tensor, labels: Tensor | None) -> Tensor:
+    def clamp_labels(self, v: Tensor, labels: Tensor | None) -> Tensor:
         """v with its label units set to ``labels``, if any are given."""
         if labels is None:
             return v

@@ -11,6 +11,7 @@ from zoo.protocols.boltzmann import (
     Contrasting,
     HasPseudoLikelihood,
     RBMLayer,
+    SharesWeights,
     StackOfRBMs,
     Units,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "PartlyGenerative",
     "RBMLayer",
     "Reconstructing",
+    "SharesWeights",
     "StackOfRBMs",
     "Units",
     "Unrollable",

@@ -47,8 +47,7 @@ class Units(Protocol):
 class RBMLayer(Protocol):
     """An RBM, by itself or as one layer of a stack: the methods that contrastive divergence needs.
 
-    v is N x ``visible_shape`` (images are flattened), h is N x ``hidden_shape``. `zoo.models.boltzmann` describes the
-    methods.
+    v is N x ``visible_shape`` (or flat), h is N x ``hidden_shape``. `zoo.models.boltzmann` describes the methods.
     """
 
     visible: "Units"
@@ -97,6 +96,17 @@ class Centering(Protocol):
 
     def center_gradients(self, visible_offset: Tensor, hidden_offset: Tensor) -> None:
         """Replace the gradients of the parameters by those of the centered RBM, in place. The offsets are V and H."""
+
+
+@runtime_checkable
+class SharesWeights(Protocol):
+    """An RBM with maps of hidden units that share a kernel. ``positions``: the number of units in a map."""
+
+    positions: int
+    hidden_bias: nn.Parameter
+
+    def init_biases(self, visible_mean: Tensor, hidden_mean: float) -> None:
+        """Set new biases to those of independent units with these means."""
 
 
 @runtime_checkable

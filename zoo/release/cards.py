@@ -120,6 +120,9 @@ def _data(about: CheckpointInfo) -> str:
         std = ", ".join(f"{value:.4f}" for value in preprocess.std)
         scaling += f", minus the mean {mean}, divided by the standard deviation {std}"
 
+    if preprocess.whitening != "none":
+        scaling += f", whitened by the {preprocess.whitening} filter (`zoo.data.whitening`)"
+
     # List the augmentations that are switched on.
     settings = about.dataset_config.get("augment", {})
     used = [

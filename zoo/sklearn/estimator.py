@@ -226,6 +226,8 @@ class NetEstimator(BaseEstimator):
         return self._expected_scaling(plan)
 
     def _expected_scaling(self, plan: Stages) -> str:
+        if plan.input_scaling == "whitened":
+            raise ValueError(f"model={self.model!r} whitens its inputs, which estimators do not; use zoo.train")
         return "standard" if plan.input_scaling == "standardized" else "minmax"
 
     def _make_net(self, seed: int, shape: tuple[int, ...], num_classes: int) -> nn.Module:
