@@ -24,12 +24,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 
+import bench_page
 import epochs
 import lenet5_epoch
 import numpy as np
 import predict
 import rbm_epoch
-import report
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, Trainer
@@ -212,5 +212,5 @@ if __name__ == "__main__":
 
     device = torch.device(DEVICE)
     page = (ROOT / "runs" / "benchmarks" if bench.quick else ROOT) / "BENCHMARKS.md"
-    report.write(page, f"GPU: {hardware_name(device)}" if DEVICE == "cuda" else "GPU rehearsal", records, device)
+    bench_page.write(page, f"GPU: {hardware_name(device)}" if DEVICE == "cuda" else "GPU rehearsal", records, device)
     print(f"\nwrote {page}")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import report
+import bench_page
 import torch
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ if __name__ == "__main__":
 
     records = [json.loads(line) for line in results.read_text().splitlines()]
     page = (results.parent if options.quick else ROOT) / "BENCHMARKS.md"
-    report.write(page, "CPU", records, torch.device("cpu"))
+    bench_page.write(page, "CPU", records, torch.device("cpu"))
     print(f"\nwrote {page}")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

@@ -6,7 +6,7 @@ rounds of the ratio within a round. The first program also runs a second time in
 to itself, is the noise.
 
 A benchmark prints tables. With ``--jsonl FILE`` it also appends its results to a file, one JSON object a line, from
-which `report.py` makes BENCHMARKS.md.
+which `bench_page.py` makes BENCHMARKS.md.
 """
 
 import argparse

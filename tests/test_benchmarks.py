@@ -35,7 +35,7 @@ def test_an_interval_that_has_the_goal_decides_nothing(timing):
 
 
 def test_programs_take_turns_and_the_page_has_their_ratios(timing, tmp_path, monkeypatch, capsys):
-    import report
+    import bench_page
 
     calls = []
 
@@ -53,7 +53,7 @@ def test_programs_take_turns_and_the_page_has_their_ratios(timing, tmp_path, mon
     page = tmp_path / "page.md"
     records = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     for heading in ("CPU", "GPU: a card", "CPU"):
-        report.write(page, heading, records, torch.device("cpu"))
+        bench_page.write(page, heading, records, torch.device("cpu"))
     text = page.read_text()
     assert text.count("## CPU\n") == text.count("## GPU: a card\n") == 1
     assert "| theirs | 4 | 0.25 (0.25 to 0.25) | <= 0.5: undecided |" in text
