@@ -9,11 +9,10 @@ A block of h_k then has the pre-activations of its units from below plus, for al
 above. The visible biases of the upper RBMs are not part of it: the signal from above is evidence next to that of the
 image, and the hidden biases say already that units are rarely on.
 
-A unit in front of unknown pixels has no evidence from below. Its hidden bias, so negative that only strong evidence
-overcomes it, would turn it off whatever the layer above says. There, the net is the directed one of Hinton et al.
-(2006, "A fast learning algorithm for deep belief nets"): the layer above generates the pooling unit, and all units of
-the block are equally probable. In between, let f be the fraction that is known of what a unit sees, weighted by its
-squared weights. The pre-activations are
+A unit in front of unknown pixels has no evidence from below, and nothing for its hidden bias to be weighed against.
+There, the net is the directed one of Hinton et al. (2006, "A fast learning algorithm for deep belief nets"): the layer
+above generates the pooling unit, with its visible bias, and all units of the block are equally probable. In between,
+let f be the fraction that is known of what a unit sees, weighted by its squared weights. The pre-activations are
 
     W_k correlated with (known fraction of p_k) p_k  +  f c_k + (1 - f) (b_{k+1} - log(units of the block))  +  signal
                                                                                                         from above
