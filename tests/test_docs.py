@@ -250,4 +250,5 @@ def test_the_readme_counts_the_models_and_those_with_a_checkpoint():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.png")), ids=lambda path: Path(path).name)
 def test_every_figure_is_shown(path):
-    assert any(str(path.relative_to(ROOT)) in page.read_text() for page in MARKDOWN)
+    names = (f'"{path.relative_to(ROOT)}"', f"({path.relative_to(ROOT)})", f"({path.relative_to(ROOT / 'docs')})")
+    assert any(name in page.read_text() for page in MARKDOWN for name in names)
