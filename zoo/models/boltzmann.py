@@ -29,17 +29,20 @@ from zoo.protocols import Units
 class TwoLayers(FeatureNet):
     """Conditionals, energies and Gibbs sampling of two layers of units. v is N x visible, h is N x hidden.
 
-    A subclass has the parameters and says how one layer sees the other: `hidden_input`, `visible_input`,
-    `visible_energy` and `joint`.
+    A subclass has the parameters and says how one layer sees the other: `hidden_input`, `visible_input` and `joint`.
 
     Attributes:
         in_shape: shape of one input without the batch.
-        hidden_bias: one value for each hidden unit, or for each map of them.
+        weight: the weights between the layers.
+        visible_bias: b, one value for each visible unit, or for each channel of them.
+        hidden_bias: c, one value for each hidden unit, or for each map of them.
         visible, hidden: the units of the two layers.
         label_units: K, the number of label units, one per class; they follow the pixels.
     """
 
     in_shape: Sequence[int]
+    weight: nn.Parameter
+    visible_bias: nn.Parameter
     hidden_bias: nn.Parameter
     visible: Units
     hidden: Units
@@ -53,13 +56,17 @@ class TwoLayers(FeatureNet):
         """Pre-activations of the visible units, N x visible."""
         raise NotImplementedError
 
-    def visible_energy(self, v: Tensor) -> Tensor:
-        """The term of the energy that depends on v only, N."""
-        raise NotImplementedError
-
     def joint(self, v: Tensor, h: Tensor) -> Tensor:
         """Minus the term of the energy that depends on both layers, N."""
         raise NotImplementedError
+
+    def unit_biases(self) -> Tensor:
+        """The bias of each visible unit, V."""
+        return self.visible_bias
+
+    def energy_parameters(self) -> list[nn.Parameter]:
+        """The parameters of E(v, h), always in the same order."""
+        return [self.weight, self.visible_bias, self.hidden_bias]
 
     # The conditionals
 
@@ -107,11 +114,21 @@ class TwoLayers(FeatureNet):
         # One term for each layer, and the joint term.
         return self.visible_energy(v) + self.hidden.energy(h, self.hidden_bias) - self.joint(v, h)
 
+    def visible_energy(self, v: Tensor) -> Tensor:
+        """The term of the energy that depends on v only, N."""
+        return self.visible.energy(v.flatten(1), self.unit_biases())
+
     def free_energy(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
         """F(v) = -log Σ_h exp(-E(v, h)), N. ``hidden_input``: `hidden_input` of v, if known."""
         # Given v, the hidden units (or groups of them) are independent, so the sum over their states is a product.
         a = self.hidden_input(v) if hidden_input is None else hidden_input
         return self.visible_energy(v) - self.hidden.log_sum(a, self.hidden_bias).flatten(1).sum(dim=1)
+
+    def free_energy_of_hidden(self, h: Tensor) -> Tensor:
+        """-log Σ_v exp(-E(v, h)), N: the free energy with the two layers exchanged."""
+        # The same sum over the visible units, which are independent given h.
+        a = self.visible_input(h).flatten(1)  # N x V
+        return self.hidden.energy(h, self.hidden_bias) - self.visible.log_sum(a, self.unit_biases()).sum(dim=1)
 
     def pseudo_log_likelihood(self, v: Tensor, flips: Tensor) -> Tensor:
         """An unbiased estimate of Σ_i log p(v_i | all other units), N (Besag 1975).
@@ -141,9 +158,6 @@ class BoltzmannEquations(TwoLayers):
         hidden_bias: c, of shape H.
     """
 
-    weight: nn.Parameter
-    visible_bias: nn.Parameter
-
     @property
     def visible_shape(self) -> tuple[int, ...]:
         return tuple(self.visible_bias.shape)
@@ -151,10 +165,6 @@ class BoltzmannEquations(TwoLayers):
     @property
     def hidden_shape(self) -> tuple[int, ...]:
         return tuple(self.hidden_bias.shape)
-
-    def energy_parameters(self) -> list[nn.Parameter]:
-        """The parameters of E(v, h), always in the same order."""
-        return [self.weight, self.visible_bias, self.hidden_bias]
 
     # The conditionals
 
@@ -171,9 +181,6 @@ class BoltzmannEquations(TwoLayers):
         return self.visible.noise(n, self.visible_bias)
 
     # The energies
-
-    def visible_energy(self, v: Tensor) -> Tensor:
-        return self.visible.energy(v, self.visible_bias)
 
     def joint(self, v: Tensor, h: Tensor) -> Tensor:
         """h·W signal(v), N."""
@@ -195,12 +202,6 @@ class BoltzmannEquations(TwoLayers):
             difference: Tensor = FreeEnergyDifference.apply(*parameters, v0, a0.detach(), vk)
             return difference
         return self.free_energy(v0, hidden_input=a0).mean() - self.free_energy(vk).mean()
-
-    def free_energy_of_hidden(self, h: Tensor) -> Tensor:
-        """-log Σ_v exp(-E(v, h)), N: the free energy with the two layers exchanged."""
-        # The same sum over the visible units, which are independent given h.
-        a = self.visible_input(h)  # N x V
-        return self.hidden.energy(h, self.hidden_bias) - self.visible.log_sum(a, self.visible_bias).sum(dim=1)
 
     @torch.no_grad()
     def center_gradients(self, visible_offset: Tensor, hidden_offset: Tensor) -> None:

@@ -129,10 +129,6 @@ class ConvRBM(TwoLayers, nn.Module):
     def hidden_shape(self) -> tuple[int, ...]:
         return self.hidden.shape
 
-    def energy_parameters(self) -> list[nn.Parameter]:
-        """The parameters of E(v, h), always in the same order."""
-        return [self.weight, self.visible_bias, self.hidden_bias]
-
     # The conditionals
 
     def hidden_input(self, v: Tensor) -> Tensor:
@@ -154,7 +150,7 @@ class ConvRBM(TwoLayers, nn.Module):
 
     def noise(self, n: int) -> Tensor:
         """Random states to start chains from, n x in_shape (`Units.noise`)."""
-        return self.as_inputs(self.visible.noise(n, self._visible_biases()))
+        return self.as_inputs(self.visible.noise(n, self.unit_biases()))
 
     @torch.no_grad()
     def init_biases(self, visible_mean: Tensor, hidden_mean: float) -> None:
@@ -176,21 +172,13 @@ class ConvRBM(TwoLayers, nn.Module):
 
     # The energies
 
-    def visible_energy(self, v: Tensor) -> Tensor:
-        return self.visible.energy(v.flatten(1), self._visible_biases())
-
     def joint(self, v: Tensor, h: Tensor) -> Tensor:
         """Σ_k h_k · (W_k correlated with signal(v)), N."""
         signal = F.conv2d(self.visible.signal(self.as_inputs(v)), self.weight)  # N x K x H x W
         return (h * signal).flatten(1).sum(dim=1)
 
-    def free_energy_of_hidden(self, h: Tensor) -> Tensor:
-        """-log Σ_v exp(-E(v, h)), N: the free energy with the two layers exchanged."""
-        a = self.visible_input(h).flatten(1)  # N x V
-        return self.hidden.energy(h, self.hidden_bias) - self.visible.log_sum(a, self._visible_biases()).sum(dim=1)
-
-    def _visible_biases(self) -> Tensor:
-        """The bias of each visible unit, V."""
+    def unit_biases(self) -> Tensor:
+        """The bias of each visible unit, V: that of its channel."""
         return self.visible_bias.repeat_interleave(self.in_shape[1] * self.in_shape[2])
 
     # The methods that all nets of the zoo have. x is N x in_shape.
