@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.models.features import FeatureNet
-from zoo.models.free_energy_difference import FreeEnergyDifference
+from zoo.models.free_energy_difference import FreeEnergyDifference, free_energy_difference
 from zoo.models.units import Bernoulli
 from zoo.protocols import Units
 
@@ -201,7 +201,7 @@ class BoltzmannEquations(TwoLayers):
         if isinstance(self.hidden, Bernoulli) and self.visible.binary and is_plain:
             difference: Tensor = FreeEnergyDifference.apply(*parameters, v0, a0.detach(), vk)
             return difference
-        return self.free_energy(v0, hidden_input=a0).mean() - self.free_energy(vk).mean()
+        return free_energy_difference(self, v0, vk, a0)
 
     @torch.no_grad()
     def center_gradients(self, visible_offset: Tensor, hidden_offset: Tensor) -> None:

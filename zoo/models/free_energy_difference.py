@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from zoo.protocols import Contrasting, RBMLayer
+from zoo.protocols import RBMLayer
 
 # The arguments of softplus that `torch.nn.functional.softplus` has by default.
 BETA, THRESHOLD = 1, 20
 
 
 def free_energy_difference(rbm: RBMLayer, v0: Tensor, vk: Tensor, a0: Tensor) -> Tensor:
-    """mean F(v0) - mean F(vk), a scalar, by the RBM itself if it can; v0 and vk are held constant.
+    """mean F(v0) - mean F(vk), a scalar, by autograd; v0 and vk are held constant.
 
     Args:
         rbm: the RBM.
@@ -32,8 +32,6 @@ def free_energy_difference(rbm: RBMLayer, v0: Tensor, vk: Tensor, a0: Tensor) ->
         vk: M x V, the ends of the Gibbs chains.
         a0: N x H, the hidden pre-activations of v0.
     """
-    if isinstance(rbm, Contrasting):
-        return rbm.free_energy_difference(v0, vk, hidden_input=a0)
     return rbm.free_energy(v0, hidden_input=a0).mean() - rbm.free_energy(vk).mean()
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.models.free_energy_difference import free_energy_difference
-from zoo.protocols import HasLabelUnits, HasPseudoLikelihood, RBMLayer, Reconstructing, SharesWeights
+from zoo.protocols import Contrasting, HasLabelUnits, HasPseudoLikelihood, RBMLayer, Reconstructing, SharesWeights
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
 from zoo.tasks.task import Batch, Task, inputs_and_labels
 
@@ -86,7 +86,11 @@ class GenerativeTask(Task):
             vk: the ends of the Gibbs chains.
             hidden_input: the hidden pre-activations of v0.
         """
-        difference = free_energy_difference(rbm, v0, vk, hidden_input)
+        # An RBM may compute it by itself.
+        if isinstance(rbm, Contrasting):
+            difference = rbm.free_energy_difference(v0, vk, hidden_input=hidden_input)
+        else:
+            difference = free_energy_difference(rbm, v0, vk, hidden_input)
         return difference / rbm.positions if isinstance(rbm, SharesWeights) else difference
 
     def unpacked(self, batch: Batch) -> tuple[Tensor, Tensor]:
