@@ -5,6 +5,8 @@ Imports the standard library only, so that ``zoo --help`` is fast.
 
 from dataclasses import dataclass
 
+SPLITS = ("train", "validation", "test", "all")  # the values of ``split=``
+
 
 @dataclass(frozen=True)
 class Command:

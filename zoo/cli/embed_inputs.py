@@ -17,6 +17,7 @@ from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_tables
 from zoo.cli.checkpoint_dataset import take_shape
+from zoo.cli.commands import SPLITS
 from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.config import schemas
 from zoo.data.folder_layout import split_of
@@ -26,7 +27,6 @@ from zoo.data.splits import Examples, InMemory, Splits
 from zoo.data.workers import Loader, told_errors
 from zoo.training import data_checks
 
-SPLITS = ("train", "validation", "test", "all")
 MISSING = "???"  # the value of a key that neither the command line nor a config sets
 
 Columns = Mapping[str, Sequence[str] | Tensor]  # name -> N strings, or N x values
