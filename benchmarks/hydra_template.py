@@ -3,7 +3,7 @@
     ZOO_DATA=FOLDER_OF_MNIST python benchmarks/hydra_template.py [--rounds N] [--quick]
 
 github.com/ashleve/lightning-hydra-template is the usual start of a Hydra and Lightning project. Its example is written
-here anew, with its hyper-parameters: the 70,000 images divided at random into 55,000, 5,000 and 10,000; a
+here from scratch, with its hyper-parameters: the 70,000 images divided at random into 55,000, 5,000 and 10,000; a
 DataLoader without workers that converts and normalizes one image at a time; Adam with a schedule that follows the
 validation loss; mean and best metrics; its four callbacks and a CSV logger. `zoo train` is the command line with the
 same net, optimizer, schedule and batch size. Both time their second epoch with validation, logging and checkpoint.

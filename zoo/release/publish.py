@@ -180,10 +180,11 @@ def _equal(one: Any, other: Any) -> bool:
     """Whether two values of configs are equal. A key that a later version has added may be missing if it is off."""
     if not (isinstance(one, dict) and isinstance(other, dict)):
         return bool(one == other)
-    added = one.keys() ^ other.keys()
-    common = one.keys() & other.keys()
-    is_off = all({**one, **other}[key] in (None, False) for key in added)
-    return is_off and all(_equal(one[key], other[key]) for key in common)
+    merged = {**one, **other}
+    return all(
+        _equal(one[key], other[key]) if key in one and key in other else value in (None, False)
+        for key, value in merged.items()
+    )
 
 
 def _claim(name: str, run: Path, config: Mapping[str, Any]) -> tuple[dict[str, Any], Claim]:
