@@ -22,7 +22,6 @@ from documents import (
     without_code,
 )
 from omegaconf import OmegaConf
-from support import slow_but
 
 import zoo
 from zoo.config.catalogue import CONF
@@ -100,7 +99,8 @@ def own_trust():
         yield
 
 
-@pytest.mark.parametrize("page", slow_but(PAGES, lambda page: page.name == "README.md"), ids=NAMES)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 @pytest.mark.usefixtures("quiet_logs", "own_trust")
 @pytest.mark.filterwarnings(*(f"ignore:.*{text}" for text in LIGHTNING))
 def test_a_page_runs_from_top_to_bottom(page, tmp_path):
