@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import zoo
 from zoo.cli.main import main
 from zoo.config.compose import compose
-from zoo.training import checks
+from zoo.training.checks import run_checks
 
 SEEDS = range(1, 11)
 
@@ -42,7 +42,9 @@ def with_zoo(seed: int, folder: Path) -> float:
 
 def initial_net(seed: int) -> nn.Module:
     """The net with the initial weights of the run."""
-    return deepcopy(checks.plan(compose("train", ["experiment=dbn-diabetes", f"seed={seed}", "accelerator=cpu"])).net)
+    return deepcopy(
+        run_checks.plan(compose("train", ["experiment=dbn-diabetes", f"seed={seed}", "accelerator=cpu"])).net
+    )
 
 
 def with_loop(net: nn.Module, x: dict[str, Tensor], y: dict[str, Tensor], seed: int) -> float:

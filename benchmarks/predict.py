@@ -23,7 +23,7 @@ from timm.data import ImageDataset, create_loader
 
 from zoo.checkpoints.checkpoint import open_checkpoint
 from zoo.cli.main import main
-from zoo.cli.predict_inputs import THREADS
+from zoo.cli.predict.inputs import THREADS
 from zoo.data import images
 from zoo.data.sources.torchvision_sets import load
 

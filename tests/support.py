@@ -20,9 +20,9 @@ from torch import Tensor
 from zoo.config import schemas
 from zoo.data.sources import image_folder
 from zoo.data.splits import Splits
-from zoo.training.csv_logger import CSVLogger
+from zoo.training.fit.csv_logger import CSVLogger
+from zoo.training.fit.trainer import Fit, Session
 from zoo.training.signals import StopRequest
-from zoo.training.trainer import Fit, Session
 
 ROOT = Path(__file__).parents[1]  # of the repository
 

@@ -124,7 +124,7 @@ def dataset(name: str, **overrides: Any) -> Splits:
 
     from zoo.config.build import wrong_type
     from zoo.config.compose import compose
-    from zoo.training import data_checks
+    from zoo.training.checks import data_checks
     from zoo.training.given_config import readable_errors
 
     # The names are those of the YAML files.

@@ -19,9 +19,9 @@ from PIL import Image
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import safe_pickle as pickled
 from zoo.config import catalogue
-from zoo.data import pixel_csv
 from zoo.data.images import read
 from zoo.data.sources import digit_recognizer, npz, torchvision_sets
+from zoo.data.tables import pixel_csv
 
 
 def outcomes(path: Path, count: int, reader, *, seed: int = 0) -> list:

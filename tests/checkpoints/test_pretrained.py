@@ -37,7 +37,7 @@ from zoo.data.images import FILTERS
 from zoo.data.preprocess import Preprocess
 from zoo.models import ConvDBN, TorchvisionNet
 from zoo.release import publish
-from zoo.training.callbacks import SaveForResume
+from zoo.training.fit.callbacks import SaveForResume
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SMALL = "shufflenet_v2_x0_5"  # the smallest of torchvision's

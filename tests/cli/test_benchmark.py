@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.cli import benchmark, benchmark_runtimes
-from zoo.cli.benchmark import Timing
+from zoo.cli.benchmark import command as benchmark
+from zoo.cli.benchmark import runtimes
+from zoo.cli.benchmark.command import Timing
 from zoo.models import MLP, LeNet5
 
 QUICK = ("accelerator=cpu", "seconds=0.02", "batch_sizes=[1,3]")
@@ -16,8 +17,8 @@ QUICK = ("accelerator=cpu", "seconds=0.02", "batch_sizes=[1,3]")
 def test_multiply_adds_of_lenet5_equal_a_count_by_hand():
     convolutions = 6 * 28 * 28 * 25 + 16 * 10 * 10 * 6 * 25  # output values x weights of each
     linear = 400 * 120 + 120 * 84 + 84 * 10
-    assert benchmark_runtimes.multiply_adds(LeNet5().eval(), (1, 28, 28)) == convolutions + linear
-    assert benchmark_runtimes.multiply_adds(MLP(in_shape=[3], num_classes=2, hidden=[4]).eval(), (3,)) == 3 * 4 + 4 * 2
+    assert runtimes.multiply_adds(LeNet5().eval(), (1, 28, 28)) == convolutions + linear
+    assert runtimes.multiply_adds(MLP(in_shape=[3], num_classes=2, hidden=[4]).eval(), (3,)) == 3 * 4 + 4 * 2
 
 
 def test_multiply_adds_count_attention():
@@ -31,7 +32,7 @@ def test_multiply_adds_count_attention():
         def forward(self, x):
             return self.layer(x, x, x, need_weights=False)[0]
 
-    assert benchmark_runtimes.multiply_adds(Attention().eval(), (5, 8)) == 4 * 5 * 8 * 8 + 2 * 5 * 5 * 8
+    assert runtimes.multiply_adds(Attention().eval(), (5, 8)) == 4 * 5 * 8 * 8 + 2 * 5 * 5 * 8
 
 
 def test_a_timing_is_summarized_by_its_calls():
@@ -72,9 +73,9 @@ def test_a_runtime_that_fails_is_a_note_and_the_others_are_measured(cli, folder,
         def prepare(batch):
             raise RuntimeError("no C++\ncompiler")
 
-        return benchmark_runtimes.Runtime(prepare, 1)
+        return runtimes.Runtime(prepare, 1)
 
-    monkeypatch.setitem(benchmark_runtimes.RUNTIMES, "compile", fail)
+    monkeypatch.setitem(runtimes.RUNTIMES, "compile", fail)
     outcome = cli("benchmark", f"checkpoint={trained}", *QUICK, "runtimes=[compile,pytorch]")
     assert (outcome.status, outcome.err) == (0, "")
     assert "note: compile fails with batch size 1 (RuntimeError: no C++ compiler)" in outcome.out

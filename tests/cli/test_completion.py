@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from support import ROOT
 
 from zoo.cli.commands import COMMANDS
-from zoo.cli.completion import SCRIPTS
-from zoo.cli.completion_words import candidates
+from zoo.cli.completion.command import SCRIPTS
+from zoo.cli.completion.words import candidates
 from zoo.config import catalogue
 from zoo.config.compose import compose
 

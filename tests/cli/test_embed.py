@@ -21,7 +21,7 @@ from support import slow_but
 import zoo
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.checkpoints import files
-from zoo.cli import embed_neighbors, embed_outputs
+from zoo.cli.embed import neighbors, outputs
 from zoo.data.preprocess import Preprocess
 from zoo.data.sources import digits
 from zoo.models import MLP
@@ -163,7 +163,7 @@ def test_several_layers_are_written_under_their_depths(cli, folder, pixels, monk
 @pytest.mark.parametrize("chunk", slow_but([1, 100, 2**20], lambda chunk: chunk == 100))
 def test_parquet_has_the_same_columns(chunk, cli, folder, pixels, monkeypatch):
     parquet = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr(embed_outputs, "CHUNK", chunk)
+    monkeypatch.setattr(outputs, "CHUNK", chunk)
     write_images(folder / "photos", pixels[:7], [f"{'ab'[i % 2]}/{i}.png" for i in range(7)])
     archive = embed(cli, NET, "input=photos", "depth=[0,6]")
     assert cli("embed", NET, "input=photos", "depth=[0,6]", "output=deep/features.parquet").status == 0
@@ -230,15 +230,15 @@ def test_neighbors_are_the_most_similar_others(x, count):
     x = np.where(np.abs(x) < 1e-3, 0, x).astype(np.float32)  # some rows of zeros, and none that is all but zero
     count = min(count, len(x) - 1)
     expected = cosine(x)
-    found = list(embed_neighbors.nearest_neighbors(x, count))
+    found = list(neighbors.nearest_neighbors(x, count))
     assert [(i, rank) for i, rank, _, _ in found] == [(i, rank) for i in range(len(x)) for rank in range(1, count + 1)]
     for i in range(len(x)):
-        neighbors = [(j, similarity) for k, _, j, similarity in found if k == i]
-        assert i not in [j for j, _ in neighbors]
-        assert len({j for j, _ in neighbors}) == count
+        nearest = [(j, similarity) for k, _, j, similarity in found if k == i]
+        assert i not in [j for j, _ in nearest]
+        assert len({j for j, _ in nearest}) == count
         best = sorted(np.delete(expected[i], i), reverse=True)[:count]
-        np.testing.assert_allclose([similarity for _, similarity in neighbors], best, atol=1e-5)
-        np.testing.assert_allclose([expected[i, j] for j, _ in neighbors], best, atol=1e-5)
+        np.testing.assert_allclose([similarity for _, similarity in nearest], best, atol=1e-5)
+        np.testing.assert_allclose([expected[i, j] for j, _ in nearest], best, atol=1e-5)
 
 
 @given(POINTS, st.floats(0.5, 1), st.sampled_from([1, 5, 2**24]))
@@ -248,8 +248,8 @@ def test_without_the_duplicates_no_two_inputs_are_alike(x, threshold, entries):
     x[-1] = 2 * x[0]  # the same direction
     expected = cosine(x)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embed_neighbors, "ENTRIES", entries)
-        found = list(embed_neighbors.near_duplicates(x, threshold))
+        patch.setattr(neighbors, "ENTRIES", entries)
+        found = list(neighbors.near_duplicates(x, threshold))
     for i, j, similarity in found:
         assert j < i
         assert similarity == pytest.approx(expected[i, j], abs=1e-5)
@@ -267,9 +267,9 @@ def test_neighbors_and_duplicates_are_tables_beside_the_output(cli, folder, pixe
     outcome = cli("embed", NET, "input=photos", "output=out/f.npz", "neighbors=2", "duplicates=true", "threshold=1")
     assert (outcome.status, outcome.err) == (0, "")
     assert "2 nearest neighbors of each in out/f-neighbors.csv; 1 near duplicate in out/f-duplicates.csv" in outcome.out
-    neighbors = rows("out/f-neighbors.csv")
-    assert len(neighbors) == 14
-    assert neighbors[4] == {
+    ranked = rows("out/f-neighbors.csv")
+    assert len(ranked) == 14
+    assert ranked[4] == {
         **{"name": "a/2.png", "rank": "1", "neighbor": "b/copy.png", "similarity": "1.000000"},
         **{"label": "a", "neighbor_label": "b"},
     }

@@ -202,7 +202,7 @@ def test_a_checkpoint_that_cannot_be_calibrated_stays_as_it_is(cli, folder, copi
     def fails(*args, **options):
         raise ValueError("nearly all predictions are right")
 
-    monkeypatch.setattr("zoo.cli.evaluate_calibration.fit_temperature", fails)
+    monkeypatch.setattr("zoo.cli.evaluate.calibration.fit_temperature", fails)
     for message, words in cases.items():
         outcome = cli("evaluate", *words, "calibrate=true", "output=metrics.json")
         assert outcome.status == 1

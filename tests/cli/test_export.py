@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from zoo.checkpoints import checkpoint as checkpoints
-from zoo.cli import export as export_command
-from zoo.cli import export_formats
+from zoo.cli.export import command as export_command
+from zoo.cli.export import formats
 from zoo.data.preprocess import Preprocess
 from zoo.data.sources import digits
 from zoo.models import MLP
@@ -35,7 +35,7 @@ def outputs(path: str, x: torch.Tensor) -> torch.Tensor:
 
 @FORMATS
 def test_a_file_gives_the_models_outputs_at_any_batch_size(format, cli, folder, trained):
-    name = "lenet5" + export_formats.FORMATS[format].suffix
+    name = "lenet5" + formats.FORMATS[format].suffix
     outcome = cli("export", f"checkpoint={trained}", f"format={format}")
     assert (outcome.status, outcome.err) == (0, "")
     assert name in outcome.out
@@ -49,9 +49,9 @@ def test_a_file_gives_the_models_outputs_at_any_batch_size(format, cli, folder, 
 @FORMATS
 @pytest.mark.parametrize("answer", [0.001, float("nan")])
 def test_outputs_that_differ_leave_no_file(format, answer, cli, folder, trained, monkeypatch):
-    chosen = export_formats.FORMATS[format]
+    chosen = formats.FORMATS[format]
     wrong = chosen._replace(run=lambda file, x: chosen.run(file, x) + answer)
-    monkeypatch.setitem(export_formats.FORMATS, format, wrong)
+    monkeypatch.setitem(formats.FORMATS, format, wrong)
     outcome = cli("export", f"checkpoint={trained}", f"format={format}")
     assert outcome.status == 1
     assert "more than tolerance=0.0001" in outcome.err
@@ -67,8 +67,8 @@ def test_a_writer_that_fails_leaves_the_file_of_before(cli, folder, trained, mon
         file.write_text("half")
         raise OSError("disk full")
 
-    failing = export_formats.FORMATS["torch_export"]._replace(write=fail)
-    monkeypatch.setitem(export_formats.FORMATS, "torch_export", failing)
+    failing = formats.FORMATS["torch_export"]._replace(write=fail)
+    monkeypatch.setitem(formats.FORMATS, "torch_export", failing)
     outcome = cli("export", f"checkpoint={trained}", "format=torch_export", "overwrite=true")
     assert outcome.status == 1
     assert "disk full" in outcome.err
@@ -123,8 +123,8 @@ def test_a_net_that_an_exporter_refuses_is_one_line(format, cli, folder, trained
     def fail(*_):
         raise RuntimeError("Unsupported: data-dependent branch\n\nmany lines")
 
-    failing = export_formats.FORMATS[format]._replace(write=fail)
-    monkeypatch.setitem(export_formats.FORMATS, format, failing)
+    failing = formats.FORMATS[format]._replace(write=fail)
+    monkeypatch.setitem(formats.FORMATS, format, failing)
     outcome = cli("export", f"checkpoint={trained}", f"format={format}")
     assert (outcome.status, len(outcome.err.splitlines())) == (1, 1)
     assert f"this net cannot be exported as {format} (RuntimeError: Unsupported: data-dependent branch" in outcome.err
@@ -174,7 +174,7 @@ def card(path: str) -> dict:
 @FORMATS
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_file_takes_raw_bytes_where_asked_and_says_what_it_is(format, inside, cli, folder, trained):
-    path = f"net{export_formats.FORMATS[format].suffix}"
+    path = f"net{formats.FORMATS[format].suffix}"
     outcome = cli("export", f"checkpoint={trained}", f"output={path}", f"preprocess={inside}")
     assert (outcome.status, outcome.err) == (0, "")
     takes = "raw bytes, 0 to 255 (uint8)" if inside else "preprocessed (float32)"
@@ -208,8 +208,8 @@ def test_raw_values_stay_real_numbers(format, tmp_path):
         MLP(in_shape=[3], num_classes=2, hidden=[4]).eval(),
         Preprocess((3,), 1.0, (5, -50, 0), (1, 9, 0.1)),
     )
-    path = tmp_path / f"net{export_formats.FORMATS[format].suffix}"
-    assert export_formats.export_net(net, (3,), path, format=format, tolerance=1e-4, preprocess=preprocess) <= 1e-4
+    path = tmp_path / f"net{formats.FORMATS[format].suffix}"
+    assert formats.export_net(net, (3,), path, format=format, tolerance=1e-4, preprocess=preprocess) <= 1e-4
     raw = torch.tensor([[5.5, -60.0, 0.05], [4.25, 0.0, -0.2], [0.0, 0.0, 0.0]])
     torch.testing.assert_close(
         outputs(str(path), raw), net((raw - torch.tensor([5, -50, 0])) / torch.tensor([1, 9, 0.1]))
@@ -221,9 +221,7 @@ def test_raw_values_stay_real_numbers(format, tmp_path):
 
 def test_a_file_with_other_preprocessing_than_the_checkpoints_is_not_kept(folder, monkeypatch):
     net, preprocess = MLP(in_shape=[3], num_classes=2, hidden=[4]).eval(), Preprocess((3,), 1.0, (5.0,), (2.0,))
-    monkeypatch.setattr(export_formats.Preprocessed, "forward", lambda self, raw: self.net(raw))
+    monkeypatch.setattr(formats.Preprocessed, "forward", lambda self, raw: self.net(raw))
     with pytest.raises(ValueError, match="outputs differ from the net's"):
-        export_formats.export_net(
-            net, (3,), folder / "net.pt2", format="torch_export", tolerance=1e-4, preprocess=preprocess
-        )
+        formats.export_net(net, (3,), folder / "net.pt2", format="torch_export", tolerance=1e-4, preprocess=preprocess)
     assert not list(folder.iterdir())

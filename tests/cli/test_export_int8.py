@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from zoo.checkpoints import checkpoint as checkpoints
-from zoo.cli import export_int8
-from zoo.cli.evaluate_data import Evaluated
-from zoo.cli.export_formats import export_net
+from zoo.cli.evaluate.examples import Evaluated
+from zoo.cli.export import int8
+from zoo.cli.export.formats import export_net
 from zoo.data.sources import digits
 from zoo.models import MLP
 
@@ -62,7 +62,7 @@ def test_all_layers_of_a_net_without_convolutions_are_quantized(tmp_path):
         net = MLP(in_shape=[30], num_classes=20, hidden=hidden).eval()
         export_net(net, (30,), tmp_path / "f.onnx", format="onnx", tolerance=1e-4)
         x = torch.randn(4, 8, 30)
-        export_int8.quantize(tmp_path / "f.onnx", tmp_path / "i.onnx", lambda number, x=x: x[number], count=4)
+        int8.quantize(tmp_path / "f.onnx", tmp_path / "i.onnx", lambda number, x=x: x[number], count=4)
         types = {int(np.prod(t.dims)): t.data_type for t in onnx.load(tmp_path / "i.onnx").graph.initializer}
         counts = [weight.numel() for weight in net.parameters() if weight.dim() > 1]
         assert [types[count] for count in counts] == [onnx.TensorProto.INT8] * len(counts)
@@ -73,12 +73,12 @@ def test_all_layers_of_a_net_without_convolutions_are_quantized(tmp_path):
 
 def test_a_file_that_loses_too_much_is_kept_only_by_force(cli, folder, trained, monkeypatch):
     # Activations of another scale: the ranges are far too small, so that int8 predicts badly.
-    quantize = export_int8.quantize
+    quantize = int8.quantize
 
     def badly(source, target, batch, *, count):
         quantize(source, target, lambda number: 1e-3 * batch(number), count=count)
 
-    monkeypatch.setattr(export_int8, "quantize", badly)
+    monkeypatch.setattr(int8, "quantize", badly)
     words = [f"checkpoint={trained}", "quantize=int8", "output=i8.onnx", "calibration_examples=8"]
     outcome = cli("export", *words)
     assert (outcome.status, outcome.out, len(outcome.err.splitlines())) == (1, "", 1)
@@ -92,13 +92,13 @@ def test_a_file_that_loses_too_much_is_kept_only_by_force(cli, folder, trained, 
 def test_outputs_without_classes_are_compared_by_the_variance_they_explain(monkeypatch, trained):
     """R² = 1 - squared error / variance, by hand: outputs 0, 2 and 4 (variance 8 in sum), int8 off by 1 once."""
     found = {"float": torch.tensor([[0.0], [2.0], [4.0]]), "int8": torch.tensor([[0.0], [3.0], [4.0]])}
-    monkeypatch.setattr(export_int8, "open_onnx", lambda file: lambda x: found[file])
+    monkeypatch.setattr(int8, "open_onnx", lambda file: lambda x: found[file])
     about = checkpoints.info(trained)
     splits = digits.load()
     splits = replace(splits, test=splits.test.take(range(3)))
     data = Evaluated(splits, "test", "three examples", "digits", 0, False, None, False, ())
     about = replace(about, classes=[])
-    compared = export_int8._compare("float", "int8", data, about, about.transforms(), torch.clone, calibration=1)
+    compared = int8._compare("float", "int8", data, about, about.transforms(), torch.clone, calibration=1)
     assert (compared.metric, compared.before, compared.after, compared.changed) == ("R²", 1.0, 1 - 1 / 8, None)
     assert compared.drop == 1 / 8
 

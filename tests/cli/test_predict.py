@@ -18,9 +18,8 @@ from support import record_sheet
 
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli import checkpoint_task
-from zoo.cli import predict_inputs as inputs
-from zoo.cli import predict_outputs as outputs
-from zoo.cli.predict_sheet import Summary
+from zoo.cli.predict import inputs, outputs
+from zoo.cli.predict.sheet import Summary
 from zoo.data import images
 from zoo.data.sources import digits
 from zoo.losses import probabilities
@@ -470,7 +469,7 @@ def write_labelled(folder: Path, x: torch.Tensor, labels: list[str]) -> None:
 @pytest.fixture
 def drawn(monkeypatch) -> dict:
     """What the sheet is told to draw."""
-    return record_sheet(monkeypatch, "zoo.cli.predict_sheet")
+    return record_sheet(monkeypatch, "zoo.cli.predict.sheet")
 
 
 def test_folders_named_for_classes_are_labels(cli, folder, trained, pixels, expected, drawn):
@@ -563,7 +562,7 @@ def test_a_sheet_that_cannot_be_drawn_leaves_no_csv(cli, folder, trained, pixels
         path.write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("zoo.cli.predict_sheet.plots.sheet", fail)
+    monkeypatch.setattr("zoo.cli.predict.sheet.plots.sheet", fail)
     outcome = cli("predict", f"checkpoint={trained}", "input=photos")
     assert outcome.status == 1
     assert "disk full" in outcome.err

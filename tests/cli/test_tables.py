@@ -9,7 +9,7 @@ import pytest
 from support import write_noise
 
 import zoo
-from zoo.data.table_columns import TableEncoding
+from zoo.data.tables.table_columns import TableEncoding
 
 QUICK = ["accelerator=cpu", "progress=false"]
 

@@ -132,7 +132,7 @@ def test_a_group_takes_the_name_of_a_file(word):
     "node",
     [
         "callbacks: {x: {_target_: joblib.load, filename: j.pkl}}",
-        "callbacks: {x: {_target_: zoo.training.sweep.SweepTable, y: {_target_: joblib.load, filename: j.pkl}}}",
+        "callbacks: {x: {_target_: zoo.training.sweeps.sweep.SweepTable, y: {_target_: joblib.load, filename: j.pkl}}}",
         "callbacks: {x: '${model.about}'}",
         "launcher: {_target_: joblib.load}",
         "sweeper: {_target_: joblib.load}",

@@ -9,7 +9,7 @@ from zoo.config.build import build
 from zoo.config.catalogue import CONF
 from zoo.config.compose import compose
 from zoo.config.ranges import check_numbers
-from zoo.training import checks
+from zoo.training.checks import run_checks
 
 HUGE = 10**40
 
@@ -52,7 +52,7 @@ CASES = {
 def check_with(cfg, key: str, value) -> None:
     """Set a key, as the command line would, and check the config."""
     OmegaConf.update(cfg, key, value)
-    checks.check_values(cfg)
+    run_checks.check_values(cfg)
     build(cfg.dataset.source, where="dataset.source")
 
 
@@ -91,12 +91,12 @@ def test_no_number_of_a_config_may_be_absurd(key, value):
 )
 def test_a_value_that_cannot_work_is_refused_before_any_data_are_read(override, message):
     with pytest.raises(ValueError, match=message):
-        checks.check_values(compose("train", ["dataset=digits", override]))
+        run_checks.check_values(compose("train", ["dataset=digits", override]))
 
 
 def test_half_precision_needs_a_gpu():
     with pytest.raises(ValueError, match="16-mixed needs a GPU; use bf16-mixed or 32-true"):
-        checks.check_values(compose("train", ["accelerator=cpu", "accelerator.precision=16-mixed"]))
+        run_checks.check_values(compose("train", ["accelerator=cpu", "accelerator.precision=16-mixed"]))
 
 
 @pytest.mark.parametrize("value", [10**400, -(10**400), [10**400], {"a": 10**400}])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support import write_csv
 
-from zoo.data import pixel_csv
+from zoo.data.tables import pixel_csv
 
 
 @pytest.mark.parametrize("ending", ["\n", "\r\n"])

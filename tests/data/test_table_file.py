@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from zoo.data import table_file
+from zoo.data.tables import table_file
 
 TEXT = 'name,size,note\nAnna,1.5,"a, b"\nBob, 2 ,NA\n'
 

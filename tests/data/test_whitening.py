@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage import data
 
-from zoo.cli import export_formats
+from zoo.cli.export import formats
 from zoo.data.preprocess import Preprocess
 from zoo.data.whitening import CUTOFF, KERNEL_SIZE, kernel
 
@@ -73,16 +73,12 @@ def test_any_size_and_number_of_channels_works_and_one_input_is_as_in_a_batch(sh
     torch.testing.assert_close(preprocess(x[1]), batch[1], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("format", export_formats.FORMATS)
+@pytest.mark.parametrize("format", formats.FORMATS)
 def test_an_exported_file_whitens(format, tmp_path):
     x = photographs()[:5]
     preprocess = Preprocess.from_data(x, whiten=True)
     net = torch.nn.Conv2d(1, 2, 3).eval()
-    path = tmp_path / f"net{export_formats.FORMATS[format].suffix}"
-    assert (
-        export_formats.export_net(net, (1, 64, 64), path, format=format, tolerance=1e-3, preprocess=preprocess) < 1e-3
-    )
+    path = tmp_path / f"net{formats.FORMATS[format].suffix}"
+    assert formats.export_net(net, (1, 64, 64), path, format=format, tolerance=1e-3, preprocess=preprocess) < 1e-3
     with torch.no_grad():
-        torch.testing.assert_close(
-            export_formats.FORMATS[format].run(path, x), net(preprocess(x)), atol=1e-3, rtol=1e-3
-        )
+        torch.testing.assert_close(formats.FORMATS[format].run(path, x), net(preprocess(x)), atol=1e-3, rtol=1e-3)

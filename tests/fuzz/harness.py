@@ -28,7 +28,7 @@ from lightning.pytorch import Trainer
 
 from zoo.checkpoints.files import TEMPORARY
 from zoo.config.console import printable
-from zoo.training import checks
+from zoo.training.checks import run_checks
 
 SECONDS = 20  # of processor time for one command
 GIGABYTE = 2**30  # of memory on top of what the process had at first
@@ -193,7 +193,7 @@ def for_each(strategy: Any, count: int, check: Callable[[Any], None], *, number:
 
 def keep_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse what a command line may ask for but a test cannot wait for: long runs, processes, the network."""
-    plan, init = checks.plan, Trainer.__init__
+    plan, init = run_checks.plan, Trainer.__init__
 
     def small_plan(*args: Any, **options: Any) -> Any:
         planned = plan(*args, **options)
@@ -212,7 +212,7 @@ def keep_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     # Hydra composes each config twice, only to know whether it is a sweep.
     monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: RunMode.RUN)
-    monkeypatch.setattr(checks, "plan", small_plan)
+    monkeypatch.setattr(run_checks, "plan", small_plan)
     monkeypatch.setattr(Trainer, "__init__", small_trainer)
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
 

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import zoo
 from zoo.checkpoints import checkpoint as checkpoints
-from zoo.cli.export import export_net
+from zoo.cli.export.command import export_net
 from zoo.config.catalogue import CONF, list_models, model_config
 from zoo.models import MLP, find_models
 from zoo.models.classifier import LayeredClassifier

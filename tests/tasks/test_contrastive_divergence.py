@@ -20,7 +20,7 @@ from zoo.models.units import Bernoulli, bernoulli
 from zoo.protocols import RBMLayer
 from zoo.tasks import ContrastiveDivergence, Reconstruction
 from zoo.tasks.gibbs import chain_end
-from zoo.training.stage_checks import refuse_precision
+from zoo.training.checks.stage_checks import refuse_precision
 
 
 def sgd(*, lr=0.1, momentum=0.0, weight_decay=0.0):
@@ -363,7 +363,7 @@ def test_gradients_are_asked_for_where_a_fit_moves_something_and_everywhere_afte
         given = {name for name, p in net.named_parameters() if p.grad is not None}
         seen.append((wanted, given))
 
-    monkeypatch.setattr("zoo.training.callbacks.SaveForResume.on_before_optimizer_step", look)
+    monkeypatch.setattr("zoo.training.fit.callbacks.SaveForResume.on_before_optimizer_step", look)
     x = binary() if layer is not None else real()
     fit_on(ContrastiveDivergence(net, layer, optimizer=sgd(), persistent=True), x, tmp_path)
     (prefix,) = fitted

@@ -25,9 +25,9 @@ from zoo.data.splits import InMemory, Splits
 from zoo.models import DBN, MLP, GoogLeNet, InceptionSmall, LeNet5, TorchvisionNet
 from zoo.tasks import Classification, Regression
 from zoo.tasks.freezing import layer_groups, trainable_layers
-from zoo.training.callbacks import EMA, SaveForResume
-from zoo.training.csv_logger import CSVLogger
-from zoo.training.trainer import measure
+from zoo.training.fit.callbacks import EMA, SaveForResume
+from zoo.training.fit.csv_logger import CSVLogger
+from zoo.training.fit.trainer import measure
 
 CPU = {"accelerator": "cpu", "devices": 1}
 DATA = ("dataset=digits", "dataset.validation=20", "dataset.test=20", "dataset.labeled_examples=60", "progress=false")

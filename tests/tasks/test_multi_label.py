@@ -14,14 +14,14 @@ from support import CPU, fit, metrics_of, no_plots, rows_of
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from zoo.cli.predict_outputs import choose, label_list
+from zoo.cli.predict.outputs import choose, label_list
 from zoo.data.augment import Augment
 from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
 from zoo.models import MLP, GoogLeNet
 from zoo.tasks import MultiLabelClassification
-from zoo.training.trainer import measure
+from zoo.training.fit.trainer import measure
 
 LABELS = ("red", "round", "=soft")
 

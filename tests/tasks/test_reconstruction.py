@@ -15,7 +15,7 @@ from zoo.data.splits import InMemory, Splits
 from zoo.models import DBN, RBM, StackedAutoencoder
 from zoo.models.autoencoder import Autoencoder
 from zoo.tasks import Reconstruction
-from zoo.training.trainer import measure
+from zoo.training.fit.trainer import measure
 
 
 def adam(lr=0.02):
@@ -297,7 +297,7 @@ def test_a_fit_moves_what_it_is_for_and_never_the_head(layer, tied, tmp_path, mo
         wanted = {name for name, p in net.named_parameters() if p.requires_grad}
         seen.append((wanted, {name for name, p in net.named_parameters() if p.grad is not None}))
 
-    monkeypatch.setattr("zoo.training.callbacks.SaveForResume.on_before_optimizer_step", look)
+    monkeypatch.setattr("zoo.training.fit.callbacks.SaveForResume.on_before_optimizer_step", look)
     before = {name: p.clone() for name, p in net.named_parameters()}
     fit_on(Reconstruction(net, layer, corruption="masking", optimizer=adam()), patterns(), tmp_path)
     prefix = "layers." if layer is None else f"layers.{layer}."

@@ -23,8 +23,8 @@ from zoo.data.splits import InMemory, Splits
 from zoo.losses import classification_loss
 from zoo.tasks import Classification, Regression
 from zoo.tasks.optimization import Constant, Cosine, OneCycle, Plateau
-from zoo.training.csv_logger import CSVLogger
-from zoo.training.trainer import measure
+from zoo.training.fit.csv_logger import CSVLogger
+from zoo.training.fit.trainer import measure
 
 
 class Given(nn.Module):

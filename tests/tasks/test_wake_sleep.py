@@ -242,7 +242,7 @@ def test_hidden_biases_of_directed_layers_and_the_head_stay(label_units, tmp_pat
         wanted = {name for name, p in net.named_parameters() if p.requires_grad}
         seen.append((wanted, {name for name, p in net.named_parameters() if p.grad is not None}))
 
-    monkeypatch.setattr("zoo.training.callbacks.SaveForResume.on_before_optimizer_step", look)
+    monkeypatch.setattr("zoo.training.fit.callbacks.SaveForResume.on_before_optimizer_step", look)
     fit_on(WakeSleep(net, optimizer=sgd()), binary(), tmp_path)
     stay = {"layers.0.hidden_bias", "layers.1.hidden_bias", *(name for name in before if name.startswith("head."))}
     assert len(stay) == (2 if label_units else 4)

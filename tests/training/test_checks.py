@@ -12,13 +12,13 @@ from support import no_plots
 
 import zoo
 from zoo.config.compose import compose
-from zoo.training import checks
+from zoo.training.checks import run_checks
 
 SMALL = ("dataset=digits", "epochs=1", "progress=false")
 
 
 def plan(*overrides: str):
-    return checks.plan(compose("train", [*SMALL, *overrides]))
+    return run_checks.plan(compose("train", [*SMALL, *overrides]))
 
 
 def refused(cli, folder, *words: str) -> str:
@@ -62,7 +62,7 @@ def test_a_plan_is_frozen_and_holds_plain_values(model):
 def test_a_plan_has_what_the_config_says_and_leaves_it_alone():
     cfg = compose("train", [*SMALL, "model=dbn", "model.net.hidden=[8]", "lr=0.5", "batch_size=100", "seed=3"])
     before = OmegaConf.to_yaml(cfg)
-    made = checks.plan(cfg)
+    made = run_checks.plan(cfg)
     assert OmegaConf.to_yaml(cfg) == before
     assert made.seed == 3
     pretrain, finetune = made.stages

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from zoo.training.csv_logger import CSVLogger
+from zoo.training.fit.csv_logger import CSVLogger
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from zoo.data import datamodule as module
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
 from zoo.models import DBN, StackedAutoencoder
-from zoo.training import feature_cache
-from zoo.training.feature_cache import cache_features
+from zoo.training.fit import feature_cache
+from zoo.training.fit.feature_cache import cache_features
 
 CPU = torch.device("cpu")
 CLASSES = ("a", "b", "c")

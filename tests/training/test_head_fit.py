@@ -11,7 +11,7 @@ from zoo.cli.main import main
 from zoo.data.preprocess import Preprocess
 from zoo.data.sources import digits
 from zoo.models import InceptionSmall
-from zoo.training.head_fit import STRENGTH, logistic_regression
+from zoo.training.fit.head_fit import STRENGTH, logistic_regression
 
 SMALL = ("model=inception_small", "model.net.stem=8", "model.net.width=0.25", "model.net.dropout=0")
 DATA = ("dataset=digits", "dataset.validation=100", "dataset.test=20", "dataset.labeled_examples=300", "progress=false")

@@ -40,7 +40,7 @@ KILLS = 8
 def run_until_killed(words: list[str], hook: str | None, count: int) -> None:
     """Train, and at the ``count``-th call of a hook die without a word."""
     if hook is not None:
-        from zoo.training.callbacks import SaveForResume
+        from zoo.training.fit.callbacks import SaveForResume
 
         calls, original = iter(range(1, 10**9)), getattr(SaveForResume, hook)
 

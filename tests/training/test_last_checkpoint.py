@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from support import no_plots
 
 from zoo.cli.main import main
-from zoo.training.last_checkpoint import check_optimizers
+from zoo.training.resume.last_checkpoint import check_optimizers
 
 
 @pytest.fixture(scope="module")

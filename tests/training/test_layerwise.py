@@ -16,8 +16,8 @@ from zoo.data.sources import digits
 from zoo.models import DBN, LeNet5, StackedAutoencoder
 from zoo.tasks import Classification
 from zoo.tasks.optimization import OneCycle
-from zoo.training.callbacks import SaveForResume
-from zoo.training.trainer import Fit
+from zoo.training.fit.callbacks import SaveForResume
+from zoo.training.fit.trainer import Fit
 
 DIGITS = ("dataset=digits", "progress=false", "batch_size=400")
 DBN_WORDS = ("model=dbn", "model.net.hidden=[14,12,10]")
@@ -181,10 +181,10 @@ def test_codes_computed_once_lead_to_the_same_weights(train, during_fits):
 
 
 def test_codes_that_do_not_fit_are_computed_batch_by_batch(train, during_fits, monkeypatch):
-    monkeypatch.setattr("zoo.training.feature_cache.LIMIT", 4 * 14 * (1293 + 144))
+    monkeypatch.setattr("zoo.training.fit.feature_cache.LIMIT", 4 * 14 * (1293 + 144))
     train("run", *PLAIN)
     assert during_fits["pretrain.layer1"] == 0
-    monkeypatch.setattr("zoo.training.feature_cache.LIMIT", 4 * 14 * (1293 + 144) - 1)
+    monkeypatch.setattr("zoo.training.fit.feature_cache.LIMIT", 4 * 14 * (1293 + 144) - 1)
     train("again", *PLAIN)
     assert (during_fits["pretrain.layer1"], during_fits["pretrain.layer2"]) == (10, 0), "12 units still fit"
 

@@ -10,7 +10,7 @@ import pytest
 
 from zoo.cli.main import main
 from zoo.models import LeNet5
-from zoo.training.callbacks import SaveForResume
+from zoo.training.fit.callbacks import SaveForResume
 
 pytestmark = pytest.mark.slow
 PAGE = os.sysconf("SC_PAGE_SIZE")

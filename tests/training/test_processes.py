@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 SCRIPT = """
 import json, os, sys, torch
 from zoo.cli.main import main
-from zoo.training.trainer import Fit
+from zoo.training.fit.trainer import Fit
 
 train = Fit.train
 

@@ -8,9 +8,9 @@ import torch
 from rich.console import Console
 
 import zoo
-from zoo.training import progress
-from zoo.training.notebook import in_notebook
-from zoo.training.progress import ProgressBar
+from zoo.training.fit import progress
+from zoo.training.fit.notebook import in_notebook
+from zoo.training.fit.progress import ProgressBar
 
 LINE = r"(\S+) epoch (\d)/(\d)(  \S+ -?[\d.e+-]+)+  [\d.]+ s"
 

@@ -13,8 +13,8 @@ from zoo.data.image_files import ImageFiles
 from zoo.data.sources import digits
 from zoo.data.splits import UNLABELED, InMemory
 from zoo.training import pseudo_labels
-from zoo.training.callbacks import SaveForResume
-from zoo.training.trainer import Fit
+from zoo.training.fit.callbacks import SaveForResume
+from zoo.training.fit.trainer import Fit
 
 ROUND = "model.stages.round1"
 WORDS = ["model=mlp", "model.net.hidden=[16]", "dataset=digits", "dataset.labeled_examples=60", "batch_size=150"]

@@ -17,7 +17,7 @@ from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli.main import main
 from zoo.data.datamodule import Shuffle
 from zoo.tasks import Classification
-from zoo.training.callbacks import SaveForResume
+from zoo.training.fit.callbacks import SaveForResume
 
 ALWAYS = ["dataset=digits", "epochs=3", "batch_size=150", "progress=false"]
 DIVERGES = ["model=mlp", "optimizer@model.stages.fit.optimizer=sgd", "lr=1e30", *ALWAYS]
@@ -192,7 +192,7 @@ def test_a_finished_run_is_left_as_it_is(whole, cli):
 
 def test_checkpoints_are_written_by_time_too(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr("zoo.training.callbacks.time.monotonic", lambda: 30.0 * len(seen))
+    monkeypatch.setattr("zoo.training.fit.callbacks.time.monotonic", lambda: 30.0 * len(seen))
     original = SaveForResume.on_train_batch_end
 
     def count(self, trainer, *rest):

@@ -15,9 +15,9 @@ from support import metrics_of, no_plots, same_weights
 
 from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli.main import main
-from zoo.training.callbacks import SaveForResume
-from zoo.training.lock import locked
-from zoo.training.run_folder import own_logger, read_config
+from zoo.training.fit.callbacks import SaveForResume
+from zoo.training.resume.lock import locked
+from zoo.training.resume.run_folder import own_logger, read_config
 
 WORDS = ["model=logistic", "dataset=digits", "epochs=3", "progress=false", "accelerator=cpu"]
 
@@ -325,7 +325,7 @@ def test_the_config_is_the_last_of_the_first_files(folder, cli, monkeypatch):
     written = []
     replace_file = os.replace
     monkeypatch.setattr(Path, "replace", lambda self, to: (written.append(Path(to).name), replace_file(self, to))[1])
-    monkeypatch.setattr("zoo.training.trainer.Fit.train", lambda self, stop: (_ for _ in ()).throw(Cut))
+    monkeypatch.setattr("zoo.training.fit.trainer.Fit.train", lambda self, stop: (_ for _ in ()).throw(Cut))
     with pytest.raises(Cut):
         main("train", [*WORDS, "hydra.run.dir=run"])
     assert written == ["hydra.yaml", "overrides.yaml", "splits.json", "preprocess.json", "config.yaml"]

@@ -16,13 +16,13 @@ from support import metrics_of, no_plots, rows_of
 from zoo.cli.main import main
 from zoo.config import search_space
 from zoo.config.catalogue import CONF
-from zoo.training import objective
-from zoo.training.search_settings import SearchSettings
+from zoo.training.sweeps import objective
+from zoo.training.sweeps.search_settings import SearchSettings
 
 optuna = pytest.importorskip("optuna")
 
-from zoo.training.study import WORKER, SharedStudy, load_trial  # noqa: E402 - needs optuna
-from zoo.training.watch import Pruned, WatchMetric  # noqa: E402
+from zoo.training.sweeps.study import WORKER, SharedStudy, load_trial  # noqa: E402 - needs optuna
+from zoo.training.sweeps.watch import Pruned, WatchMetric  # noqa: E402
 
 RUN = ["accelerator=cpu", "progress=false", "dataset=digits"]
 SEARCH = [*RUN, "hparams_search=mlp", "epochs=3", "model.net.hidden=choice([16],[32])"]
@@ -72,7 +72,7 @@ def test_values_that_cannot_be_searched_for_are_named(text, says):
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "hparams_search").glob("*.yaml")))
 def test_every_preset_composes_with_each_value_at_the_ends_of_its_space(name):
     from zoo.config.compose import compose
-    from zoo.training import checks
+    from zoo.training.checks import run_checks
 
     params = yaml.safe_load((CONF / "hparams_search" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
     space = search_space.split(params, [])[0]
@@ -80,7 +80,7 @@ def test_every_preset_composes_with_each_value_at_the_ends_of_its_space(name):
         values = {key: _ends(distribution)[end] for key, distribution in space.items()}
         cfg = compose("train", [f"hparams_search={name}", "hydra.mode=RUN", *search_space.overrides_of(values)])
         assert cfg.model.name == name
-        checks.check_values(cfg)
+        run_checks.check_values(cfg)
         assert objective.metric_name(cfg).startswith("val/")
 
 
@@ -216,13 +216,13 @@ def test_a_search_writes_a_table_and_the_best_config(cli, folder, monkeypatch):
 
     # The finished search runs nothing; more trials prolong it.
     calls = []
-    monkeypatch.setattr("zoo.training.checks.plan", lambda *args, **options: calls.append(args))
+    monkeypatch.setattr("zoo.training.checks.run_checks.plan", lambda *args, **options: calls.append(args))
     assert cli("train", *search).status == 0
     assert calls == []
 
 
 def test_without_optuna_the_extra_is_named(cli, folder, monkeypatch):
-    monkeypatch.setattr("zoo.training.search.find_spec", lambda name: None)
+    monkeypatch.setattr("zoo.training.sweeps.search.find_spec", lambda name: None)
     outcome = cli("train", *SEARCH, "hydra.sweep.dir=s")
     assert (
         outcome.err == "zoo train: a search needs Optuna, which is not installed; pip install 'reference-zoo[optuna]'\n"
@@ -268,7 +268,7 @@ def _search(words: list[str], kill: int | None) -> None:
     if kill is not None:
         from hydra.core.hydra_config import HydraConfig
 
-        from zoo.training.callbacks import SaveForResume
+        from zoo.training.fit.callbacks import SaveForResume
 
         original = SaveForResume.on_train_epoch_end
 

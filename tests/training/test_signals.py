@@ -17,10 +17,12 @@ from test_resume import ALWAYS, assert_same
 from zoo.data import worker_signals
 from zoo.data.workers import FULL, told_errors
 from zoo.tasks import Classification
-from zoo.training import checks, feature_cache, fit_data, outputs
+from zoo.training import outputs
 from zoo.training import run as runs
-from zoo.training.callbacks import SaveForResume
-from zoo.training.progress import reported
+from zoo.training.checks import run_checks
+from zoo.training.fit import feature_cache, fit_data
+from zoo.training.fit.callbacks import SaveForResume
+from zoo.training.fit.progress import reported
 from zoo.training.signals import Reaction, Stopped, StopRequest, stop_on_signals, unmasked
 
 LOGISTIC = ["model=logistic", *ALWAYS]
@@ -55,7 +57,7 @@ def signal_in(monkeypatch, module, name: str, number: int = signal.SIGTERM, *, a
 
 
 PLACES = {
-    "while the data are read": (checks, "plan", {}, "before training began; nothing was written"),
+    "while the data are read": (run_checks, "plan", {}, "before training began; nothing was written"),
     "while the first files are written": (
         outputs,
         "begin",
@@ -172,7 +174,7 @@ def test_the_signal_that_stopped_a_job_of_another_process_is_told_by_its_status(
 
 @pytest.mark.parametrize("number", worker_signals.SIGNALS)
 def test_a_signalled_prediction_leaves_no_file(number, trained, tmp_path, monkeypatch, cli):
-    from zoo.cli import predict
+    from zoo.cli.predict import command as predict
 
     before = {n: signal.getsignal(n) for n in worker_signals.SIGNALS}
     monkeypatch.chdir(tmp_path)
@@ -367,7 +369,7 @@ def test_other_errors_are_as_they_were():
 
 def test_long_work_outside_the_epochs_reports_its_progress(monkeypatch, capsys):
     clock = iter(range(0, 10**6, 4))
-    monkeypatch.setattr("zoo.training.progress.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("zoo.training.fit.progress.time.monotonic", lambda: float(next(clock)))
     assert list(reported(range(10), 10, "fit: computing features")) == list(range(10))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "fit: computing features  10%  36.0 s left"

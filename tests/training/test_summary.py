@@ -8,11 +8,12 @@ from support import image_folder_at, write_noise
 
 from zoo.config.compose import compose
 from zoo.data.splits import InMemory
-from zoo.training import checks, summary
+from zoo.training import summary
+from zoo.training.checks import run_checks
 
 
 def lines_of(*words, change=None):
-    plan = checks.plan(compose("train", [*words, "accelerator=cpu"]))
+    plan = run_checks.plan(compose("train", [*words, "accelerator=cpu"]))
     if change is not None:
         plan = replace(plan, splits=change(plan.splits))
     found = summary.lines(plan)

@@ -16,8 +16,8 @@ from support import no_plots, rows_of
 
 from zoo.config.catalogue import CONF
 from zoo.config.sweep_folder import record_failure
-from zoo.training.statistics import k_fold, paired
-from zoo.training.sweep import SweepTable
+from zoo.training.sweeps.statistics import k_fold, paired
+from zoo.training.sweeps.sweep import SweepTable
 
 KEY = "model.net.dropout"
 

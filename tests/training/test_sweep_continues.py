@@ -12,7 +12,7 @@ from support import metrics_of, no_plots, rows_of, same_weights
 from zoo.cli.main import main
 from zoo.config.sweep_folder import failures_since, record_failure, refuse_comparison, refuse_other_sweep, same_job
 from zoo.training import run
-from zoo.training.sweep_job import Job
+from zoo.training.sweeps.sweep_job import Job
 
 WORDS = ["model=logistic", "accelerator=cpu", "progress=false", "epochs=1"]
 
@@ -106,7 +106,7 @@ def _sweep(words: list[str], kill: int | None) -> None:
     os.environ["MPLBACKEND"] = "agg"
     from hydra.core.hydra_config import HydraConfig
 
-    from zoo.training.callbacks import SaveForResume
+    from zoo.training.fit.callbacks import SaveForResume
 
     original = SaveForResume.on_train_epoch_end
 

@@ -11,7 +11,7 @@ from zoo.checkpoints import checkpoint as checkpoints
 from zoo.cli.main import main
 from zoo.config.catalogue import CONF
 from zoo.data.sources import digits
-from zoo.training.callbacks import SaveForResume
+from zoo.training.fit.callbacks import SaveForResume
 
 WORDS = ["model=logistic", "dataset=digits", "progress=false"]
 

@@ -17,9 +17,10 @@ from torch import nn
 
 from zoo.config import schemas
 from zoo.config.compose import compose
-from zoo.training import checks, trainer_options
-from zoo.training.callbacks import SaveForResume
-from zoo.training.trainer_settings import TrainerSettings, limited, parse
+from zoo.training.checks import run_checks
+from zoo.training.fit import trainer_options
+from zoo.training.fit.callbacks import SaveForResume
+from zoo.training.fit.trainer_settings import TrainerSettings, limited, parse
 
 FAST = ["dataset=digits", "progress=false", "accelerator=cpu"]
 LOGISTIC = ["model=logistic", *FAST]
@@ -27,7 +28,7 @@ SGD = ["optimizer@model.stages.fit.optimizer=sgd", "lr=0.01", "lr_schedule@model
 
 
 def planned(*words: str):
-    return checks.plan(compose("train", [*LOGISTIC, *words]))
+    return run_checks.plan(compose("train", [*LOGISTIC, *words]))
 
 
 @pytest.fixture(autouse=True)
@@ -183,7 +184,7 @@ def test_the_time_limit_saves_the_weights_and_the_run_can_be_resumed(words, cli,
 
     # A clock that runs by steps: ten seconds each.
     steps = iter(range(0, 10**6, 10))
-    monkeypatch.setattr("zoo.training.callbacks.time.monotonic", lambda: float(next(steps)))
+    monkeypatch.setattr("zoo.training.fit.callbacks.time.monotonic", lambda: float(next(steps)))
     monkeypatch.setattr("zoo.training.session.time.monotonic", lambda: float(next(steps)))
     outcome = cli("train", *words, "trainer.max_time=00:00:10:00", "hydra.run.dir=run")
     assert outcome.status == 0

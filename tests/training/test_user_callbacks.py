@@ -6,7 +6,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from support import no_plots, rows_of, weights_of
 
 from zoo.config import targets
-from zoo.training.user_callbacks import REFUSED, check_callbacks, named_errors
+from zoo.training.fit.user_callbacks import REFUSED, check_callbacks, named_errors
 
 HERE = "lightning.pytorch.callbacks."
 LOGISTIC = ["model=logistic", "dataset=digits", "progress=false", "accelerator=cpu", "epochs=2"]

@@ -40,8 +40,8 @@ class CheckpointInfo:
             are resolved where the checkpoint is used.
         splits: number of examples and digest of each split that it was trained on, see
             `zoo.data.splits.Splits.fingerprints`; empty in files of earlier versions.
-        table: how the columns of a table become inputs and targets, by `zoo.data.table_columns.TableEncoding.to_dict`;
-            empty if it was not trained on a table.
+        table: how the columns of a table become inputs and targets, by
+            `zoo.data.tables.table_columns.TableEncoding.to_dict`; empty if it was not trained on a table.
         license: license of the data that it was trained on.
         commit: commit of the source tree; empty if unknown.
         versions: versions of the libraries.

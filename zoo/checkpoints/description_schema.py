@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from zoo.data.preprocess import Preprocess
-from zoo.data.table_columns import MAX_COLUMNS, TableEncoding
+from zoo.data.tables.table_columns import MAX_COLUMNS, TableEncoding
 from zoo.losses import check_temperature
 
 MAX_HEADER = 2**23  # bytes of the header of a file: the description, and the name and shape of every tensor

@@ -1,1 +1,1 @@
-"""The command line: ``main`` reads it, and each command has a module of its name."""
+"""The command line: ``main`` reads it, and each command has a module or a folder of its name."""

@@ -56,7 +56,7 @@ COMMANDS = {
     "evaluate": Command(
         summary="evaluate a checkpoint on a split of a dataset",
         usage="checkpoint=NAME|PATH [dataset=NAME] [KEY=VALUE ...]",
-        module="evaluate",
+        module="evaluate.command",
         function="evaluate",
         composed=True,
         examples=(
@@ -68,7 +68,7 @@ COMMANDS = {
     "predict": Command(
         summary="apply a checkpoint to images, a CSV of pixels or an .npz file",
         usage="checkpoint=NAME|PATH input=FILE|FOLDER|CSV|NPZ [KEY=VALUE ...]",
-        module="predict",
+        module="predict.command",
         function="predict",
         composed=True,
         examples=(
@@ -95,7 +95,7 @@ COMMANDS = {
     "export": Command(
         summary="write a checkpoint as an ONNX file or a torch.export program",
         usage="checkpoint=NAME|PATH [format=onnx|torch_export] [KEY=VALUE ...]",
-        module="export",
+        module="export.command",
         function="export",
         composed=True,
         examples=(
@@ -107,7 +107,7 @@ COMMANDS = {
     "benchmark": Command(
         summary="measure latency and throughput of a checkpoint in PyTorch and ONNX Runtime",
         usage="checkpoint=NAME|PATH [KEY=VALUE ...]",
-        module="benchmark",
+        module="benchmark.command",
         function="benchmark",
         composed=True,
         examples=(
@@ -118,7 +118,7 @@ COMMANDS = {
     "push": Command(
         summary="publish a checkpoint on the Hugging Face hub",
         usage="checkpoint=NAME|PATH to=hf://OWNER/NAME [KEY=VALUE ...]",
-        module="push",
+        module="push.command",
         function="push",
         composed=True,
         examples=(
@@ -129,7 +129,7 @@ COMMANDS = {
     "embed": Command(
         summary="write the features of images, a CSV, an .npz or a dataset to a file",
         usage="checkpoint=NAME|PATH (input=FILE|FOLDER|CSV|NPZ | dataset=NAME) [KEY=VALUE ...]",
-        module="embed",
+        module="embed.command",
         function="embed",
         composed=True,
         examples=(
@@ -180,7 +180,7 @@ COMMANDS = {
     "completion": Command(
         summary="print a script that completes commands, keys and names in a shell",
         usage="bash|zsh|fish",
-        module="completion",
+        module="completion.command",
         function="main",
         composed=False,
         examples=("bash", "zsh", "fish"),

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from zoo.checkpoints.checkpoint import CheckpointInfo, info, locate, open_checkpoint
 from zoo.cli.checkpoint_task import output_probabilities, task_class
-from zoo.cli.predict_checks import preprocess_for
+from zoo.cli.predict.checks import preprocess_for
 from zoo.config import hardware
 from zoo.config.catalogue import list_checkpoints
 from zoo.config.console import say
@@ -98,9 +98,3 @@ def _models_inputs(about: CheckpointInfo) -> bool:
     if not target or target.startswith(TASKS):
         return target.removeprefix(TASKS) in WITHOUT_TARGETS
     return task_class(about).targets == "none"
-
-
-if __name__ == "__main__":
-    from zoo.cli.main import main
-
-    main("demo")

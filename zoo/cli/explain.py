@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from zoo.analysis.gradcam import gradcam
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, replacing
-from zoo.cli import predict_inputs as inputs
 from zoo.cli.checkpoint_task import output_probabilities
-from zoo.cli.predict_checks import InputCheck, preprocess_for
+from zoo.cli.predict import inputs
+from zoo.cli.predict.checks import InputCheck, preprocess_for
 from zoo.config import hardware
 from zoo.config.catalogue import suggest
 from zoo.config.console import say
@@ -141,9 +141,3 @@ def _explain_batch(
         captions.append(caption)
         tiles.append(plots.overlay(raw[i] / 255, heat[i].cpu()))
     return Explained(tiles, captions, heat.cpu())
-
-
-if __name__ == "__main__":
-    from zoo.cli.main import main
-
-    main("explain")

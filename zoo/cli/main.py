@@ -179,7 +179,3 @@ def _launcher() -> Callable[..., None]:
     from zoo.config.compose import launch
 
     return launch
-
-
-if __name__ == "__main__":
-    main()

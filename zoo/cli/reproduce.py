@@ -123,9 +123,3 @@ def _zoo(command: str, *arguments: str) -> None:
         # The last line is the error message; notes and warnings may come before it.
         lines = done.stderr.strip().splitlines()
         raise ValueError(lines[-1] if lines else f"zoo {command} ended with exit status {done.returncode}")
-
-
-if __name__ == "__main__":
-    from zoo.cli.main import main as command_line
-
-    command_line("reproduce")

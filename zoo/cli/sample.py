@@ -166,9 +166,3 @@ def _write_arrays(path: Path, samples: Tensor, class_numbers: Tensor | None) -> 
             np.savez(file, x=samples.numpy())
         else:
             np.savez(file, x=samples.numpy(), y=class_numbers.numpy())
-
-
-if __name__ == "__main__":
-    from zoo.cli.main import main
-
-    main("sample")

@@ -30,7 +30,7 @@ from zoo.config.failed_jobs import stops_at_an_error
 from zoo.config.sweep_folder import refuse_comparison, refuse_other_sweep
 
 # The callbacks that a config may name.
-CALLBACKS = ("zoo.training.sweep.SweepTable", "hydra.experimental.callbacks.LogJobReturnCallback")
+CALLBACKS = ("zoo.training.sweeps.sweep.SweepTable", "hydra.experimental.callbacks.LogJobReturnCallback")
 # The handlers and formatters of Python's logging that a config may name, and the only log file.
 HANDLERS = ("logging.StreamHandler", "logging.NullHandler", "logging.FileHandler")
 FORMATTERS = ("logging.Formatter", "colorlog.ColoredFormatter")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from zoo.data import folds as cross_validation
 from zoo.data.folder_layout import split_of
 from zoo.data.stratify import stratify
-from zoo.data.table_file import Table
+from zoo.data.tables.table_file import Table
 
 KEY = "dataset.split_column"
 TEST = 0.2  # fraction of the examples that is held out as the test split by default

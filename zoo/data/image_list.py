@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zoo.data.image_tree import SUFFIXES
-from zoo.data.table_file import Table
+from zoo.data.tables.table_file import Table
 
 SAMPLE = 100  # number of rows by which the column of files is guessed
 KEY = "dataset.file_column"

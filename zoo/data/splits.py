@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.stratify import check_labels, hold_out, seed_from, stratify
-from zoo.data.table_columns import TableEncoding
+from zoo.data.tables.table_columns import TableEncoding
 
 if TYPE_CHECKING:
     from zoo.data.augment import Augment

@@ -231,7 +231,15 @@ def _evaluated(checkpoint: Path, output: Path, arguments: Sequence[str]) -> dict
     """The metrics of ``zoo evaluate``. They are stored in ``output``; if that file exists, it is read instead."""
     if not output.is_file():
         # Run the command in a separate process, as a user would.
-        command = [sys.executable, "-m", "zoo.cli.evaluate", f"checkpoint={checkpoint}", f"output={output}", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "zoo.cli",
+            "evaluate",
+            f"checkpoint={checkpoint}",
+            f"output={output}",
+            *arguments,
+        ]
         if subprocess.run(command, check=False).returncode:
             raise SystemExit(f"{checkpoint}: zoo evaluate failed, see above; nothing was published")
     measured: dict[str, float] = json.loads(output.read_text())

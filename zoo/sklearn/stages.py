@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from zoo.config.given import GIVEN
-from zoo.training import stage_checks
+from zoo.training.checks import stage_checks
 from zoo.training.given_config import prepare
 
 

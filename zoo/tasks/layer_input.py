@@ -18,7 +18,7 @@ class LayerInput:
     Attributes:
         depth: number of layers below.
         ready: whether the batches already hold the outputs of the layers below, computed once for the whole fit
-            (`zoo.training.feature_cache`).
+            (`zoo.training.fit.feature_cache`).
     """
 
     def __init__(self, net: nn.Module, layer: int | None):

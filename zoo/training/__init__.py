@@ -1,1 +1,1 @@
-"""One training run: checks, stages, the trainer and its callbacks, signals, logs and sweeps."""
+"""One training run: its checks, its stages, the fits, signals, outputs, and sweeps of many runs."""

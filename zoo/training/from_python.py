@@ -27,12 +27,14 @@ from zoo.checkpoints import weight_files
 from zoo.checkpoints.checkpoint import open_checkpoint
 from zoo.config import compose, hardware
 from zoo.data.preprocess import Preprocess
-from zoo.training import checks, outputs, run_folder, signals, stage_checks, summary
+from zoo.training import outputs, signals, summary
+from zoo.training.checks import run_checks, stage_checks
+from zoo.training.checks.given_net import unwrapped
+from zoo.training.fit.notebook import in_notebook
 from zoo.training.given_config import Data, Prepared, Validation, prepare, readable_errors
-from zoo.training.given_net import unwrapped
-from zoo.training.lock import locked
-from zoo.training.notebook import in_notebook
 from zoo.training.plan import Plan
+from zoo.training.resume import run_folder
+from zoo.training.resume.lock import locked
 from zoo.training.run import Run
 from zoo.training.signals import Stopped
 
@@ -139,7 +141,7 @@ def _run(parts: Prepared, folder: Path, *, keep: bool, resume: bool, loud: bool)
             # The YAMLs of loggers name Hydra's folder.
             if parts.cfg.logger is not None and "save_dir" in parts.cfg.logger:
                 parts.cfg.logger.save_dir = str(folder)
-            plan = checks.plan(parts.cfg, given=parts.given)
+            plan = run_checks.plan(parts.cfg, given=parts.given)
             if hardware.processes(plan.trainer_kwargs) > 1:
                 _check_processes(plan, keep=keep)
             with stop.held():

@@ -19,8 +19,8 @@ from zoo.config.overrides import readable
 from zoo.data.array_splits import ArrayLike, splits_of
 from zoo.data.loaders import LoadedExamples, splits_of_loader
 from zoo.data.splits import Splits
-from zoo.training import data_checks
-from zoo.training.given_net import count_outputs, ready, unwrapped
+from zoo.training.checks import data_checks
+from zoo.training.checks.given_net import count_outputs, ready, unwrapped
 from zoo.training.plan import Given
 
 Data: TypeAlias = str | Splits | Tensor | tuple[ArrayLike, ArrayLike] | DataLoader[Any]

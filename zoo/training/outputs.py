@@ -31,12 +31,12 @@ from zoo.report import page
 from zoo.tasks import Classification, MultiLabelClassification
 from zoo.tasks.task import Task
 from zoo.training import report as reports
+from zoo.training.checks.given_net import unwrapped
 from zoo.training.class_statistics import CONFUSION, PER_CLASS, per_label, write_statistics, write_tables
-from zoo.training.csv_logger import CSVLogger
-from zoo.training.given_net import unwrapped
+from zoo.training.fit.csv_logger import CSVLogger
+from zoo.training.fit.trainer_options import PROFILE
 from zoo.training.plan import Plan, StagePlan
-from zoo.training.run_folder import CONFIG, LAST, METRICS, PREPROCESS, SPLITS
-from zoo.training.trainer_options import PROFILE
+from zoo.training.resume.run_folder import CONFIG, LAST, METRICS, PREPROCESS, SPLITS
 
 REPORT = "report.html"
 

@@ -1,6 +1,6 @@
 """The checked plan of a run: frozen dataclasses of plain values, with the data and the net.
 
-`zoo.training.checks.plan` makes a `Plan` from a config. The code that trains reads the plan, not the config.
+`zoo.training.checks.run_checks.plan` makes a `Plan` from a config. The code that trains reads the plan, not the config.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from zoo.data.augment import Augment
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Splits
 from zoo.tasks.optimization import MakeSchedule
-from zoo.training.trainer_settings import DEFAULT, TrainerSettings
+from zoo.training.fit.trainer_settings import DEFAULT, TrainerSettings
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from zoo.data.splits import UNLABELED
 from zoo.protocols import Net, layers_of
 from zoo.tasks.classification import Classification
 from zoo.tasks.task import Task
-from zoo.training.feature_cache import training_features
+from zoo.training.fit.feature_cache import training_features
+from zoo.training.fit.trainer_settings import TrainerSettings
 from zoo.training.plan import Plan, StagePlan
-from zoo.training.trainer_settings import TrainerSettings
 
 NEIGHBORS = 5  # nearest examples with which each one is linked
 ALPHA = 0.99  # share of a class that an example takes from its neighbors in each step

@@ -19,27 +19,19 @@ from zoo.config.build import build
 from zoo.data.datamodule import DataModule
 from zoo.data.splits import seed_from
 from zoo.tasks.task import Task
-from zoo.training import (
-    checks,
-    head_fit,
-    last_checkpoint,
-    outputs,
-    pseudo_labels,
-    run_folder,
-    signals,
-    stages,
-    summary,
-    trainer_options,
-)
-from zoo.training.callbacks import OutOfTime
-from zoo.training.csv_logger import CSVLogger
-from zoo.training.fit_data import fit_data
-from zoo.training.lock import locked
+from zoo.training import outputs, pseudo_labels, signals, stages, summary
+from zoo.training.checks import run_checks
+from zoo.training.fit import head_fit, trainer_options
+from zoo.training.fit.callbacks import OutOfTime
+from zoo.training.fit.csv_logger import CSVLogger
+from zoo.training.fit.fit_data import fit_data
+from zoo.training.fit.trainer import Fit, Session, measure
 from zoo.training.plan import Given, Plan, StagePlan
+from zoo.training.resume import last_checkpoint, run_folder
+from zoo.training.resume.lock import locked
 from zoo.training.session import session_of
 from zoo.training.signals import StopRequest
-from zoo.training.sweep_job import Job
-from zoo.training.trainer import Fit, Session, measure
+from zoo.training.sweeps.sweep_job import Job
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -66,7 +58,7 @@ def train(cfg: DictConfig) -> float | None:
         stop.message = "stopped before training began; nothing was written"
         if cfg.resume is None:
             outputs.refuse_run(folder)
-            plan = checks.plan(cfg)
+            plan = run_checks.plan(cfg)
             with stop.held():
                 run = Run.begin(plan, folder, compose.command_line("train"), compose.composition())
                 stop.message = f"stopped before training began; {run.how_to_continue()}"
@@ -168,7 +160,7 @@ class Run:
 
         # Check the plan again, since files may have changed. Use the preprocessing of the first start, if it is known.
         with run_folder.naming(folder / run_folder.CONFIG):
-            plan = checks.plan(cfg, preprocess=preprocess, given=given)
+            plan = run_checks.plan(cfg, preprocess=preprocess, given=given)
         if plan.preprocess.shape != plan.splits.shape:
             raise ValueError(
                 f"{folder / run_folder.PREPROCESS}: shape={list(plan.preprocess.shape)} is not that of the data"

@@ -6,9 +6,9 @@ from pathlib import Path
 from lightning.pytorch.loggers import Logger
 
 from zoo.config.build import build
-from zoo.training.csv_logger import CSVLogger
+from zoo.training.fit.csv_logger import CSVLogger
+from zoo.training.fit.trainer import Session
 from zoo.training.plan import Plan
-from zoo.training.trainer import Session
 
 
 def session_of(plan: Plan, folder: Path) -> tuple[CSVLogger, Session]:

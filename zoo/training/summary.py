@@ -14,7 +14,8 @@ from zoo.data.splits import UNLABELED, InMemory, Splits
 from zoo.protocols import shape_text
 from zoo.tasks.supervised import SupervisedTask
 from zoo.tasks.task import Task
-from zoo.training import pseudo_labels, stages, trainer_settings
+from zoo.training import pseudo_labels, stages
+from zoo.training.fit import trainer_settings
 from zoo.training.plan import Plan, StagePlan
 
 WIDTH = 80  # columns

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from zoo.data import target_columns
 from zoo.data.sources import diabetes, table
-from zoo.data.table_columns import Feature, TableEncoding
-from zoo.data.table_file import Table
+from zoo.data.tables import target_columns
+from zoo.data.tables.table_columns import Feature, TableEncoding
+from zoo.data.tables.table_file import Table
 
 ROWS = 100
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from typing import Any
 
 from zoo.data.sources.table import from_table
 from zoo.data.splits import Splits
-from zoo.data.table_file import Table
+from zoo.data.tables.table_file import Table
 
 TARGET = "progression"
 

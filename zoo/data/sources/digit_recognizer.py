@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from zoo.data import pixel_csv
 from zoo.data.splits import InMemory, Splits, check_labels, hold_out
+from zoo.data.tables import pixel_csv
 
 MAX_CLASSES = 10_000
 
@@ -30,8 +30,8 @@ def load(
 
     Raises:
         FileNotFoundError: there is no ``train.csv``; the message says where to get it.
-        ValueError: an error of `zoo.data.pixel_csv.read`, a label is not in [0, num_classes), or a split has an invalid
-            size.
+        ValueError: an error of `zoo.data.tables.pixel_csv.read`, a label is not in [0, num_classes), or a split has
+            an invalid size.
     """
     if not 1 <= num_classes <= MAX_CLASSES:
         raise ValueError(f"dataset.num_classes={num_classes} must be in [1, {MAX_CLASSES}]")

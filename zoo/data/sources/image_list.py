@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo.data import image_list, table_file, target_columns
+from zoo.data import image_list
 from zoo.data.audit import EXAMPLES_SHOWN, ImageCheck, LabeledFiles, bit_depth, duplicates, look_alikes, size_range
 from zoo.data.divide import divide
 from zoo.data.image_files import ImageFiles
@@ -16,7 +16,8 @@ from zoo.data.image_list import ListedImages
 from zoo.data.sources.image_folder import check_files, checked_shape, try_bands
 from zoo.data.sources.table import complete, read_targets
 from zoo.data.splits import Splits
-from zoo.data.table_file import Table
+from zoo.data.tables import table_file, target_columns
+from zoo.data.tables.table_file import Table
 
 
 def load(
@@ -46,10 +47,10 @@ def load(
         shape: channels, height and width to which every image is resized.
         file_column, image_root: as ``column`` and ``root`` of `zoo.data.image_list.find`.
         target: the column of targets, or a list of columns; None: the only other column of the table, if it has one.
-        target_type, label_separator: as for `zoo.data.target_columns.read`.
+        target_type, label_separator: as for `zoo.data.tables.target_columns.read`.
         missing: "refuse" a row without a target, or "drop" it.
         groups, split_column, test, validation, fold, folds: as for `zoo.data.divide.divide`.
-        header: as for `zoo.data.table_file.read`.
+        header: as for `zoo.data.tables.table_file.read`.
         on_bad_image, check: as for `zoo.data.sources.image_folder.load`. A file that does not exist is unreadable.
 
     Raises:

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.data import table_columns, table_file, target_columns
 from zoo.data.divide import divide
 from zoo.data.splits import InMemory, Splits
-from zoo.data.table_columns import TableEncoding, some
-from zoo.data.table_file import Table
-from zoo.data.target_columns import Targets
+from zoo.data.tables import table_columns, table_file, target_columns
+from zoo.data.tables.table_columns import TableEncoding, some
+from zoo.data.tables.table_file import Table
+from zoo.data.tables.target_columns import Targets
 
 MISSING = ("refuse", "impute", "drop")
 INDEX_NAMES = {"id", "index", "rowid", "row_id"}  # columns of these names are left out if all their values differ
@@ -48,14 +48,14 @@ def load(
     Args:
         root: the file.
         target: the column of targets, or a list of columns; None: there are no targets.
-        target_type, label_separator: as for `zoo.data.target_columns.read`.
+        target_type, label_separator: as for `zoo.data.tables.target_columns.read`.
         standardize_targets: whether real target values get mean 0 and std 1 over the training split.
         ignore: columns that are left out.
         categorical: columns of numbers that are categories.
         missing: "refuse" missing values, "impute" them (by the median of the training split, or a category of their
             own) or "drop" their rows.
         groups, split_column, test, validation, fold, folds: as for `zoo.data.divide.divide`.
-        header: as for `zoo.data.table_file.read`.
+        header: as for `zoo.data.tables.table_file.read`.
         columns: the encoding of a checkpoint, by `TableEncoding.to_dict`; None: it is computed on the training split.
 
     Raises:

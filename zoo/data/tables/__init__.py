@@ -1,0 +1,1 @@
+"""Tables with named columns, and CSV files with one pixel per column."""

@@ -1,0 +1,1 @@
+"""One fit: the data, the trainer with its settings and callbacks, the progress display and the log."""

@@ -1,0 +1,292 @@
+"""Train one task with a resumable Trainer, and evaluate a task on the validation and the test split."""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from zoo.checkpoints.files import replacing
+from zoo.checkpoints.safe_pickle import load as load_safely
+from zoo.config import hardware
+from zoo.data.datamodule import DataModule, batches
+from zoo.data.workers import told_errors
+from zoo.tasks.supervised import SupervisedTask
+from zoo.tasks.task import Task
+from zoo.training import signals
+from zoo.training.fit import trainer_options, user_callbacks
+from zoo.training.fit.callbacks import (
+    EMA,
+    LOG_EVERY,
+    KeepSignalHandlers,
+    OutOfTime,
+    SaveForResume,
+    StopBelow,
+    StopOnNonFinite,
+)
+from zoo.training.fit.progress import ProgressBar
+from zoo.training.fit.trainer_hooks import AverageLastStep, FinishResumed, LogEpoch
+from zoo.training.fit.trainer_settings import DEFAULT, TrainerSettings, limited
+from zoo.training.plan import StagePlan
+from zoo.training.signals import StopRequest
+
+# Lightning's warnings about deliberate choices of the zoo.
+EXPECTED_WARNINGS = (
+    "does not have many workers",
+    "LeafSpec",
+    "Checkpoint directory",
+    "smaller than the logging interval",
+    "SWA is currently only supported every epoch",  # it replaces the schedule, even one of steps
+    "default schedule will be overridden",  # of the PyTorch profiler, in a fit of few steps
+    "your dataloader is not resumable",  # the zoo's sampler skips the examples that were seen before the stop
+    "Encountered `nan` values",  # the logged loss is NaN, too
+    "No positive samples found in target",  # the average precision of a label without examples is 0
+)
+
+
+class AtomicIO(TorchCheckpointIO):
+    """Checkpoint I/O that writes a temporary file and renames it, and that loads without running pickled code."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        # On a full disk, torch raises RuntimeError.
+        with replacing(Path(path), errors=[RuntimeError]) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        content: dict[str, Any] = load_safely(path)
+        return content
+
+
+@dataclass(frozen=True)
+class Session:
+    """The settings that all fits of a run share.
+
+    Attributes:
+        folder: the folder of the checkpoints in the run folder; ``last.ckpt`` is written there.
+        loggers: the loggers of the metrics.
+        trainer_kwargs: the accelerator config, as arguments of a Trainer.
+        progress: whether to show a progress bar.
+        settings: the trainer config.
+        callbacks: the callbacks of the config: name -> a ``_target_`` and its arguments.
+        deadline: the time of `time.monotonic` after which a fit saves and raises `OutOfTime`; None: no limit.
+    """
+
+    folder: Path
+    loggers: Sequence[Logger]
+    trainer_kwargs: dict[str, Any]
+    progress: bool = True
+    settings: TrainerSettings = DEFAULT
+    callbacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    deadline: float | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One task, trained on one set of data.
+
+    Attributes:
+        name: name of the fit, which its checkpoints contain.
+        task: the task to train.
+        data: the data to train on.
+        stage: number of epochs, and when to stop or save.
+        session: the settings that all fits of the run share.
+        resume: a ``last.ckpt`` of this fit to resume from, or None.
+        watch: callbacks without a state that watch the fit.
+    """
+
+    name: str
+    task: Task
+    data: DataModule
+    stage: StagePlan
+    session: Session
+    resume: Path | None = None
+    watch: Sequence[Callback] = ()
+
+    def train(self, stop: StopRequest | None = None) -> None:
+        """Train for at most the stage's epochs, resuming from ``resume`` if it is set.
+
+        Afterwards the task has the last weights, their moving average (ema) or those of the best epoch (patience).
+
+        Args:
+            stop: the request that signals set; None: signals are not handled.
+
+        Raises:
+            Stopped: a signal asked the run to stop; ``last.ckpt`` was written.
+            OutOfTime: the deadline of the session has passed; ``last.ckpt`` was written, and the task has its weights.
+            ValueError: the loss, a gradient or a weight became NaN or Inf, or a callback failed.
+        """
+        stage = self.stage
+        settings = self.session.settings
+
+        # The callbacks of the config come first. With patience, `best` saves the weights of the best epoch.
+        named = user_callbacks.callbacks_of(self.session.callbacks, self.name, self.session.folder.parent)
+        callbacks: list[Callback] = [StopOnNonFinite(), LogEpoch(), *self.watch, *named.values()]
+        callbacks.append(FinishResumed(named.values(), epochs=stage.epochs))
+        if settings.accumulate_grad_batches > 1:
+            callbacks.append(AverageLastStep())
+        best = None
+        if stage.patience is not None:
+            stop_early, best = user_callbacks.patience_callbacks(
+                self.task.monitor, self.task.mode, stage.patience, self.session.folder, self.name
+            )
+            callbacks += [stop_early, best]
+        # Stop at a low loss, and average the weights.
+        if stage.stop_below is not None:
+            callbacks.append(StopBelow(stage.stop_below, epochs=stage.epochs))
+        if stage.ema is not None:
+            callbacks.append(EMA(stage.ema))
+        # SaveForResume comes after the other callbacks, so that it saves their updated state. The bar has no state.
+        within_epochs = user_callbacks.steps_within_epochs(named.values())
+        callbacks.append(self._save_for_resume(stop or StopRequest(), within_epochs=within_epochs))
+        has_bar = any(isinstance(callback, LightningProgressBar) for callback in named.values())
+        if self.session.progress and not has_bar:
+            callbacks.append(ProgressBar(self.name))
+
+        # Log at least once per epoch, even if the epoch has fewer than LOG_EVERY steps.
+        examples = self.data.splits.train
+        trainer = _trainer(
+            self.session.trainer_kwargs,
+            settings,
+            callbacks=callbacks,
+            enable_progress_bar=self.session.progress or has_bar,
+            logger=list(self.session.loggers),
+            max_epochs=stage.epochs,
+            limit_train_batches=self._train_limit(),
+            limit_val_batches=_limit(settings.limit_val_batches, self.data, "validation", self.session.trainer_kwargs),
+            gradient_clip_val=stage.gradient_clip,
+            log_every_n_steps=min(LOG_EVERY, settings.steps(len(examples) // self.data.batch_size or 1)),
+            default_root_dir=self.session.folder,
+            accumulate_grad_batches=settings.accumulate_grad_batches,
+            check_val_every_n_epoch=settings.check_val_every_n_epoch,
+            num_sanity_val_steps=settings.num_sanity_val_steps,
+            detect_anomaly=settings.detect_anomaly,
+            profiler=trainer_options.profiler(settings, self.session.folder.parent, self.name),
+        )
+        with ExitStack() as around:
+            around.enter_context(user_callbacks.named_errors(named))
+            around.enter_context(trainer_options.readable_errors(settings))
+            around.enter_context(trainer_options.compiled(self.task.net, enabled=settings.compile and self._calls_net))
+            around.enter_context(told_errors())
+            around.enter_context(signals.unmasked())
+            try:
+                trainer.fit(self.task, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
+            except OutOfTime:
+                # Here Lightning does not set the averaged weights; load them from last.ckpt.
+                self._load(self._best(best) or self.session.folder / "last.ckpt")
+                raise
+
+        # Keep the file of the best epoch: a run that is stopped later resumes from the end of this fit, and loads it
+        # again.
+        path = self._best(best)
+        if path is not None:
+            self._load(path)
+
+    def _train_limit(self) -> int | float:
+        """The number of batches of an epoch, as an argument of a Trainer."""
+        limit = self.session.settings.limit_train_batches
+        if isinstance(limit, int) or self.session.settings.uses_all_batches:
+            return limit
+        data = self.data
+        return limited(batches(len(data.splits.train), data.batch_size, drop_single=data.drop_single), limit)
+
+    @property
+    def _calls_net(self) -> bool:
+        """Whether the task trains by calling the net; contrastive divergence, for example, calls its layers."""
+        return isinstance(self.task, SupervisedTask)
+
+    def _best(self, best: Callback | None) -> Path | None:
+        """The weights of the best epoch; None without patience."""
+        path = best.best_model_path if isinstance(best, ModelCheckpoint) else ""
+        return Path(path) if path else None
+
+    def _load(self, path: Path) -> None:
+        """Load the weights of a checkpoint. Run `teardown` again, since it may derive some weights from others."""
+        self.task.load_state_dict(load_safely(path)["state_dict"])
+        self.task.teardown("fit")
+
+    def _save_for_resume(self, stop: StopRequest, *, within_epochs: bool) -> SaveForResume:
+        return SaveForResume(
+            self.name,
+            self.session.folder / "last.ckpt",
+            every=self.stage.checkpoint_every,
+            every_steps=self.stage.checkpoint_every_steps,
+            every_minutes=self.stage.checkpoint_every_minutes,
+            stop=stop,
+            deadline=self.session.deadline,
+            within_epochs=within_epochs,
+        )
+
+
+def measure(
+    task: Task, data: DataModule, *, trainer_kwargs: dict[str, Any], settings: TrainerSettings = DEFAULT
+) -> dict[str, float]:
+    """The metrics of a task on the validation and test splits, by name; a split that the data lack is left out.
+
+    Args:
+        task: the task, with the net to evaluate.
+        data: the data.
+        trainer_kwargs: the accelerator config, as arguments of a Trainer.
+        settings: the trainer config, whose limits leave batches out; 0 leaves out the whole split.
+    """
+    # Lightning returns one dictionary per loader; each split has one loader.
+    metrics: dict[str, float] = {}
+    limits = {
+        "limit_val_batches": _limit(settings.limit_val_batches, data, "validation", trainer_kwargs),
+        "limit_test_batches": _limit(settings.limit_test_batches, data, "test", trainer_kwargs),
+    }
+    trainer = _trainer(
+        trainer_kwargs,
+        settings,
+        callbacks=[],
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        **limits,
+    )
+    with told_errors(), signals.unmasked():
+        if limits["limit_val_batches"]:
+            metrics |= trainer.validate(task, datamodule=data, verbose=False)[0]
+        if limits["limit_test_batches"]:
+            metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
+    return metrics
+
+
+def _limit(limit: int | float, data: DataModule, split: str, trainer_kwargs: dict[str, Any]) -> int | float:
+    """The number of evaluation batches of a process, as an argument of a Trainer; 0 if the data lack the split."""
+    if data.splits.existing().get(split) is None:
+        return 0
+    if isinstance(limit, int) or limit == 1.0:
+        return limit
+    # Each process evaluates its share of the batches.
+    loader = data.val_dataloader() if split == "validation" else data.test_dataloader()
+    return limited(ceil(len(loader) / hardware.processes(trainer_kwargs)), limit)
+
+
+def _trainer(
+    trainer_kwargs: dict[str, Any], settings: TrainerSettings, *, callbacks: list[Callback], **options: Any
+) -> Trainer:
+    """A Trainer with atomic checkpoints, without model summary and expected warnings."""
+    # Silence Lightning's info messages and its warnings about deliberate choices.
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for text in EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", f".*{text}.*")
+    return Trainer(
+        **trainer_kwargs,
+        **options,
+        deterministic=settings.deterministic or None,  # None: as PyTorch is set
+        benchmark=settings.benchmark,
+        callbacks=[KeepSignalHandlers(), *callbacks],
+        plugins=[AtomicIO()],
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # the zoo's samplers already give each process its share, without padding
+    )
