@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 class OptunaSweeper(Sweeper):
     """Searches for the best values of some keys with Optuna; ``conf/hydra/sweeper/optuna.yaml`` describes the settings.
 
-    The work is done by `zoo.training.search.Search`.
+    The work is done by `zoo.training.sweeps.search.Search`.
     """
 
     def __init__(self, **settings: Any):
@@ -27,8 +27,8 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from zoo.training.search import Search
-        from zoo.training.search_settings import SearchSettings
+        from zoo.training.sweeps.search import Search
+        from zoo.training.sweeps.search_settings import SearchSettings
 
         # Parsed here, since Hydra would reword an error of the constructor.
         return Search(SearchSettings.parse(self.settings), self.composed, self.launcher).run(arguments)

@@ -8,6 +8,7 @@ import torch
 from support import no_plots, weights_of
 
 import zoo
+from zoo.checkpoints.files import RUN_FILES, STAGE_PLOT
 
 SMALL = ["model.net.hidden=[6,5]", "model.net.kernel_size=[5,3]", "progress=false", "accelerator=cpu"]
 PHOTOS = ["model=conv_dbn_photos", "dataset=image_folder", "dataset.shape=[1,28,28]", "dataset.test=4", *SMALL]
@@ -25,6 +26,10 @@ def test_photographs_are_whitened_by_all_commands(cli, folder, pictures):
     root = f"dataset.root={pictures}"
     done(cli("train", *PHOTOS, root, "epochs=2", "hydra.run.dir=run"))
     assert (folder / "run" / "pretrain-features.png").is_file()
+    # Every plot of a stage is protected from being replaced by an output.
+    plots = {path.name for path in (folder / "run").glob("*.png")} - RUN_FILES
+    assert plots
+    assert [name for name in plots if not STAGE_PLOT.fullmatch(name)] == []
     assert json.loads((folder / "run" / "preprocess.json").read_text())["whitening"] == "1/f"
     assert "whitened" in done(cli("show", "run"))
     assert "test/reconstruction_error" in done(cli("evaluate", "checkpoint=run", "accelerator=cpu"))

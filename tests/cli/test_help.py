@@ -109,7 +109,7 @@ def test_an_example_is_valid(name, example):
 
 def test_every_command_has_a_module():
     folder = Path(pages.__file__).parent
-    assert all((folder / f"{command.module}.py").is_file() for command in COMMANDS.values())
+    assert all((folder / f"{command.module.replace('.', '/')}.py").is_file() for command in COMMANDS.values())
 
 
 def test_help_imports_neither_torch_nor_hydra():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from zoo.checkpoints.files import STAGE_PLOT
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
 from zoo.models import DBN, RBM, ConvDBN, ConvRBM, StackedAutoencoder
@@ -88,9 +89,10 @@ def draw(kind: str, splits: Splits, folder, *, latent_map: str = "pca"):
 
 
 def drawn(folder) -> set[str]:
-    """The kinds of plot there, each a whole one."""
+    """The kinds of plot there, each a whole one, and protected from outputs of commands."""
     found = set()
     for path in folder.iterdir():
+        assert STAGE_PLOT.fullmatch(path.name)
         with Image.open(path) as image:
             assert image.format == "PNG"
             assert min(image.size) >= 4

@@ -12,7 +12,7 @@ from support import no_plots
 
 import zoo
 from zoo.config.compose import compose
-from zoo.training.checks import run_checks
+from zoo.training.checks import run_checks, stage_checks
 
 SMALL = ("dataset=digits", "epochs=1", "progress=false")
 
@@ -133,6 +133,12 @@ def test_a_stage_that_is_switched_off_need_not_fit_the_data(cli, folder, monkeyp
     assert "Classification needs class labels" in cli("train", *words, "hydra.run.dir=run").err
     outcome = cli("train", *words, "model.stages.finetune.epochs=0", "hydra.run.dir=run")
     assert (outcome.status, outcome.err) == (0, "")
+
+
+def test_epochs_of_all_stages_do_not_switch_a_stage_on():
+    words = ["model=dbn", "epochs=3", "model.stages.finetune.epochs=0"]
+    enabled = stage_checks.enabled_stages(compose("train", words))
+    assert {name: stage.epochs for name, stage in enabled.items()} == {"pretrain": 3}
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,8 @@ def test_settings_are_checked(values, says):
 
 
 def test_the_direction_follows_from_the_name_of_the_metric():
-    lower = ("val/loss", "val/reconstruction_error", "val/calibration_error", "val/free_energy_gap", "fit/steps")
+    lower = ["val/loss", "val/reconstruction_error", "val/calibration_error", "val/free_energy_gap"]
+    lower += ["val/mse", "val/mae", "fit/steps"]
     assert {objective.direction(name) for name in lower} == {"minimize"}
     higher = ("val/accuracy", "val/f1", "val/pseudo_log_likelihood")
     assert {objective.direction(name) for name in higher} == {"maximize"}

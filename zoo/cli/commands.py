@@ -173,8 +173,8 @@ COMMANDS = {
         composed=False,
         examples=("lenet5", "lenet5-digits", "runs/my_run --json"),
         notes=(
-            "NAME is a model or a checkpoint from zoo list; PATH is a .safetensors file or a run folder. --json prints "
-            "a JSON object.",
+            "NAME is a model or a checkpoint from zoo list; PATH is a .safetensors file, a run folder or "
+            "hf://OWNER/NAME. --json prints a JSON object.",
         ),
     ),
     "completion": Command(

@@ -159,7 +159,7 @@ def _verdicts(claim: Claim, row: Mapping[str, str], setting: str) -> str:
     reached = _verdict(row[setting], claim.goal)
     gained = _verdict(row["difference"], claim.gain)
     return (
-        f" Goals for the first row: `{setting}` >= {claim.goal:g} ({reached}); "
+        f" Goals for the first row: accuracy with `{setting}` >= {claim.goal:g} ({reached}); "
         f"difference >= {claim.gain:g} points ({gained})."
     )
 

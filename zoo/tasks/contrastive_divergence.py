@@ -56,7 +56,8 @@ class ContrastiveDivergence(GenerativeTask):
         gaussian_lr_factor: factor of the learning rate for an RBM with Gaussian units, whose states have no bound
             (Hinton 2010, section 13.2: one or two orders of magnitude smaller).
         gaussian_weight_decay: weight decay of an RBM with Gaussian units; None: that of the optimizer.
-        hidden_bias_lr_factor: factor of the learning rate of a convolutional RBM's hidden biases; None: as all biases.
+        hidden_bias_lr_factor: factor of the learning rate of a convolutional RBM's hidden biases, in place of
+            ``gaussian_lr_factor``; None: as all biases.
         initial_momentum: momentum in the first ``initial_momentum_epochs`` epochs; None: that of the optimizer.
         initial_momentum_epochs: number of epochs with ``initial_momentum``.
         optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.

@@ -22,15 +22,16 @@ SAMPLE_VALUES = 2**29  # maximum number of values in these images
 CHECKED = 1000  # number of images that a task checks before training; real-valued inputs are all checked
 CHECKED_FILES = 64  # number of images that a task checks if they must be read from files first
 TABLES = ("zoo.data.sources.table.load", "zoo.data.sources.diabetes.load")
-# Keys of some sources, and what to do where the source does not have the key.
+# Keys that only some datasets have, and which: the end of the message about another dataset.
 OWN_KEYS = {
     "groups": "groups are read from a table, a list of images or an .npz",
     **dict.fromkeys(("target", "label_separator", "split_column"), "it belongs to dataset=table and image_list"),
+    "missing": "it belongs to dataset=table and image_list",
     "target_type": "it belongs to dataset=table, image_list and npz",
     "standardize_targets": "it belongs to dataset=table",
     "channels": "it belongs to dataset=npz",
     **dict.fromkeys(("file_column", "image_root"), "it belongs to dataset=image_list"),
-    **dict.fromkeys(("ignore", "categorical", "missing"), "it belongs to dataset=table"),
+    **dict.fromkeys(("ignore", "categorical"), "it belongs to dataset=table"),
 }
 
 
@@ -123,7 +124,8 @@ def sample(splits: Splits, size: int = SAMPLE) -> Tensor:
 
     Args:
         splits: the data.
-        size: minimum size of the sample, which has fewer than ``2 * size`` inputs (or all, if there are fewer).
+        size: minimum size of the sample, which has fewer than ``2 * size`` inputs (or all, if there are fewer). For
+            images of which so many would have more than `SAMPLE_VALUES` values, the sample is smaller.
     """
     if isinstance(splits.train, InMemory):
         return splits.train.x

@@ -35,7 +35,8 @@ UNSUPPORTED = ("capturable", "differentiable")  # options of PyTorch's optimizer
 def enabled_stages(cfg: DictConfig) -> dict[str, DictConfig]:
     """The stages with epochs >= 1, by name.
 
-    Side effect: ``epochs``, ``batch_size`` and ``lr`` at the root of ``cfg`` replace those of every stage in it.
+    Side effect: ``epochs``, ``batch_size`` and ``lr`` at the root of ``cfg`` replace those of every stage in it whose
+    ``epochs`` are not 0.
 
     Raises:
         ValueError: no stage, a negative ``epochs``, or no stage with epochs >= 1.
@@ -46,10 +47,11 @@ def enabled_stages(cfg: DictConfig) -> dict[str, DictConfig]:
     for name in map(str, cfg.model.stages):
         if not re.fullmatch(r"\w[\w-]{0,59}", name):
             raise ValueError(f"model.stages: {name!r} must be a name of at most 60 letters, digits, _ and -")
-    # Apply the keys at the root of the config to every stage.
+    # Apply the keys at the root of the config to every stage; one that is switched off stays off.
     for name, stage in cfg.model.stages.items():
         for key in ("epochs", "batch_size"):
-            stage[key] = stage[key] if cfg[key] is None else cfg[key]
+            if cfg[key] is not None and stage.epochs != 0:
+                stage[key] = cfg[key]
         stage.optimizer.lr = stage.optimizer.lr if cfg.lr is None else cfg.lr
         if stage.epochs < 0:
             raise ValueError(f"model.stages.{name}.epochs={stage.epochs} must be >= 0")

@@ -43,9 +43,7 @@ def check_targets(task: type[Task], splits: Splits, *, where: str, model_and_dat
         if {task.targets, kind} == {"classes", "labels"}:
             fix = f"set stage@{where}={'multi_label' if kind == 'labels' else 'classify'}"
         if kind == "none":
-            fix = (
-                f"switch the stage off with {where}.epochs=0, or choose a model that trains without labels, such as rbm"
-            )
+            fix = f"remove the stage with ~{where}, or choose a model that trains without labels, such as rbm"
         raise ValueError(
             f"{model_and_dataset}: {task.__name__} needs {WORDS[task.targets]}, the data have {WORDS[kind]}{reason}; "
             f"{fix}"

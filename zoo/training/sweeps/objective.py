@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from zoo.training.checks import stage_checks
 
 # The last words of the names of metrics of which a lower value is better.
-LOWER_IS_BETTER = ("loss", "error", "gap", "steps")
+LOWER_IS_BETTER = ("loss", "error", "mse", "mae", "gap", "steps")
 
 
 def metric_name(cfg: DictConfig) -> str:
