@@ -2,14 +2,16 @@
 # make test       create the environment, run the fast tests
 # make test-all   all tests, including multi-process runs, kill -9, full recipes and notebooks
 # make lint       formatter, linter, type checker
-# make docs       run the commands in docs/ again and write their output
+# make docs       build the documentation site in build/site (also: make site); runs the notebooks, once for each change
+# make docs-outputs   run the commands in docs/ again and write their output
+# make release    build, check and try out both distributions; uploads nothing
 # make lowest     the fast tests with the lowest versions that pyproject.toml declares
 # make audit      known vulnerabilities of the pinned versions; queries the Python package index
 PYTHON ?= python3
 BIN := .venv/bin
 FAST := not slow and not notebooks
 
-.PHONY: train test test-all lint docs lowest audit clean
+.PHONY: train test test-all lint docs site docs-outputs release lowest audit clean
 train: $(BIN)/.installed
 	$(BIN)/zoo train
 
@@ -24,8 +26,18 @@ lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(BIN)/.installed
+docs site: $(BIN)/.installed
+	$(BIN)/python -m zoo.release.notebooks
+	$(BIN)/mkdocs build --strict
+
+docs-outputs: $(BIN)/.installed
 	$(BIN)/python tests/documents.py
+
+release: $(BIN)/.installed
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m zoo.release.distribution dist
 
 # Warnings are not errors here: old libraries give many.
 lowest: $(BIN)/.installed

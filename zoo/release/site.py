@@ -34,6 +34,7 @@ DOCUMENTS = {
 API = {
     "zoo": ("zoo", ["zoo.api", "zoo.checkpoints.description.CheckpointInfo", "zoo.training.from_python.Result"]),
     "protocols": ("zoo.protocols", ["zoo.protocols"]),
+    "models": ("zoo.models", []),
     "tasks": ("zoo.tasks", []),
     "data": ("zoo.data", ["zoo.data.splits", "zoo.data.preprocess"]),
     "losses": ("zoo.losses", ["zoo.losses"]),
@@ -172,7 +173,7 @@ def model_page(name: str) -> str:
             shown = f"[{checkpoint}](../checkpoints/{checkpoint}.md)" if checkpoint in _cards() else checkpoint
             rows.append(f"| {shown} | {values} |")
         sections += ["## Results", "\n".join(rows), "All results, with intervals: [Results](../results.md)."]
-    sections += ["## API", f"::: {module}.{kind}\n    options:\n      heading_level: 3"]
+    sections += ["## API", f"[zoo.models.{kind}](../api/models.md#{module}.{kind}): arguments, methods, shapes, errors."]
     return "\n\n".join(sections) + "\n"
 
 
@@ -180,9 +181,10 @@ def api_page(page: str) -> str:
     """A page of the API: the docstrings of modules and classes."""
     title, objects = API[page]
     names = list(objects)
-    if page in ("tasks", "sklearn"):
+    if page in ("models", "tasks", "sklearn"):
         package = getattr(zoo, page)
-        names = [f"{getattr(package, name).__module__}.{name}" for name in package.__all__]
+        classes = [value for value in (getattr(package, name) for name in package.__all__) if isinstance(value, type)]
+        names = [f"{value.__module__}.{value.__name__}" for value in classes]
     return "\n\n".join([f"# {title}", *(f"::: {name}" for name in names)]) + "\n"
 
 
