@@ -36,16 +36,18 @@ IMAGES = (
 
 
 def check_versions() -> None:
-    """Check that the package and CHANGELOG.md name the same version.
+    """Check that the package, CHANGELOG.md and CITATION.cff name the same version.
 
     Raises:
-        ValueError: they differ, or the changelog has no entries for the next version.
+        ValueError: they differ.
     """
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     found = re.findall(r"^## \[([^\]]+)\]", changelog, re.MULTILINE)
     released = [version for version in found if version != "Unreleased"]
     if zoo.__version__ not in released:
         raise ValueError(f"CHANGELOG.md has no section [{zoo.__version__}]; name the unreleased changes so")
+    if f"\nversion: {zoo.__version__}\n" not in (ROOT / "CITATION.cff").read_text(encoding="utf-8"):
+        raise ValueError(f"CITATION.cff: the version must be {zoo.__version__}, as in zoo/__init__.py")
 
 
 def try_wheel(wheel: Path) -> None:

@@ -45,6 +45,7 @@ PREPARED = ROOT / "build" / "pages"  # what MkDocs reads, besides docs/
 LINK = re.compile(r"(?<=\]\()[^)\s]+(?=\))")
 CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<inline>[^$]+?)\$(?![\w$])", re.DOTALL)
+MERMAID = re.compile(r"<script type=\"module\">(?:(?!</script>).)*?mermaid.*?</script>", re.DOTALL)
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
 
 
@@ -53,9 +54,10 @@ def on_config(config: Any) -> Any:
     config.nav += [
         {"Models": ["models/index.md", *({name: f"models/{name}.md"} for name in list_models())]},
         {"Checkpoints": [{name: f"checkpoints/{name}.md"} for name in _cards()]},
-        {"Notebooks": ["notebooks/index.md", *(f"notebooks/{path.name}" for path in _notebooks())]},
+        {"Notebooks": ["notebooks/index.md", *({_title(path): f"notebooks/{path.name}"} for path in _notebooks())]},
         {"API": ["api/index.md", *({title: f"api/{page}.md"} for page, (title, _) in API.items())]},
-        *({title: file.lower()} for file, title in DOCUMENTS.items()),
+        {"Results": "results.md"},
+        {"Project": [{title: file.lower()} for file, title in DOCUMENTS.items() if title != "Results"]},
     ]
     return config
 
@@ -91,6 +93,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Make the links of a file in ``docs/`` lead to pages."""
     is_of_docs = page.file.generated_by is None and page.file.src_uri.endswith(".md")
     return relinked(markdown, f"docs/{page.file.src_uri}", page.file.src_uri) if is_of_docs else markdown
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Remove the script that would load diagrams from another host; no notebook has any."""
+    return MERMAID.sub("", output)
 
 
 def relinked(text: str, source: str, uri: str) -> str:
@@ -173,7 +180,10 @@ def model_page(name: str) -> str:
             shown = f"[{checkpoint}](../checkpoints/{checkpoint}.md)" if checkpoint in _cards() else checkpoint
             rows.append(f"| {shown} | {values} |")
         sections += ["## Results", "\n".join(rows), "All results, with intervals: [Results](../results.md)."]
-    sections += ["## API", f"[zoo.models.{kind}](../api/models.md#{module}.{kind}): arguments, methods, shapes, errors."]
+    sections += [
+        "## API",
+        f"[zoo.models.{kind}](../api/models.md#{module}.{kind}): arguments, methods, shapes, errors.",
+    ]
     return "\n\n".join(sections) + "\n"
 
 
@@ -192,8 +202,12 @@ def notebooks_page() -> str:
     """The list of the notebooks, with a figure of each."""
     lines = ["# Notebooks", ""]
     for path in _notebooks():
-        title = nbformat.read(path, as_version=4).cells[0].source.partition("\n")[0].lstrip("# ")
-        lines += [f"## [{title}]({path.name})", "", f"[![](gallery/{path.stem}.png){{width=420}}]({path.name})", ""]
+        lines += [
+            f"## [{_title(path)}]({path.name})",
+            "",
+            f"[![](gallery/{path.stem}.png){{width=420}}]({path.name})",
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -232,6 +246,11 @@ def _cards() -> dict[str, Path]:
     """The cards of the shipped checkpoints, by name."""
     paths = {name: catalogue.CHECKPOINTS / f"{name}.md" for name in list_checkpoints()}
     return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def _title(notebook: Path) -> str:
+    """The heading of a notebook."""
+    return str(nbformat.read(notebook, as_version=4).cells[0].source).partition("\n")[0].lstrip("# ")
 
 
 def _notebooks() -> list[Path]:
