@@ -160,11 +160,13 @@ def model_page(name: str) -> str:
     kind = class_name(config["net"]["_target_"], "model")
     module = getattr(zoo.models, kind).__module__
     file = f"{module.replace('.', '/')}.py"
+    yaml = f"conf/model/{name}.yaml"
+    source = f"{REPOSITORY}/blob/main"
     sections = [
         f"# {name}",
         f"{about['title']}. {about['paper']}.",
         f"{about['parameters']:,} parameters, {about['layers']} layers with weights. Code: "
-        f"[{file}]({REPOSITORY}/blob/main/{file}), [conf/model/{name}.yaml]({REPOSITORY}/blob/main/conf/model/{name}.yaml).",
+        f"[{file}]({source}/{file}), [{yaml}]({source}/{yaml}).",
         f"```bash\nzoo train model={name}\n```\n\n```python\nnet = zoo.create({name!r})\n```",
         *cards.architecture(kind),
     ]
