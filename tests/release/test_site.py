@@ -106,6 +106,14 @@ def test_links_in_code_are_left_alone():
     assert site.relinked(text, "docs/data.md", "data.md") == expected
 
 
+def test_addresses_in_html_lead_out_of_the_folder_that_a_page_becomes():
+    text = '<img src="docs/images/results.png"><a href="docs/data.md">data</a>'
+    expected = '<img src="../images/results.png"><a href="../data/">data</a>'
+    assert site.relinked(text, "RESULTS.md", "results.md") == expected
+    assert site.relinked('<img src="images/a.png">', "docs/index.md", "index.md") == '<img src="images/a.png">'
+    assert site._address("../docs/data.md", "notebooks/a.ipynb", "notebooks/a.ipynb") == "../../data/"
+
+
 def test_the_version_is_the_same_everywhere(monkeypatch):
     distribution.check_versions()
     monkeypatch.setattr(zoo, "__version__", "9.9")

@@ -43,6 +43,7 @@ API = {
 }
 PREPARED = ROOT / "build" / "pages"  # what MkDocs reads, besides docs/
 LINK = re.compile(r"(?<=\]\()[^)\s]+(?=\))")
+ATTRIBUTE = re.compile(r"(?<=\bsrc=\")[^\"]+|(?<=\bhref=\")[^\"]+")  # of HTML tags
 CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<inline>[^$]+?)\$(?![\w$])", re.DOTALL)
 MERMAID = re.compile(r"<script type=\"module\">(?:(?!</script>).)*?mermaid.*?</script>", re.DOTALL)
@@ -116,13 +117,17 @@ def relinked(text: str, source: str, uri: str) -> str:
         path = normpath(f"{source.rpartition('/')[0] or '.'}/{target}")
         return relative(path, uri) + hash_sign + anchor
 
+    def translated(part: str) -> str:
+        part = LINK.sub(new, part)
+        return ATTRIBUTE.sub(lambda link: _address(link[0], source, uri), part)
+
     # Leave code as it is.
     parts = []
     end = 0
     for code in CODE.finditer(text):
-        parts += [LINK.sub(new, text[end : code.start()]), code[0]]
+        parts += [translated(text[end : code.start()]), code[0]]
         end = code.end()
-    parts.append(LINK.sub(new, text[end:]))
+    parts.append(translated(text[end:]))
     return "".join(parts)
 
 
@@ -220,17 +225,26 @@ def _for_site(notebook: Any, uri: str) -> Any:
         if cell.cell_type == "markdown":
             text = BADGE.sub(r"[Open in Colab](\1)", cell.source)
             # MkDocs does not translate the links of a notebook, whose address is a folder.
-            text = LINK.sub(lambda link: _address(link[0], uri), text)
+            text = LINK.sub(lambda link: _address(link[0], uri, uri), text)
             cell.source = MATH.sub(_mathml, text)
     return notebook
 
 
-def _address(target: str, uri: str) -> str:
-    """The address of a link in a notebook, from the folder that the notebook becomes."""
+def _address(target: str, source: str, uri: str) -> str:
+    """The address of a link that MkDocs does not translate: in a notebook, or in an HTML tag.
+
+    Args:
+        target: the link.
+        source: path in the repository of the file that has it.
+        uri: path on the site of that file. A page is a folder there, unless it is called index.
+    """
     if re.match(r"#|[a-z]+:", target):
         return target
-    page = relative(normpath(f"notebooks/{target}"), uri)
-    return page if re.match(r"[a-z]+:", page) else re.sub(r"\.\w+$", "/", f"../{page}")
+    page = relative(normpath(f"{source.rpartition('/')[0] or '.'}/{target}"), uri)
+    if re.match(r"[a-z]+:", page):
+        return page
+    up = "" if uri.rpartition("/")[2] == "index.md" else "../"
+    return up + re.sub(r"(^|/)index\.md$|\.(md|ipynb)$", "/", page)
 
 
 def _mathml(match: re.Match[str]) -> str:
