@@ -121,7 +121,7 @@ COMMANDS = {
         composed=True,
         examples=(
             "checkpoint=lenet5-digits to=hf://me/lenet5-digits dry_run=true",
-            "checkpoint=runs/my_run to=hf://me/photos private=true license=apache-2.0",
+            "checkpoint=runs/my_run to=hf://me/photos license=mit",
         ),
     ),
     "embed": Command(
