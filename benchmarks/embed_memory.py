@@ -1,26 +1,23 @@
-"""Peak memory and time of ``zoo embed`` for 1,000, 10,000 and 50,000 inputs.
+"""Peak memory and time of `zoo embed` for 1,000, 10,000 and 50,000 inputs.
 
-    python benchmarks/embed_memory.py [SIZE ...]
+    python benchmarks/embed_memory.py [--quick]
 
 The inputs are images of 28x28 pixels: PNG files in ten folders, rows of a CSV, and an array. The net is lenet5-mnist,
-its last layer (84 features) and its first (4,704 features). Each row is a new process, since the peak of the resident
-set size (RSS) never falls. The features of the first layer of 50,000 images are 897 MiB.
+its last layer (84 features) and its first (4,704 features). Each row is a process of its own, since the peak of the
+resident set size (RSS) never falls. The features of the first layer of 50,000 images are 897 MiB.
 """
 
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from processes import run
+from timing import Benchmark
 
 SIZES = (1000, 10_000, 50_000)
-CODE = (
-    "import resource, sys; from zoo.cli.main import main; main('embed', sys.argv[1:]); "
-    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-)
+QUICK = (100,)
 
 
 def write(folder: Path, size: int) -> None:
@@ -37,22 +34,16 @@ def write(folder: Path, size: int) -> None:
     np.savez(folder / "array.npz", x=x)
 
 
-def main(sizes: tuple[int, ...]) -> None:
-    sys.stdout.write(f"{'input':<12}{'depth':>6}{'inputs':>9}{'peak RSS, MiB':>15}{'seconds':>9}\n")
-    for size in sizes:
+if __name__ == "__main__":
+    bench = Benchmark(__doc__)
+    for size in QUICK if bench.quick else SIZES:
         with tempfile.TemporaryDirectory() as folder:
             write(Path(folder), size)
             for source in ("images", "pixels.csv", "array.npz"):
                 for depth in (6, 1):
                     words = [f"input={source}", f"depth={depth}", f"output={source}-{depth}.npz", "accelerator=cpu"]
-                    command = [sys.executable, "-c", CODE, "checkpoint=lenet5-mnist", *words]
-                    start = time.perf_counter()
-                    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-                    seconds = time.perf_counter() - start
-                    peak = int(done.stdout.split()[-1]) / 1024
-                    sys.stdout.write(f"{source:<12}{depth:>6}{size:>9,}{peak:>15,.0f}{seconds:>9.1f}\n")
-                    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main(tuple(map(int, sys.argv[1:])) or SIZES)
+                    command = [sys.executable, "-m", "zoo.cli", "embed", "checkpoint=lenet5-mnist", *words]
+                    done = run(command, cwd=Path(folder))
+                    case = f"{source}, layer {depth}, {size:,} inputs"
+                    bench.value(case, "peak RSS", done.peak, "MiB")
+                    bench.value(case, "time", done.seconds, "s")

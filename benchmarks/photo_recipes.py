@@ -58,11 +58,11 @@ class Scores:
 # The zoo
 
 FIT = "model.stages.fit"
-FULL = (
-    *("stage@model.stages.fit=finetune", "augment@dataset.augment=none", "dataset.augment.crop=0.35"),
-    *("dataset.augment.flip=true", f"{FIT}.fit_head=true", f"{FIT}.epochs=8", f"{FIT}.optimizer.lr=0.0002"),
-    *(f"{FIT}.ema=null", f"{FIT}.patience=null", f"{FIT}.task.label_smoothing=0", f"{FIT}.task.freeze_statistics=true"),
-    *(f"{FIT}.task.head_lr_factor=1", f"{FIT}.task.layer_decay=0.9"),
+GRADUAL = (
+    *("stage@model.stages.fit=gradual", "augment@dataset.augment=photos", f"{FIT}.fit_head=false", f"{FIT}.epochs=20"),
+    *(f"{FIT}.ema=0.99", f"{FIT}.patience=8", f"{FIT}.task.unfreeze_at=[2,3,4]", f"{FIT}.task.label_smoothing=0.1"),
+    *(f"{FIT}.optimizer.lr=0.0003", f"{FIT}.task.freeze_statistics=false"),
+    *(f"{FIT}.task.head_lr_factor=10", f"{FIT}.task.layer_decay=0.7"),
 )
 
 
@@ -83,8 +83,8 @@ def zoo_run(case: Case, *overrides: str, pretrained: bool = True) -> Scores:
 
 
 def full(case: Case, *overrides: str, pretrained: bool = True) -> Scores:
-    """All layers at a low learning rate, from a head that was fitted to the features; `overrides` replace its keys."""
-    return zoo_run(case, "experiment=finetune", *FULL, *overrides, pretrained=pretrained)
+    """``experiment=finetune``; `overrides` replace its keys."""
+    return zoo_run(case, "experiment=finetune", *overrides, pretrained=pretrained)
 
 
 def from_scratch(case: Case, lr: float) -> Scores:
@@ -214,7 +214,7 @@ def timm_recipe(case: Case, *, epochs: int = 20, lr: float = 5e-4) -> Scores:
 RECIPES: dict[str, Callable[[Case], Scores]] = {
     "head": lambda case: zoo_run(case, "experiment=linear_probe"),
     "full": full,
-    "gradual": lambda case: zoo_run(case, "experiment=finetune"),
+    "gradual": lambda case: full(case, *GRADUAL),
     "random lr 0.001": partial(from_scratch, lr=0.001),
     "random lr 0.003": partial(from_scratch, lr=0.003),
     "tutorial, head": partial(tutorial, frozen=True),

@@ -24,8 +24,9 @@ def data_root() -> Path:
 
 
 def _images(folder: Path) -> list[Path]:
-    # torchvision's ImageFolder reads no GIF. The only one is no photograph: it says "image not found".
-    return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".gif")
+    # Hidden files of the operating system are no images, nor is the only GIF a photograph: it says "image not found".
+    files = (path for path in folder.iterdir() if path.is_file())
+    return sorted(path for path in files if path.suffix != ".gif" and not path.name.startswith("."))
 
 
 def _classes(folder: Path) -> ByClass:

@@ -152,7 +152,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.folder.resolve()
     if options.table:
-        print("\n".join(table(rows_of(folder))))  # noqa: T201
+        print("\n".join(table(rows_of(folder))))
         return
 
     # Run what the CSV does not have yet, seed by seed, so that a stopped benchmark has pairs.

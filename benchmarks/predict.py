@@ -1,42 +1,46 @@
-"""Images per second of ``zoo predict`` and of a bare PyTorch loop with the same net, decoding and batch size.
+"""`zoo predict`, a bare PyTorch loop with the same net, decoding and batch size, and a loop like timm's inference.py.
 
-    python benchmarks/predict.py CHECKPOINT FOLDER_OF_IMAGES [ROUNDS]
+    ZOO_DATA=FOLDER_OF_MNIST python benchmarks/predict.py [--rounds N] [--quick]
 
-Both read every image, compute the class probabilities and write a CSV, in turn, in one process, after one round of each
-that is not timed. The loop reads with the same threads, without the checks, labels and reports of the command. Time is
-that of the clock from the start of the command to its last line, so loading the checkpoint counts for both.
+10,000 PNG files of 28x28 pixels through lenet5-mnist, and 1,000 JPEG files of 299x224 pixels through a ResNet-18 at
+224x224. All read every image, compute the class probabilities and write a CSV, in one process. The bare loop reads with
+the same threads, without the checks, labels and reports of the command. timm's loop, for the ResNet-18, has timm's
+dataset, transforms and loader with two worker processes. Loading the checkpoint counts for all.
 """
 
 import csv
-import statistics
-import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
-from io import StringIO
+from functools import partial
 from pathlib import Path
 
 import torch
+from epochs import ROOT, silent
+from image_folder import make
+from PIL import Image
+from timing import Benchmark, seconds
+from timm.data import ImageDataset, create_loader
 
 from zoo.checkpoints.checkpoint import open_checkpoint
 from zoo.cli.main import main
 from zoo.cli.predict_inputs import THREADS
 from zoo.data import images
+from zoo.data.sources.torchvision_sets import load
 
-BATCH = 32
+BATCH, PNGS, JPEGS, QUICK = 32, 10_000, 1000, 32
+ACCELERATORS = {"cpu": "cpu", "cuda": "gpu"}  # device -> the key `accelerator`
 
 
-def command(checkpoint: str, folder: str, output: Path) -> None:
+def command(checkpoint: str, folder: str, output: Path, device: str) -> None:
     arguments = [f"checkpoint={checkpoint}", f"input={folder}", f"output={output}", "sheet=false", "overwrite=true"]
-    with redirect_stdout(StringIO()):
-        main("predict", [*arguments, f"batch_size={BATCH}"])
+    with silent():
+        main("predict", [*arguments, f"batch_size={BATCH}", f"accelerator={ACCELERATORS[device]}"])
 
 
 @torch.inference_mode()
-def loop(checkpoint: str, folder: str, output: Path) -> None:
+def loop(checkpoint: str, folder: str, output: Path, device: str) -> None:
     net, about = open_checkpoint(checkpoint)
-    net = net.eval().to(memory_format=torch.channels_last)
+    net = net.eval().to(device, memory_format=torch.channels_last)
     preprocess = about.transforms()
     average = about.task.get("mirror_average", False)
     files = images.find(folder)
@@ -48,25 +52,80 @@ def loop(checkpoint: str, folder: str, output: Path) -> None:
         writer = csv.writer(file)
         waiting = [pool.submit(read, path) for path in files]
         for first in range(0, len(files), BATCH):
-            raw = torch.stack([future.result() for future in waiting[first : first + BATCH]])
+            raw = torch.stack([future.result() for future in waiting[first : first + BATCH]]).to(device)
             p = net(preprocess(raw)).softmax(1)
             if average:
                 p = (p + net(preprocess(raw.flip(-1))).softmax(1)) / 2
             writer.writerows(zip(files[first : first + BATCH], p.argmax(1).tolist(), p.amax(1).tolist(), strict=True))
 
 
-if __name__ == "__main__":
-    checkpoint, folder = sys.argv[1:3]
-    count = len(images.find(folder))
-    rates: dict[str, list[float]] = {"zoo predict": [], "bare loop": []}
+@torch.inference_mode()
+def timm_loop(checkpoint: str, folder: str, output: Path, device: str) -> None:
+    net, about = open_checkpoint(checkpoint)
+    net = net.eval().to(device, memory_format=torch.channels_last)
+    given = about.transforms()
+    dataset = ImageDataset(folder)
+    loader = create_loader(
+        dataset,
+        given.shape,
+        BATCH,
+        use_prefetcher=False,
+        mean=given.mean,
+        std=given.std,
+        num_workers=2,
+        crop_pct=0.875,
+        persistent_workers=False,
+    )
+    with output.open("w", newline="") as file:
+        writer = csv.writer(file)
+        names = iter(dataset.filenames())
+        for x, _ in loader:
+            p = net(x.to(device)).softmax(1)
+            writer.writerows(zip(names, p.argmax(1).tolist(), p.amax(1).tolist(), strict=False))
+
+
+def pngs(folder: Path, count: int) -> None:
+    """Write the first test images of MNIST."""
+    folder.mkdir()
+    for number, image in enumerate(load(name="MNIST", root=ROOT, validation=0).test.x[:count]):
+        Image.fromarray(image[0].numpy()).save(folder / f"{number:05}.png")
+
+
+def resnet18(photographs: Path, folder: Path) -> None:
+    """A run folder with the checkpoint of a ResNet-18 that was trained for one step."""
+    limits = [f"trainer.limit_{split}_batches=1" for split in ("train", "val", "test")]
+    data = ["dataset=image_folder", f"dataset.root={photographs}", "dataset.size=224", "dataset.workers=0"]
+    with silent():
+        main("train", ["model=resnet18", *data, *limits, "epochs=1", "batch_size=2", f"hydra.run.dir={folder}"])
+
+
+def compare(bench: Benchmark, device: str) -> None:
+    """Compare the command with the loop on both sets of files."""
+    few, many = (QUICK, QUICK) if bench.quick else (JPEGS, PNGS)
     with tempfile.TemporaryDirectory() as scratch:
-        for number in range((int(sys.argv[3]) if len(sys.argv) > 3 else 5) + 1):
-            for name, run in (("zoo predict", command), ("bare loop", loop)):
-                start = time.perf_counter()
-                run(checkpoint, folder, Path(scratch) / "predictions.csv")
-                if number:
-                    rates[name].append(count / (time.perf_counter() - start))
-    ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]
-    for name, values in rates.items():
-        print(f"{name:12}{statistics.median(values):8.1f} images/s")  # noqa: T201
-    print(f"ratio, median of {len(ratios)} rounds: {statistics.median(ratios):.3f}")  # noqa: T201
+        # The files and the checkpoint of a ResNet-18.
+        folder = Path(scratch)
+        pngs(folder / "png", many)
+        make(folder / "jpeg", few, width=299)
+        resnet18(folder / "jpeg", folder / "run")
+
+        # Both programs run once before they are timed.
+        cases = {
+            f"{many:,} PNG files, 28x28, LeNet-5": ("lenet5-mnist", folder / "png", many),
+            f"{few:,} JPEG files, 299x224, ResNet-18": (folder / "run", folder / "jpeg", few),
+        }
+        for case, (checkpoint, source, count) in cases.items():
+            arguments = (str(checkpoint), str(source), folder / "predictions.csv", device)
+            programs = {
+                "zoo predict": partial(seconds, partial(command, *arguments)),
+                "bare loop": partial(seconds, partial(loop, *arguments)),
+            }
+            if source.name == "jpeg":
+                programs["timm's loop"] = partial(seconds, partial(timm_loop, *arguments))
+            for program in () if bench.quick else programs.values():
+                program()
+            bench.compare(case, programs, goals={"bare loop": 1.05}, items=(count, "images"))
+
+
+if __name__ == "__main__":
+    compare(Benchmark(__doc__), "cpu")

@@ -40,10 +40,10 @@ def accuracies(seed: int) -> tuple[float, float]:
 if __name__ == "__main__":
     splits = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     results = []
-    print("split  pixels   RBM")  # noqa: T201
+    print("split  pixels   RBM")
     for seed in range(1, splits + 1):
         results.append(accuracies(seed))
-        print(f"{seed:5}  {results[-1][0]:.2%}  {results[-1][1]:.2%}", flush=True)  # noqa: T201
+        print(f"{seed:5}  {results[-1][0]:.2%}  {results[-1][1]:.2%}", flush=True)
     means, stds = np.mean(results, axis=0), np.std(results, axis=0, ddof=1)
-    print(f" mean  {means[0]:.2%}  {means[1]:.2%}")  # noqa: T201
-    print(f"  std  {stds[0]:.2%}   {stds[1]:.2%}")  # noqa: T201
+    print(f" mean  {means[0]:.2%}  {means[1]:.2%}")
+    print(f"  std  {stds[0]:.2%}   {stds[1]:.2%}")

@@ -88,4 +88,4 @@ if __name__ == "__main__":
         writer.writeheader()
         writer.writerows(rows)
     for row in rows:
-        print(*row.values(), sep=" | ")  # noqa: T201
+        print(*row.values(), sep=" | ")

@@ -12,11 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
@@ -28,7 +29,8 @@ from zoo.config.compose import compose
 ROOT = Path(__file__).parents[1]  # the repository
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LANGUAGES = {"bash", "console", "python", "text", "yaml"}  # text: not code
-HYDRA = ("train", "evaluate", "predict", "embed", "explain", "sample", "export", "push", "benchmark")  # take KEY=VALUE
+# Take KEY=VALUE.
+HYDRA = ("train", "evaluate", "predict", "embed", "explain", "sample", "export", "push", "benchmark", "demo")
 PRINTING = ("cat", "head", "ls")  # shell commands that an example may contain
 WIDTH = "100"  # width of the terminal, in columns
 
@@ -57,6 +59,7 @@ SHORTER = {
     r"^zoo benchmark\b(?!.*runtimes=)": "zoo benchmark runtimes=[pytorch,onnx]",
     r"^zoo benchmark\b": "zoo benchmark seconds=0.02",
     r"^zoo sample (.*)$": r"zoo sample \1 n=10 steps=10",
+    r"^zoo demo\b(.*)$": r"zoo demo\1 port=0",
 }
 
 
@@ -165,6 +168,15 @@ def trust_restored() -> Iterator[None]:
                 del sys.modules[name]
 
 
+@contextmanager
+def served_briefly() -> Iterator[None]:
+    """Within the block, ``zoo demo`` ends as soon as it serves its page, as if by Ctrl-C."""
+    from zoo.demo.server import Server
+
+    with patch.object(Server, "wait", side_effect=KeyboardInterrupt), patch("webbrowser.open"):
+        yield
+
+
 class Session:
     """Runs one page from top to bottom in its own folder; files and Python names persist between blocks."""
 
@@ -223,7 +235,8 @@ class Session:
         before = os.environ.get("COLUMNS")
         os.environ["COLUMNS"] = WIDTH
         try:
-            with working_in(self.folder), redirect_stdout(StringIO()) as out:
+            brief = served_briefly() if words[0] == "demo" else nullcontext()
+            with working_in(self.folder), redirect_stdout(StringIO()) as out, brief:
                 main(words[0], words[1:])
         finally:
             os.environ.pop("COLUMNS")

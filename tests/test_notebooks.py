@@ -7,6 +7,8 @@ import pytest
 from nbclient import NotebookClient
 from support import ROOT
 
+from zoo.config.catalogue import list_models, model_config
+
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 NAMES = [path.stem for path in NOTEBOOKS]
@@ -16,8 +18,8 @@ def code(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_there_are_nine_notebooks_in_order():
-    assert [name[:2] for name in NAMES] == [f"0{k}" for k in range(9)]
+def test_there_are_ten_notebooks_in_order():
+    assert [name[:2] for name in NAMES] == [f"0{k}" for k in range(10)]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
@@ -43,6 +45,13 @@ def test_long_cells_say_what_they_do_and_links_lead_somewhere(path):
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     for target in re.findall(r"\]\(([^)\s#]+)\)", text):
         assert target.startswith("http") or (FOLDER / target).is_file(), target
+
+
+def test_the_overview_has_a_color_for_each_kind_of_net():
+    """The last figure of the first notebook draws all models that need no optional package."""
+    source = (FOLDER / "00_start_here.ipynb").read_text()
+    kinds = {str(model_config(name)["net"]["_target_"]).removeprefix("zoo.models.") for name in list_models()}
+    assert [kind for kind in kinds - {"TimmNet"} if f'\\"{kind}\\"' not in source] == []
 
 
 @pytest.mark.notebooks

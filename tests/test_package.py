@@ -86,3 +86,12 @@ def test_the_source_distribution_has_the_tests_and_no_more_than_it_should(built)
     assert {"pyproject.toml", "README.md", "RESULTS.md", "LICENSE", "conf/train.yaml", "tests/conftest.py"} <= names
     assert "notebooks/00_start_here.ipynb" in names
     assert not any(part in name for name in names for part in ("__pycache__", ".venv", "runs/"))
+
+
+def test_modules_that_pytest_imports_have_names_of_their_own():
+    """The folders of the tests are no packages, so two modules of one name cannot be imported in one process."""
+    tests = [path.stem for path in (ROOT / "tests").rglob("*.py") if path.stem != "conftest"]
+    folders = [path.name for path in (ROOT / "tests").iterdir() if path.is_dir()]
+    benchmarks = [path.stem for path in (ROOT / "benchmarks").glob("*.py")]
+    assert len(tests) == len(set(tests))
+    assert not {*tests, *folders} & set(benchmarks)

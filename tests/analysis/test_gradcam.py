@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.analysis.gradcam import gradcam
-from zoo.models import DBN, MLP, GoogLeNet, InceptionSmall, LeNet5
+from zoo.models import DBN, MLP, ConvDBN, GoogLeNet, InceptionSmall, LeNet5
 
 
 class Pooled(nn.Module):
@@ -177,3 +177,19 @@ def test_a_net_without_maps_is_refused(net):
         gradcam(net, torch.rand(shape))
     assert "\n" not in str(caught.value)
     assert not any(part._forward_hooks for part in net.modules())
+
+
+@pytest.mark.parametrize("head_layers", [1, 2])
+def test_a_convolutional_belief_network_is_explained_by_its_highest_pooling_units(head_layers):
+    net = ConvDBN(
+        in_shape=(1, 12, 10), num_classes=3, hidden=[4, 5], kernel_size=3, pool=[2, 1], head_layers=head_layers
+    )
+    x = torch.rand(2, 1, 12, 10)
+    maps, classes = gradcam(net, x, torch.tensor([2, 0]))
+    assert classes.tolist() == [2, 0]
+    # The head is linear, so the gradient of a map is the part of its weights that sees it.
+    pooled = net.rbm(1).pool_mean(net.rbm(0).pool_mean(x))  # N x 5 x 3 x 2
+    weight = net.head.weight[classes][:, -pooled[0].numel() :].view_as(pooled).mean(dim=(2, 3), keepdim=True)
+    closed = (weight * pooled).sum(dim=1, keepdim=True).relu()
+    closed = F.interpolate(closed, size=(12, 10), mode="bilinear", align_corners=False)[:, 0]
+    torch.testing.assert_close(maps, scaled(closed).detach())

@@ -41,13 +41,14 @@ def outcomes(path: Path, count: int, reader, *, seed: int = 0) -> list:
     return found
 
 
-def test_a_damaged_checkpoint_is_refused_or_whole(tmp_path):
+@pytest.mark.parametrize("cases", [200, pytest.param(800, marks=pytest.mark.slow)])
+def test_a_damaged_checkpoint_is_refused_or_whole(cases, tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes((catalogue.CHECKPOINTS / "lenet_4_10-mnist.safetensors").read_bytes())
     net, about = checkpoints.open_checkpoint(path)
     state = net.state_dict()
-    found = outcomes(path, 800, checkpoints.open_checkpoint)
-    assert found.count(None) > 700
+    found = outcomes(path, cases, checkpoints.open_checkpoint)
+    assert found.count(None) > 7 / 8 * cases
     for other, described in filter(None, found):
         assert described == about
         assert all(torch.equal(value, state[name]) for name, value in other.state_dict().items())

@@ -81,7 +81,7 @@ def test_an_archive_that_claims_more_than_it_holds_is_refused(tmp_path):
     header = {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)}
     with zipfile.ZipFile(tmp_path / "net.npz", "w") as archive, archive.open("W1.npy", "w") as file:
         np.lib.format.write_array_header_1_0(file, header)
-    with pytest.raises(ValueError, match=r"net\.npz: not a readable .npz archive .* \(W1\.npy is cut short\)"):
+    with pytest.raises(ValueError, match=r"net\.npz: not a readable .npz archive .* \(W1\.npy is truncated\)"):
         load_mlp(tmp_path / "net.npz")
     with (
         zipfile.ZipFile(tmp_path / "net.npz", "w", zipfile.ZIP_DEFLATED) as archive,

@@ -35,7 +35,7 @@ from zoo.checkpoints.pretrained import load
 from zoo.config import catalogue
 from zoo.data.images import FILTERS
 from zoo.data.preprocess import Preprocess
-from zoo.models import TorchvisionNet
+from zoo.models import ConvDBN, TorchvisionNet
 from zoo.release import publish
 from zoo.training.callbacks import SaveForResume
 
@@ -644,7 +644,7 @@ def test_a_file_that_is_damaged_or_no_weights_is_named(kind, lenet5, tmp_path, i
         load(lenet5, str(file))
     one_line(caught.value)
     if "half" in kind or kind.startswith("empty"):
-        assert "damaged or cut short" in str(caught.value)
+        assert "damaged or truncated" in str(caught.value)
     assert same(lenet5, before)
 
 
@@ -960,3 +960,20 @@ def test_the_preparation_follows_the_data():
     assert weights.for_data(known, (3, 64, 96), scale=255.0).side == 73  # 64 x 256/224 = 73.1
     back = weights.for_data(Preprocess((1, 28, 28), 255.0, (0.3,), (0.5,)), (3, 32, 32), scale=255.0)
     assert back == Preprocess((3, 32, 32), 255.0, (0.3,) * 3, (0.5,) * 3, None)
+
+
+def test_only_the_lowest_layers_are_read_for_a_net_whose_upper_layers_are_trained(tmp_path):
+    kernels = {"num_classes": 0, "kernel_size": 3, "pool": 2}
+    below = ConvDBN(hidden=[4, 3], **kernels)
+    save_file(below.state_dict(), tmp_path / "below.safetensors")
+    net = ConvDBN(hidden=[4, 5, 2], **kernels)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with pytest.raises(ValueError, match=r"does not fit ConvDBN: .*layers\.2"):
+        load(net, tmp_path / "below.safetensors")
+    load(net, tmp_path / "below.safetensors", lowest=1)
+    for name, value in net.state_dict().items():
+        source = below.state_dict() if name.startswith("layers.0.") else before
+        assert torch.equal(value, source[name]), name
+    # Those must be there, and fit.
+    with pytest.raises(ValueError, match=r"does not fit ConvDBN: .*layers\.0"):
+        load(ConvDBN(hidden=[6, 5], **kernels), tmp_path / "below.safetensors", lowest=1)

@@ -93,7 +93,7 @@ def test_torch_compile_is_measured(cli, folder, trained):
 REFUSED = {
     "runtimes=[tensorrt]": "runtimes: tensorrt must be one of: pytorch, compile, onnx, onnx_int8",
     "runtimes=[]": "runtimes=[] must name at least one",
-    "batch_sizes=[2,2]": "batch_sizes=[2, 2] must name at least one, and each once",
+    "batch_sizes=[2,2]": "batch_sizes=[2, 2] must name at least one, none of them twice",
     "batch_sizes=[0]": "batch_sizes: 0 must be in [1, 65536]",
     "seconds=nan": "seconds=nan must be finite and > 0",
     "threads=0": "threads=0 must be in [1, 1024], or null",

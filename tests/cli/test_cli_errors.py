@@ -184,6 +184,16 @@ CASES = {
         "predict checkpoint={run} input=x batch_size=x", ("batch_size=x must be an integer",)
     ),
     "tolerance of export": Case("export checkpoint={run} tolerance=x", ("tolerance=x must be a number",)),
+    "kernel_size=0.1": Case(
+        "train model=lenet model.net.kernel_size=0.1", ("kernel_size=0.1 must be an integer, or a list",)
+    ),
+    "padding={a:1}": Case(
+        "train model=lenet model.net.padding={{a:1}}", ("model.net.padding={'a': 1} must be an integer",)
+    ),
+    "stride=[0.5,1]": Case(
+        "train model=lenet model.net.stride=[0.5,1]", ("model.net.stride[0]=0.5 must be an integer",)
+    ),
+    "pool=null": Case("train model=conv_dbn model.net.pool=null", ("model.net.pool=null is not allowed",)),
     "hidden=[a]": Case("train model=mlp model.net.hidden=[a]", ("model.net.hidden[0]=a must be an integer",)),
     "label_smoothing=x": Case(
         "train model.stages.fit.task.label_smoothing=x", ("fit.task.label_smoothing=x must be a number",)
@@ -207,7 +217,7 @@ CASES = {
     "weights=[a]": Case("train weights=[a]", ("weights=[a]: expected a .pth",)),
     "class_weights=x": Case(
         "train model.stages.fit.task.class_weights=x",
-        ("fit.task.class_weights=x must be true or false, or a list of 10 weights",),
+        ("fit.task.class_weights=x must be true or false, or a list",),
     ),
     "stages=3": Case("train model.stages=3", ("model.stages must be a mapping",)),
     "no optimizer": Case(
@@ -237,7 +247,9 @@ CASES = {
     "misplaced group": Case(
         "train optimizer=adam", ("optimizer: no such group", "optimizer@model.stages.fit.optimizer")
     ),
-    "input scaling": Case("train model.input_scaling=raw", ("model.input_scaling=raw", "standardized or unit")),
+    "input scaling": Case(
+        "train model.input_scaling=raw", ("model.input_scaling=raw", "standardized, unit or whitened")
+    ),
     "command": Case("trian model=mlp", ("unknown command 'trian'; did you mean 'train'?",)),
     "export format": Case("export checkpoint={run} format=tf", ("format=tf must be onnx or torch_export",)),
     "predict format": Case(

@@ -153,6 +153,18 @@ def test_checkpoints_from_before_there_was_a_side_are_read():
     assert Preprocess.from_dict(old).side is None
 
 
+def test_checkpoints_from_before_there_was_whitening_are_read_and_whitening_survives_json():
+    assert Preprocess.from_dict({"shape": [3, 4, 4]}).whitening == "none"
+    whitened = Preprocess.from_data(examples((3, 6, 5), "bytes"), whiten=True)
+    assert whitened.whitening == "1/f"
+    assert Preprocess.from_dict(json.loads(json.dumps(whitened.to_dict()))) == whitened
+
+
+def test_whitening_is_for_images():
+    with pytest.raises(ValueError, match=r"model\.input_scaling=whitened is for images, not for inputs of shape 7"):
+        Preprocess.from_data(examples((7,), "real"), whiten=True)
+
+
 def test_an_unknown_interpolation_lists_the_choices():
     with pytest.raises(ValueError, match=r"interpolation=cubic: choose one of: nearest, .*bicubic"):
         Preprocess((3, 4, 4), interpolation="cubic")(Image.new("RGB", (9, 9)))
@@ -185,6 +197,9 @@ def test_another_shape_is_refused_by_name():
         ({"shape": [3, 4, 4], "side": 10**9}, r"preprocess.side must be an integer in .1, 64."),
         ({"shape": [3, 4, 4], "side": 2.5}, "preprocess.side must be an integer"),
         ({"shape": [3, 4, 4], "interpolation": 3}, "preprocess.interpolation must be a string"),
+        ({"shape": [3, 4, 4], "whitening": "zca"}, "preprocess.whitening must be one of none, 1/f"),
+        ({"shape": [3, 4, 4], "whitening": ["1/f"]}, "preprocess.whitening must be one of none, 1/f"),
+        ({"shape": [3], "whitening": "1/f"}, r"preprocess.whitening is for images, not for shape \[3\]"),
     ],
 )
 def test_stored_values_are_typed_and_limited(values, message):

@@ -87,8 +87,9 @@ def trees(draw: st.DrawFn) -> str:
     for _ in range(draw(st.integers(0, 4))):
         folder = draw(st.sampled_from([root, *folders]))
         path = folder / draw(st.sampled_from(FILES))
-        if os.path.lexists(path):
-            path.unlink()
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
         kind = draw(st.sampled_from(["picture"] * 5 + ["half", "empty", "text", "bomb", "link", "loop", "nothing",
                                                        "pipe", "folder", "copy", "secret"]))  # fmt: skip
         mode, size = draw(st.sampled_from(MODES)), draw(st.sampled_from(SIZES))

@@ -5,8 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from enumeration import binary, close, p_value
 from scipy.special import expit, log_softmax, logsumexp
-from scipy.stats import chisquare
 from sklearn.neural_network import BernoulliRBM
 from support import GRID, RBM_SIZES
 
@@ -28,11 +28,6 @@ def machine(kind, *, pixels=None, hidden=None, scale=0.8, seed=0):
         if kind == "learned variance":
             net.log_variance.mul_(0.7)
     return net
-
-
-def binary(n):
-    """All 2^n states of n units."""
-    return np.array(list(product([0.0, 1.0], repeat=n)))
 
 
 def visible_states(net):
@@ -80,28 +75,6 @@ def few(states, n=40):
     """Some of the states, those of a grid from its middle."""
     states = states[np.abs(states).max(axis=1) < 4]
     return states[np.random.default_rng(0).permutation(len(states))[:n]]
-
-
-def counts(samples, states):
-    """How often each of the states, zeros and ones, is among the samples."""
-    powers = 2 ** np.arange(states.shape[1])
-    numbers = {int(number): i for i, number in enumerate(states @ powers)}
-    found = [numbers[int(number)] for number in samples.numpy() @ powers]
-    return np.bincount(found, minlength=len(states))
-
-
-def p_value(samples, states, p):
-    """Of the samples being from p over the states; rare ones (fewer than 5 expected) are put together."""
-    observed, expected = counts(samples, states), len(samples) * p / p.sum()
-    rare = expected < 5
-    observed = np.append(observed[~rare], observed[rare].sum())
-    expected = np.append(expected[~rare], expected[rare].sum())
-    keep = expected > 0
-    return chisquare(observed[keep], expected[keep]).pvalue
-
-
-def close(actual, expected, tolerance=1e-6):
-    np.testing.assert_allclose(actual.detach().numpy(), expected, rtol=tolerance, atol=tolerance)
 
 
 # Energies and conditionals

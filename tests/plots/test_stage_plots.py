@@ -7,7 +7,7 @@ from PIL import Image
 
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
-from zoo.models import DBN, RBM, StackedAutoencoder
+from zoo.models import DBN, RBM, ConvDBN, ConvRBM, StackedAutoencoder
 from zoo.plots import images, latent, stage_plots
 
 NETS = {
@@ -17,6 +17,8 @@ NETS = {
     "dbn": lambda shape: DBN(in_shape=shape, num_classes=3, hidden=[8, 6]),
     "one_layer": lambda shape: DBN(in_shape=shape, num_classes=3, hidden=[8], label_units=True),
     "dbn_generative": lambda shape: DBN(in_shape=shape, num_classes=3, hidden=[8, 6], label_units=True),
+    "conv_rbm": lambda shape: ConvRBM(in_shape=shape, hidden=12, kernel_size=3),
+    "conv_dbn": lambda shape: ConvDBN(in_shape=shape, num_classes=3, hidden=[8, 6], kernel_size=[3, 2]),
     "sae": lambda shape: StackedAutoencoder(in_shape=shape, num_classes=3, hidden=[8, 6]),
     "deep_autoencoder": lambda shape: StackedAutoencoder(
         in_shape=shape, num_classes=None, hidden=[8, 2], code_activation="identity", tied=False
@@ -101,7 +103,8 @@ def drawn(folder) -> set[str]:
 @pytest.mark.parametrize("kind", NETS)
 def test_a_net_gets_the_plots_of_its_kind(kind, tmp_path):
     draw(kind, data(), tmp_path)
-    assert drawn(tmp_path) == PLOTS | (set() if kind in AUTOENCODERS else {"chains", "samples"})
+    of_rbms = {"features"} if kind.startswith("conv") else {"chains", "samples"}
+    assert drawn(tmp_path) == PLOTS | (set() if kind in AUTOENCODERS else of_rbms)
 
 
 @pytest.mark.parametrize("name", DATA)

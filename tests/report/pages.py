@@ -1,4 +1,4 @@
-"""Read a report back: its tables, pictures, and everything that could load or run something."""
+"""Read a report back: its tables, images, and everything that could load or run something."""
 
 from html.parser import HTMLParser
 from typing import Any
@@ -10,7 +10,7 @@ class Page(HTMLParser):
     Attributes:
         tables: id of a table -> its rows, of cells; a cell is the exact number in it, or its text.
         numbers: the exact numbers of the page, in order.
-        figures: for each picture its caption: the texts and exact numbers in it.
+        figures: for each image its caption: the texts and exact numbers in it.
         tags: all tags with their attributes.
         text: the visible text.
     """

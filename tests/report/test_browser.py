@@ -16,7 +16,7 @@ from torch import nn
 from zoo.analysis.calibration import reliability
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory
-from zoo.report import page, pictures
+from zoo.report import gallery, page
 from zoo.report.content import Report
 from zoo.training.class_statistics import per_class
 
@@ -63,7 +63,7 @@ def site(tmp_path_factory):
     p = torch.rand(200, generator=generator).clamp(min=0.1)
     net = nn.Sequential(nn.Conv2d(3, 20, 8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     predictions = torch.stack([p, predicted.float(), y.float()], dim=1)
-    shown = pictures.show(predictions, InMemory(x, y), net=net, preprocess=Preprocess((3, 64, 64)), classes=classes)
+    shown = gallery.show(predictions, InMemory(x, y), net=net, preprocess=Preprocess((3, 64, 64)), classes=classes)
     confusion = torch.zeros(20, 20, dtype=torch.int64)
     confusion.index_put_((y, predicted), torch.tensor(1), accumulate=True)
     report = Report(
@@ -101,7 +101,7 @@ def chromium(folder, *words: str) -> str:
 
 
 @pytest.mark.parametrize(("width", "columns"), [(1280, 3), (390, 1)])
-def test_the_page_fits_its_window_and_shows_all_pictures(width, columns, site):
+def test_the_page_fits_its_window_and_shows_all_images(width, columns, site):
     folder, address, asked = site
     asked.clear()
     (folder / "measure.html").write_text(MEASURE.replace("WIDTH", str(width)))
@@ -113,7 +113,7 @@ def test_the_page_fits_its_window_and_shows_all_pictures(width, columns, site):
     assert found["scrolled"] <= width
     assert found["outside"] == []
     assert found["columns"] == columns
-    # The style sheet applies, and the pictures are drawn; those far below are loaded later.
+    # The style sheet applies, and the images are drawn; those far below are loaded later.
     assert "system-ui" in found["font"]
     assert len(found["images"]) == 36
     assert sum(found["images"]) >= 3
@@ -124,11 +124,11 @@ def test_the_page_opens_from_disk(site, tmp_path):
     from PIL import Image
 
     folder, _, _ = site
-    picture = tmp_path / "page.png"
-    chromium(tmp_path, "--window-size=1280,2400", f"--screenshot={picture}", (folder / "report.html").as_uri())
-    with Image.open(picture) as image:
+    screenshot = tmp_path / "page.png"
+    chromium(tmp_path, "--window-size=1280,2400", f"--screenshot={screenshot}", (folder / "report.html").as_uri())
+    with Image.open(screenshot) as image:
         assert image.size == (1280, 2400)
         colors = image.convert("RGB").getcolors(maxcolors=2**24)
-    # The colors of the page, of the shaded mistakes and of the pictures.
+    # The colors of the page, of the shaded mistakes and of the images.
     assert len(colors) > 1000
     assert {(245, 246, 249), (255, 255, 255)} <= {color for _, color in colors}

@@ -6,8 +6,8 @@ from torch import nn
 
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory
-from zoo.report import page, pictures
-from zoo.report.content import Picture, Report
+from zoo.report import gallery, page
+from zoo.report.content import Prediction, Report
 from zoo.training.class_statistics import per_class
 
 HOSTILE = ("<script>alert(1)</script>", 'a" onload="alert(1)', "\x1b[31mred\x00", "\udcff.png", "</style><b>", "_x$y$")
@@ -20,7 +20,7 @@ def report_of(classes, **others) -> Report:
 
 
 def test_names_cannot_add_elements_or_control_a_terminal():
-    wrong = [Picture(name, HOSTILE[0], name, 0.5, "data:image/png;base64,AA==") for name in HOSTILE]
+    wrong = [Prediction(name, HOSTILE[0], name, 0.5, "data:image/png;base64,AA==") for name in HOSTILE]
     html = page.html(
         report_of(
             HOSTILE,
@@ -48,21 +48,21 @@ def test_of_many_classes_the_worst_are_shown():
     assert "The 200 of 300 classes" in found.text
 
 
-def test_a_page_of_noise_in_color_is_smaller_than_5_mb_and_shows_the_right_pictures():
-    """Noise compresses worst. Every picture has a map, since the net has a convolution."""
+def test_a_page_of_noise_in_color_is_smaller_than_5_mb_and_shows_the_right_images():
+    """Noise compresses worst. Every image has a map, since the net has a convolution."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(256, (50, 3, 224, 224), generator=generator, dtype=torch.uint8)
     y = torch.arange(50) % 2
     net = nn.Sequential(nn.Conv2d(3, 2, 8, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     p = torch.linspace(0.5, 0.99, 50)
     predictions = torch.stack([p, torch.ones(50), y.float()], dim=1)
-    shown = pictures.show(
+    shown = gallery.show(
         predictions, InMemory(x, y), net=net, preprocess=Preprocess((3, 224, 224)), classes=["cat", "dog"]
     )
     # The most confident mistakes first, and the least confident of the others.
-    assert [picture.name for picture in shown.wrong] == [f"example {k}" for k in range(48, 0, -2)]
-    assert [picture.name for picture in shown.uncertain] == [f"example {k}" for k in range(1, 25, 2)]
-    assert {(picture.predicted, picture.true) for picture in shown.wrong} == {("dog", "cat")}
+    assert [prediction.name for prediction in shown.wrong] == [f"example {k}" for k in range(48, 0, -2)]
+    assert [prediction.name for prediction in shown.uncertain] == [f"example {k}" for k in range(1, 25, 2)]
+    assert {(prediction.predicted, prediction.true) for prediction in shown.wrong} == {("dog", "cat")}
     assert shown.explained
     html = page.html(report_of(["cat", "dog"], **shown._asdict(), config="x" * 10**6))
     assert len(html.encode()) < 5e6
@@ -74,10 +74,10 @@ def test_predictions_of_several_processes_are_put_in_order():
     rows = torch.stack([torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5]), torch.ones(5), torch.zeros(5)], dim=1)
     by_rank = rows[[0, 2, 4, 1, 3]]  # the first of two processes has examples 0, 2 and 4
     data = InMemory(torch.zeros(5, 4), y)
-    shown = pictures.show(
+    shown = gallery.show(
         by_rank, data, net=nn.Linear(4, 2), preprocess=Preprocess((4,), 1.0), classes="ab", processes=2
     )
-    assert [(picture.name, picture.p) for picture in shown.wrong] == [
+    assert [(prediction.name, prediction.p) for prediction in shown.wrong] == [
         (f"example {k}", round(0.1 + 0.1 * k, 6)) for k in (4, 3, 2, 1, 0)
     ]
     assert not shown.explained

@@ -15,10 +15,11 @@ from zoo.config import hardware
 from zoo.data.datamodule import DataModule, Shuffle
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import InMemory, Splits
-from zoo.models import DBN, MLP, RBM, Autoencoder, StackedAutoencoder
+from zoo.models import DBN, MLP, RBM, Autoencoder, ConvRBM, StackedAutoencoder
 from zoo.models.units import Bernoulli, bernoulli
 from zoo.protocols import RBMLayer
 from zoo.tasks import ContrastiveDivergence, Reconstruction
+from zoo.tasks.gibbs import chain_end
 from zoo.training.stage_checks import refuse_precision
 
 
@@ -260,7 +261,7 @@ def test_the_end_of_a_chain_is_drawn_only_if_asked_for(drawn_last):
     rbm = machine()
     task = ContrastiveDivergence(rbm, sample_visible=drawn_last)
     v0 = binary()
-    vk = task._chain_end(v0, rbm.hidden_input(v0))
+    vk = chain_end(rbm, v0, rbm.hidden_input(v0), task.k, sampled=task.sample_visible)
     assert (set(vk.unique().tolist()) <= {0.0, 1.0}) == drawn_last
 
 
@@ -451,6 +452,22 @@ def test_the_sparsity_term_moves_a_hidden_bias_by_its_activation_less_the_target
     )
 
 
+def test_sparsity_on_the_hidden_biases_of_maps_is_the_update_of_the_paper():
+    """The mean of each map over examples and positions, less the target; the weights do not move."""
+    torch.manual_seed(0)
+    net = ConvRBM(in_shape=(1, 5, 5), hidden=3, kernel_size=3)
+    net.init_biases(torch.full((1, 5, 5), 0.5), 0.1)  # otherwise the first step sets them
+    x = torch.rand(8, 1, 5, 5)
+    options = {"sparsity_target": 0.02, "sparsity_cost": 3.0, "sparsity_on": "hidden_bias", "sparsity_decay": 0.0}
+    with_cost = gradients(ContrastiveDivergence(net, **options), (x, labels()))
+    without = gradients(ContrastiveDivergence(net), (x, labels()))
+    expected = 3 * (array(net.hidden_mean(x)).mean(axis=(0, 2, 3)) - 0.02)
+    pull = {name: array(with_cost[name] - without[name]) for name in with_cost}
+    np.testing.assert_allclose(pull["hidden_bias"], expected, rtol=1e-3, atol=1e-5)
+    assert not pull["weight"].any()
+    assert not pull["visible_bias"].any()
+
+
 def test_sparsity_brings_activations_to_their_target(tmp_path):
     x, found = binary(40), {}
     for cost in (0.0, 5.0):
@@ -568,7 +585,16 @@ def test_what_is_measured_depends_on_the_units(net, layer, logged, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"k": 0}, {"chains": 0}, {"restart": 1.0}, {"sparsity_target": 0.0}, {"sparsity_target": 1.0}]
+    "options",
+    [
+        {"k": 0},
+        {"chains": 0},
+        {"restart": 1.0},
+        {"sparsity_target": 0.0},
+        {"sparsity_target": 1.0},
+        {"sparsity_decay": 1.0},
+        {"sparsity_on": "weight"},
+    ],
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
@@ -774,3 +800,24 @@ def test_metrics_of_the_command_line_are_those_of_both_parts(cli, folder, quick)
     last = [row for row in rows if row["val/accuracy"]][-1]
     assert float(last["val/accuracy"]) == pytest.approx(metrics["val/accuracy"])
     assert last["val/free_energy_gap"]
+
+
+# Learning rates and weight decay of convolutional RBMs
+
+
+def test_hidden_biases_and_gaussian_layers_have_their_own_rates():
+    rates = {"gaussian_lr_factor": 0.1, "gaussian_weight_decay": 0.5, "hidden_bias_lr_factor": 20.0}
+    for kind, factor, decay in (("gaussian", 0.1, {"weight_decay": 0.5}), ("bernoulli", 1.0, {})):
+        net = ConvRBM(in_shape=(1, 5, 5), hidden=3, kernel_size=3, visible_units=kind)
+        kernels, visible, hidden = ContrastiveDivergence(net, **rates).parameter_groups()
+        assert kernels == {"params": [net.weight], "lr_factor": factor, **decay}
+        assert visible == {"params": [net.visible_bias], "weight_decay": 0.0, "lr_factor": factor}
+        assert hidden == {"params": [net.hidden_bias], "weight_decay": 0.0, "lr_factor": 20.0}
+
+
+def test_the_first_step_starts_the_biases_at_the_means_of_the_data(tmp_path):
+    net = ConvRBM(in_shape=(1, 6, 6), hidden=3, kernel_size=3)
+    x = torch.full((20, 1, 6, 6), 0.2)
+    fit_on(ContrastiveDivergence(net, sparsity_cost=1.0, optimizer=sgd(lr=0.0)), x, tmp_path, batch_size=20, epochs=1)
+    assert array(torch.sigmoid(net.visible_bias)) == pytest.approx(0.2, abs=1e-4)
+    assert array(net.hidden_mean(torch.zeros(1, 1, 6, 6))) == pytest.approx(0.1, abs=1e-4)

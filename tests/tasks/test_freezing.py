@@ -462,7 +462,13 @@ def test_a_stopped_run_goes_on_to_the_same_end(epoch, four, cli, tmp_path, monke
     same_run(tmp_path / "run", four.run)
 
 
-@pytest.mark.parametrize("words", [["policy=head"], ["policy=gradual", "unfreeze_at=[2]"]], ids=["head", "gradual"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["policy=head"], id="head"),
+        pytest.param(["policy=gradual", "unfreeze_at=[2]"], id="gradual", marks=pytest.mark.slow),
+    ],
+)
 def test_a_stopped_average_goes_on_to_the_same_end(words, train, cli, tmp_path, monkeypatch):
     words = [*NET, *words_of("task.", *words, "class_weights=true"), f"{STAGE}.ema=0.7", "epochs=3", "batch_size=20"]
     stopped_and_resumed(cli, monkeypatch, tmp_path / "run", words, 2)

@@ -377,7 +377,7 @@ def test_a_run_is_not_resumed_with_other_keys(tmp_path):
         return zoo.train(small_net(), (X, Y), folder=tmp_path / "run", resume=True, overrides=CPU_ONLY, **options)
 
     assert resume(epochs=1).metrics == resume(epochs=1, progress=False).metrics
-    for options, says in (({"epochs": 2}, "epochs=1, now it is 2"), ({"epochs": 1, "seed": 3}, "seed=1, now it is 3")):
+    for options, says in (({"epochs": 2}, "fit.epochs=2"), ({"epochs": 1, "seed": 3}, "seed=1, but now seed=3")):
         with pytest.raises(ValueError, match=says):
             resume(**options)
 
@@ -466,7 +466,7 @@ def test_a_read_only_array_is_no_reason_for_a_warning():
 def test_damaged_weights_of_a_finished_run_are_named(tmp_path):
     train(small_net(), (X, Y), epochs=1, folder=tmp_path / "run")
     (tmp_path / "run" / "model.safetensors").write_text("[1]")
-    with pytest.raises(ValueError, match=r"^[^\n]*model\.safetensors: damaged or cut short[^\n]*$"):
+    with pytest.raises(ValueError, match=r"^[^\n]*model\.safetensors: damaged or truncated[^\n]*$"):
         train(small_net(), (X, Y), epochs=1, folder=tmp_path / "run", resume=True)
 
 

@@ -220,6 +220,7 @@ CASES = {
     "average": ("model=sae", "model.net.hidden=[14,12]", "model.stages.pretrain.ema=0.8"),
     "deep_autoencoder": ("model=deep_autoencoder", "model.net.hidden=[14,12]"),
     "wake_sleep": ("model=dbn_generative", "model.net.hidden=[14,12]"),
+    "convolutional": ("model=conv_dbn", "model.net.hidden=[4,3]", "model.net.kernel_size=[3,2]"),
 }
 STOPS = [
     ("CD", "pretrain.layer1", 1, 2),
@@ -228,6 +229,7 @@ STOPS = [
     ("average", "pretrain.layer1", 1, 0),
     ("deep_autoencoder", "pretrain.layer1", 0, 2),
     ("wake_sleep", "updown", 1, 2),
+    ("convolutional", "pretrain.layer1", 1, 2),
 ]
 whole = {}
 start = SaveForResume.on_train_start

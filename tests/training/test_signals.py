@@ -216,6 +216,26 @@ def test_an_error_of_the_clean_up_does_not_hide_a_stop():
         raise RuntimeError("other")
 
 
+@pytest.mark.parametrize("block", [StopRequest().raised, stop_on_signals])
+def test_an_error_in_the_clean_up_of_a_library_does_not_hide_the_signal(block):
+    """OmegaConf restores flags in a ``finally``, which fails for a config that is half built, and renames the error."""
+
+    def half_built():
+        try:
+            raise Stopped(signal.SIGINT, "here")
+        finally:
+            None._invalidate_flags_cache()
+
+    def compose():
+        try:
+            half_built()
+        except Exception as error:
+            raise ValueError(f"config.unfreeze_at: {error}") from None
+
+    with pytest.raises(Stopped, match="here"), block():
+        compose()
+
+
 def test_a_second_interrupt_ends_a_call_from_python():
     with stop_on_signals() as request, request.held(stop_after=False):
         os.kill(os.getpid(), signal.SIGINT)

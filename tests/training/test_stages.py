@@ -7,7 +7,9 @@ from torch import nn
 
 from zoo.training import stages
 
-STAGE = SimpleNamespace(name="pretrain", order="layerwise", task={}, optimizer={}, lr_schedule=None, total_steps=1)
+STAGE = SimpleNamespace(
+    name="pretrain", order="layerwise", first_layer=0, task={}, optimizer={}, lr_schedule=None, total_steps=1
+)
 
 
 class Net(nn.Module):

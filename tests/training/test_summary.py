@@ -39,7 +39,12 @@ def test_an_image_folder_says_where_its_splits_come_from(tmp_path, monkeypatch):
     for i in range(3, 10):
         (tmp_path / "photos" / "Train" / "emu" / f"{i}.png").unlink()
     words = ["dataset=image_folder", "dataset.root=photos", "dataset.shape=[3,32,32]", "dataset.test=3", "weights=null"]
-    text = lines_of("experiment=finetune", "model.stages.fit.fit_head=true", *words, "epochs=3")
+    gradual = [
+        "augment@dataset.augment=photos",
+        "stage@model.stages.fit=gradual",
+        "model.stages.fit.task.unfreeze_at=[2,3,4]",
+    ]
+    text = lines_of("experiment=finetune", *gradual, *words, "epochs=3")
     assert "train 20 examples: the rest of photos/Train" in text
     assert "validation 4 examples: photos/Val" in text
     assert "test 3 examples: 3 images of photos/Train, by a hash of each path" in text

@@ -333,6 +333,7 @@ def test_label_fractions_in_small_prints_paired_differences(cli, folder, monkeyp
     assert "paired.csv" in outcome.out
 
 
+@pytest.mark.slow
 def test_a_start_near_the_answer_shortens_the_way(cli, folder, monkeypatch):
     """Gradient descent on (w - 1)^2 E[x^2] multiplies w - 1 by 1 - 2 lr E[x^2] in every step; b stays at 0."""
     monkeypatch.setenv("COLUMNS", "200")

@@ -73,7 +73,7 @@ def fit_temperature(outputs: Sequence[Tensor], y: Tensor, *, loss: str = "cross_
         loss: name of the loss that the net was trained with, which says how logits become probabilities.
 
     Raises:
-        ValueError: no temperature in `FITTED` is the best one: all predictions are right, or they are no better than
+        ValueError: there is no best temperature in `FITTED`: all predictions are right, or they are no better than
             chance.
     """
     from scipy.optimize import minimize_scalar

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo.protocols import eval_mode
 
-CANDIDATES = 32  # how many of the last feature maps are kept, of a net with tokens
+CANDIDATES = 32  # number of last feature maps that are kept for a net with tokens
 
 
 @runtime_checkable
@@ -46,7 +46,7 @@ def gradcam(net: nn.Module, x: Tensor, classes: Tensor | None = None) -> tuple[T
     Raises:
         ValueError: the net has no convolutional feature maps.
     """
-    # Of maps, the last ones are explained. The last tokens may not reach the head, so keep some before them.
+    # The last feature maps are explained. The last tokens may not reach the head, so for tokens keep earlier ones, too.
     tokens = net if isinstance(net, HasTokens) else None
     last: deque[Tensor] = deque(maxlen=1 if tokens is None else CANDIDATES)
 

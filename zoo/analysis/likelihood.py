@@ -20,7 +20,7 @@ from zoo.models.units import bernoulli
 
 METHODS = ("exact", "ais", "reverse_ais")
 MAX_UNITS = 25  # maximum number of units of a layer whose states are enumerated
-CHUNK = 2**13  # number of states that are computed at once
+CHUNK = 2**13  # number of states that are computed at a time
 
 
 @dataclass(frozen=True)

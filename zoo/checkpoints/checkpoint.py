@@ -99,8 +99,8 @@ def info(checkpoint: str | Path) -> CheckpointInfo:
 
 def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
     """The verified net in eval mode, and its description. Arguments and errors are those of `load`."""
-    path, _ = locate(checkpoint)
-    tensors, about = read(checkpoint)
+    path, sha256 = locate(checkpoint)
+    tensors, about = _read_file(path, sha256, given=checkpoint)
     # `build` refuses targets that are not allowed. Allowed targets include tasks and datasets, but this must be a net.
     refuse_untrusted(about)
     target = about.net.get("_target_")
@@ -127,8 +127,13 @@ def open_checkpoint(checkpoint: str | Path) -> tuple[nn.Module, CheckpointInfo]:
 
 def read(checkpoint: str | Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
     """The verified tensors as they are stored, and the description. Arguments and errors are those of `load`."""
-    # A checkpoint of the index must be the file that was published.
     path, sha256 = locate(checkpoint)
+    return _read_file(path, sha256, given=checkpoint)
+
+
+def _read_file(path: Path, sha256: str | None, *, given: str | Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
+    """The verified tensors and the description of the file that `locate` found for the checkpoint ``given``."""
+    # A checkpoint of the index must be the file that was published.
     if sha256 is not None and sha256_of(path) != sha256:
         raise ValueError(f"{path}: the file is not the one in the index (its SHA-256 differs); fetch it again")
 
@@ -139,7 +144,7 @@ def read(checkpoint: str | Path) -> tuple[dict[str, Tensor], CheckpointInfo]:
     # Use the description only after its digest was verified.
     if header.sha256 != digest(header.text, tensors):
         raise ValueError(f"{path}: the file is damaged (its SHA-256 differs from the one it was saved with)")
-    return tensors, _described(header, tensors, path, given=checkpoint)
+    return tensors, _described(header, tensors, path, given=given)
 
 
 def _check_classes(about: CheckpointInfo, num_outputs: int | None, path: Path) -> None:

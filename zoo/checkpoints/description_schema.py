@@ -1,7 +1,7 @@
 """The schema of a checkpoint's description: the type and the limits of every field, checked before any of it is used.
 
 A checkpoint may come from anywhere, and its SHA-256 shows damage, not who wrote it. So nothing in a description is
-trusted. A field with a wrong type, a text or list that is too long, or a number that would need too much memory is
+trusted. A field with a wrong type, a string or list that is too long, or a number that would need too much memory is
 refused, and the message names the field. The limits are far above what the zoo writes.
 
 May import losses, config and data.
@@ -19,7 +19,7 @@ from zoo.losses import check_temperature
 
 MAX_HEADER = 2**23  # bytes of the header of a file: the description, and the name and shape of every tensor
 MAX_DEPTH = 12  # levels of nested lists and mappings
-MAX_TEXT = 10_000  # characters of a text
+MAX_TEXT = 10_000  # characters of a string
 MAX_COMMAND = 2**20  # characters of a command line
 MAX_NAME = 200  # characters of the name of a model, a key or a version
 MAX_ENTRIES = 1000  # values of a list or mapping; so a net has at most this many layers
@@ -158,7 +158,7 @@ def _versions(value: object, where: str) -> None:
 
 
 def _splits(value: object, where: str) -> None:
-    # A split is described by numbers and texts, such as its count and a digest of its examples.
+    # A split is described by numbers and strings, such as its count and a digest of its examples.
     for name, split in _mapping(value, where).items():
         for key, entry in _mapping(split, f"{where}.{name}").items():
             check_entry = _count if key == "count" else _text
@@ -230,7 +230,7 @@ def _plain(value: object, where: str, *, references: bool = True, limit: int = M
     Args:
         value: the value; a mapping or list is checked entry by entry.
         where: the name of the field.
-        references: whether texts may have references to other values, such as ``${..root}``.
+        references: whether strings may have references to other values, such as ``${..root}``.
         limit: maximum length of a list.
     """
     if isinstance(value, dict):

@@ -62,13 +62,7 @@ def fetch(weights: str) -> Path:
         ValueError: no full commit is given, huggingface_hub is not installed, or the file is damaged.
         FileNotFoundError: there is no such repository, or no network.
     """
-    # A branch or tag may be moved to other weights; a commit may not.
-    repository, _, commit = weights.removeprefix(PREFIX).partition("@")
-    if not COMMIT.fullmatch(commit):
-        raise ValueError(
-            f"weights={weights}: pin the revision: {PREFIX}{repository}@ and a full commit of 40 hex digits"
-        )
-    return download(repository, WEIGHTS, revision=commit, given=f"weights={weights}")
+    return _pinned(weights, WEIGHTS)
 
 
 def fetch_config(weights: str) -> Preprocess | None:
@@ -76,8 +70,18 @@ def fetch_config(weights: str) -> Preprocess | None:
 
     Raises those of `fetch`, and ValueError if the config is damaged.
     """
+    return read_config(_pinned(weights, "config.json"), weights)
+
+
+def _pinned(weights: str, name: str) -> Path:
+    """A file of ``hf://OWNER/NAME@COMMIT`` in the hub's cache; ValueError if no full commit is given."""
+    # A branch or tag may be moved to other weights; a commit may not.
     repository, _, commit = weights.removeprefix(PREFIX).partition("@")
-    return read_config(download(repository, "config.json", revision=commit, given=f"weights={weights}"), weights)
+    if not COMMIT.fullmatch(commit):
+        raise ValueError(
+            f"weights={weights}: pin the revision: {PREFIX}{repository}@ and a full commit of 40 hex digits"
+        )
+    return download(repository, name, revision=commit, given=f"weights={weights}")
 
 
 def download(repository: str, name: str, *, revision: str | None, given: str, look_up: bool = False) -> Path:

@@ -18,9 +18,9 @@ def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
         FileNotFoundError: no such name, file or repository; the message lists similar names.
         ValueError: a damaged download, or huggingface_hub is not installed.
     """
-    # Names in the index take precedence over files.
-    entries = index()
-    entry = entries.get(str(checkpoint))
+    # Names in the index take precedence over files. No name has a folder in it, so the index is not read for a path.
+    is_path = len(Path(checkpoint).parts) > 1
+    entry = None if is_path else index().get(str(checkpoint))
     if entry is not None:
         path = catalogue.CHECKPOINTS / entry["file"]
         if not path.is_file():
@@ -38,7 +38,8 @@ def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
             raise FileNotFoundError(f"{path}: this run is not finished; finish it with zoo train resume={path}")
         path = path / "model.safetensors"
     if not path.is_file():
-        hint = suggest(str(checkpoint), sorted(entries)) if entries else "name a .safetensors file or a run folder"
+        names = sorted(index())
+        hint = suggest(str(checkpoint), names) if names else "name a .safetensors file or a run folder"
         raise FileNotFoundError(
             f"no checkpoint {str(checkpoint)!r}: neither a file, nor a run folder, nor a name; {hint}"
         )

@@ -92,7 +92,7 @@ def _check_size(path: Path) -> None:
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(file)
             if math.prod(shape) * dtype.itemsize > entry.file_size:
-                raise ValueError(f"{entry.filename} is cut short")
+                raise ValueError(f"{entry.filename} is truncated")
 
 
 def _check(arrays: dict[str, Tensor], path: str | Path) -> None:

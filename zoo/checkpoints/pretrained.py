@@ -23,7 +23,7 @@ from zoo.checkpoints.weight_files import HEAD_NAMES, PREFIXES, match_tensors, re
 from zoo.checkpoints.wrapped import Converting, Wrapped
 from zoo.config.catalogue import index
 from zoo.data.preprocess import Preprocess
-from zoo.protocols import shape_text
+from zoo.protocols import layers_of, shape_text
 
 HEAD_CHOICES = ("reset", "keep")
 MOST_NAMES = 12  # maximum number of official names that a message lists
@@ -92,7 +92,7 @@ def _grouped(names: Sequence[str]) -> str:
     return listed(entries)
 
 
-def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrained:
+def load(net: nn.Module, weights: str | Path, *, head: str = "reset", lowest: int | None = None) -> Pretrained:
     """Load pretrained weights into ``net``. Everything but the head must match.
 
     Args:
@@ -103,6 +103,8 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
             wrapper's prefix; a run folder or a checkpoint of the zoo; ``hf://OWNER/REPOSITORY@COMMIT``.
         head: "reset" keeps the net's random head, for a task with other classes, or none if it has none; "keep" loads
             the head of the file.
+        lowest: load this number of lowest layers only, of a net with ``layers``; the file may lack the other layers, or
+            have others. None: load all of them.
 
     Returns:
         The loaded weights.
@@ -117,16 +119,17 @@ def load(net: nn.Module, weights: str | Path, *, head: str = "reset") -> Pretrai
     found = _find(net, str(weights))
     keep_head = head == "keep"
     given = found.tensors
+    upper = () if lowest is None else tuple(f"layers.{name}." for name in list(layers_of(net))[lowest:])
     try:
-        tensors = match_tensors(net, given, source=found.source, keep_head=keep_head)
+        tensors = match_tensors(net, given, source=found.source, keep_head=keep_head, leave=upper)
     except ValueError as error:
         # The net's library may know the names of the authors, and how to resize position embeddings.
         converted = _converted(net, given)
         if converted is None:
             raise ValueError(f"{error}{_hint(net, given)}") from error
         given = converted
-        tensors = match_tensors(net, given, source=found.source, keep_head=keep_head)
-    # Not strict, since the head may be left out; `match_tensors` has checked everything else.
+        tensors = match_tensors(net, given, source=found.source, keep_head=keep_head, leave=upper)
+    # Not strict, since the head and upper layers may be left out; `match_tensors` has checked everything else.
     net.load_state_dict(tensors, strict=False)
     # Layers in the place of the head, such as fc.0 and fc.2 of a projection, are left out as well.
     other_head = [name for name in given if name not in tensors and not name.startswith(HEAD_NAMES)]

@@ -55,7 +55,7 @@ def load(path: str | Path) -> Any:
     except Exception as error:
         # torch raises many types of errors for a damaged file.
         reason = " ".join(str(error).split())[:120] or type(error).__name__
-        raise ValueError(f"{path}: damaged or cut short ({reason})") from error
+        raise ValueError(f"{path}: damaged or truncated ({reason})") from error
 
 
 class _OtherKindError(Exception):

@@ -2,7 +2,7 @@
 
 torchvision, timm, Lightning, DataParallel, `torch.compile` and self-supervised methods name the same tensors
 differently. A prefix is found by comparison with the names of the net; `PREFIXES` lists those that are preferred, and
-`NESTED` under which keys training scripts save the tensors: add new ones there.
+`NESTED` lists the keys under which training scripts save the tensors: add new ones there.
 
 May import data and protocols.
 """
@@ -46,7 +46,7 @@ def read(path: Path) -> dict[str, Tensor]:
         except Exception as error:
             # safetensors raises many types of errors for a damaged file.
             reason = " ".join(str(error).split())[:120] or type(error).__name__
-            raise ValueError(f"{path}: damaged or cut short ({reason})") from error
+            raise ValueError(f"{path}: damaged or truncated ({reason})") from error
     else:
         content = load_pickle(path)
 
@@ -170,7 +170,9 @@ def _prefix(names: Sequence[str], known: Collection[str], *, needed: int) -> str
     return shared
 
 
-def match_tensors(net: nn.Module, tensors: Mapping[str, Tensor], *, source: str, keep_head: bool) -> dict[str, Tensor]:
+def match_tensors(
+    net: nn.Module, tensors: Mapping[str, Tensor], *, source: str, keep_head: bool, leave: tuple[str, ...] = ()
+) -> dict[str, Tensor]:
     """The tensors to load into ``net``, after checking that each fits and that none is missing or left over.
 
     Args:
@@ -178,13 +180,16 @@ def match_tensors(net: nn.Module, tensors: Mapping[str, Tensor], *, source: str,
         tensors: the tensors of the file, by the net's own names.
         source: the file or name that they come from, for error messages.
         keep_head: load the head, too. Otherwise the head is left out; the file may lack it or have other classes.
+        leave: how the names of the net's tensors begin that keep their values, whatever the file has.
 
     Raises:
         ValueError: the message lists tensors that are missing, left over, of another shape or dtype, or not finite.
     """
-    expected = net.state_dict()
+    expected = {name: value for name, value in net.state_dict().items() if not name.startswith(leave)}
     given = _for_gray(tensors, expected)
-    # A net takes the rest of a file with another head, or with more than one layer in its place.
+    if leave:
+        given = {name: value for name, value in given.items() if not name.startswith("layers.") or name in expected}
+    # If the head is not kept, leave out the layers that the file has in its place, such as a projection of two layers.
     if not keep_head:
         heads = head_names(net)
         given = {name: value for name, value in given.items() if name in expected or not name.startswith(heads)}

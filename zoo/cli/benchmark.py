@@ -123,7 +123,7 @@ def _check(cfg: DictConfig) -> None:
     for key in ("runtimes", "batch_sizes"):
         values = list(cfg[key])
         if not values or len(set(values)) < len(values):
-            raise ValueError(f"{key}={values} must name at least one, and each once")
+            raise ValueError(f"{key}={values} must name at least one, none of them twice")
     for name in cfg.runtimes:
         if name not in RUNTIMES:
             raise ValueError(f"runtimes: {name} must be one of: {', '.join(RUNTIMES)}")

@@ -109,7 +109,7 @@ def take_shape(node: DictConfig, shape: Sequence[int]) -> None:
 
 
 def is_plain(root: Any) -> TypeGuard[str]:
-    """Whether a stored folder is a path and nothing else: text without references and control characters."""
+    """Whether a stored folder is a path and nothing else: a string without references and control characters."""
     return isinstance(root, str) and bool(root) and root.isprintable() and "${" not in root
 
 
@@ -128,10 +128,10 @@ def _count(value: Any, where: str, name: str) -> int:
 
 
 def _names(value: Any, where: str, name: str) -> Any:
-    """Names of columns, or another choice: text without references, a list of it, true, false or null."""
+    """Names of columns, or another choice: a string without references, a list of it, true, false or null."""
     entries = value if isinstance(value, list) else [value]
     if not all(entry is None or isinstance(entry, bool) or is_plain(entry) for entry in entries):
-        raise ValueError(f"{where}: {shown(value)} must be text without references; add dataset={name}")
+        raise ValueError(f"{where}: {shown(value)} must be a string without references; add dataset={name}")
     return value
 
 

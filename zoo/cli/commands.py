@@ -5,6 +5,8 @@ Imports the standard library only, so that ``zoo --help`` is fast.
 
 from dataclasses import dataclass
 
+SPLITS = ("train", "validation", "test", "all")  # the values of ``split=``
+
 
 @dataclass(frozen=True)
 class Command:
@@ -121,7 +123,7 @@ COMMANDS = {
         composed=True,
         examples=(
             "checkpoint=lenet5-digits to=hf://me/lenet5-digits dry_run=true",
-            "checkpoint=runs/my_run to=hf://me/photos license=mit",
+            "checkpoint=runs/my_run to=hf://me/photos private=true license=mit",
         ),
     ),
     "embed": Command(
@@ -142,6 +144,14 @@ COMMANDS = {
             "label of a CSV, the array y, or the class in a dataset; left out if there is none) and features (N x D; "
             "maps are flattened). With a list of depths there is one features_DEPTH for each, from one pass.",
         ),
+    ),
+    "demo": Command(
+        summary="draw on a page in the browser, and see what the nets make of it",
+        usage="[checkpoint=NAME|PATH] [port=7860] [KEY=VALUE ...]",
+        module="demo",
+        function="demo",
+        composed=True,
+        examples=("", "checkpoint=dbn_generative-mnist", "checkpoint=runs/my_run port=0 open_browser=true"),
     ),
     "list": Command(
         summary="list the models and the checkpoints",

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zoo.cli import arguments as grammar
-from zoo.cli.commands import COMMANDS
+from zoo.cli.commands import COMMANDS, SPLITS
 from zoo.cli.help import NESTED_GROUPS, read_page
 from zoo.config import trust
 from zoo.config.catalogue import choices, fields, list_checkpoints, list_models, model_config, tree
 from zoo.config.overrides import CHOICES, FLAGS
 
-SPLITS = ("train", "validation", "test", "all")
 SCHEMAS = {"dataset": "Dataset", "trainer": "Trainer", "accelerator": "Accelerator"}  # classes with further keys
 # The keys of Hydra that users of the zoo set; Hydra itself has hundreds.
 HYDRA = {

@@ -129,7 +129,7 @@ def _feature_columns(net: nn.Module, about: CheckpointInfo, depths: Sequence[int
         missing = ", ".join(name for name in ("in_shape", "num_classes", "encode") if name not in dir(net))
         raise ValueError(
             f"{about.net['_target_']} has no {missing}, so embed cannot compute features; add it as in class Net "
-            "of zoo/protocols.py"
+            "of zoo/protocols/"
         )
     # Try the depths on one input.
     with torch.inference_mode():
@@ -172,7 +172,7 @@ class _Features:
 
 def _encode(net: Net, x: Tensor, depths: Sequence[int]) -> list[Tensor]:
     """The outputs of the layers from one pass; without depths the features below the head."""
-    # A net of the user may not take a list, so there is one only where it is needed.
+    # A net of the user might not accept a list, so pass a list only for several depths.
     if len(depths) < 2:
         return [net.encode(x, *depths)]
     return net.encode(x, depths)
@@ -205,7 +205,7 @@ def _compare(
     all_names = names.whole()
     all_labels = labels.whole() if isinstance(labels, Texts) else []
 
-    # An input has at most all the others as neighbors.
+    # An input has no more neighbors than there are other inputs.
     counts = {}
     if cfg.neighbors:
         count = min(cfg.neighbors, spool.count - 1)

@@ -17,6 +17,7 @@ from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.cli import predict_inputs as inputs
 from zoo.cli import predict_tables
 from zoo.cli.checkpoint_dataset import take_shape
+from zoo.cli.commands import SPLITS
 from zoo.cli.predict_checks import InputCheck, preprocess_for
 from zoo.config import schemas
 from zoo.data.folder_layout import split_of
@@ -26,10 +27,9 @@ from zoo.data.splits import Examples, InMemory, Splits
 from zoo.data.workers import Loader, told_errors
 from zoo.training import data_checks
 
-SPLITS = ("train", "validation", "test", "all")
 MISSING = "???"  # the value of a key that neither the command line nor a config sets
 
-Columns = Mapping[str, Sequence[str] | Tensor]  # name -> N texts, or N x values
+Columns = Mapping[str, Sequence[str] | Tensor]  # name -> N strings, or N x values
 
 
 class Batch(NamedTuple):
@@ -145,7 +145,7 @@ def _answers(y: "np.ndarray[Any, Any]", classes: Sequence[str]) -> Columns:
     """Labels as a column of text, or target values as a column of numbers, N x targets.
 
     Args:
-        y: class numbers, texts, or real values.
+        y: class numbers, strings, or real values.
         classes: names of the classes; without them class numbers become text.
     """
     if y.dtype.kind == "f":

@@ -75,7 +75,7 @@ def calibrate(
 
     Raises:
         ValueError: the net does not predict one class for each input, its outputs are not logits, the data have no
-            validation split, or no temperature is the best one.
+            validation split, or there is no best temperature.
     """
     # Start from a net without a temperature, even if the checkpoint has one already.
     about = _with_temperature(about, 1.0)

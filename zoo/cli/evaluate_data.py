@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.cli.checkpoint_dataset import dataset_config, is_plain, take_shape
 from zoo.cli.checkpoint_task import task_class
+from zoo.cli.commands import SPLITS
 from zoo.config import catalogue, schemas
 from zoo.config.compose import given_keys
 from zoo.data.combined import combined
@@ -18,7 +19,6 @@ from zoo.data.image_files import ImageFiles, path_key
 from zoo.data.splits import Examples, InMemory, Splits
 from zoo.training import data_checks
 
-SPLITS = ("train", "validation", "test", "all")
 PREFIXES = {"validation": "val"}  # of the names of metrics, where they differ from the name of the split
 # Keys of a dataset that do not change its examples.
 NEUTRAL = {"workers", "download", "check"}
@@ -155,7 +155,7 @@ def _config(given: Mapping[str, Any], about: CheckpointInfo) -> DictConfig:
             )
         node.download = "download" in given and node.download
 
-    # So is the kind of targets, which is not guessed again from few examples.
+    # The kind of targets is that of the checkpoint: a guess from few examples could differ.
     targets = task_class(about).targets
     if targets != "none" and node.get("target_type") == "auto":
         node.target_type = targets

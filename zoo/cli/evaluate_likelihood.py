@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.analysis import likelihood
 from zoo.models import DBN, RBM
-from zoo.protocols import RBMLayer, layers_of
+from zoo.protocols import RBMLayer, SharesWeights, layers_of
 
 CHUNK = 1000  # number of examples whose log-likelihood is computed at a time
 
@@ -40,6 +40,9 @@ def likelihoods(net: nn.Module, x: Tensor, device: torch.device, *, chains: int,
     assert isinstance(bottom, RBMLayer)
     assert isinstance(top, RBMLayer)
 
+    # The likelihood functions are for weight matrices, not for shared kernels.
+    if isinstance(top, SharesWeights):
+        return {}
     # Annealing does not work for Gaussian hidden units. The exact log Z is then a sum over all visible states, which
     # may be too many.
     if not top.hidden.binary and prod(top.visible_shape) > likelihood.MAX_UNITS:

@@ -190,6 +190,8 @@ def instructions(about: CheckpointInfo, *, has_preprocess: bool) -> list[str]:
         std = ", ".join(f"{value:.6g}" for value in preprocess.std[:3])
         more = ", …" if len(preprocess.mean) > 3 else ""
         steps.append(f"input: (raw / {preprocess.scale:g} - mean) / std with mean {mean}{more} and std {std}{more}")
+        if preprocess.whitening != "none":
+            steps.append("input: then whitened, as zoo.data.whitening does; preprocess=true puts it into the file")
 
     # The outputs of a classifier.
     if about.classes:

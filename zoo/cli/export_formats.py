@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.checkpoints.files import replacing
+from zoo.data import whitening
 from zoo.data.preprocess import Preprocess
 
 DESCRIPTION_FILE = "zoo.json"  # the extra file of a torch.export program
@@ -38,6 +39,7 @@ class Preprocessed(nn.Module):
 
     offset: Tensor
     factor: Tensor
+    kernel: Tensor
 
     def __init__(self, net: nn.Module, preprocess: Preprocess):
         super().__init__()
@@ -48,9 +50,13 @@ class Preprocessed(nn.Module):
         std = torch.tensor(preprocess.std).view(per_channel)
         self.register_buffer("offset", mean * preprocess.scale)
         self.register_buffer("factor", 1 / (std * preprocess.scale))
+        self.whitens = preprocess.whitening != "none"
+        if self.whitens:
+            self.register_buffer("kernel", whitening.kernel())
 
     def forward(self, raw: Tensor) -> Tensor:
-        outputs: Tensor = self.net((raw - self.offset) * self.factor)
+        x = (raw - self.offset) * self.factor
+        outputs: Tensor = self.net(whitening.whiten(x, self.kernel) if self.whitens else x)
         return outputs
 
 

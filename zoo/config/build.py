@@ -93,12 +93,16 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
 
     # Make an OmegaConf schema of the annotations. It converts the values, or finds the one with the wrong type.
     hints = _hints(target)
-    fields = [(key, _plain_type(hints.get(key, Any)), field(default=MISSING)) for key in values]
+    fields = [(key, _plain_type(hints.get(key, Any), value), field(default=MISSING)) for key, value in values.items()]
     schema = OmegaConf.structured(make_dataclass("Arguments", fields))
     try:
         typed = OmegaConf.to_container(OmegaConf.merge(schema, OmegaConf.create(values)))
     except OmegaConfBaseException as error:
-        raise ValueError(wrong_type(f"{where}.{error.full_key}", str(error.msg))) from error
+        reason = wrong_type(f"{where}.{error.full_key}", str(error.msg))
+        # Some keys take one value or a list.
+        hint = hints.get(error.full_key or "", Any)
+        takes_both = _plain_type(hint, value=0) != _plain_type(hint, value=[])
+        raise ValueError(reason + (", or a list" if takes_both else "")) from error
     # Pass on plain values: no container of OmegaConf goes beyond this point.
     assert isinstance(typed, dict)
     typed_values = {str(key): value for key, value in typed.items()}
@@ -163,7 +167,8 @@ def _allowed(name: object, *, where: str) -> Callable[..., Any]:
         reason = "" if trust.covers(name) else trust.hint(name)
         raise ValueError(f"{key}: {name!r} is not one of the targets that a config may name{reason}")
 
-    # A target of a trusted package must be of the kind of the node, one of the zoo in the package of that kind.
+    # A target of a trusted package must be a class or function of the kind that the node needs. A target of the zoo
+    # must be in the package for that kind.
     if trust.covers(name):
         if kind in targets.OF_TRUSTED and not targets.is_of_kind(target, kind):
             base, may_be_function = targets.OF_TRUSTED[kind]
@@ -213,20 +218,28 @@ def check_seed(seed: int) -> None:
         raise ValueError(f"seed={seed} must be in [0, {2**32 - 1}]")
 
 
-def _plain_type(hint: Any) -> Any:
+def _plain_type(hint: Any, value: Any) -> Any:
     """Turn an annotation into one that OmegaConf can check: a plain type or a list of one, each possibly optional.
 
-    All other annotations become Any.
+    Args:
+        hint: the annotation.
+        value: the value that will be checked; of "int | Sequence[int]", it decides which of the two is meant.
+
+    Returns:
+        The type; Any if the annotation says something that OmegaConf cannot check.
     """
     if hint in (int, float, bool, str):
         return hint
     origin = typing.get_origin(hint)
     arguments = typing.get_args(hint)
 
-    # X | None is optional. A union of several types is checked, as a float, only if float is one of them and the others
-    # are int or become Any, such as an optimizer's "float | Tensor"; otherwise it becomes Any.
+    # Of a union, only the lists apply to a list, and only the others to any other value. What is left is checked if it
+    # is one type, or as a float if float is one of them and the others are int or become Any, such as an optimizer's
+    # "float | Tensor"; otherwise it becomes Any. X | None is optional.
     if origin in (Union, UnionType):
-        kinds = [_plain_type(kind) for kind in arguments if kind is not NoneType]
+        kinds = [_plain_type(kind, value) for kind in arguments if kind is not NoneType]
+        if any(_is_list(kind) for kind in kinds):
+            kinds = [kind for kind in kinds if kind is Any or _is_list(kind) == isinstance(value, list | tuple)]
         if float in kinds and all(kind in (int, float, Any) for kind in kinds):
             kinds = [float]
         plain = kinds[0] if len(kinds) == 1 else Any
@@ -238,3 +251,8 @@ def _plain_type(hint: Any) -> Any:
     if origin in (list, tuple, Sequence) and arguments and arguments[0] in (int, float, bool, str):
         return GenericAlias(list, arguments[0])
     return Any
+
+
+def _is_list(kind: Any) -> bool:
+    """Whether a plain type is a list of some type."""
+    return typing.get_origin(kind) is list

@@ -144,7 +144,7 @@ def index() -> dict[str, dict[str, Any]]:
         raise ValueError(f"{path}: corrupt index: must map names of checkpoints to entries")
     for name, entry in entries.items():
         # Every entry is a mapping with all required keys.
-        if not isinstance(name, str) or not isinstance(entry, dict):
+        if not isinstance(name, str) or Path(name).name != name or not isinstance(entry, dict):
             raise ValueError(f"{path}: corrupt index: {name} must be a name with a mapping")
         for key, kind in ENTRY.items():
             if not isinstance(entry.get(key), kind):

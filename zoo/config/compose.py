@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from zoo.config import schemas as schemas  # importing it registers the schemas with Hydra
+from zoo.config import command_schemas as command_schemas  # importing it registers all schemas with Hydra
 from zoo.config import trust
 from zoo.config.catalogue import CONF
 from zoo.config.console import say
@@ -131,7 +131,7 @@ def launch(
             f"the command with hydra.sweep.dir={CheckedLoader.sweep}"
         ) from error
     except (AssertionError, AttributeError, TypeError) as error:
-        # Hydra checks few of its own keys, and it fails to set a key within null.
+        # Hydra checks few of its own keys. These errors also occur if a key below a null value is set.
         if jobs_started:
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__

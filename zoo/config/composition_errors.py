@@ -22,7 +22,7 @@ REWORDED = (
     ),
     (
         r"Ambiguous value for argument '(?P<argument>.*?)' 1\.",
-        "{argument}: several values need a sweep, zoo {command} -m; write a list as [A,B], and a text in quotes",
+        "{argument}: several values need a sweep, zoo {command} -m; write a list as [A,B], and a string in quotes",
     ),
     (
         r"Sweep parameters '(?P<argument>.*)' requires --multirun",
@@ -114,7 +114,7 @@ def _unknown_choice(error: "MissingConfigException") -> str:
 
 def _unknown_key(error: "OmegaConfBaseException") -> str:
     """A key that does not exist, with its new name if it was renamed, or else with similar keys."""
-    # The node that was searched for the key knows its siblings.
+    # The siblings of the key are the keys of the node in which it was looked up.
     key = str(error.full_key or "")
     parent = error.parent_node
     siblings = [str(name) for name in parent] if parent is not None else []

@@ -76,7 +76,7 @@ def print_table(
 
 def _is_visible(letter: str) -> bool:
     """Whether a character is a letter, a sign or a space."""
-    # For Python, all spaces but one are not printable; the no-break space and its like are harmless.
+    # `str.isprintable` is false for every space but the ASCII one; the no-break space and similar ones are harmless.
     return letter.isprintable() or letter in JOINERS or unicodedata.category(letter) == "Zs"
 
 

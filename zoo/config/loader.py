@@ -104,7 +104,7 @@ class CheckedLoader(ConfigLoaderImpl):
     def _check_sweep(self, cfg: DictConfig) -> None:
         """Raise an error if the folder contains another sweep, or if ``compare=`` names a key without two values."""
         # Only the first process of a distributed run checks: the others may start after it has written the table. A
-        # search knows its own trials.
+        # search checks its folder itself.
         if os.environ.get("LOCAL_RANK", "0") != "0" or not stops_at_an_error(cfg.hydra):
             return
         texts = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.params or {}).items()]
@@ -130,7 +130,7 @@ def check_search_path(path: object, key: str) -> None:
 def without_debug(command: str | None, overrides: Sequence[str]) -> tuple[list[str], bool | None]:
     """The overrides without ``debug=true`` and ``debug=false``, and the last of their values; None without any.
 
-    For ``zoo train``, any other value names a file of conf/debug, so Hydra takes ``debug`` for a group.
+    For ``zoo train``, any other value names a file of conf/debug, so ``debug`` is a group there.
 
     Raises:
         ValueError: another value, for another command.

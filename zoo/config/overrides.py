@@ -110,9 +110,10 @@ def readable(command: str, arguments: Sequence[str]) -> list[str]:
 @cache
 def text_keys(command: str) -> frozenset[str]:
     """The keys of a command whose value is a string, such as ``input`` and ``dataset.root``."""
-    from zoo.config import schemas
+    from zoo.config import command_schemas, schemas
 
-    schema = {name.lower(): value for name, value in vars(schemas).items() if is_dataclass(value)}[command]
+    named = {**vars(schemas), **vars(command_schemas)}
+    schema = {name.lower(): value for name, value in named.items() if is_dataclass(value)}[command]
     return frozenset([*FOLDERS, *_text_fields(schema)])
 
 
@@ -168,8 +169,8 @@ def _parse(argument: str) -> "Override":
     """Parse an override by Hydra's grammar.
 
     Raises:
-        ValueError: it does not follow the grammar, and the message gives the quoting with which it would; its value is
-            nested too deeply, or it does not name a file of a group of configs.
+        ValueError: it does not follow the grammar, and the message shows how to quote it; its value is nested too
+            deeply, or it does not name a file of a group of configs.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -199,7 +200,7 @@ def _parse(argument: str) -> "Override":
     except ValueError as error:
         raise ValueError(f"{key}: {str(error).partition(';')[0]}") from error  # Python reads 4,300 digits at most
 
-    # OmegaConf cannot make a float of an integer beyond all floats.
+    # OmegaConf cannot convert an integer to a float if it is larger than every float.
     if not override.is_sweep_override() and any(isinstance(x, int) and abs(x) > MAX for x in scalars(override.value())):
         raise ValueError(f"{key}={value} is too large a number")
 
@@ -208,7 +209,7 @@ def _parse(argument: str) -> "Override":
     if (CONF / group).is_dir() and not override.is_sweep_override():
         chosen = override.value()
         names = chosen if isinstance(chosen, list) else [chosen]
-        is_flag = group == "debug" and isinstance(chosen, bool)  # debug=true is no file
+        is_flag = group == "debug" and isinstance(chosen, bool)  # debug=true does not name a file
         if not is_flag and not all(isinstance(name, str) for name in names):
             raise ValueError(f"{key}={value} must be the name of a file of conf/{group}, without .yaml")
     return override

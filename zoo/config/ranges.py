@@ -39,7 +39,7 @@ class Range:
 
     def reason(self, value: float) -> str:
         """The condition that ``value``, which is out of the range, does not meet, such as "must be >= 1"."""
-        # Name the whole of a short interval, but of a long one only the bound that matters.
+        # For a short interval, give both bounds; for a long one, give only the bound that is exceeded.
         if self.high <= 1:
             opening = "(" if self.above else "["
             closing = ")" if self.below else "]"
@@ -64,6 +64,7 @@ RANGES: dict[str, dict[str, Range]] = {
     "stage": {
         "epochs": WHOLE,
         "batch_size": NATURAL,
+        "first_layer": WHOLE,
         "min_steps": NATURAL,
         "pseudo_labels": Range(0, 1, above=True),
         "gradient_clip": WEIGHT,
@@ -96,11 +97,14 @@ RANGES: dict[str, dict[str, Range]] = {
         "level": WEIGHT,
         "sparsity_target": Range(0, 1, above=True, below=True),
         "sparsity_cost": WEIGHT,
+        "sparsity_decay": MOMENTUM,
         "contractive": WEIGHT,
         "k": Range(1, 10**6),
         "chains": Range(1, 10**6),
         "restart": MOMENTUM,
         "gaussian_lr_factor": WEIGHT,
+        "gaussian_weight_decay": WEIGHT,
+        "hidden_bias_lr_factor": WEIGHT,
         "initial_momentum": MOMENTUM,
         "initial_momentum_epochs": WHOLE,
         "label_weight": WEIGHT,

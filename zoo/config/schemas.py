@@ -1,11 +1,10 @@
-"""The schemas of all configs. Hydra refuses unknown keys and values of the wrong type.
+"""The schema of ``zoo train``. Hydra refuses unknown keys and values of the wrong type.
 
-Nodes of type ``dict[str, Any]``, except ``about``, name a class or function in ``_target_``; `zoo.config.build.check`
-compares their other keys with the signature of that class or function. A key that the files in ``conf/`` do not set has
-the default given here; MISSING: they must set it, or the user must.
+A node of type ``dict[str, Any]``, except ``about``, names a class or function in ``_target_``; `zoo.config.build.check`
+compares its other keys with the signature. Keys have the defaults given here; MISSING: conf/ or the user must set it.
 """
 
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -19,13 +18,16 @@ class Stage:
     task: dict[str, Any] = MISSING  # training objective: a class of zoo.tasks and its arguments
     optimizer: dict[str, Any] = MISSING  # a file of conf/optimizer
     lr_schedule: dict[str, Any] = MISSING  # learning-rate schedule: a file of conf/lr_schedule
-    order: str = "joint"  # joint: the whole net at once; layerwise: one layer after another, from the input up
+    order: str = "joint"  # joint: the whole net together; layerwise: one layer after another, from the input up
+    first_layer: int = 0  # layerwise: number of lowest layers that are not trained; only they are read from weights=
     epochs: int = MISSING  # number of epochs of each fit; 0 switches the stage off
     batch_size: int = MISSING  # global batch size: number of examples per step, summed over processes
     min_steps: int | None = None  # minimum number of steps: raises the number of epochs if there are few examples
     encode_once: bool = True  # compute features of frozen layers once per fit; not if too large or with augmentation
     fit_head: bool = False  # before the first epoch, fit a classifier's linear head to features that are computed once
-    pseudo_labels: float | None = None  # fraction of unlabeled examples, the surest, that get pseudo-labels; null: none
+    # Fraction of the unlabeled examples, the most certain ones, that get pseudo-labels before the first epoch; null:
+    # none.
+    pseudo_labels: float | None = None
     gradient_clip: float | None = None  # maximum norm of the gradient; null: no clipping
     ema: float | None = None  # decay of the moving average of the weights, which is evaluated and saved; null: none
     patience: int | None = None  # stop after this many epochs without a better validation metric; keep the best epoch
@@ -43,7 +45,8 @@ class Model:
     # What `zoo list` and `zoo show` print: title, paper, layers, parameters, deviations.
     about: dict[str, Any] = field(default_factory=dict)
     net: dict[str, Any] = MISSING  # a class of zoo.models and its arguments
-    input_scaling: str = MISSING  # standardized: mean 0 and std 1; unit: pixels in [0, 1], real values unchanged
+    # standardized: mean 0 and std 1; unit: pixels in [0, 1], real values unchanged; whitened: for photographs
+    input_scaling: str = MISSING
     stages: dict[str, Stage] = MISSING  # in the order in which they run
 
 
@@ -143,158 +146,4 @@ class Train:
     debug: bool = False
 
 
-# A `Dataset` without defaults, so that `zoo evaluate` sees which keys the command line sets. The other keys come from
-# the checkpoint's dataset.
-GivenDataset = make_dataclass("GivenDataset", [(key.name, key.type, field(default=MISSING)) for key in fields(Dataset)])
-
-
-@dataclass
-class Evaluate:
-    """The config of ``zoo evaluate``. The comments in ``conf/evaluate.yaml`` describe the keys."""
-
-    checkpoint: str = MISSING
-    dataset: Any = field(default_factory=GivenDataset)  # the keys of a `Dataset` that the command line sets
-    split: str | None = None
-    scale: float | None = None
-    invert: bool = False
-    accelerator: Accelerator = field(default_factory=Accelerator)
-    likelihood: bool = True
-    chains: int = MISSING
-    temperatures: int = MISSING
-    output: str | None = None
-    report: Any = False  # true, false or the name of an .html file
-    calibrate: bool = False
-    overwrite: bool = False
-    debug: bool = False
-
-
-@dataclass
-class Sample:
-    """The config of ``zoo sample``. The comments in ``conf/sample.yaml`` describe the keys."""
-
-    checkpoint: str = MISSING
-    n: int = MISSING
-    steps: int = MISSING
-    labels: Any = None  # name of a class, or a list of names; null: every class in turn, if the net has label units
-    output: str = MISSING
-    seed: int = 1
-    accelerator: Accelerator = field(default_factory=Accelerator)
-    overwrite: bool = False
-    debug: bool = False
-
-
-@dataclass
-class Predict:
-    """The config of ``zoo predict``. The comments in ``conf/predict.yaml`` describe the keys."""
-
-    checkpoint: str = MISSING
-    input: str = MISSING
-    output: str = MISSING
-    format: str = MISSING
-    top: int = MISSING
-    sheet: bool = True
-    spreadsheet: bool = False
-    mirror_average: bool | None = None
-    header: Any = "auto"  # auto, true or false
-    scale: float | None = None
-    invert: bool = False
-    resize: bool | None = None
-    on_bad_image: str = MISSING
-    batch_size: int = MISSING
-    accelerator: Accelerator = field(default_factory=Accelerator)
-    overwrite: bool = False
-    debug: bool = False
-
-
-@dataclass
-class Embed:
-    """The config of ``zoo embed``. The comments in ``conf/embed.yaml`` describe the keys."""
-
-    checkpoint: str = MISSING
-    input: str | None = None
-    dataset: Any = field(default_factory=GivenDataset)  # the keys of a `Dataset` that the command line sets
-    split: str = MISSING
-    output: str = MISSING
-    depth: Any = None  # an integer, a list of integers, or null
-    neighbors: int | None = None
-    duplicates: bool = False
-    threshold: float = MISSING
-    header: Any = "auto"  # auto, true or false
-    scale: float | None = None
-    invert: bool = False
-    resize: bool | None = None
-    on_bad_image: str = MISSING
-    batch_size: int = MISSING
-    accelerator: Accelerator = field(default_factory=Accelerator)
-    overwrite: bool = False
-    debug: bool = False
-
-
-@dataclass
-class Explain:
-    """The config of ``zoo explain``. The comments in ``conf/explain.yaml`` describe the keys."""
-
-    checkpoint: str = MISSING
-    input: str = MISSING
-    output: str = MISSING
-    n: int = MISSING
-    target: str | None = None
-    scale: float | None = None
-    invert: bool = False
-    resize: bool | None = None
-    accelerator: Accelerator = field(default_factory=Accelerator)
-    overwrite: bool = False
-    debug: bool = False
-
-
-@dataclass
-class Export:
-    """The config of ``zoo export``. The comments in ``conf/export.yaml`` describe the keys."""
-
-    checkpoint: str = MISSING
-    format: str | None = None
-    preprocess: bool = False
-    output: str | None = None
-    opset: int | None = None
-    tolerance: float = MISSING
-    quantize: str | None = None
-    calibration_examples: int = MISSING
-    dataset: Any = field(default_factory=GivenDataset)  # the keys of a `Dataset` that the command line sets
-    split: str = MISSING
-    max_drop: float = MISSING
-    force: bool = False
-    overwrite: bool = False
-    debug: bool = False
-
-
-@dataclass
-class Benchmark:
-    """The config of ``zoo benchmark``. The comments in ``conf/benchmark.yaml`` describe the keys."""
-
-    checkpoint: str = MISSING
-    runtimes: list[str] = MISSING
-    batch_sizes: list[int] = MISSING
-    seconds: float = MISSING
-    threads: int | None = None
-    accelerator: Accelerator = field(default_factory=Accelerator)
-    output: str | None = None
-    overwrite: bool = False
-    debug: bool = False
-
-
-@dataclass
-class Push:
-    """The config of ``zoo push``. The comments in ``conf/push.yaml`` describe the keys."""
-
-    checkpoint: str = MISSING
-    to: str = MISSING
-    license: str | None = None
-    private: bool = False
-    dry_run: bool = False
-    overwrite: bool = False
-    debug: bool = False
-
-
-# One schema per command: the first entry of the defaults in its YAML.
-for _schema in (Train, Evaluate, Predict, Embed, Sample, Explain, Export, Benchmark, Push):
-    ConfigStore.instance().store(name=f"{_schema.__name__.lower()}_schema", node=_schema)
+ConfigStore.instance().store(name="train_schema", node=Train)

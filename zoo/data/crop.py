@@ -29,7 +29,7 @@ def crop_boxes(count: int, height: int, width: int, *, min_area: float, generato
     Returns:
         N x 4: left, top, width, height in pixels.
     """
-    # Draw all attempts at once: fractions, aspect ratios, and the corner of the box that will be used.
+    # Draw all attempts together: fractions, aspect ratios, and the corner of the box that will be used.
     draws = torch.rand(count, 2 * ATTEMPTS + 2, device=generator.device, generator=generator)
     fraction, aspect, corner = torch.split(draws, [ATTEMPTS, ATTEMPTS, 2], dim=1)
     area = height * width * (min_area + (1 - min_area) * fraction)

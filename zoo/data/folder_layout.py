@@ -102,7 +102,7 @@ def class_folders(home: Path) -> dict[str, Path]:
 
 def _splits(root: Path) -> tuple[dict[str, Path], list[str]]:
     """The folder of each split that has one, and notes about folders that are not used."""
-    # Sort the subfolders by the split that their names mean.
+    # Assign each subfolder to the split that its name means.
     folders = subfolders(root)
     named: dict[str, list[Path]] = {split: [] for split in SPELLINGS}
     others: list[Path] = []

@@ -197,8 +197,8 @@ def _grouped(labels: Sequence[int], folds: int, groups: Sequence[Hashable], *, o
             f"{option or f'dataset.folds={folds}'}: needs {folds} groups; these examples have {len(order)} "
             "(dataset.groups)"
         )
-    # scikit-learn refuses classes that are smaller than the number of folds, and warns of some: without classes, it
-    # balances the sizes of the folds.
+    # scikit-learn raises an error if every class has fewer examples than there are folds, and warns if some have. For
+    # the error, put all examples into one class: then only the sizes of the folds are balanced.
     counts = np.bincount(np.asarray(labels))
     targets = np.asarray(labels) if counts.max() >= folds else np.zeros(len(labels), dtype=np.int64)
     numbers = np.zeros(len(labels), dtype=np.int64)

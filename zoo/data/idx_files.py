@@ -74,5 +74,5 @@ def _decompressed(path: Path) -> bytes:
     with gzip.open(path) if compressed else path.open("rb") as stream:
         content = stream.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise ValueError(f"{path}: larger than {MAX_BYTES:,} bytes, so not a file of MNIST or its relatives")
+        raise ValueError(f"{path}: larger than {MAX_BYTES:,} bytes, so not a file of MNIST, Fashion-MNIST or KMNIST")
     return content

@@ -18,7 +18,7 @@ from torch import Tensor
 from zoo.data.pixel_columns import Columns, find_columns
 
 # A line may have PER_COLUMN characters for each column, or SHORTEST_LIMIT if that is more. Without a limit, a large
-# file without line breaks would be read into memory at once.
+# file without line breaks would be read into memory as a whole.
 PER_COLUMN = 64
 SHORTEST_LIMIT = 2**16
 LARGEST = 2.0**53  # larger integers are not exact in float64

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.data import stored_preprocess
+from zoo.data import stored_preprocess, whitening
 from zoo.data.value_range import DARK, ValueRange, border, features_differ, guess_scale, mismatch, white_level
 from zoo.protocols import shape_text
 
@@ -24,7 +24,7 @@ MIN_STD = 1e-30
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Compute (x / scale - mean) / std.
+    """Compute (x / scale - mean) / std, then whiten images if ``whitening`` says so.
 
     Attributes:
         shape: shape of one input: (channels, height, width) or (features,).
@@ -38,6 +38,7 @@ class Preprocess:
         high: their maximum.
         border: mean of the outermost pixels of the training images, from 0 (black) to 1 (white); None if it is not
             known.
+        whitening: "1/f" for the filter of `zoo.data.whitening`, or "none".
     """
 
     shape: tuple[int, ...]
@@ -49,28 +50,37 @@ class Preprocess:
     low: float | None = None
     high: float | None = None
     border: float | None = None
+    whitening: str = "none"
 
     @classmethod
-    def from_data(cls, x: Tensor, *, standardize: bool, scale: float | None = None) -> "Preprocess":
+    def from_data(
+        cls, x: Tensor, *, standardize: bool = False, whiten: bool = False, scale: float | None = None
+    ) -> "Preprocess":
         """The preprocessing for these raw training inputs.
 
         Args:
             x: N x shape, raw.
             standardize: give every channel (or feature) mean 0 and std 1. A constant channel is only centered.
                 Without it bytes are scaled to [0, 1] and real values stay as they are.
+            whiten: whiten photographs; this also gives each image mean 0 and mean square 1.
             scale: the number that raw values are divided by; None: `zoo.data.value_range.guess_scale`
                 guesses it.
 
         Raises:
-            ValueError: ``scale`` is not a finite number > 0.
+            ValueError: ``scale`` is not a finite number > 0, or inputs that are not images are to be whitened.
         """
         shape = tuple(x.shape[1:])
         if scale is None:
             scale, _ = guess_scale(x)
         if not (isfinite(scale) and scale > 0):
             raise ValueError(f"dataset.scale={scale:g} must be finite and > 0")
-        if not standardize:
-            return cls(shape, scale).seen(x)
+        if whiten and len(shape) != 3:
+            raise ValueError(
+                f"model.input_scaling=whitened is for images, not for inputs of shape {shape_text(shape)}; "
+                "use standardized"
+            )
+        if whiten or not standardize:
+            return cls(shape, scale, whitening="1/f" if whiten else "none").seen(x)
 
         # Mean and variance over everything but the channels, in float64. Chunk by chunk, since a float64 copy of a
         # large dataset may not fit in memory.
@@ -122,6 +132,9 @@ class Preprocess:
         # Compute (x / scale - mean) / std by one subtraction and one multiplication.
         offset, factor = _offset_and_factor(self, x.device)
         x = (x - offset).mul_(factor)  # bytes become float32 in the same pass
+        if self.whitening != "none":
+            batch = x if x.dim() == 4 else x[None]
+            x = whitening.whiten(batch, whitening.kernel().to(x.device)).view_as(x)
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
     def seen(self, x: Tensor) -> "Preprocess":

@@ -88,7 +88,7 @@ class Examples(Protocol):
         raise NotImplementedError
 
     def with_labels(self: AnyExamples, columns: Tensor) -> AnyExamples:
-        """The same examples with other columns of labels: y @ ``columns``, which is labels x new labels."""
+        """The same examples with y @ ``columns`` as their labels; ``columns`` has the shape labels x new labels."""
         raise NotImplementedError
 
     def relabeled(self: AnyExamples, labels: Tensor) -> AnyExamples:
@@ -273,7 +273,7 @@ class Splits:
         Raises:
             ValueError: as `keep_labels`.
         """
-        # Draw from the numbers of the examples in place of the examples.
+        # Call `keep_labels` with the indices of the examples as inputs, which tells the indices of those that it keeps.
         labels = self.train.labels()
         numbered = replace(self, train=InMemory(torch.arange(len(labels)), labels))
         kept, classes = numbered.keep_labels(count, seed=seed).train.batch(range(count))

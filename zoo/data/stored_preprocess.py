@@ -1,12 +1,14 @@
 """Check the values of a preprocessing that a checkpoint or a run folder stores: types, ranges and limits.
 
-A damaged or hostile file must not cause large allocations of memory. Imports the standard library, and
+A damaged or hostile file must not cause large allocations of memory. Imports `zoo.data.whitening`, and
 `zoo.data.images` when it is needed.
 """
 
 from collections.abc import Collection, Mapping
 from math import prod
 from typing import Any
+
+from zoo.data.whitening import METHODS
 
 # Limits of the shape of an input, and of the size that images are resized to.
 MAX_DIMENSION = 2**20
@@ -75,6 +77,14 @@ def checked(values: Any, *, keys: Collection[str]) -> dict[str, Any]:
             if values["interpolation"] not in FILTERS:
                 raise ValueError(f"preprocess.interpolation must be one of {', '.join(FILTERS)}")
         known["interpolation"] = values["interpolation"]
+
+    # Whitening is for images.
+    if "whitening" in values:
+        if values["whitening"] not in METHODS:
+            raise ValueError(f"preprocess.whitening must be one of {', '.join(METHODS)}")
+        if values["whitening"] != "none" and len(sizes) != 3:
+            raise ValueError(f"preprocess.whitening is for images, not for shape {sizes}")
+        known["whitening"] = values["whitening"]
     return known
 
 

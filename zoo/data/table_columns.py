@@ -172,7 +172,7 @@ def fit(
         impute: whether missing values are replaced.
 
     Raises:
-        ValueError: a column is empty, has dates, a text among numbers or too many categories; the message says how to
+        ValueError: a column is empty, has dates, text among numbers or too many categories; the message says how to
             leave it out.
     """
     features = []

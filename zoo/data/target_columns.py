@@ -13,7 +13,7 @@ from zoo.data.table_file import Table, is_number
 KINDS = ("auto", "classes", "values", "labels")
 MAX_CLASSES = 10_000
 FEW_INTEGERS = 20  # whole numbers with at most this many different values are taken as classes
-MANY_TEXTS = 100  # a column with more different texts, most of which occur once, is not a column of classes
+MANY_TEXTS = 100  # a column with more different strings, most of which occur once, is not a column of classes
 ZERO_ONE = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
 
 

@@ -98,7 +98,7 @@ def white_level(shape: tuple[int, ...], scale: float, mean: tuple[float, ...], s
     # Older checkpoints do not store the range: infer from the mean whether it was [0, 1].
     if seen is None:
         return 1.0 if is_image and 0 <= min(mean) <= max(mean) <= 1 else None
-    # Negative values were standardized beforehand.
+    # Data with negative values were standardized beforehand, so they have no white level.
     if seen.low < 0 or seen.high <= 0:
         return None
     if seen.high <= 1:
@@ -124,13 +124,14 @@ def mismatch(
     # Images, and features between black and white.
     if white is not None:
         below, above = (OVERSHOOT, 1 + OVERSHOOT) if is_image or white != 1 else (BELOW_UNIT, ABOVE_UNIT)
-        # Black images may not be far below black for their own white: normalized ones have a small range.
+        # Compare the minimum with the maximum of these values if that is below white: normalized images have a small
+        # range.
         reach = min(white, max(found.high, 0.0)) if is_image or white != 1 else white
         beyond = found.low < -below * reach or found.high > above * white
         dark = (is_image or white != 1) and 0 < found.high < white * DARK
         return f"values from {found}, but {trained}" if beyond or (dark and not stated) else ""
 
-    # Values on any scale. Features may be anywhere near those of training: only a gross difference shows.
+    # Values on any scale. The range of features varies, so only a large difference is a sign of another scale.
     if seen is None or stated:
         return ""
     largest = max(abs(seen.low), abs(seen.high))
@@ -138,7 +139,7 @@ def mismatch(
     differs = largest > 0 and reach > GROSS * largest
     # Small values on both sides of 0, where those of training were all positive, were normalized.
     differs = differs or (found.low < 0 <= seen.low and reach < DARK * largest)
-    # Normalized images have a black and a white, though not at 0: about the same range is used.
+    # Normalized images have black and white at fixed values, so their ranges are about the same.
     if is_image:
         span = seen.high - seen.low
         beyond = found.low < seen.low - OVERSHOOT * span or found.high > seen.high + OVERSHOOT * span

@@ -70,7 +70,7 @@ def end(*, wait: bool) -> None:
     if multiprocessing is None:
         return
     workers = [process for process in multiprocessing.active_children() if process.daemon]
-    # Torch's handler of SIGCHLD would take the end of a worker for an accident.
+    # Torch's handler of SIGCHLD would report the end of a worker as an error.
     previous = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if wait and workers and _CAN_BLOCK else None
     for process in workers:
         process.kill()

@@ -24,6 +24,8 @@ from torch import nn
 
 from zoo.models.activations import ACTIVATIONS, activation
 from zoo.models.autoencoder import Autoencoder
+from zoo.models.conv_dbn import ConvDBN
+from zoo.models.conv_rbm import ConvRBM
 from zoo.models.dbn import DBN
 from zoo.models.fixed_conv import KERNELS, FixedConv
 from zoo.models.inception import GoogLeNet, InceptionBlock, InceptionSmall
@@ -44,6 +46,8 @@ __all__ = [
     "MLP",
     "RBM",
     "Autoencoder",
+    "ConvDBN",
+    "ConvRBM",
     "FixedConv",
     "GoogLeNet",
     "InceptionBlock",

@@ -86,7 +86,7 @@ class DistanceToCodes(nn.Module):
         num_classes: number of codes.
 
     Raises:
-        ValueError: there are not that many different codes.
+        ValueError: there are not that many different class codes.
     """
 
     codes: Tensor  # num_classes x features
@@ -101,7 +101,9 @@ class DistanceToCodes(nn.Module):
             lower = torch.cat([hadamard, -hadamard], dim=1)
             hadamard = torch.cat([upper, lower])
         if not 1 <= num_classes < len(hadamard):
-            raise ValueError(f"num_classes={num_classes} must be in [1, {len(hadamard) - 1}]: no more codes exist")
+            raise ValueError(
+                f"num_classes={num_classes} must be in [1, {len(hadamard) - 1}]: no more class codes exist"
+            )
 
         # Row 0 is constant and is left out.
         self.register_buffer("codes", hadamard[1 : num_classes + 1, :features].clone())

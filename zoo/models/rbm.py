@@ -12,9 +12,9 @@ A pair of states has the energy
 
 The sum over the hidden units gives the free energy F(v) = -log Σ_h exp(-E(v, h)), with p(v) = exp(-F(v)) / Z. Other
 kinds of units change one term each. Gaussian visible units have Σ (v - b)² / 2σ² in place of -v·b, and the weights
-multiply v / σ² (Cho, Ilin & Raiko 2011). Gaussian hidden units of variance 1 add Σ h² / 2: they are the linear code
-units of Hinton & Salakhutdinov 2006. Label units are additional visible units of which exactly one is on (Hinton,
-Osindero & Teh 2006).
+multiply v / σ² (Cho, Ilin & Raiko 2011). Gaussian hidden units of variance 1 add Σ h² / 2: they are the units of
+the linear latent code of Hinton & Salakhutdinov 2006. Label units are additional visible units of which exactly
+one is on (Hinton, Osindero & Teh 2006).
 
 This file has the parameters and the methods that all nets of the zoo have. The equations above are in `boltzmann.py`,
 their terms for each kind of unit in `units.py`. Imports torch and the zoo's models only.

@@ -48,7 +48,7 @@ def per_layer(name: str, option: int | Sequence[int], layers: int, *, minimum: i
         ValueError: the list has another length, or a value is not an integer >= ``minimum``.
     """
     # Repeat a single value for all layers.
-    values = [option] * layers if isinstance(option, int) else list(option)
+    values = list(option) if isinstance(option, Sequence) else [option] * layers
     if not all(isinstance(value, int) and value >= minimum for value in values):
         raise ValueError(f"{name}={option} must be an integer >= {minimum}, or a list of them")
     if len(values) != layers:

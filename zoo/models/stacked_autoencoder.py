@@ -40,7 +40,7 @@ class StackedAutoencoder(NetWithHead):
         hidden: number of hidden units of each layer, from the input up.
         activation: activation of the hidden units.
         code_activation: activation of the last layer; None for the same as in the other layers. "identity" gives the
-            linear code of Hinton & Salakhutdinov 2006.
+            linear latent code of Hinton & Salakhutdinov 2006.
         output_activation: activation of the reconstructed input: sigmoid for values in [0, 1], identity for
             standardized inputs.
         tied: whether decoders use the transposed matrices of the encoders.

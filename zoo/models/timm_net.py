@@ -12,7 +12,7 @@ Deviations from the paper:
 
 1. Nets whose classifier is not one linear layer are refused: several heads (distilled nets), or a 1x1 convolution (DPN,
    DLA, BiT).
-2. The preprocessing of the weights is that of timm's, but an image is always resized by its shorter side and cropped in
+2. The preprocessing of the weights is that of timm, but an image is always resized by its shorter side and cropped in
    the center, also where timm squashes it to a square (``crop_mode="squash"``).
 """
 
@@ -152,8 +152,8 @@ class TimmNet(WrappedNet):
     def as_maps(self, output: Tensor) -> Tensor | None:
         """The output of a module as feature maps of more than one pixel, N x C x h x w; None if it has none.
 
-        Accepts maps, N x C x h x w; and with as many channels as the last block has, maps with the channels last and
-        tokens, N x L x C, which may begin with a class token.
+        Accepts maps, N x C x h x w. If C is the number of channels of the last block, it also accepts maps with the
+        channels last, N x h x w x C, and tokens, N x L x C, the first of which may be a class token.
         """
         body: Any = self.layers.get_submodule("body")
         width = body.num_features
@@ -164,7 +164,8 @@ class TimmNet(WrappedNet):
         if output.dim() != 3 or output.shape[2] != width:
             return None
 
-        # Without class and register tokens, there is one token for each cell of a grid as wide as the image.
+        # Without class and register tokens, there is one token for each cell of a grid with the aspect ratio of the
+        # image.
         first = dict(vars(body)).get("num_prefix_tokens", 0)
         cells = output.shape[1] - first
         rows = round((max(cells, 0) * self.size[0] / self.size[1]) ** 0.5)
@@ -250,7 +251,7 @@ def _whole_modules(
 
 
 def _names(layers: Sequence[Sequence[str]]) -> list[str]:
-    """The names of layers: the beginning that the paths of its modules share, or the first path if that is no name."""
+    """The name of each layer: the common beginning of its paths; if it is empty or not unique, the first path."""
     shared = []
     for paths in layers:
         columns = zip(*(path.split(".") for path in paths), strict=False)

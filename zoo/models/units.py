@@ -65,7 +65,7 @@ class Bernoulli(_Binary):
 
 
 class Gaussian:
-    """Real units of variance 1: the linear code units of Hinton & Salakhutdinov 2006."""
+    """Real units of variance 1: the units of the linear latent code of Hinton & Salakhutdinov 2006."""
 
     binary = False
 
@@ -232,7 +232,7 @@ def make_units(visible: str, hidden: str, *, owner: HasVariance, label_units: in
     visible_class = KINDS[visible].visible
     hidden_units = KINDS[hidden].hidden()
 
-    # Units with a variance need its owner. Label units follow Bernoulli units only.
+    # Units with a variance read it from the RBM. Label units follow Bernoulli units only.
     if label_units and visible_class is not Bernoulli:
         raise ValueError(f"label units need bernoulli visible units, not {visible} ones: set visible_units=bernoulli")
     if label_units:
@@ -246,7 +246,7 @@ def make_units(visible: str, hidden: str, *, owner: HasVariance, label_units: in
 
 def bernoulli(p: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
     """Zeros and ones with P(1) = p. Random numbers are float32, since bfloat16 has too few values in [0, 1]."""
-    return (torch.rand(p.shape, generator=generator, device=p.device) < p).to(p.dtype)
+    return torch.rand(p.shape, generator=generator, device=p.device).lt_(p.detach()).to(p.dtype)
 
 
 def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -110,7 +110,7 @@ class WrappedNet(LayeredClassifier):
         return x
 
     def _check_input_size(self) -> None:
-        """Pass one black image through: ValueError if its maps shrink to nothing, or the net takes another size only.
+        """Pass one black image through: ValueError if its maps shrink to nothing, or the net accepts only another size.
 
         In evaluation mode it draws no random numbers and leaves the statistics of batch normalization as they are.
         """

@@ -26,8 +26,9 @@ def latent_map(
 ) -> "Figure":
     """Draw latent codes in the plane.
 
-    The codes are projected to two dimensions. If there are one or two units, fewer than five examples, or only
-    identical examples, they are not: the first two units are the coordinates. Codes with NaN or Inf are left out.
+    The latent codes are projected to two dimensions. If there are one or two units, fewer than five examples, or only
+    identical examples, they are not: the first two units are the coordinates. Latent codes with NaN or Inf are left
+    out.
 
     Args:
         features: N x H.
@@ -49,7 +50,7 @@ def latent_map(
     x = x[finite]
     points = _to_plane(x, method)[:, :2]  # N x 2
 
-    # Scatter the points of each class in one color; without classes, or with many of them, all at once.
+    # Scatter the points of each class in one color; without classes, or with many of them, all in one color.
     figure = new_figure(7, 6, dpi=120, layout="constrained")
     axes = figure.subplots()
     numbers = np.asarray(labels)[finite] if len(labels) else np.zeros(len(points), dtype=int)

@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, Splits
-from zoo.models import DBN, RBM
-from zoo.plots import images, latent
+from zoo.models import DBN, RBM, ConvDBN, ConvRBM
+from zoo.plots import hierarchy, images, latent
 from zoo.protocols import Generative, Net, Reconstructing, eval_mode, layers_of
 
 MAX_FILTERS = 100  # number of hidden units whose weights are drawn
 MAX_POINTS = 2000  # number of examples on the map of latent codes
+MAX_SEARCHED = 200  # number of examples among which the parts are found that excite a feature most
 MAX_RECONSTRUCTIONS = 30  # number of examples that are drawn with their reconstructions
 COLUMNS = 10  # images in a row
 CHAINS = 10  # number of Gibbs chains
@@ -20,7 +21,7 @@ CHAIN_STEPS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500)  # number of Gibbs steps a
 SAMPLES = 100  # number of samples of a net without label units
 SAMPLES_PER_CLASS = 10
 MAX_SAMPLED_CLASSES = 30  # if there are more classes, only the first ones are sampled
-BATCH_SIZE = 100  # number of examples that are encoded at once
+BATCH_SIZE = 100  # number of examples that are encoded at a time
 SAMPLE_STEPS = 500  # number of Gibbs steps of a sample
 
 
@@ -29,9 +30,10 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
     """Write the plots that the net supports, as PNG files.
 
     ``PREFIX-filters.png`` (weights of the first layer), ``-reconstructions`` (if the net reconstructs), ``-latent`` (a
-    map of latent codes) and, if the net is generative, ``-chains`` (Gibbs chains that start at examples) and
-    ``-samples``. Examples come from the validation split, or from the training split if there is none. The random
-    number generator and the mode of the net are restored afterwards.
+    map of latent codes), ``-features`` (of every layer of a convolutional belief network) and, if the net is
+    generative, ``-chains`` (Gibbs chains that start at examples) and ``-samples``. Examples come from the validation
+    split, or from the training split if there is none. The random number generator and the mode of the net are restored
+    afterwards.
 
     Args:
         net: the net.
@@ -58,6 +60,12 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
             features, labels = _encode(net, examples, preprocess, device)
             path = folder / f"{prefix}-latent.png"
             latent.latent_map(features, labels if classes else [], classes, path, method=latent_map)
+        # Chains of convolutional nets are slow on photographs: `zoo sample` draws them.
+        if isinstance(net, ConvRBM | ConvDBN):
+            rbms = [net] if isinstance(net, ConvRBM) else [net.rbm(k) for k in range(len(net.layers))]
+            searched, _ = examples.batch(range(min(MAX_SEARCHED, len(examples))))
+            hierarchy.features(rbms, preprocess(searched.to(device)), folder / f"{prefix}-features.png")
+            return
         top = _top_rbm(net)
         if isinstance(net, Generative) and top is not None:
             _chains(net, top, x[:CHAINS], y[:CHAINS], folder / f"{prefix}-chains.png")
@@ -66,7 +74,7 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
 
 def _encode(net: Net, examples: Examples, preprocess: Preprocess, device: torch.device) -> tuple[Tensor, list[int]]:
     """The features of the first `MAX_POINTS` examples, N x H, and their N labels."""
-    # Encode in batches: large images may not all fit into memory at once.
+    # Encode in batches: large images may not all fit into memory together.
     count = min(MAX_POINTS, len(examples))
     features: list[Tensor] = []
     labels: list[int] = []
@@ -78,7 +86,7 @@ def _encode(net: Net, examples: Examples, preprocess: Preprocess, device: torch.
 
 
 def _top_rbm(net: nn.Module) -> RBM | None:
-    """The RBM in which the Gibbs chains of a generative net run: an RBM itself, or the top one of a DBN."""
+    """The RBM in which the Gibbs chains of a generative net run: an RBM itself, or the top one of a belief network."""
     top = net.top if isinstance(net, DBN) else net
     return top if isinstance(top, RBM) else None
 
@@ -88,6 +96,9 @@ def _filters(net: nn.Module, shape: tuple[int, ...], path: Path) -> None:
     # A row of the weight matrix has the weights of one hidden unit.
     first_layer = next(iter(layers_of(net).values()))
     weight = first_layer.get_parameter("weight")  # hidden x inputs
+    if weight.dim() == 4:  # kernels
+        images.grid(weight[:MAX_FILTERS].mean(dim=1, keepdim=True), path, signed=True)
+        return
     inputs = torch.Size(shape).numel()
     images.grid(weight[:MAX_FILTERS, :inputs].reshape(-1, *shape), path, signed=True)
 

@@ -6,7 +6,10 @@ May import config, data, models, checkpoints and the other files of this folder.
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+import tomllib
 
 from zoo import models
 from zoo.checkpoints.checkpoint import CheckpointInfo, info
@@ -17,8 +20,8 @@ from zoo.protocols import shape_text
 from zoo.release import claims, tables
 from zoo.release.claims import Claim
 
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"  # maintainers work in a checkout
 NO_AUGMENTATION = asdict(Augment())
-IN_WHEEL = 15 * 2**20  # bytes; pyproject.toml excludes larger files from the wheel
 ARCHITECTURE = "The figure in words"  # begins the paragraph on the architecture in a model module's docstring
 
 
@@ -60,7 +63,7 @@ def _numbers(claim: Claim, entry: Mapping[str, Any]) -> str:
         "|---|---|",
         f"| ours | {claim.spread(entry['values'])} ({each}) |",
         f"| this checkpoint (seed {entry['seeds'][0]}{rounded}) | {claim.text(claim.value(entry['metric']))} |",
-        f"| 95 % interval | {claim.interval_text(claim.interval(entry))}, counting the seeds and the test images |",
+        f"| 95 % interval | {claim.interval_text(claim.interval(entry))}, over seeds and test images |",
         f"| distortions | {entry['distortions']} |",
         f"| its paper | {its_paper} |",
         f"| best known | {best_known} |",
@@ -119,6 +122,9 @@ def _data(about: CheckpointInfo) -> str:
         std = ", ".join(f"{value:.4f}" for value in preprocess.std)
         scaling += f", minus the mean {mean}, divided by the standard deviation {std}"
 
+    if preprocess.whitening != "none":
+        scaling += f", whitened by the {preprocess.whitening} filter (`zoo.data.whitening`)"
+
     # List the augmentations that are switched on.
     settings = about.dataset_config.get("augment", {})
     used = [
@@ -143,9 +149,16 @@ def _use(name: str, entry: Mapping[str, Any]) -> str:
     size = f"{entry['parameters']:,} parameters, {entry['size'] / 1024:,.0f} KiB"
     if _is_half_precision(entry):
         size += ", stored as float16"
-    if entry["size"] > IN_WHEEL:
+    if name in left_out_of_wheel():
         size += "; in the source repository only, not in the wheel"
     return f"**Use.** `zoo.load({name!r})`, or `zoo predict checkpoint={name} input=…`. {size}."
+
+
+def left_out_of_wheel() -> set[str]:
+    """The names of the checkpoints that pyproject.toml excludes from the wheel."""
+    build = tomllib.loads(PYPROJECT.read_text())["tool"]["hatch"]["build"]
+    paths = [PurePosixPath(path) for path in build["targets"]["wheel"]["exclude"]]
+    return {path.stem for path in paths if path.suffix == ".safetensors"}
 
 
 def _is_half_precision(entry: Mapping[str, Any]) -> bool:

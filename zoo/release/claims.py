@@ -177,7 +177,7 @@ class Claim:
             return NOTHING
         if not number.is_comparable(entry["distortions"]):
             return OTHER
-        # The published interval counts the test images, which are the same as ours.
+        # The published interval covers the test images, which are the same as ours.
         theirs = intervals.of_images(number.value, replace(self.images(entry), bracket=0.0))
         return intervals.verdict(self.interval(entry), theirs, less_is_better=METRICS[self.metric].less_is_better)
 

@@ -97,10 +97,8 @@ def draw(path: Path, entries: Entries) -> None:
     # One panel per dataset, one line per recipe, errors on a logarithmic axis.
     panels = data(entries)
     rows = max(map(len, panels.values()))
-    picture = Figure(figsize=(6.4 * len(panels) + 1.6, 0.36 * rows + 1.7), layout="constrained")
-    for axes, (dataset, content) in zip(
-        picture.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
+    plot = Figure(figsize=(6.4 * len(panels) + 1.6, 0.36 * rows + 1.7), layout="constrained")
+    for axes, (dataset, content) in zip(plot.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for height, row in enumerate(reversed(content)):
             low, high = row["interval"]
             axes.plot([low, high], [height, height], color=OURS, linewidth=2.5, solid_capstyle="butt")
@@ -128,10 +126,10 @@ def draw(path: Path, entries: Entries) -> None:
         Line2D([], [], color=PAPER, marker="D", linewidth=0, label="its paper (hollow: other conditions)"),
         Line2D([], [], color=BEST, marker="^", linewidth=0, label="best known (hollow: other conditions)"),
     ]
-    picture.legend(handles=marks, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
+    plot.legend(handles=marks, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary:
-        picture.savefig(temporary, format="png", dpi=150, metadata={KEY: json.dumps(panels)})
+        plot.savefig(temporary, format="png", dpi=150, metadata={KEY: json.dumps(panels)})
 
 
 def _is_near(tick: float, content: list[dict[str, Any]]) -> bool:

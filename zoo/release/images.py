@@ -25,7 +25,7 @@ from zoo.data.splits import InMemory, Splits
 from zoo.models import DBN, RBM, StackedAutoencoder
 from zoo.release import claims, index
 
-CHUNK = 1000  # number of images that are computed at once
+CHUNK = 1000  # number of images that are computed at a time
 
 
 def measure(checkpoint: str | Path, metric: str, dataset: Mapping[str, Any] | None = None) -> dict[str, float]:
@@ -65,7 +65,7 @@ def _splits(dataset: Mapping[str, Any]) -> Splits:
 
 def _each(metric: str, net: nn.Module, about: CheckpointInfo, raw: Tensor) -> Tensor:
     """The metric of each image, N, up to a constant; ``raw`` is N x shape."""
-    # Preprocess as `zoo evaluate` does. Binarize all images at once, so that the random numbers are the same, too.
+    # Preprocess as `zoo evaluate` does. Binarize all images together, so that the random numbers are the same, too.
     x = about.transforms()(raw)
     if metric == "test_log_likelihood_nats":
         x = likelihood.binarize(x)

@@ -14,7 +14,7 @@ of freedom d are those of Welch and Satterthwaite, with k - 1 for the first term
   of freedom.
 - Other metrics: m ± t sqrt(V). If log Z is only known within a bracket, half of its width is added on both sides.
 
-Assumptions: the seeds are independent, and the test images are independent draws of the images that are meant. Images
+Assumptions: the seeds are independent, and the test images are independent draws from all images of this kind. Images
 on which the nets of several seeds disagree are counted in both terms, so the interval is slightly wider than needed.
 Uses numbers only; imports nothing of the zoo.
 """
@@ -59,13 +59,13 @@ def of_seeds(values: Sequence[float], images: Images) -> tuple[float, float] | N
         # All images are right, or all are wrong, with every seed: only the number of images limits the interval.
         return _limits(center, total, inf, images)
 
-    # Welch-Satterthwaite: the term with few degrees of freedom counts as far as it contributes.
+    # Welch-Satterthwaite: the more a term contributes to the variance, the more its degrees of freedom count.
     freedom = total**2 / (by_seed**2 / (len(values) - 1) + by_image**2 / (images.count - 1))
     return _limits(center, total, freedom, images)
 
 
 def of_images(value: float, images: Images) -> tuple[float, float]:
-    """The 95 % interval of one published number: it counts the test images only."""
+    """The 95 % interval of one published number: it covers the test images only."""
     return _limits(value, _variance(value, images) / images.count, inf, images)
 
 

@@ -10,26 +10,26 @@ RESULTS = """\
 Every row is a recipe of `conf/experiment`, run by `zoo train experiment=NAME seed=SEED`. The settings of a recipe
 were chosen on a validation split of 10,000 images, taken from the training images (`dataset.validation=10000`). Then
 the recipe was trained on all 60,000 training images, once per seed, and evaluated on the test images. **Some recipes
-were changed after a test result had been seen**: their earlier results stand under [Reopened
-recipes](#reopened-recipes), and the test images were used more than once for such a recipe. Now the result of a
-changed recipe is published only if the recipe lists the earlier results.
+were changed after a test result had been seen**: their earlier results are listed under
+[Reopened recipes](#reopened-recipes), and the test images were used more than once for such a recipe. Now the result of
+a changed recipe is published only if the recipe lists the earlier results.
 
 - **ours**: mean ± standard deviation over the seeds. The shipped checkpoint is that of the first seed, whether or not
   it is the best. The squared reconstruction error of an image is summed over its pixels. A log-likelihood is the mean
   of the estimates by annealed importance sampling (AIS) and by reverse AIS, for test images that are binarized once:
   each pixel is 1 with its gray value as the probability.
-- **95 % interval**: of the mean, counting both the seeds and the test images. The variance of the mean is s²/k + v/n,
-  with the standard deviation s over the k seeds and the variance v over the n test images: q(1 − q) for a fraction q
-  of the images, else measured with the checkpoint. For fractions, it is the Wilson interval with the number of images
-  that has this variance; for other metrics, mean ± t·√variance; the degrees of freedom are those of Welch and
-  Satterthwaite. The interval of a log-likelihood is widened on both sides by half of the difference between AIS and
-  reverse AIS. All intervals assume independent seeds and independent test images
+- **95 % interval**: of the mean; it covers the variation over seeds and test images. The variance of the mean is
+  s²/k + v/n, with the standard deviation s over the k seeds and the variance v over the n test images: q(1 − q) for a
+  fraction q of the images, else measured with the checkpoint. For fractions, it is the Wilson interval with the
+  number of images that would give this variance; for other metrics, mean ± t·√variance; the degrees of freedom are
+  those of Welch and Satterthwaite. The interval of a log-likelihood is widened on both sides by half of
+  the difference between AIS and reverse AIS. All intervals assume independent seeds and independent test images
   ([formulas](zoo/release/intervals.py)); they do not account for recipes that were changed after a test result.
 - **its paper**: the result of the paper of this net, or of the source of the recipe. **Best known**: the best result
   that we know for nets of this class. "-": we found nothing comparable. "†": a number whose source we could not read.
 - **distortions**: those of the training images, in the paper / in ours.
 - **compared**: ours with its paper / with the best known. "better" and "worse" are said only where our interval does
-  not overlap that of the published number, which counts the test images only. "other conditions": only one of the two
+  not overlap that of the published number, which covers the test images only. "other conditions": only one of the two
   was trained with distortions, or the source does not say, or something else differs; see [Sources](#sources).
 - **goal**: the target that we set for the recipe.
 
@@ -50,7 +50,7 @@ new settings were chosen on the validation split, unless the table says otherwis
 EARLIER = "The recipe was changed after test results had been seen, so that the test images were used more than once:"
 
 CODES = """\
-## Codes of 30 numbers
+## Latent codes of 30 numbers
 
 The deep autoencoder, the same net without pretraining (the same settings, which were chosen for the pretrained net),
 and principal component analysis (PCA), each with 30 numbers for an image. The squared error is summed over the pixels;
@@ -73,7 +73,7 @@ SOURCES = """\
 ## Sources
 
 Conditions of the published numbers, hardware and run time of ours. Some recipes were timed while another run shared
-the core, as their headers say. The intervals of published numbers count the test images only. The status of a number
+the core, as their headers say. The intervals of published numbers cover the test images only. The status of a number
 says how we know it:
 
 """
@@ -82,8 +82,8 @@ README = """\
 Test results on {datasets}. Each recipe was chosen on validation images, trained once per seed on all training images
 and evaluated on the 10,000 test images; recipes marked * were changed after an earlier test result had been seen.
 [RESULTS.md](RESULTS.md) has the protocol, the earlier results, and the sources and conditions of the published
-numbers. "Ours" is the mean ± standard deviation over the seeds; the 95 % interval counts the seeds and the test
-images. "Its paper" is the result of the paper of the net, or of the source of the recipe; "best known" is the best
+numbers. "Ours" is the mean ± standard deviation over the seeds; the 95 % interval covers the variation over seeds and
+test images. "Its paper" is the result of the paper of the net, or of the source of the recipe; "best known" is the best
 result that we know for nets of this class. "†" marks a number whose source we could not read. "Distortions" are those
 of the training images, in the paper / in ours. The last column compares ours with its paper / with the best known:
 "better" and "worse" are said only where the intervals do not overlap; "other conditions": the two were trained or

@@ -171,9 +171,20 @@ def finished_runs(sweep: Path) -> tuple[dict[int, Path], dict[str, Any]]:
     first = min(folders)
     for seed, config in configs.items():
         for key, value in configs[first].items():
-            if key not in VARIES and config.get(key) != value:
+            if key not in VARIES and not _equal(config.get(key), value):
                 raise ValueError(f"{key} differs between {folders[first]} and {folders[seed]}: not one recipe")
     return folders, configs[first]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values of configs are equal. A key that a later version has added may be missing if it is off."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return bool(one == other)
+    merged = {**one, **other}
+    return all(
+        _equal(one[key], other[key]) if key in one and key in other else value in (None, False)
+        for key, value in merged.items()
+    )
 
 
 def _claim(name: str, run: Path, config: Mapping[str, Any]) -> tuple[dict[str, Any], Claim]:

@@ -33,7 +33,7 @@ class Published:
         value: the number, in the units of the claim's metric.
         net: the net that it belongs to.
         training_data: the examples that the net was trained on.
-        distortions: distortions of the training images; `NONE`, `UNKNOWN` or a text.
+        distortions: distortions of the training images; `NONE`, `UNKNOWN` or a string.
         source: who published it, and the page, table or file.
         status: one of `STATUSES`.
         differs: what else makes the number incomparable to ours, such as another method; None: nothing.
@@ -51,7 +51,7 @@ class Published:
     def parse(cls, values: Any, where: str) -> "Published":
         """Parse a mapping; ``where`` is its key, for messages. Raises ValueError."""
         known = parsed(cls, values, where)
-        # YAML reads words as strings: refuse a text such as "none found" in place of a number.
+        # YAML reads words as strings: refuse a string such as "none found" in place of a number.
         check_number(f"{where}.value", known.value)
         for key, text in values.items():
             if key not in ("value", "status") and not (key == "differs" and text is None):
@@ -133,6 +133,6 @@ def check_number(key: str, value: object) -> None:
 
 
 def check_text(key: str, value: object) -> None:
-    """Raise ValueError if the value is not a text, or an empty one."""
+    """Raise ValueError if the value is not a string, or an empty one."""
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{key} must be a text; write {UNKNOWN!r} if the source does not say")
+        raise ValueError(f"{key} must be a string; write {UNKNOWN!r} if the source does not say")

@@ -1,4 +1,4 @@
-"""Codes of 30 numbers: the deep autoencoder, the same net without pretraining, and principal components (PCA).
+"""Latent codes of 30 numbers: the deep autoencoder, the same net without pretraining, and principal components (PCA).
 
     python -m zoo.release.reconstruction RECIPE         # PCA of its training images
     python -m zoo.release.reconstruction RECIPE SWEEP   # and the twins: a sweep over seeds of
@@ -26,7 +26,7 @@ from zoo.release.claims import SECONDARY
 from zoo.release.intervals import Images
 
 METRIC = "squared_error_per_image"
-COMPONENTS = 30  # as many as the code of the deep autoencoder has numbers
+COMPONENTS = 30  # number of values of the latent code of the deep autoencoder
 RECIPES = {
     "mnist": ("deep_autoencoder-mnist-plain", "deep_autoencoder-mnist"),
     "fashion_mnist": ("deep_autoencoder-fashion_mnist",),

@@ -71,8 +71,8 @@ def draw(path: Path, entries: Entries) -> None:
     # One panel for each checkpoint; gaps are light, so that the tiles of a panel stand apart.
     content = data(entries)
     names = list(content["checkpoints"])
-    picture = Figure(figsize=(3.2 * len(names), 3.5), layout="constrained")
-    for axes, name in zip(picture.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+    plot = Figure(figsize=(3.2 * len(names), 3.5), layout="constrained")
+    for axes, name in zip(plot.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         axes.imshow(drawn(name), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.set_facecolor("0.6")
         axes.set_title(title(name), fontsize=10)
@@ -80,4 +80,4 @@ def draw(path: Path, entries: Entries) -> None:
         axes.set_yticks([])
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary:
-        picture.savefig(temporary, format="png", dpi=150, metadata={figure.KEY: json.dumps(content)})
+        plot.savefig(temporary, format="png", dpi=150, metadata={figure.KEY: json.dumps(content)})

@@ -37,7 +37,7 @@ def cells(name: str, entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def compared(claim: Claim, entry: Mapping[str, Any]) -> str:
-    """Verdicts of ours against its paper and against the best known number."""
+    """How our result compares with the result of its paper and with the best known number, as two verdicts."""
     return f"{claim.verdict(entry, claim.published)} / {claim.verdict(entry, claim.best_known)}"
 
 

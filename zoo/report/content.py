@@ -1,4 +1,4 @@
-"""What a report shows: plain values, and the pictures of single predictions. Imports torch only."""
+"""What a report shows: plain values, and single predictions with their images. Imports torch only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from zoo.analysis.calibration import Bin
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of an example, with its prediction.
+class Prediction:
+    """The prediction for one example, with its image.
 
     Attributes:
         name: the path of its file, or its number.
@@ -40,9 +40,9 @@ class Report:
         classes: names of the classes; empty without a confusion matrix.
         confusion: number of examples of each true class (row) that were predicted as each class (column).
         bins: the bins of the reliability diagram; empty without one.
-        wrong: pictures of wrong predictions, the most confident first.
-        uncertain: pictures of right predictions, the least confident first.
-        explained: whether the pictures have Grad-CAM maps.
+        wrong: wrong predictions, the most confident first.
+        uncertain: right predictions, the least confident first.
+        explained: whether the images have Grad-CAM maps.
         curves: a PNG of the training curves, or None.
         commands: comment -> command, in the order of their use.
         config: the config as YAML.
@@ -59,8 +59,8 @@ class Report:
     classes: Sequence[str] = ()
     confusion: Sequence[Sequence[int]] = ()
     bins: Sequence[Bin] = ()
-    wrong: Sequence[Picture] = ()
-    uncertain: Sequence[Picture] = ()
+    wrong: Sequence[Prediction] = ()
+    uncertain: Sequence[Prediction] = ()
     explained: bool = False
     curves: Path | None = None
     commands: Mapping[str, str] = field(default_factory=dict)

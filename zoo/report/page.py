@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zoo.checkpoints.files import replacing
 from zoo.report.charts import MATRIX_CLASSES, confusion_matrix, reliability_diagram, reliability_table
-from zoo.report.content import Picture, Report
+from zoo.report.content import Prediction, Report
 from zoo.report.elements import Child, Element, element, number, table, to_html
 
 STYLE = Path(__file__).with_name("style.css")
@@ -168,16 +168,16 @@ def _of_maps(report: Report) -> str:
     return " Right half: Grad-CAM, red where the image supports the predicted class most."
 
 
-def _gallery(pictures: Sequence[Picture]) -> Element:
-    """The pictures with captions."""
+def _gallery(predictions: Sequence[Prediction]) -> Element:
+    """The images of predictions, with captions."""
     figures: list[Child] = []
-    for picture in pictures:
-        image = element("img", src=picture.image, alt=picture.name, loading="lazy") if picture.image else None
-        is_right = picture.predicted == picture.true
-        verdict = element("b", picture.predicted, class_="ok" if is_right else "bad")
-        true = None if is_right else element("div", f"true: {picture.true}")
+    for prediction in predictions:
+        image = element("img", src=prediction.image, alt=prediction.name, loading="lazy") if prediction.image else None
+        is_right = prediction.predicted == prediction.true
+        verdict = element("b", prediction.predicted, class_="ok" if is_right else "bad")
+        true = None if is_right else element("div", f"true: {prediction.true}")
         caption = element(
-            "figcaption", element("div", verdict, " ", number(picture.p, 3)), true, element("small", picture.name)
+            "figcaption", element("div", verdict, " ", number(prediction.p, 3)), true, element("small", prediction.name)
         )
         figures.append(element("figure", image, caption))
     return element("div", *figures, class_="gallery")

@@ -97,7 +97,7 @@ class Classifier(ClassifierMixin, NetEstimator):
         if len(classes) < 2:
             raise ValueError(f"y has 1 class, {classes.tolist()[0]!r}; Classifier needs at least 2")
 
-        # A net without labels or values as targets would train, but its outputs are no classes.
+        # A stage without targets, or with values as targets, would train the net, but its outputs would not be classes.
         chosen = self._chosen()
         if self._name() is None and not chosen:
             chosen = ("classify",)

@@ -141,7 +141,7 @@ class NetEstimator(BaseEstimator):
     def _net_overrides(self) -> Iterator[str]:
         """The parameters of the net and ``overrides``, as overrides of the command line."""
         if isinstance(self.model, str):
-            # The name of the class is no argument.
+            # The name of the class is not an argument.
             own = {key: value for key, value in catalogue.model_config(self.model)["net"].items() if key[0] != "_"}
             for key, value in self._net_arguments().items():
                 if key not in own:
@@ -226,6 +226,8 @@ class NetEstimator(BaseEstimator):
         return self._expected_scaling(plan)
 
     def _expected_scaling(self, plan: Stages) -> str:
+        if plan.input_scaling == "whitened":
+            raise ValueError(f"model={self.model!r} whitens its inputs, which estimators do not; use zoo.train")
         return "standard" if plan.input_scaling == "standardized" else "minmax"
 
     def _make_net(self, seed: int, shape: tuple[int, ...], num_classes: int) -> nn.Module:

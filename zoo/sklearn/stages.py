@@ -21,7 +21,7 @@ class Stages:
     Attributes:
         targets: what the task of each stage needs besides inputs: classes, values or none.
         losses: the loss of each stage; "" if it has none.
-        input_scaling: standardized or unit: the inputs that the model expects.
+        input_scaling: standardized, unit or whitened: the inputs that the model expects.
         label_units: whether the net is an RBM or a deep belief network with units for the classes.
     """
 
@@ -75,7 +75,7 @@ def override(key: str, value: Any) -> str:
     try:
         text = json.dumps(value, default=_plain, ensure_ascii=False)
     except TypeError as error:
-        raise ValueError(f"{key}={value!r} must be a number, a text, a list of them, or None") from error
+        raise ValueError(f"{key}={value!r} must be a number, a string, a list of them, or None") from error
     return f"{key}={text}"
 
 

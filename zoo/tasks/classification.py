@@ -115,7 +115,7 @@ class Classification(SupervisedTask):
         self.label_smoothing = label_smoothing
         self.loss = classification_loss(loss, label_smoothing=label_smoothing)
         self.class_weights = class_weights
-        self.weights: Tensor | None = None  # K; of True, they are known once training starts
+        self.weights: Tensor | None = None  # K; with True, they are known once training starts
         if class_weights:
             self.weights = given_weights(class_weights, self.num_classes, key="class_weights")
             classification_loss(loss, class_weights=torch.ones(1))  # raises if the loss has no class weights
@@ -227,7 +227,7 @@ def _metrics(num_classes: int) -> MetricCollection:
         "f1": MulticlassF1Score(num_classes, average="macro"),
         "calibration_error": MulticlassCalibrationError(num_classes),
     }
-    # Of few classes, five guesses are right too often to tell anything.
+    # With few classes, one of five guesses is nearly always right, so this metric would mean little.
     if num_classes > TOP_5_ABOVE:
         metrics["accuracy_top5"] = MulticlassAccuracy(num_classes, average="micro", top_k=5)
     return MetricCollection(metrics)

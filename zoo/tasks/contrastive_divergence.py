@@ -8,9 +8,21 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from zoo.models.units import bernoulli
-from zoo.protocols import Centering, Decoding, RBMLayer, Reconstructing, StackOfRBMs, Unrollable, layers_of
+from zoo.protocols import (
+    Centering,
+    Decoding,
+    RBMLayer,
+    Reconstructing,
+    SharesWeights,
+    StackOfRBMs,
+    Unrollable,
+    layers_of,
+)
+from zoo.tasks import sparsity
+from zoo.tasks.gibbs import chain_end
 from zoo.tasks.layer_input import LayerInput
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule, is_logging_step
+from zoo.tasks.rbm_options import check_options, parameter_groups
 from zoo.tasks.task import Batch
 from zoo.tasks.unsupervised import GenerativeTask, check_unit_interval, log_generative, squared_error
 
@@ -39,8 +51,12 @@ class ContrastiveDivergence(GenerativeTask):
         centered: center units at their running means (Montavon & Müller 2012; Melchior, Fischer & Wiskott 2016).
         sparsity_target: target of the mean activation of each hidden unit, in (0, 1).
         sparsity_cost: weight of the sparsity penalty; 0 for none.
+        sparsity_on: parameters that the penalty changes: "all", or "hidden_bias" alone (Lee et al. 2009).
+        sparsity_decay: decay of the running mean of the activations, in [0, 1); with 0 it is that of the batch.
         gaussian_lr_factor: factor of the learning rate for an RBM with Gaussian units, whose states have no bound
             (Hinton 2010, section 13.2: one or two orders of magnitude smaller).
+        gaussian_weight_decay: weight decay of an RBM with Gaussian units; None: that of the optimizer.
+        hidden_bias_lr_factor: factor of the learning rate of a convolutional RBM's hidden biases; None: as all biases.
         initial_momentum: momentum in the first ``initial_momentum_epochs`` epochs; None: that of the optimizer.
         initial_momentum_epochs: number of epochs with ``initial_momentum``.
         optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
@@ -51,7 +67,7 @@ class ContrastiveDivergence(GenerativeTask):
     """
 
     layer_input: LayerInput
-    activation: Tensor  # buffer, H: running mean
+    activation: Tensor  # buffer, H or maps: running mean
     visible_offset: Tensor  # buffer, V: running mean
     hidden_offset: Tensor  # buffer, H: running mean
 
@@ -69,7 +85,11 @@ class ContrastiveDivergence(GenerativeTask):
         centered: bool = False,
         sparsity_target: float = 0.1,
         sparsity_cost: float = 0.0,
+        sparsity_on: str = "all",
+        sparsity_decay: float = 0.9,
         gaussian_lr_factor: float = 0.01,
+        gaussian_weight_decay: float | None = None,
+        hidden_bias_lr_factor: float | None = None,
         initial_momentum: float | None = None,
         initial_momentum_epochs: int = 5,
         optimizer: MakeOptimizer | None = None,
@@ -86,8 +106,7 @@ class ContrastiveDivergence(GenerativeTask):
         )
         if chains < 1:
             raise ValueError(f"chains={chains} must be >= 1")
-        if not 0 < sparsity_target < 1:
-            raise ValueError(f"sparsity_target={sparsity_target} must be in (0, 1)")
+        sparsity.check(sparsity_target, sparsity_on, sparsity_decay)
         self.net = net
         self.layer = layer
         self.num_chains = chains
@@ -96,7 +115,11 @@ class ContrastiveDivergence(GenerativeTask):
         self.centered = centered
         self.sparsity_target = sparsity_target
         self.sparsity_cost = sparsity_cost
+        self.sparsity_on = sparsity_on
+        self.sparsity_decay = sparsity_decay
         self.gaussian_lr_factor = gaussian_lr_factor
+        self.hidden_bias_lr_factor = hidden_bias_lr_factor
+        self.gaussian_weight_decay = gaussian_weight_decay
         self.initial_momentum = initial_momentum
         self.initial_momentum_epochs = initial_momentum_epochs
         self.layer_input = LayerInput(net, layer)
@@ -112,13 +135,9 @@ class ContrastiveDivergence(GenerativeTask):
         if not self.has_rbm:
             return
         rbm = self.rbm
-        if centered and not isinstance(rbm, Centering):
-            raise ValueError(f"centered=true: {type(rbm).__name__} has no centered gradient; set centered=false")
-        if sparsity_cost and not rbm.hidden.binary:
-            raise ValueError(f"sparsity_cost={sparsity_cost} needs Bernoulli hidden units; set it to 0")
-
-        # Running means of the units, stored in checkpoints.
-        self.register_buffer("activation", torch.full(rbm.hidden_shape, sparsity_target))
+        check_options(rbm, centered=centered, sparsity_cost=sparsity_cost)
+        self.parameter_groups()
+        self.register_buffer("activation", torch.full(rbm.hidden_shape[:1], sparsity_target))
         self.register_buffer("visible_offset", torch.full(rbm.visible_shape, 0.5))
         self.register_buffer("hidden_offset", torch.full(rbm.hidden_shape, 0.5))
 
@@ -141,16 +160,8 @@ class ContrastiveDivergence(GenerativeTask):
         return self.rbm.energy_parameters()
 
     def parameter_groups(self) -> list[Any]:
-        """Weights with weight decay, biases without; the learning rate is smaller for Gaussian units."""
-        # Biases are vectors. States of Gaussian units have no bound, so training with a large step could diverge.
-        weights = [p for p in self.trainable_parameters() if p.dim() > 1]
-        biases = [p for p in self.trainable_parameters() if p.dim() == 1]
-        bounded = self.rbm.visible.binary and self.rbm.hidden.binary
-        lr_factor = 1.0 if bounded else self.gaussian_lr_factor
-        return [
-            {"params": weights, "lr_factor": lr_factor},
-            {"params": biases, "weight_decay": 0.0, "lr_factor": lr_factor},
-        ]
+        names = ("gaussian_lr_factor", "gaussian_weight_decay", "hidden_bias_lr_factor")
+        return parameter_groups(self.rbm, **{name: vars(self)[name] for name in names})
 
     def default_optimizer(self, parameters: Any) -> Optimizer:
         """SGD with a learning rate of 0.05, momentum 0.5 and a small weight decay (Hinton 2010, sections 9 and 10)."""
@@ -159,7 +170,6 @@ class ContrastiveDivergence(GenerativeTask):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         if not self.has_rbm:
             raise ValueError("contrastive divergence trains one RBM at a time; use order=layerwise")
-        # An initial momentum needs an optimizer with momentum.
         configured: Any = super().configure_optimizers()
         optimizer = configured["optimizer"] if isinstance(configured, dict) else configured
         if self.initial_momentum is not None and "momentum" not in optimizer.defaults:
@@ -181,20 +191,25 @@ class ContrastiveDivergence(GenerativeTask):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         rbm = self.rbm
         v0 = self._visible(batch)  # N x V
+        if self.sparsity_cost and batch_idx == 0 and isinstance(rbm, SharesWeights):
+            rbm.init_biases(self.mean_over_processes(v0.mean(dim=0)), self.sparsity_target)
         if batch_idx < KEPT_BATCHES:
             self._kept.append(v0)
 
-        # The loss: free energies of the data minus those at the ends of the Gibbs chains. The hidden pre-activations of
-        # the data are computed once, for the start of the chains and for F(v0).
+        # The loss: free energies of the data minus those at the ends of the chains. a0 is computed once for both.
         a0 = rbm.hidden_input(v0)  # N x H
-        vk = self._persistent_end() if self.persistent else self._chain_end(v0, a0.detach())  # N x V
-        loss = rbm.free_energy(v0, hidden_input=a0).mean() - rbm.free_energy(vk).mean()
+        vk = (
+            self._persistent_end()
+            if self.persistent
+            else chain_end(rbm, v0, a0.detach(), self.k, sampled=self.sample_visible)
+        )  # N x V
+        loss = self.free_energy_difference(rbm, v0, vk, hidden_input=a0)
 
         # Centering updates its offsets here and corrects the gradients in `on_before_optimizer_step`.
         if self.centered:
             self._update_offsets(v0, vk, a0)
         if self.sparsity_cost:
-            loss = loss + self._sparsity(a0)
+            loss = loss + self._sparsity(v0, a0)
 
         if is_logging_step(self):
             self.log("train/loss", loss, prog_bar=True)
@@ -207,9 +222,7 @@ class ContrastiveDivergence(GenerativeTask):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Center the gradients. At this point they are averaged over all processes."""
         if self.centered:
-            rbm = self.rbm
-            assert isinstance(rbm, Centering)
-            rbm.center_gradients(self.visible_offset, self.hidden_offset)
+            cast(Centering, self.rbm).center_gradients(self.visible_offset, self.hidden_offset)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         x, y = self.unpacked(batch)
@@ -251,16 +264,6 @@ class ContrastiveDivergence(GenerativeTask):
         return self.rbm.with_labels(v, y)
 
     @torch.no_grad()
-    def _chain_end(self, v0: Tensor, a0: Tensor) -> Tensor:
-        """The end of k Gibbs steps that start at the data, N x V; a0: hidden pre-activations of v0, N x H."""
-        # Draw h from the data; draw v and h again k - 1 times; compute the last v.
-        rbm = self.rbm
-        h = rbm.sample_hidden(v0, hidden_input=a0)
-        for _ in range(self.k - 1):
-            h = rbm.sample_hidden(rbm.sample_visible(h))
-        return rbm.sample_visible(h) if self.sample_visible else rbm.visible_mean(h)
-
-    @torch.no_grad()
     def _persistent_end(self) -> Tensor:
         """The states of the persistent chains after k more Gibbs steps, num_chains x V."""
         # The chains start from noise in the first update and continue in every later one.
@@ -273,18 +276,13 @@ class ContrastiveDivergence(GenerativeTask):
         self.chains = v
         return v
 
-    def _sparsity(self, a0: Tensor) -> Tensor:
-        """A scalar with the gradient of the sparsity penalty; a0: hidden pre-activations of the data, N x H.
-
-        The penalty is the cross-entropy between the target p and the running mean q of the activation of a unit,
-        -p log q - (1 - p) log(1 - q). Its derivative with respect to q is (q - p) / (q (1 - q)). The derivative of the
-        mean activation with respect to the pre-activation a is about q (1 - q). The product is q - p
-        (Hinton 2010, section 11), so the term is (q - p)·a, with q - p held constant.
-        """
-        # q is an exponential moving average over batches.
-        now = self.rbm.hidden.mean(a0.detach()).mean(dim=0)  # H
-        self.activation = 0.9 * self.activation + 0.1 * self.mean_over_processes(now)
-        return self.sparsity_cost * ((self.activation - self.sparsity_target) * a0.mean(dim=0)).sum()
+    def _sparsity(self, v0: Tensor, a0: Tensor) -> Tensor:
+        """The sparsity penalty (`zoo.tasks.sparsity`), a scalar; a0: hidden pre-activations of the data v0."""
+        now = self.mean_over_processes(sparsity.mean_of_units(self.rbm.hidden.mean(a0.detach())))  # H, or K maps
+        self.activation = self.activation.lerp(now, 1 - self.sparsity_decay)
+        # The pre-activations of an input of zeros are the biases.
+        a = a0 if self.sparsity_on == "all" else self.rbm.hidden_input(torch.zeros_like(v0[:1]))
+        return self.sparsity_cost * sparsity.penalty(a, self.activation, self.sparsity_target)
 
     @torch.no_grad()
     def _update_offsets(self, v0: Tensor, vk: Tensor, a0: Tensor) -> None:

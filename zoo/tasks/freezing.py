@@ -176,7 +176,7 @@ def trainable_layers(net: nn.Module) -> Iterator[tuple[str, tuple[nn.Module, ...
     A net of another library that is wrapped as a single layer ``body`` is split into its children, unless it divides
     itself. Modules without parameters, or with normalization layers only, belong to the layer before them.
     """
-    # A net that divides itself has the last word.
+    # If the net defines its layers itself, use those.
     named = list(net.layer_modules()) if isinstance(net, DividesItself) else []
     # A net without ``layers`` has none. If ``body`` is the only child of ``layers``, use its children.
     if not named:

@@ -97,7 +97,7 @@ class MultiLabelClassification(SupervisedTask):
             raise ValueError("MultiLabelClassification needs two or more labels; use Classification with two classes")
         self.num_classes = count
         self.pos_weight = pos_weight
-        self.weights: Tensor | None = None  # K; of True, they are known once training starts
+        self.weights: Tensor | None = None  # K; with True, they are known once training starts
         if pos_weight:
             self.weights = given_weights(pos_weight, count, key="pos_weight")
 

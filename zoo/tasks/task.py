@@ -82,6 +82,14 @@ class Task(LightningModule):
         self.means = nn.ModuleDict()
         self._checked: set[tuple[str, int]] = set()  # the DataLoaders of which a batch was checked
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the name of each hook that it calls, dozens of times a step. A module would first look whether
+        # the value is a parameter or a module.
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     # Methods that a subclass may override
 
     def trainable_parameters(self) -> list[nn.Parameter]:

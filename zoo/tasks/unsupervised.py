@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoo.protocols import HasLabelUnits, HasPseudoLikelihood, RBMLayer, Reconstructing
+from zoo.models.free_energy_difference import free_energy_difference
+from zoo.protocols import Contrasting, HasLabelUnits, HasPseudoLikelihood, RBMLayer, Reconstructing, SharesWeights
 from zoo.tasks.optimization import MakeOptimizer, MakeSchedule
 from zoo.tasks.task import Batch, Task, inputs_and_labels
 
@@ -71,8 +72,26 @@ class GenerativeTask(Task):
             # Restart each chain from noise with the probability ``restart`` (as in Du & Mordatch 2019).
             noise = rbm.noise(len(chains)).to(chains)
             again = torch.rand(len(chains), 1, device=chains.device) < self.restart  # chains x 1
-            chains = torch.where(again, noise, chains)
+            chains = torch.where(again.view(-1, *[1] * (chains.dim() - 1)), noise, chains)
         return chains
+
+    def free_energy_difference(self, rbm: RBMLayer, v0: Tensor, vk: Tensor, *, hidden_input: Tensor) -> Tensor:
+        """mean F(v0) - mean F(vk), a scalar; divided by the number of hidden units that share a kernel, if they do.
+
+        Then the gradient is a mean over positions (Lee et al. 2009), and one learning rate suits images of any size.
+
+        Args:
+            rbm: the RBM.
+            v0: the data, N x visible.
+            vk: the ends of the Gibbs chains.
+            hidden_input: the hidden pre-activations of v0.
+        """
+        # An RBM may compute it by itself.
+        if isinstance(rbm, Contrasting):
+            difference = rbm.free_energy_difference(v0, vk, hidden_input=hidden_input)
+        else:
+            difference = free_energy_difference(rbm, v0, vk, hidden_input)
+        return difference / rbm.positions if isinstance(rbm, SharesWeights) else difference
 
     def unpacked(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Inputs and class numbers of a batch. Raises ValueError if a net with label units gets no labels."""
@@ -134,7 +153,7 @@ def log_generative(task: Task, net: nn.Module | RBMLayer, x: Tensor, y: Tensor, 
         split: "val" or "test", the first part of the metrics' names.
     """
     # The reconstruction error.
-    assert isinstance(net, Reconstructing), f"{type(net).__name__} has no reconstruct"
+    assert isinstance(net, Reconstructing), f"{type(net).__name__} has no method reconstruct"
     error = squared_error(x, net.reconstruct(x)).mean()
     task.log_mean(f"{split}/reconstruction_error", error, len(x))
 

@@ -41,7 +41,7 @@ from zoo.training import (
 )
 from zoo.training.plan import Given, Plan
 
-INPUT_SCALINGS = ("standardized", "unit")
+INPUT_SCALINGS = ("standardized", "unit", "whitened")
 
 
 def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given | None = None) -> Plan:
@@ -182,7 +182,7 @@ def check_values(cfg: DictConfig) -> tuple[dict[str, DictConfig], dict[str, Any]
         ("latent_map", cfg.latent_map, LATENT_MAPS),
     ):
         if value not in choices:
-            raise ValueError(f"{key}={value}: choose {' or '.join(choices)}")
+            raise ValueError(f"{key}={value}: choose {', '.join(choices[:-1])} or {choices[-1]}")
     data_checks.check_keys(cfg.dataset)
     check_numbers(stage_checks.plain(cfg.model.net), kind="net", where="model.net")
     check(cfg.dataset.augment, where="dataset.augment")
@@ -248,7 +248,9 @@ def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[s
     """Load the weights of ``weights=``, if any; append to ``notes``; return the preprocessing of the run."""
     weights = None
     if cfg.weights is not None:
-        weights = pretrained.load(net, cfg.weights, head=cfg.pretrained_head)
+        # Of a net whose upper layers alone are trained, only the lower ones must be in the file.
+        lowest = max((stage.first_layer for stage in cfg.model.stages.values()), default=0) or None
+        weights = pretrained.load(net, cfg.weights, head=cfg.pretrained_head, lowest=lowest)
         note = weights.note(net, resized="shape" in cfg.dataset.source)
         notes += [note] if note else []
 
@@ -260,7 +262,10 @@ def _load_weights(cfg: DictConfig, net: nn.Module, splits: Splits, notes: list[s
 
     # Use the preprocessing of the pretrained weights, if it is known; otherwise mean and std of the data.
     if weights is None or weights.preprocess is None:
-        return Preprocess.from_data(raw, standardize=cfg.model.input_scaling == "standardized", scale=scale)
+        scaling = cfg.model.input_scaling
+        return Preprocess.from_data(
+            raw, standardize=scaling == "standardized", whiten=scaling == "whitened", scale=scale
+        )
     return pretrained.for_data(weights.preprocess, splits.shape, scale=scale).seen(raw)
 
 

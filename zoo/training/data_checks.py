@@ -20,23 +20,22 @@ MAX_VALUES = 2**26  # values of one input; a batch of such inputs would not fit 
 SAMPLE = 2048  # number of images from which mean and std are computed, if they are not all in memory
 SAMPLE_VALUES = 2**29  # maximum number of values in these images
 CHECKED = 1000  # number of images that a task checks before training; real-valued inputs are all checked
+CHECKED_FILES = 64  # number of images that a task checks if they must be read from files first
 TABLES = ("zoo.data.sources.table.load", "zoo.data.sources.diabetes.load")
 # Keys of some sources, and what to do where the source does not have the key.
 OWN_KEYS = {
     "groups": "groups are read from a table, a list of images or an .npz",
-    **dict.fromkeys(
-        ("target", "target_type", "label_separator", "standardize_targets", "split_column"),
-        "it belongs to tables, lists of images and, in part, dataset=npz",
-    ),
+    **dict.fromkeys(("target", "label_separator", "split_column"), "it belongs to dataset=table and image_list"),
+    "target_type": "it belongs to dataset=table, image_list and npz",
+    "standardize_targets": "it belongs to dataset=table",
     "channels": "it belongs to dataset=npz",
     **dict.fromkeys(("file_column", "image_root"), "it belongs to dataset=image_list"),
     **dict.fromkeys(("ignore", "categorical", "missing"), "it belongs to dataset=table"),
 }
-CHECKED_FILES = 64  # number of images that it checks if they must be read from files first
 
 
 def check_keys(node: DictConfig) -> None:
-    """Raise ValueError for an invalid key of a dataset config, as far as it shows without reading the data."""
+    """Raise ValueError for an invalid key of a dataset config, without reading the data."""
     # Check the keys that this source ignores, too: a wrong value is still a mistake.
     numbers = {key: node[key] for key in RANGES["dataset"] if node[key] is not None}
     numbers.pop("shape", None)
@@ -80,7 +79,7 @@ def input_shape(node: DictConfig) -> list[int] | None:
     if "shape" not in node.source:
         raise ValueError(
             f"dataset.size={node.size}: dataset {node.name} does not resize its inputs; model.net.enlarge= lets "
-            "torchvision's nets enlarge small images"
+            "the nets of torchvision and timm enlarge small images"
         )
     if shape is None or len(shape) != 3:
         raise ValueError(f"dataset.size={node.size} needs dataset.shape with channels, height and width")
@@ -154,7 +153,9 @@ def augmentation(node: DictConfig, splits: Splits) -> Augment:
             f"the smaller side of the images of dataset {node.name}"
         )
     if augment.mixes and splits.multi_label:
-        raise ValueError(f"mixup and cutmix need one class per example; dataset {node.name} has any number of labels")
+        raise ValueError(
+            f"mixup and cutmix need one class per example; examples of dataset {node.name} may have several labels"
+        )
     if augment.mixes and not splits.classes:
         raise ValueError(f"mixup and cutmix need classes; dataset {node.name} has none")
     return augment

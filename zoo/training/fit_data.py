@@ -20,7 +20,7 @@ def fit_data(plan: Plan, name: str, task: Task, stage: StagePlan, *, seed: int) 
     splits = stage.splits
     preprocess = plan.preprocess
     # With augmentation or a loader of the user, inputs differ in every epoch, so their features cannot be cached. With
-    # a limit on the batches, most examples would be encoded in vain.
+    # a limit on the batches, most of the encoded examples would not be used.
     layer_input = task.layer_input
     fixed = not plan.augment.active and splits.train.loader() is None
     cacheable = stage.encode_once and fixed and plan.settings.uses_all_batches

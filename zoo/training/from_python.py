@@ -96,7 +96,7 @@ def train(
         run_parts = prepare(net, data, stage=stage, validation_data=validation_data, keys=keys, overrides=overrides)
         cfg = run_parts.cfg
         cfg.progress = in_notebook() if progress is None else progress
-        # What nobody keeps need not be saved after every epoch.
+        # Without folder=, the run is deleted at the end, so it need not be saved after every epoch.
         if folder is None:
             for node in cfg.model.stages.values():
                 node.checkpoint_every = 0
@@ -177,8 +177,8 @@ def _check_unchanged(folder: Path, asked: DictConfig) -> None:
     for key in old:
         if key in new and old[key] != new[key]:
             raise ValueError(
-                f"{folder} began with {key}={old[key]}, now it is {new[key]}: a run is resumed with the same keys; "
-                "restore it, or set another folder="
+                f"the run in {folder} began with {key}={old[key]}, but now {key}={new[key]}: set {key} to its "
+                "earlier value to resume the run, or set another folder="
             )
 
 

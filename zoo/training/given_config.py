@@ -63,7 +63,8 @@ def prepare(
     own_net = None if isinstance(net, str) else net
     stages = () if stage is None else (stage,) if isinstance(stage, str) else tuple(stage)
 
-    # The arguments as overrides of the command line. Those that the caller wrote out come last, so they win.
+    # The arguments as overrides of the command line. Those that the caller gave in ``overrides`` come last, so
+    # they take precedence.
     model = net if isinstance(net, str) else GIVEN
     dataset = data if isinstance(data, str) else GIVEN
     arguments = [f"model={model}", f"dataset={dataset}"]

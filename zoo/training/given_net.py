@@ -1,7 +1,7 @@
 """Check a net or data that a program passes in place of those of the config; a part of `zoo.training.checks`.
 
-A net of the zoo says which inputs it takes and how many outputs it has. Any other `torch.nn.Module` is asked: it gets
-two examples, and its outputs must be as many as the data need.
+A net of the zoo says which inputs it takes and how many outputs it has. Any other `torch.nn.Module` is tried
+on two examples: the number of its outputs must be the one that the data need.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def refuse_missing(cfg: DictConfig, given: Given) -> None:
         if not node and value is None:
             raise ValueError(
                 f"{key} is empty: this run was started from Python with a net or data that its config cannot name; "
-                "continue it there with zoo.train(…, folder=…, resume=True)"
+                "continue it from Python with zoo.train(…, folder=…, resume=True)"
             )
 
 
@@ -130,6 +130,6 @@ def with_outputs(net: nn.Module, splits: Splits, inputs: Tensor, *, model_and_da
         raise ValueError(
             f"{model_and_dataset}: the net has {outputs.shape[1]} outputs, the data need {splits.num_outputs}{hint}"
         )
-    # Messages name the class of a net: let it be that of the user.
+    # Messages name the class of the net, so give this class the name of the user's class.
     kind: type[WithOutputs] = type(name, (WithOutputs,), {})
     return kind(net, in_shape=splits.shape, num_classes=splits.num_outputs)

@@ -162,7 +162,8 @@ def check_optimizers(path: Path, optimizers: Iterable[Optimizer]) -> None:
 def restoring(path: Path | None) -> Iterator[None]:
     """Turn an error while Lightning restores a checkpoint into a ValueError that begins with its path.
 
-    An error of the optimizer about what was restored, such as a learning rate that is not a number, is turned, too.
+    An error of the optimizer about what was restored, such as a learning rate that is not a number, is turned into
+    one, too.
 
     Args:
         path: the checkpoint; None if nothing is restored.

@@ -50,6 +50,7 @@ class StagePlan:
 
     name: str
     order: str
+    first_layer: int
     task: Mapping[str, Any]
     optimizer: Mapping[str, Any]
     lr_schedule: MakeSchedule

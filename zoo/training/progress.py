@@ -20,7 +20,7 @@ from zoo.training.notebook import LiveCurve, in_notebook
 REDRAW_EVERY = 0.1  # seconds: reading the metrics more often would slow the training of a small net
 MIN_BAR = 8  # columns
 MAX_BAR = 40
-FIRST_REPORT = 2.0  # seconds, before which work outside the epochs is not worth a line
+FIRST_REPORT = 2.0  # seconds; work outside the epochs that takes less time gets no line
 REPORT_EVERY = 10.0  # seconds between lines of such work where the output is not a terminal
 
 Item = TypeVar("Item")

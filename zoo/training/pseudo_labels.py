@@ -1,10 +1,11 @@
 """Self-training: give pseudo-labels to unlabeled training examples, and train a stage on them, too.
 
-The teacher is the net as the stages before have left it. Its features make a graph of nearest neighbors, over which the
-known labels spread to all examples: D. Zhou et al., "Learning with Local and Global Consistency", NeurIPS 2003; with
-the features of a net, A. Iscen et al., "Label Propagation for Deep Semi-supervised Learning", CVPR 2019. The examples
-with the surest classes get them as labels for the whole stage, whose noise (dropout, augmentation) the teacher did not
-have; the others are left out. A further stage is a further round, with the student as its teacher.
+The teacher is the net as the earlier stages have trained it. Its features make a graph of nearest neighbors, over which
+the known labels spread to all examples: D. Zhou et al., "Learning with Local and Global Consistency", NeurIPS 2003;
+with the features of a net, A. Iscen et al., "Label Propagation for Deep Semi-supervised Learning", CVPR 2019. The most
+certain examples get the class that reached them as their label for the whole stage; the others are left out. The stage
+trains with noise (dropout, augmentation), which the teacher did not have. A further stage is a further round, with the
+student as its teacher.
 
 The pseudo-labels are stored in the run folder before training starts: a resumed run needs those of the teacher, whose
 weights are lost by then.
@@ -125,7 +126,7 @@ def spread(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     graph = graph.maximum(graph.T)
     spreading = LabelSpreading(kernel=lambda *_: graph, alpha=ALPHA, max_iter=MAX_STEPS)
     with warnings.catch_warnings():
-        # After that many steps, the order of the classes of an example has long settled.
+        # After MAX_STEPS steps, the order of the classes of an example no longer changes.
         warnings.simplefilter("ignore", ConvergenceWarning)
         spreading.fit(directions, labels.numpy())
 
@@ -136,9 +137,10 @@ def spread(features: Tensor, labels: Tensor, num_classes: int) -> Tensor:
 
 
 def choose(belongs: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """The labeled examples and the surest ``share`` of the others, in the order of the data.
+    """The labeled examples and the most certain ``share`` of the others, in the order of the data.
 
-    Sure is a distribution over the classes with a low entropy. Of equally sure examples, the first ones are taken.
+    An example is certain if its distribution over the classes has a low entropy. Of equally certain examples, the first
+    ones are taken.
 
     Args:
         belongs: N x K, as `spread` returns it.
@@ -148,15 +150,15 @@ def choose(belongs: Tensor, labels: Tensor, share: float) -> tuple[Tensor, Tenso
     Returns:
         The numbers of the examples, and their classes: the known ones, or those to which they belong most.
     """
-    # An example that no label reaches is the least sure one.
+    # An example that no label reaches is the least certain one.
     entropy = -torch.special.xlogy(belongs, belongs).sum(dim=1)  # N
     entropy[belongs.sum(dim=1) == 0] = torch.inf
     unlabeled = (labels == UNLABELED).nonzero().squeeze(1)
-    surest = unlabeled[entropy[unlabeled].argsort(stable=True)[: int(share * len(unlabeled))]]
+    certain = unlabeled[entropy[unlabeled].argsort(stable=True)[: int(share * len(unlabeled))]]
 
     # Known labels stay as they are.
     classes = torch.where(labels == UNLABELED, belongs.argmax(dim=1), labels)  # N
-    chosen = torch.cat([(labels != UNLABELED).nonzero().squeeze(1), surest]).sort().values
+    chosen = torch.cat([(labels != UNLABELED).nonzero().squeeze(1), certain]).sort().values
     return chosen, classes[chosen]
 
 

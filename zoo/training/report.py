@@ -12,7 +12,7 @@ from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.config import hardware
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples
-from zoo.report import pictures
+from zoo.report import gallery
 from zoo.report.content import Report
 from zoo.tasks import Classification, MultiLabelClassification
 from zoo.tasks.task import Task
@@ -47,9 +47,9 @@ def of_task(
         metrics: all metrics by name.
         others: further attributes of the `Report`.
     """
-    # The tables and pictures of a classifier; the table of a net with labels.
+    # The tables and predictions of a classifier; the table of a net with labels.
     if isinstance(task, Classification) and task.confusion:
-        shown = pictures.show(
+        shown = gallery.show(
             task.predictions,
             examples,
             net=net,

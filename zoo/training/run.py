@@ -43,7 +43,7 @@ from zoo.training.trainer import Fit, Session, measure
 
 
 def train(cfg: DictConfig) -> float | None:
-    """Train as a config says. A job of a sweep whose folder has a part of its run continues it.
+    """Train as a config says. A job of a sweep that was stopped earlier is continued from its folder.
 
     Returns:
         The value of ``optimized_metric`` (by default, of the metric that the last stage monitors); None if the data
@@ -205,7 +205,7 @@ class Run:
 
     @contextmanager
     def guarded(self, fit: Fit, stop: StopRequest) -> Iterator[None]:
-        """The context in which a fit is trained: it saves before it stops. A resumed run repeats what follows it."""
+        """The context of one fit: a signal stops it only after it has saved. Resuming repeats the work after it."""
         with stop.held(), last_checkpoint.restoring(fit.resume):
             yield
             stop.message = f"stopped after {fit.name}; {self.how_to_continue()}"
@@ -291,7 +291,7 @@ class Run:
 
         if not self.keep:
             return metrics
-        # Write everything, the metrics last. A signal comes too late now: this takes seconds, and then all is done.
+        # Write everything, the metrics last. Ignore signals: this takes seconds, and then the run is finished.
         about = outputs.description(plan, self.command, metrics)
         with signals.held(stop_after=False):
             outputs.finish(plan, self.folder, about, task, self.logger, finished=finished)

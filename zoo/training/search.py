@@ -78,7 +78,7 @@ class Search:
             f"it after a stop, repeat the command with hydra.sweep.dir={self.folder}"
         )
 
-        # Run the trials. The best one is written after each, in case that the search is stopped.
+        # Run the trials. The best one is written after each, in case the search is stopped.
         with study.working():
             while trials := study.next_trials():
                 for numbers, batch in _consecutive(trials):
@@ -88,7 +88,7 @@ class Search:
                 self._write_best(study)
 
     def _check_processes(self) -> None:
-        """Raise ValueError if each trial would be trained by several processes: each one would search by itself."""
+        """Raise ValueError if several processes would train each trial: each of them would run its own search."""
         place = self.config.accelerator
         if place.devices != 1 or place.num_nodes > 1 or int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise ValueError(

@@ -104,7 +104,8 @@ class StopRequest:
         with self._reacting(Reaction.RAISE):
             self.message = message or self.message
             self.check()
-            yield
+            with unmasked():
+                yield
 
     @contextmanager
     def _reacting(self, reaction: Reaction) -> Iterator[None]:
@@ -162,7 +163,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         yield _current
         return
     request = StopRequest(Reaction.RAISE)
-    with _handled(request):
+    with _handled(request), unmasked():
         yield request
 
 
@@ -197,7 +198,7 @@ def held(*, stop_after: bool = True) -> Iterator[None]:
 
 @contextmanager
 def unmasked() -> Iterator[None]:
-    """Raise `Stopped` even if it caused another error, such as one in Lightning's clean-up."""
+    """Raise `Stopped` even if it caused another error, such as one in the clean-up of Lightning or OmegaConf."""
     try:
         yield
     except Exception as error:
@@ -213,7 +214,7 @@ def reinstall() -> None:
     """Install the handlers again, after Lightning has put its own in front of them.
 
     Lightning's handler of SIGTERM ends a fit where nothing was saved, and sends messages between processes at a time
-    when another message may be under way.
+    when another message may be in transit.
     """
     if _current is not None and _in_main_thread():
         for number in SIGNALS:

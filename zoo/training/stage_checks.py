@@ -76,6 +76,9 @@ def check_values(stage: DictConfig, *, where: str, precision: str) -> None:
     if stage.order not in stages.ORDERS:
         raise ValueError(f"{where}.order={stage.order}: choose {' or '.join(stages.ORDERS)}")
 
+    if stage.first_layer and stage.order != "layerwise":
+        raise ValueError(f"{where}.first_layer={stage.first_layer} is for order=layerwise; set it to 0")
+
     # Check the numbers of the stage itself.
     numbers = {key: stage[key] for key in RANGES["stage"] if stage[key] is not None}
     check_numbers(numbers, kind="stage", where=where)
@@ -147,6 +150,7 @@ def stage_plan(
     return StagePlan(
         name=name,
         order=stage.order,
+        first_layer=stage.first_layer,
         task={"_target_": stage.task._target_, **check(stage.task)[1]},  # values of the types that its class declares
         optimizer=plain(stage.optimizer),
         lr_schedule=build(stage.lr_schedule, where="lr_schedule"),

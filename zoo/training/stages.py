@@ -30,10 +30,10 @@ def joint(stage: StagePlan, net: nn.Module) -> Iterator[tuple[str, Task]]:
 
 
 def layerwise(stage: StagePlan, net: nn.Module) -> Iterator[tuple[str, Task]]:
-    """One fit for each layer, from the input up.
+    """One fit for each layer from number ``first_layer`` up.
 
     Raises:
-        ValueError: the net has no layers.
+        ValueError: the net has no layers, or not as many as ``first_layer``.
     """
     # The layers of a stack, such as a deep belief network, are in its submodule ``layers``.
     layers = dict(net.named_children()).get("layers")
@@ -42,8 +42,13 @@ def layerwise(stage: StagePlan, net: nn.Module) -> Iterator[tuple[str, Task]]:
             f"model.stages.{stage.name}.order=layerwise needs a net with layers, got {type(net).__name__}; "
             "use order=joint"
         )
+    number = len(list(layers.children()))
+    if stage.first_layer >= number:
+        raise ValueError(
+            f"model.stages.{stage.name}.first_layer={stage.first_layer}: the net has {number} layers, numbered from 0"
+        )
     # Each task trains one layer; the learning-rate schedule starts again for each.
-    for k, _ in enumerate(layers.children()):
+    for k in range(stage.first_layer, number):
         yield f"{stage.name}.layer{k}", _task(stage, net, layer=k)
 
 

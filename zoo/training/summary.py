@@ -126,6 +126,8 @@ def _values(splits: Splits, preprocess: Preprocess) -> str:
         text = f"{kind}, {low:g} to {high:g}"
     text += f", divided by {preprocess.scale:g}" if preprocess.scale != 1 else ", not scaled"
 
+    if preprocess.whitening != "none":
+        return f"{text}, then whitened by the {preprocess.whitening} filter, each image to mean square 1"
     # Values are standardized with one mean and std for all, or with one for each channel or feature.
     if preprocess.mean == (0.0,) * len(preprocess.mean) and preprocess.std == (1.0,) * len(preprocess.std):
         return text

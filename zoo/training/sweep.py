@@ -41,7 +41,7 @@ class SweepTable(Callback):
 
     @rank_zero_only  # with several processes, each one runs the whole sweep
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        # Single runs end here, too.
+        # Hydra also calls this at the end of a single run.
         if config.hydra.mode == RunMode.MULTIRUN:
             self._write_table(Path(config.hydra.sweep.dir))
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SEARCH = "hydra_plugins.reference_zoo.OptunaSweeper"
 PRUNED = "pruned.json"  # in the folder of a trial that was pruned
-FILLED = ("shape", "in_shape", "num_classes")  # keys that the plan of a run sets, as the data say
+FILLED = ("shape", "in_shape", "num_classes")  # keys that the plan of a run sets from the data
 
 
 @dataclass
@@ -150,7 +150,7 @@ def _changed(before: DictConfig, now: DictConfig) -> str | None:
     stage_checks.enabled_stages(now)
     values = _leaves(OmegaConf.to_container(now, resolve=True, throw_on_missing=False))
     for key, value in _leaves(OmegaConf.to_container(before, resolve=True)).items():
-        # The plan has also filled in what the data say; the dataset itself is checked when a run is resumed.
+        # The plan has also filled in values from the data; the dataset itself is checked when a run is resumed.
         is_filled = key.rpartition(".")[2] in FILLED
         is_neutral = key.partition(".")[0] in (*NEUTRAL, "debug", "resume", "claim", "logger")
         if key in values and values[key] != value and not is_filled and not is_neutral:

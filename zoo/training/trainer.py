@@ -180,7 +180,7 @@ class Fit:
             try:
                 trainer.fit(self.task, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
             except OutOfTime:
-                # Lightning ends a fit without the averaged weights, which last.ckpt has.
+                # Here Lightning does not set the averaged weights; load them from last.ckpt.
                 self._load(self._best(best) or self.session.folder / "last.ckpt")
                 raise
 

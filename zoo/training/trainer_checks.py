@@ -23,11 +23,13 @@ def check_stage(name: str, stage: DictConfig, settings: TrainerSettings, callbac
     keys += ["lr_schedule"] if reads_validation_loss(schedule) else []
     for key in keys:
         if settings.limit_val_batches == 0:
-            raise ValueError(f"trainer.limit_val_batches=0: model.stages.{name}.{key} needs the validation; change one")
+            raise ValueError(
+                f"trainer.limit_val_batches=0: model.stages.{name}.{key} needs validation; change one of the two"
+            )
         if settings.check_val_every_n_epoch > 1:
             raise ValueError(
-                f"trainer.check_val_every_n_epoch={settings.check_val_every_n_epoch}: model.stages.{name}.{key} reads "
-                "the validation of every epoch; change one"
+                f"trainer.check_val_every_n_epoch={settings.check_val_every_n_epoch}: model.stages.{name}.{key} needs "
+                "a validation in every epoch; change one of the two"
             )
 
     # Without validation, such a callback would fail after an epoch, or save nothing.
@@ -35,7 +37,8 @@ def check_stage(name: str, stage: DictConfig, settings: TrainerSettings, callbac
         monitor = callback.monitor if isinstance(callback, EarlyStopping | ModelCheckpoint) else None
         if settings.limit_val_batches == 0 and str(monitor).startswith("val/"):
             raise ValueError(
-                f"trainer.limit_val_batches=0: callbacks.{key}.monitor={monitor} needs the validation; change one"
+                f"trainer.limit_val_batches=0: callbacks.{key}.monitor={monitor} needs validation; "
+                "change one of the two"
             )
 
     # With patience, a stage has callbacks of its own.

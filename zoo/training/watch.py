@@ -47,7 +47,7 @@ class WatchMetric(Callback):
             ValueError: the task does not log the metric.
             Pruned: the search prunes the trial.
         """
-        # A check of the validation before training (trainer.num_sanity_val_steps) is no epoch.
+        # A check of the validation before training (trainer.num_sanity_val_steps) is not an epoch.
         if trainer.sanity_checking:
             return
         if self.metric not in trainer.callback_metrics:
@@ -61,7 +61,7 @@ class WatchMetric(Callback):
         if epoch not in self.reported:
             self.trial.report(value, epoch)
             self.reported.add(epoch)
-        # After the last epoch, nothing is left to save: the trial is finished, and its metrics are worth having.
+        # Do not prune after the last epoch: that would save no time, and lose the metrics of a finished trial.
         is_last = trainer.max_epochs is not None and epoch >= trainer.max_epochs
         if not is_last and self.trial.should_prune():
             raise Pruned(epoch, value)

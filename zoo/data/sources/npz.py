@@ -175,7 +175,7 @@ def read(path: str | Path, *, also: Sequence[str] = ()) -> Archive:
                 return Archive(arrays, sorted(archive.files))
     except Exception as error:  # NumPy and zipfile raise many kinds for a damaged file
         reason = str(error).partition("\n")[0] or type(error).__name__
-        # NumPy takes every other file for a pickle, and advises to load it unsafely.
+        # NumPy treats every other file as a pickle; its message recommends to load it unsafely.
         reason = "" if "unsafely" in reason else f" ({reason})"
         raise ValueError(f"{path}: not a readable .npz or .npy file of plain arrays{reason}") from error
 
@@ -248,7 +248,7 @@ def _groups(path: str, archive: Archive, name: str, count: int) -> tuple[Any, ..
     if array is None:
         raise ValueError(f"dataset.groups={name}: {path} has no such array; it has {', '.join(archive.names)}")
     if array.shape != (count,) or array.dtype.kind not in "iuUS":
-        raise ValueError(f"{path}: {name}: shape {array.shape}, expected {count} integers or texts, one per example")
+        raise ValueError(f"{path}: {name}: shape {array.shape}, expected {count} integers or strings, one per example")
     return tuple(array.tolist())
 
 

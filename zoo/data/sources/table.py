@@ -101,7 +101,7 @@ def from_table(
     columns: Mapping[str, Any] | None = None,
 ) -> Splits:
     """`load` of a table in memory."""
-    # Sort the columns: targets, inputs, and what is neither.
+    # Divide the columns into targets, inputs and columns that are not used.
     if missing not in MISSING:
         raise ValueError(f"dataset.missing={missing}: choose {', '.join(MISSING)}")
     if target_type not in target_columns.KINDS:
@@ -183,7 +183,7 @@ def _inputs(
     left_out = {*targets, *ignore, *(name for name in others if name is not None)}
     names = [name for name in table.columns if name not in left_out]
 
-    # A column of names or numbers of the rows tells nothing about new rows.
+    # A column that only names or numbers the rows does not help to predict new rows.
     index = [n for n in names if n.lower() in INDEX_NAMES and len(set(table.columns[n])) == len(table)]
     index = [name for name in index if name not in categorical]
     if index:

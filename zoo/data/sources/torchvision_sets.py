@@ -126,7 +126,7 @@ def _file_names(dataset_class: Any) -> list[str]:
 
 
 def _home(dataset_class: Any, root: str) -> Path:
-    """The folder in which torchvision expects the files: CIFAR-10 names it, MNIST and its relatives do not."""
+    """The folder in which torchvision expects the files: CIFAR-10 names it, the sets like MNIST do not."""
     return Path(root) / getattr(dataset_class, "base_folder", f"{dataset_class.__name__}/raw")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the wrong and the least certain predictions, with Grad-CAM maps, as ``data:`` URIs."""
+"""Choose the wrong and the least certain predictions; draw their images, with Grad-CAM maps, as ``data:`` URIs."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from zoo.data.combined import name_of
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples
 from zoo.plots.images import overlay
-from zoo.report.content import Picture
+from zoo.report.content import Prediction
 
-WRONG = 24  # maximum number of pictures of wrong predictions
-UNCERTAIN = 12  # maximum number of pictures of right predictions
-BATCH = 12  # number of images whose maps are computed at once
+WRONG = 24  # maximum number of wrong predictions
+UNCERTAIN = 12  # maximum number of right predictions
+BATCH = 12  # number of images whose maps are computed at a time
 MAX_HEIGHT = 180  # pixels
 PIXELATED = 64  # images with fewer rows are stored without loss
 
@@ -29,12 +29,12 @@ class Shown(NamedTuple):
     Attributes:
         bins: the bins of the reliability diagram.
         wrong, uncertain: see `zoo.report.content.Report`.
-        explained: whether the pictures have Grad-CAM maps.
+        explained: whether the images have Grad-CAM maps.
     """
 
     bins: list[Bin]
-    wrong: list[Picture]
-    uncertain: list[Picture]
+    wrong: list[Prediction]
+    uncertain: list[Prediction]
     explained: bool
 
 
@@ -69,8 +69,8 @@ def show(
     wrong = [k for k in p.argsort(descending=True, stable=True).tolist() if not right[k]][:WRONG]
     uncertain = [k for k in p.argsort(stable=True).tolist() if right[k]][:UNCERTAIN]
     images, explained = _images(wrong + uncertain, examples, net, preprocess, predicted.long())
-    pictures = [
-        Picture(
+    shown = [
+        Prediction(
             name_of(examples, k),
             classes[int(predicted[k])],
             classes[int(true[k])],
@@ -79,7 +79,7 @@ def show(
         )
         for k in wrong + uncertain
     ]
-    return Shown(reliability(p, right), pictures[: len(wrong)], pictures[len(wrong) :], explained)
+    return Shown(reliability(p, right), shown[: len(wrong)], shown[len(wrong) :], explained)
 
 
 def _images(
