@@ -5,6 +5,7 @@ outputs. RESULTS.md, CONTRIBUTING.md and the like become pages as well. Links be
 the pages of these files, or to the source code.
 """
 
+import importlib
 import re
 from pathlib import Path
 from posixpath import normpath, relpath
@@ -30,10 +31,10 @@ DOCUMENTS = {
     "CHANGELOG.md": "Changes",
     "SECURITY.md": "Security",
 }
-# The pages of the API: title, the modules or objects on it, and what stands above them.
+# The pages of the API: title, and the modules or objects on it; none: all classes and functions of the package.
 API = {
     "zoo": ("zoo", ["zoo.api", "zoo.checkpoints.description.CheckpointInfo", "zoo.training.from_python.Result"]),
-    "protocols": ("zoo.protocols", ["zoo.protocols"]),
+    "protocols": ("zoo.protocols", []),
     "models": ("zoo.models", []),
     "tasks": ("zoo.tasks", []),
     "data": ("zoo.data", ["zoo.data.splits", "zoo.data.preprocess"]),
@@ -198,10 +199,10 @@ def api_page(page: str) -> str:
     """A page of the API: the docstrings of modules and classes."""
     title, objects = API[page]
     names = list(objects)
-    if page in ("models", "tasks", "sklearn"):
-        package = getattr(zoo, page)
-        classes = [value for value in (getattr(package, name) for name in package.__all__) if isinstance(value, type)]
-        names = [f"{value.__module__}.{value.__name__}" for value in classes]
+    if not names:
+        package = importlib.import_module(title)
+        found = [getattr(package, name) for name in package.__all__]
+        names = [f"{value.__module__}.{value.__name__}" for value in found if callable(value)]
     return "\n\n".join([f"# {title}", *(f"::: {name}" for name in names)]) + "\n"
 
 
