@@ -30,7 +30,7 @@ lint: $(BIN)/.installed
 
 docs site: $(BIN)/.installed
 	$(BIN)/python -m zoo.release.notebooks
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-outputs: $(BIN)/.installed
 	$(BIN)/python tests/documents.py

@@ -11,7 +11,7 @@ import pytest
 from support import ROOT
 
 import zoo
-from zoo.release import distribution, site
+from zoo.release import distribution, links
 
 # The notebooks without outputs: tests/test_notebooks.py runs them.
 BUILD = """
@@ -92,26 +92,26 @@ def test_every_model_checkpoint_and_notebook_has_a_page(built):
         ("RESULTS.md", "checkpoints.md", "results.md"),
         ("README.md", "models/rbm.md", "../index.md"),
         ("notebooks/00_start_here.ipynb", "index.md", "notebooks/00_start_here.ipynb"),
-        ("examples/own_model", "own_code.md", f"{site.REPOSITORY}/tree/main/examples/own_model"),
-        ("conf/model/rbm.yaml", "index.md", f"{site.REPOSITORY}/blob/main/conf/model/rbm.yaml"),
+        ("examples/own_model", "own_code.md", f"{links.REPOSITORY}/tree/main/examples/own_model"),
+        ("conf/model/rbm.yaml", "index.md", f"{links.REPOSITORY}/blob/main/conf/model/rbm.yaml"),
     ],
 )
 def test_files_of_the_repository_become_pages_or_source_code(target, uri, leads_to):
-    assert site.relative(target, uri) == leads_to
+    assert links.relative(target, uri) == leads_to
 
 
 def test_links_in_code_are_left_alone():
     text = "[a](../RESULTS.md#x) `[b](../RESULTS.md)`\n```text\n[c](../RESULTS.md)\n```\n"
     expected = "[a](results.md#x) `[b](../RESULTS.md)`\n```text\n[c](../RESULTS.md)\n```\n"
-    assert site.relinked(text, "docs/data.md", "data.md") == expected
+    assert links.relinked(text, "docs/data.md", "data.md") == expected
 
 
 def test_addresses_in_html_lead_out_of_the_folder_that_a_page_becomes():
     text = '<img src="docs/images/results.png"><a href="docs/data.md">data</a>'
     expected = '<img src="../images/results.png"><a href="../data/">data</a>'
-    assert site.relinked(text, "RESULTS.md", "results.md") == expected
-    assert site.relinked('<img src="images/a.png">', "docs/index.md", "index.md") == '<img src="images/a.png">'
-    assert site._address("../docs/data.md", "notebooks/a.ipynb", "notebooks/a.ipynb") == "../../data/"
+    assert links.relinked(text, "RESULTS.md", "results.md") == expected
+    assert links.relinked('<img src="images/a.png">', "docs/index.md", "index.md") == '<img src="images/a.png">'
+    assert links.address("../docs/data.md", "notebooks/a.ipynb", "notebooks/a.ipynb") == "../../data/"
 
 
 def test_the_version_is_the_same_everywhere(monkeypatch):

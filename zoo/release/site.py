@@ -8,7 +8,7 @@ the pages of these files, or to the source code.
 import importlib
 import re
 from pathlib import Path
-from posixpath import normpath, relpath
+from posixpath import normpath
 from typing import Any
 
 import nbformat
@@ -20,17 +20,9 @@ import zoo
 from zoo.config import catalogue
 from zoo.config.catalogue import index, list_checkpoints, list_models, model_config
 from zoo.config.targets import class_name
-from zoo.release import cards, notebooks
+from zoo.release import cards, links, notebooks
+from zoo.release.links import DOCUMENTS, ROOT
 
-REPOSITORY = "https://github.com/reference-zoo/reference-zoo"
-ROOT = Path(__file__).parents[2]
-# Files at the root of the repository, and the titles of their pages.
-DOCUMENTS = {
-    "RESULTS.md": "Results",
-    "CONTRIBUTING.md": "How it is built",
-    "CHANGELOG.md": "Changes",
-    "SECURITY.md": "Security",
-}
 # The pages of the API: title, and the modules or objects on it; none: all classes and functions of the package.
 API = {
     "zoo": ("zoo", ["zoo.api", "zoo.checkpoints.description.CheckpointInfo", "zoo.training.from_python.Result"]),
@@ -42,10 +34,18 @@ API = {
     "likelihood": ("zoo.likelihood", ["zoo.analysis.likelihood"]),
     "sklearn": ("zoo.sklearn", []),
 }
+# The notebooks that explain the classes of `zoo.models`.
+EXPLAINED = {
+    "01_from_pixels_to_digits": ("MLP",),
+    "04_convolutional_networks": ("LeNet", "LeNet5", "LeNet1998"),
+    "05_inception": ("InceptionSmall", "GoogLeNet"),
+    "06_autoencoders": ("StackedAutoencoder",),
+    "07_rbm_and_dbn": ("RBM", "DBN"),
+    "08_fine_tuning": ("TorchvisionNet", "TimmNet"),
+    "09_hierarchical_features": ("ConvRBM", "ConvDBN"),
+}
 PREPARED = ROOT / "build" / "pages"  # what MkDocs reads, besides docs/
-LINK = re.compile(r"(?<=\]\()[^)\s]+(?=\))")
-ATTRIBUTE = re.compile(r"(?<=\bsrc=\")[^\"]+|(?<=\bhref=\")[^\"]+")  # of HTML tags
-CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+NAMED = re.compile(r"\[[\w/]+\.md\]\((?P<target>[^)\s#]+)")  # a link whose text is the name of a file
 MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|(?<![\\$\w])\$(?P<inline>[^$]+?)\$(?![\w$])", re.DOTALL)
 MERMAID = re.compile(r"<script type=\"module\">(?:(?!</script>).)*?mermaid.*?</script>", re.DOTALL)
 BADGE = re.compile(r"\[!\[Open in Colab\]\([^)]*\)\]\(([^)]*)\)")
@@ -68,12 +68,9 @@ def on_config(config: Any) -> Any:
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages."""
     pages = {
-        **{file.lower(): relinked((ROOT / file).read_text(), file, file.lower()) for file in DOCUMENTS},
+        **{file.lower(): links.relinked((ROOT / file).read_text(), file, file.lower()) for file in DOCUMENTS},
         **{f"models/{name}.md": model_page(name) for name in list_models()},
-        **{
-            f"checkpoints/{name}.md": relinked(path.read_text(), f"checkpoints/{name}.md", f"checkpoints/{name}.md")
-            for name, path in _cards().items()
-        },
+        **{f"checkpoints/{name}.md": _card(name, path) for name, path in _cards().items()},
         **{f"api/{page}.md": api_page(page) for page in API},
         "models/index.md": models_page(),
         "notebooks/index.md": notebooks_page(),
@@ -91,10 +88,23 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Make the links of a file in ``docs/`` lead to pages."""
+def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
+    """Make the links of a file in ``docs/`` lead to pages, and name pages by their titles."""
+    # A page that is alone under its tab needs no list of pages beside it.
+    if page.parent is None:
+        page.meta["hide"] = ["navigation"]
     is_of_docs = page.file.generated_by is None and page.file.src_uri.endswith(".md")
-    return relinked(markdown, f"docs/{page.file.src_uri}", page.file.src_uri) if is_of_docs else markdown
+    if is_of_docs:
+        markdown = links.relinked(markdown, f"docs/{page.file.src_uri}", page.file.src_uri)
+
+    def titled(link: re.Match[str]) -> str:
+        """A link whose text is the title of the page, in place of the name of its file."""
+        uri = normpath(f"{page.file.src_uri.rpartition('/')[0] or '.'}/{link['target']}")
+        file = files.get_file_from_path(uri)
+        title = file and file.page and file.page.title
+        return f"[{title}]({link['target']}" if title else link[0]
+
+    return NAMED.sub(titled, markdown)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
@@ -102,58 +112,12 @@ def on_post_page(output: str, page: Any, **_: Any) -> str:
     return MERMAID.sub("", output)
 
 
-def relinked(text: str, source: str, uri: str) -> str:
-    """The text of a Markdown file with links that are valid on the site.
-
-    Args:
-        text: its content.
-        source: its path in the repository.
-        uri: its path on the site.
-    """
-
-    def new(link: re.Match[str]) -> str:
-        target, hash_sign, anchor = link[0].partition("#")
-        if not target or re.match(r"[a-z]+:", target):
-            return link[0]
-        path = normpath(f"{source.rpartition('/')[0] or '.'}/{target}")
-        return relative(path, uri) + hash_sign + anchor
-
-    def translated(part: str) -> str:
-        part = LINK.sub(new, part)
-        return ATTRIBUTE.sub(lambda link: _address(link[0], source, uri), part)
-
-    # Leave code as it is.
-    parts = []
-    end = 0
-    for code in CODE.finditer(text):
-        parts += [translated(text[end : code.start()]), code[0]]
-        end = code.end()
-    parts.append(translated(text[end:]))
-    return "".join(parts)
-
-
-def relative(path: str, uri: str) -> str:
-    """The address, as a page links to it, of a file of the repository: its page, or its source code."""
-    if path in DOCUMENTS:
-        page = path.lower()
-    elif path == "README.md":
-        page = "index.md"
-    elif path.startswith("docs/"):
-        page = path.removeprefix("docs/")
-    elif path.startswith("notebooks/") or (path.startswith("checkpoints/") and path.endswith(".md")):
-        page = path
-    else:
-        kind = "tree" if (ROOT / path).is_dir() else "blob"
-        return f"{REPOSITORY}/{kind}/main/{path}"
-    return relpath(page, uri.rpartition("/")[0] or ".")
-
-
 def models_page() -> str:
     """The table of all models."""
     lines = ["# Models", "", "| model | description | paper | parameters | checkpoints |", "|---|---|---|---|---|"]
     for name in list_models():
         about = model_config(name)["about"]
-        trained = ", ".join(f"`{checkpoint}`" for checkpoint in _checkpoints(name))
+        trained = ", ".join(_linked(checkpoint) for checkpoint in _checkpoints(name))
         cells = (f"[{name}]({name}.md)", about["title"], about["paper"], f"{about['parameters']:,}", trained)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -167,7 +131,7 @@ def model_page(name: str) -> str:
     module = getattr(zoo.models, kind).__module__
     file = f"{module.replace('.', '/')}.py"
     yaml = f"conf/model/{name}.yaml"
-    source = f"{REPOSITORY}/blob/main"
+    source = f"{links.REPOSITORY}/blob/main"
     sections = [
         f"# {name}",
         f"{about['title']}. {about['paper']}.",
@@ -185,9 +149,13 @@ def model_page(name: str) -> str:
         for checkpoint in checkpoints:
             metrics = index()[checkpoint]["metric"]
             values = ", ".join(f"{key.removeprefix('test/')} {value:.4f}" for key, value in metrics.items())
-            shown = f"[{checkpoint}](../checkpoints/{checkpoint}.md)" if checkpoint in _cards() else checkpoint
-            rows.append(f"| {shown} | {values} |")
+            rows.append(f"| {_linked(checkpoint)} | {values} |")
         sections += ["## Results", "\n".join(rows), "All results, with intervals: [Results](../results.md)."]
+    for path in _notebooks():
+        if kind in EXPLAINED.get(path.stem, ()):
+            link = f"(../notebooks/{path.name})"
+            figure = f"[![](../notebooks/gallery/{path.stem}.png){{width=420}}]{link}"
+            sections += ["## Notebook", f"[{_title(path)}]{link} explains this kind of net.", figure]
     sections += [
         "## API",
         f"[zoo.models.{kind}](../api/models.md#{module}.{kind}): arguments, methods, shapes, errors.",
@@ -226,32 +194,20 @@ def _for_site(notebook: Any, uri: str) -> Any:
         if cell.cell_type == "markdown":
             text = BADGE.sub(r"[Open in Colab](\1)", cell.source)
             # MkDocs does not translate the links of a notebook, whose address is a folder.
-            text = LINK.sub(lambda link: _address(link[0], uri, uri), text)
+            text = links.LINK.sub(lambda link: links.address(link[0], uri, uri), text)
             cell.source = MATH.sub(_mathml, text)
     return notebook
-
-
-def _address(target: str, source: str, uri: str) -> str:
-    """The address of a link that MkDocs does not translate: in a notebook, or in an HTML tag.
-
-    Args:
-        target: the link.
-        source: path in the repository of the file that has it.
-        uri: path on the site of that file. A page is a folder there, unless it is called index.
-    """
-    if re.match(r"#|[a-z]+:", target):
-        return target
-    page = relative(normpath(f"{source.rpartition('/')[0] or '.'}/{target}"), uri)
-    if re.match(r"[a-z]+:", page):
-        return page
-    up = "" if uri.rpartition("/")[2] == "index.md" else "../"
-    return up + re.sub(r"(^|/)index\.md$|\.(md|ipynb)$", "/", page)
 
 
 def _mathml(match: re.Match[str]) -> str:
     """A formula as MathML on one line."""
     display = "block" if match["block"] else "inline"
     return " ".join(str(convert(match["block"] or match["inline"], display=display)).split())
+
+
+def _linked(checkpoint: str) -> str:
+    """The name of a checkpoint on the page of a model, with a link to its card if it has one."""
+    return f"[{checkpoint}](../checkpoints/{checkpoint}.md)" if checkpoint in _cards() else f"`{checkpoint}`"
 
 
 def _checkpoints(model: str) -> list[str]:
@@ -263,6 +219,12 @@ def _cards() -> dict[str, Path]:
     """The cards of the shipped checkpoints, by name."""
     paths = {name: catalogue.CHECKPOINTS / f"{name}.md" for name in list_checkpoints()}
     return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def _card(name: str, path: Path) -> str:
+    """The page of a checkpoint."""
+    uri = f"checkpoints/{name}.md"
+    return links.relinked(path.read_text(), uri, uri)
 
 
 def _title(notebook: Path) -> str:
