@@ -1,9 +1,13 @@
 """The documentation site: it builds without a warning, its links lead somewhere, and it asks no other host."""
 
 import re
+import shutil
 import subprocess
 import sys
+import threading
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -21,6 +25,10 @@ notebooks.executed = lambda name: nbformat.read(notebooks.SOURCES / f"{name}.ipy
 from mkdocs.__main__ import cli
 cli(["build", "--strict", "--site-dir", sys.argv[1]])
 """
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+# A page of each kind.
+KINDS = ("", "start/", "generative/", "models/", "models/rbm/", "checkpoints/rbm-mnist/", "api/models/", "results/")
+KINDS += ("notebooks/07_rbm_and_dbn/",)
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 
 
@@ -82,6 +90,72 @@ def test_every_model_checkpoint_and_notebook_has_a_page(built):
     assert "<math" in first
     assert "pip install" not in first
     assert "Gibbs" in (built / "api" / "models" / "index.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def address(built):
+    class Silent(SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(built)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(params=[1280, 390], ids=["desktop", "phone"])
+def page(request, address):
+    """A page of Chromium that must ask no other host and have no errors."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    problems = []
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_page(viewport={"width": request.param, "height": 900})
+        opened.on("pageerror", lambda error: problems.append(str(error)))
+        opened.on("request", lambda asked: None if _is_local(asked.url, address) else problems.append(asked.url))
+        opened.on("response", lambda answer: problems.append(answer.url) if answer.status >= 400 else None)
+        opened.address = address
+        yield opened
+        browser.close()
+    assert problems == []
+
+
+def _is_local(url, address):
+    return url.startswith((address, "data:", "blob:"))
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_the_search_finds_pages(page):
+    page.goto(page.address)
+    # On a phone the field appears after a tap on the magnifying glass.
+    is_phone = page.viewport_size["width"] < 900
+    page.locator("label.md-header__button[for=__search]" if is_phone else ".md-search__input").click()
+    page.keyboard.type("wake-sleep")
+    page.wait_for_selector(".md-search-result__item a")
+    found = page.locator(".md-search-result__item a").evaluate_all("links => links.map(link => link.href)")
+    assert any("/generative/" in link or "/api/tasks/" in link for link in found), found
+    # A result leads to its section, where the words are marked.
+    page.locator(".md-search-result__item a[href*='/generative/'][href*='#']").click()
+    page.wait_for_selector("article mark")
+    # A word that is on no page.
+    page.goto(f"{page.address}?q=qwertyuiop")
+    page.wait_for_function("document.querySelector('.md-search-result__meta').textContent.includes('No matching')")
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_no_page_is_wider_than_the_window(page):
+    for kind in KINDS:
+        page.goto(page.address + kind)
+        width = page.viewport_size["width"]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, kind
+        images = page.locator("article img").evaluate_all("all => all.map(i => i.complete && i.naturalWidth > 0)")
+        assert all(images), kind
 
 
 @pytest.mark.parametrize(

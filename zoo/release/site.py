@@ -114,7 +114,9 @@ def on_post_page(output: str, page: Any, **_: Any) -> str:
 
 def models_page() -> str:
     """The table of all models."""
-    lines = ["# Models", "", "| model | description | paper | parameters | checkpoints |", "|---|---|---|---|---|"]
+    # Without the empty table of contents, there is more room.
+    lines = ["---", "hide: [toc]", "---", "", "# Models", ""]
+    lines += ["| model | description | paper | parameters | checkpoints |", "|---|---|---|---|---|"]
     for name in list_models():
         about = model_config(name)["about"]
         trained = ", ".join(_linked(checkpoint) for checkpoint in _checkpoints(name))
@@ -135,7 +137,7 @@ def model_page(name: str) -> str:
     sections = [
         f"# {name}",
         f"{about['title']}. {about['paper']}.",
-        f"{about['parameters']:,} parameters, {about['layers']} layers with weights. Code: "
+        f"{about['parameters']:,} parameters, {_count(about['layers'])} with weights. Code: "
         f"[{file}]({source}/{file}), [{yaml}]({source}/{yaml}).",
         f"```bash\nzoo train model={name}\n```\n\n```python\nnet = zoo.create({name!r})\n```",
         *cards.architecture(kind),
@@ -208,6 +210,10 @@ def _mathml(match: re.Match[str]) -> str:
 def _linked(checkpoint: str) -> str:
     """The name of a checkpoint on the page of a model, with a link to its card if it has one."""
     return f"[{checkpoint}](../checkpoints/{checkpoint}.md)" if checkpoint in _cards() else f"`{checkpoint}`"
+
+
+def _count(layers: int) -> str:
+    return "1 layer" if layers == 1 else f"{layers} layers"
 
 
 def _checkpoints(model: str) -> list[str]:
