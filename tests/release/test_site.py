@@ -193,3 +193,13 @@ def test_the_version_is_the_same_everywhere(monkeypatch):
     monkeypatch.setattr(zoo, "__version__", "9.9")
     with pytest.raises(ValueError, match=r"no section \[9\.9\]"):
         distribution.check_versions()
+
+
+def test_the_oldest_and_newest_python_that_run_are_tried(monkeypatch, tmp_path):
+    for name, status in {"python3.10": 127, "python3.11": 0, "python3.12": 0, "python3.13": 0}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\nexit {status}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert distribution.pythons() == [str(tmp_path / "python3.11"), str(tmp_path / "python3.13")]
+    monkeypatch.setenv("PATH", "")
+    assert distribution.pythons() == [sys.executable]

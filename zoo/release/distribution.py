@@ -1,4 +1,4 @@
-"""Try out a built wheel: install it into an empty environment and run the commands of the README there.
+"""Try out the distributions: install each into an empty environment and run the commands of the README there.
 
     python -m zoo.release.distribution dist
 
@@ -7,9 +7,11 @@ Commands that need data or a network that an empty environment lacks are left ou
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import zoo
@@ -29,6 +31,8 @@ COMMANDS = (
     "zoo export checkpoint=lenet5-mnist format=torch_export output=lenet5.pt2",
     "zoo completion bash",
 )
+BRIEF = 4  # number of these commands that the sdist has to run
+OLDEST, NEWEST = 10, 14  # minor versions of Python 3
 IMAGES = (
     "import zoo, pathlib; from PIL import Image; pathlib.Path('images').mkdir(); "
     "[Image.fromarray(zoo.dataset('digits').test.x[i, 0].numpy()).save(f'images/{i}.png') for i in range(3)]"
@@ -50,8 +54,19 @@ def check_versions() -> None:
         raise ValueError(f"CITATION.cff: the version must be {zoo.__version__}, as in zoo/__init__.py")
 
 
-def try_wheel(wheel: Path) -> None:
-    """Install a wheel into a new environment, away from the repository, and run `COMMANDS`.
+def pythons() -> list[str]:
+    """The oldest and the newest Python on the PATH that the package supports; that of this process if there is none."""
+    found = []
+    for minor in range(OLDEST, NEWEST + 1):
+        command = shutil.which(f"python3.{minor}")
+        # A shim of pyenv is there for every version, and fails for those that are not chosen.
+        if command and subprocess.run([command, "-c", "import venv"], capture_output=True).returncode == 0:
+            found.append(command)
+    return list(dict.fromkeys([found[0], found[-1]])) if found else [sys.executable]
+
+
+def try_out(distribution: Path, python: str, commands: Sequence[str]) -> None:
+    """Install a wheel or an sdist into a new environment, away from the repository, and run commands.
 
     Raises:
         subprocess.CalledProcessError: a command failed.
@@ -59,22 +74,31 @@ def try_wheel(wheel: Path) -> None:
     uv = Path(sys.executable).with_name("uv")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        python = folder / "environment" / "bin" / "python"
+        new = folder / "environment" / "bin" / "python"
         # The pinned versions, so that a new release of a dependency does not hide a mistake of ours.
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "environment")], check=True)
-        words = ["pip", "install", "--quiet", "--python", str(python), str(wheel)]
+        subprocess.run([python, "-m", "venv", "--without-pip", str(folder / "environment")], check=True)
+        words = ["pip", "install", "--quiet", "--python", str(new), str(distribution.resolve())]
         subprocess.run([str(uv), *words, "--constraint", str(ROOT / "constraints.txt")], check=True)
         environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
-        environment["PATH"] = f"{python.parent}{os.pathsep}{environment['PATH']}"
-        subprocess.run([str(python), "-c", IMAGES], cwd=folder, env=environment, check=True)
-        for command in COMMANDS:
+        environment["PATH"] = f"{new.parent}{os.pathsep}{environment['PATH']}"
+        subprocess.run([str(new), "-c", IMAGES], cwd=folder, env=environment, check=True)
+        for command in commands:
             sys.stdout.write(f"$ {command}\n")
             sys.stdout.flush()
             subprocess.run(command.split(), cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    sys.stdout.write(f"{distribution} works in an empty environment of {python}\n")
+
+
+def main(folder: Path) -> None:
+    """Try out the wheel with the oldest and the newest Python, and the sdist, of which the wheel was built, briefly."""
+    check_versions()
+    (wheel,) = folder.glob("*.whl")
+    (sdist,) = folder.glob("*.tar.gz")
+    found = pythons()
+    for python in found:
+        try_out(wheel, python, COMMANDS)
+    try_out(sdist, found[-1], COMMANDS[:BRIEF])
 
 
 if __name__ == "__main__":
-    check_versions()
-    (wheel,) = Path(sys.argv[1]).glob("*.whl")
-    try_wheel(wheel)
-    sys.stdout.write(f"{wheel} works in an empty environment\n")
+    main(Path(sys.argv[1]))
