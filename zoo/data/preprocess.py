@@ -20,7 +20,7 @@ from zoo.protocols import shape_text
 CHUNK = 8192
 # A standard deviation below this is a rounding error: 1 / std would overflow in float32.
 MIN_STD = 1e-30
-# The value of a whitened image that is shown as white; its root mean square is 1.
+# The value of a whitened image that is shown as white, as a multiple of its root mean square.
 WHITENED_WHITE = 3.0
 
 
@@ -142,8 +142,9 @@ class Preprocess:
     def images(self, x: Tensor) -> Tensor:
         """Inputs of the net, reconstructions or samples as images to look at, N x C x H x W: black is 0 and white 1.
 
-        Whitening removes the brightness and the contrast for good. Whitened images are shown as they are: 0 is gray,
-        and three times the root mean square is black or white. Inputs that are not images stay as they are.
+        Whitening removes the brightness and the contrast for good. So whitened images are shown as they are, each with
+        the same contrast: 0 is gray, and three times the root mean square of the image is black or white. Inputs that
+        are not images stay as they are.
 
         Args:
             x: N x shape, or flattened; on the scale of the net's input.
@@ -152,7 +153,8 @@ class Preprocess:
             return x
         x = x.reshape(-1, *self.shape)
         if self.whitening != "none":
-            return 0.5 + x / (2 * WHITENED_WHITE)
+            rms = x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+            return 0.5 + x / (2 * WHITENED_WHITE * (rms + whitening.FLOOR))
         mean, std = (torch.tensor(values, device=x.device).view(-1, 1, 1) for values in (self.mean, self.std))
         return x * std + mean
 
