@@ -2,7 +2,9 @@
 # make test       create the environment, run the fast tests
 # make test-all   all tests, including multi-process runs, kill -9, full recipes and notebooks
 # make lint       formatter, linter, type checker
-# make docs       run the commands in docs/ again and write their output
+# make docs       build the documentation site in build/site (also: make site); runs the notebooks, once for each change
+# make docs-outputs   run the commands in docs/ again and write their output
+# make release    build, check and try out both distributions; uploads nothing
 # make lowest     the fast tests with the lowest versions that pyproject.toml declares
 # make bench      time the commands against other programs and write BENCHMARKS.md, hours; QUICK=1 rehearses in minutes
 # make gpu        the tests marked gpu, then the benchmark of a GPU, which is added to BENCHMARKS.md; ten minutes
@@ -11,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FAST := not slow and not notebooks
 
-.PHONY: train test test-all lint docs lowest bench gpu wheels audit clean
+.PHONY: train test test-all lint docs site docs-outputs release lowest bench gpu wheels audit clean
 train: $(BIN)/.installed
 	$(BIN)/zoo train
 
@@ -26,8 +28,18 @@ lint: $(BIN)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(BIN)/.installed
+docs site: $(BIN)/.installed
+	$(BIN)/python -m zoo.release.notebooks
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-outputs: $(BIN)/.installed
 	$(BIN)/python tests/documents.py
+
+release: $(BIN)/.installed
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m zoo.release.distribution dist
 
 # Warnings are not errors here: old libraries give many.
 lowest: $(BIN)/.installed

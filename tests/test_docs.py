@@ -124,7 +124,7 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path):
                 except SystemExit as stop:
                     pytest.fail(f"{block}: {command} ended with status {stop.code}")
                 if output is not None:
-                    assert comparable(printed) == comparable(output), f"{block}: run make docs"
+                    assert comparable(printed) == comparable(output), f"{block}: run make docs-outputs"
 
 
 @each_page

@@ -11,6 +11,7 @@ from zoo.config.catalogue import list_models, model_config
 
 FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+OWNER = "reference-zoo/reference-zoo"
 NAMES = [path.stem for path in NOTEBOOKS]
 
 
@@ -29,6 +30,11 @@ def test_a_notebook_has_no_outputs_and_one_figure_in_the_gallery(path):
     assert not any(cell.outputs or cell.execution_count for cell in code(notebook))
     assert sum("gallery" in cell.metadata.get("tags", []) for cell in code(notebook)) == 1
     assert (FOLDER / "gallery" / f"{path.stem}.png").is_file()
+    # In Colab, the first code cell installs the zoo.
+    colab = f"(https://colab.research.google.com/github/{OWNER}/blob/main/notebooks/{path.name})"
+    assert colab in notebook.cells[0].source
+    assert notebook.cells[1].metadata["tags"] == ["install"]
+    assert "%pip install" in notebook.cells[1].source
     readme = (ROOT / "README.md").read_text()
     assert f"notebooks/{path.name}" in readme
     assert f"notebooks/gallery/{path.stem}.png" in readme

@@ -527,6 +527,8 @@ CASES = {
     "show": Case("show lenet_5", ("no model or checkpoint 'lenet_5'", "did you mean lenet5")),
     "show nothing": Case("show", ("expected one name", "lenet5_1998", "lenet5-digits")),
     "show two": Case("show lenet5 mlp", ("zoo show: expected one name", "lenet5-digits")),
+    "completion": Case("completion tcsh", ("expected one of bash, zsh, fish",)),
+    "push": Case("push checkpoint=lenet5-digits to=me", ("to=me: must be hf://OWNER/NAME",)),
     "reproduce nothing": Case("reproduce", ("expected one checkpoint, or all", "lenet5-digits")),
     "reproduce": Case(
         "reproduce lenet5_digits", ("no shipped checkpoint 'lenet5_digits'; did you mean lenet5-digits",)

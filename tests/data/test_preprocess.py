@@ -160,6 +160,28 @@ def test_checkpoints_from_before_there_was_whitening_are_read_and_whitening_surv
     assert Preprocess.from_dict(json.loads(json.dumps(whitened.to_dict()))) == whitened
 
 
+@pytest.mark.parametrize("standardize", [True, False])
+def test_images_to_look_at_undo_the_preprocessing(standardize):
+    raw = examples((3, 6, 5), "bytes")
+    preprocess = Preprocess.from_data(raw, standardize=standardize)
+    shown = preprocess.images(preprocess(raw).flatten(1))
+    torch.testing.assert_close(shown * 255, raw.float(), atol=1e-3, rtol=0)
+    assert Preprocess((7,), std=(2.0,)).images(torch.ones(4, 7)).eq(1).all()
+
+
+def test_whitened_images_are_shown_around_gray():
+    raw = examples((3, 20, 20), "bytes")
+    preprocess = Preprocess.from_data(raw, whiten=True)
+    x = preprocess(raw)
+    shown = preprocess.images(x)
+    assert float(shown.mean()) == pytest.approx(0.5, abs=0.01)
+    assert float(shown.std()) == pytest.approx(1 / 6, abs=0.01)
+    torch.testing.assert_close((shown - 0.5) * 6, x, atol=0.02, rtol=0.02)
+    # Reconstructions have less contrast; they are shown with the same, but an empty one stays gray.
+    torch.testing.assert_close(preprocess.images(x / 10), shown, atol=0.02, rtol=0)
+    assert preprocess.images(0 * x).eq(0.5).all()
+
+
 def test_whitening_is_for_images():
     with pytest.raises(ValueError, match=r"model\.input_scaling=whitened is for images, not for inputs of shape 7"):
         Preprocess.from_data(examples((7,), "real"), whiten=True)

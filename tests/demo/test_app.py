@@ -16,7 +16,12 @@ from support import Touch
 
 import zoo
 from zoo.analysis.gradcam import gradcam
+from zoo.checkpoints.description import CheckpointInfo
+from zoo.data.preprocess import Preprocess
+from zoo.demo import answers
 from zoo.demo.drawing import FRAMINGS, Stroke, frame, rasterize
+from zoo.demo.exhibits import Exhibit
+from zoo.models import ConvRBM
 
 DRAWING = {"strokes": as_json(3)}
 
@@ -184,6 +189,24 @@ def test_a_photograph_is_classified_as_zoo_predict_does(site):
     assert [row["p"] for row in answer["probabilities"]] == pytest.approx(best.values.tolist(), abs=1e-5)
     assert pixels(answer["seen"]).shape == (32, 32, 3)
     assert answer["heat"]["shape"] == [32, 32]
+
+
+def test_a_net_of_whitened_images_is_shown_whitened():
+    torch.manual_seed(0)
+    net = ConvRBM(in_shape=(1, 20, 20), hidden=4, kernel_size=5, visible_units="gaussian", init_std=0.1).eval()
+    preprocess = Preprocess((1, 20, 20), whitening="1/f")
+    about = CheckpointInfo("conv_rbm", {}, {}, preprocess.to_dict())
+    exhibit = Exhibit(net, about, preprocess, torch.softmax, models_inputs=True, device=torch.device("cpu"))
+    raw = torch.randint(256, (1, 20, 20), dtype=torch.uint8)
+    answer = answers.answer(exhibit, raw)
+    x = preprocess(raw[None])
+    with torch.no_grad():
+        expected = {"seen": x, "reconstruction": net.reconstruct(x)}
+    for name, values in expected.items():
+        # 0 is gray, 3 standard deviations are white; without whitening, all values below 0 would be black.
+        levels = values[0, 0].numpy()
+        bytes_of = (127.5 + levels / (np.sqrt((levels**2).mean()) + 1e-3) * 127.5 / 3).round().clip(0, 255)
+        np.testing.assert_allclose(pixels(answer[name])[..., 0], bytes_of, atol=1)
 
 
 @pytest.mark.parametrize("dark_ink", [True, False])

@@ -55,7 +55,7 @@ def sample(cfg: DictConfig) -> Tensor:
     with replacing(output) as temporary:
         if output.suffix.lower() == ".png":
             names = None if class_numbers is None else _row_names(class_numbers, about.classes)
-            plots.grid(samples, temporary, columns=COLUMNS, names=names)
+            plots.grid(about.transforms().images(samples), temporary, columns=COLUMNS, names=names)
         else:
             _write_arrays(temporary, samples, class_numbers)
     say(f"{cfg.n:,} samples of {shape_text(about.transforms().shape)} in {output}")

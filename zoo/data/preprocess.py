@@ -20,6 +20,8 @@ from zoo.protocols import shape_text
 CHUNK = 8192
 # A standard deviation below this is a rounding error: 1 / std would overflow in float32.
 MIN_STD = 1e-30
+# The value of a whitened image that is shown as white, as a multiple of its root mean square.
+WHITENED_WHITE = 3.0
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,25 @@ class Preprocess:
             batch = x if x.dim() == 4 else x[None]
             x = whitening.whiten(batch, whitening.kernel().to(x.device)).view_as(x)
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+    def images(self, x: Tensor) -> Tensor:
+        """Inputs of the net, reconstructions or samples as images to look at, N x C x H x W: black is 0 and white 1.
+
+        Whitening removes the brightness and the contrast for good. So whitened images are shown as they are, each with
+        the same contrast: 0 is gray, and three times the root mean square of the image is black or white. Inputs that
+        are not images stay as they are.
+
+        Args:
+            x: N x shape, or flattened; on the scale of the net's input.
+        """
+        if len(self.shape) != 3:
+            return x
+        x = x.reshape(-1, *self.shape)
+        if self.whitening != "none":
+            rms = x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+            return 0.5 + x / (2 * WHITENED_WHITE * (rms + whitening.FLOOR))
+        mean, std = (torch.tensor(values, device=x.device).view(-1, 1, 1) for values in (self.mean, self.std))
+        return x * std + mean
 
     def seen(self, x: Tensor) -> "Preprocess":
         """The same preprocessing, with the range and the border of the raw training inputs ``x``, N x shape."""

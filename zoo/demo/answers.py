@@ -71,7 +71,9 @@ def answer(exhibit: Exhibit, raw: Tensor, target: int | None = None, *, brief: b
     start = perf_counter()
     net = exhibit.net
     x = exhibit.preprocess(raw[None].to(exhibit.device))  # 1 x C x H x W
-    found: dict[str, Any] = {"seen": layers.image(raw)}
+    # Show a whitened image whitened, as the net sees it: its reconstruction has no brightness either.
+    seen = raw if exhibit.preprocess.whitening == "none" else exhibit.pixels(x)[0]
+    found: dict[str, Any] = {"seen": layers.image(seen)}
     with torch.inference_mode():
         if exhibit.about.classes:
             found.update(_predicted(exhibit, x))

@@ -86,12 +86,12 @@ class Exhibit:
         return self.net if isinstance(self.net, MLP) else None
 
     def pixels(self, outputs: Tensor) -> Tensor:
-        """Reconstructions or samples, N x C x H x W (or flattened), as bytes of images, N x C x H x W."""
-        channels = (1, -1, 1, 1)
-        images = outputs.float().cpu().reshape(-1, *self.shape)
-        mean = torch.tensor(self.preprocess.mean).view(channels)
-        std = torch.tensor(self.preprocess.std).view(channels)
-        raw = (images * std + mean) * self.preprocess.scale
+        """Reconstructions, samples or inputs of the net, N x C x H x W (or flattened), as bytes of N x C x H x W.
+
+        Those of nets of whitened images stay whitened, see `Preprocess.images`.
+        """
+        images = self.preprocess.images(outputs.float().cpu())
+        raw = images * (self.preprocess.scale if self.preprocess.whitening == "none" else 255)
         return raw.nan_to_num().round().clamp(0, 255).to(torch.uint8)
 
 

@@ -55,7 +55,7 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
         torch.manual_seed(0)
         _filters(net, preprocess.shape, folder / f"{prefix}-filters.png")
         if isinstance(net, Reconstructing):
-            _reconstructions(net, x, folder / f"{prefix}-reconstructions.png")
+            _reconstructions(net, x, preprocess, folder / f"{prefix}-reconstructions.png")
         if isinstance(net, Net):
             features, labels = _encode(net, examples, preprocess, device)
             path = folder / f"{prefix}-latent.png"
@@ -68,8 +68,8 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
             return
         top = _top_rbm(net)
         if isinstance(net, Generative) and top is not None:
-            _chains(net, top, x[:CHAINS], y[:CHAINS], folder / f"{prefix}-chains.png")
-            _samples(net, classes if top.label_units else (), folder / f"{prefix}-samples.png")
+            _chains(net, top, x[:CHAINS], y[:CHAINS], preprocess, folder / f"{prefix}-chains.png")
+            _samples(net, classes if top.label_units else (), preprocess, folder / f"{prefix}-samples.png")
 
 
 def _encode(net: Net, examples: Examples, preprocess: Preprocess, device: torch.device) -> tuple[Tensor, list[int]]:
@@ -103,7 +103,7 @@ def _filters(net: nn.Module, shape: tuple[int, ...], path: Path) -> None:
     images.grid(weight[:MAX_FILTERS, :inputs].reshape(-1, *shape), path, signed=True)
 
 
-def _reconstructions(net: Reconstructing, x: Tensor, path: Path) -> None:
+def _reconstructions(net: Reconstructing, x: Tensor, preprocess: Preprocess, path: Path) -> None:
     """Rows of examples, each row above its reconstructions."""
     # Whole rows only, unless there are fewer examples than one row holds.
     count = len(x) // COLUMNS * COLUMNS or len(x)
@@ -113,10 +113,10 @@ def _reconstructions(net: Reconstructing, x: Tensor, path: Path) -> None:
     for originals in torch.split(x[: min(count, MAX_RECONSTRUCTIONS)], COLUMNS):
         tiles += [originals, net.reconstruct(originals)]
         names += ["original"] * len(originals) + ["reconstructed"] * len(originals)
-    images.grid(torch.cat(tiles), path, columns=min(COLUMNS, len(x)), names=names)
+    images.grid(preprocess.images(torch.cat(tiles)), path, columns=min(COLUMNS, len(x)), names=names)
 
 
-def _chains(net: nn.Module, top: RBM, x: Tensor, y: Tensor, path: Path) -> None:
+def _chains(net: nn.Module, top: RBM, x: Tensor, y: Tensor, preprocess: Preprocess, path: Path) -> None:
     """Gibbs chains that start at examples: one row for each number of steps.
 
     Args:
@@ -124,6 +124,7 @@ def _chains(net: nn.Module, top: RBM, x: Tensor, y: Tensor, path: Path) -> None:
         top: the RBM in which the chains run.
         x: the examples, N x in_shape.
         y: their N class numbers, for an RBM with label units.
+        preprocess: the preprocessing of x.
         path: the PNG to write.
     """
     assert isinstance(net, Net)
@@ -138,19 +139,19 @@ def _chains(net: nn.Module, top: RBM, x: Tensor, y: Tensor, path: Path) -> None:
         steps_done = steps
         tiles.append(net.generate(v))  # N x in_shape
     names = [str(steps) for steps in CHAIN_STEPS for _ in x]
-    images.grid(torch.cat(tiles), path, columns=len(x), names=names)
+    images.grid(preprocess.images(torch.cat(tiles)), path, columns=len(x), names=names)
 
 
-def _samples(net: Generative, classes: tuple[str, ...], path: Path) -> None:
+def _samples(net: Generative, classes: tuple[str, ...], preprocess: Preprocess, path: Path) -> None:
     """Samples of chains that start at noise: one row per class, or `SAMPLES` if the net has no label units.
 
     Of more than `MAX_SAMPLED_CLASSES` classes, the first ones are sampled.
     """
     if not classes:
-        images.grid(net.sample(SAMPLES, SAMPLE_STEPS), path)
+        images.grid(preprocess.images(net.sample(SAMPLES, SAMPLE_STEPS)), path)
         return
     classes = classes[:MAX_SAMPLED_CLASSES]
     # Clamp the label units, so that each row shows one class.
     labels = torch.arange(len(classes)).repeat_interleave(SAMPLES_PER_CLASS)
     samples = net.sample(len(labels), SAMPLE_STEPS, labels=labels)
-    images.grid(samples, path, names=[classes[k] for k in labels.tolist()])
+    images.grid(preprocess.images(samples), path, names=[classes[k] for k in labels.tolist()])

@@ -78,13 +78,19 @@ def _numbers(claim: Claim, entry: Mapping[str, Any]) -> str:
 
 
 def _architecture(net: Mapping[str, Any]) -> list[str]:
-    """A description of the architecture, and the call that creates the net.
+    """A description of the architecture, and the call that creates the net."""
+    kind = class_name(net["_target_"], "model")
+    arguments = ", ".join(f"{key}={value!r}" for key, value in net.items() if key != "_target_")
+    return [*architecture(kind), f"**Net.** `{kind}({arguments})`"]
 
-    The description is the paragraph that begins with `ARCHITECTURE` in the docstring of the module that defines the
-    net. If an indented paragraph follows, it is a diagram and is copied, too.
+
+def architecture(kind: str) -> list[str]:
+    """A description of the architecture of a class of `zoo.models`.
+
+    It is the paragraph that begins with `ARCHITECTURE` in the docstring of the module that defines the class. If an
+    indented paragraph follows, it is a diagram and is copied, too.
     """
     # Split the docstring of the module into paragraphs.
-    kind = class_name(net["_target_"], "model")
     module = inspect.getmodule(getattr(models, kind))
     paragraphs = inspect.cleandoc((module and module.__doc__) or "").split("\n\n")
 
@@ -97,10 +103,6 @@ def _architecture(net: Mapping[str, Any]) -> list[str]:
     after = paragraphs[first + 1 :]
     if after and after[0].startswith("    "):
         sections.append(after[0])
-
-    # Add the Python call that creates the net.
-    arguments = ", ".join(f"{key}={value!r}" for key, value in net.items() if key != "_target_")
-    sections.append(f"**Net.** `{kind}({arguments})`")
     return sections
 
 
