@@ -475,6 +475,20 @@ def test_a_stopped_average_goes_on_to_the_same_end(words, train, cli, tmp_path, 
     same_run(tmp_path / "run", train("whole", *words))
 
 
+@pytest.mark.parametrize("when", ["in a fit", "after it"])
+def test_a_stopped_run_is_mixed_with_the_same_weights_from_before_the_fit(when, train, cli, tmp_path, monkeypatch):
+    words = [*NET, f"{STAGE}.fit_head=true", f"{STAGE}.interpolation=0.5", "epochs=3", "batch_size=20"]
+    run = tmp_path / "run"
+    if when == "in a fit":
+        stopped_and_resumed(cli, monkeypatch, run, words, 2)
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr("zoo.training.run.measure", lambda *_, **__: 1 / 0)
+            assert cli("train", *words, f"hydra.run.dir={run}").status == 1
+        assert cli("train", f"resume={run}").err == ""
+    same_run(run, train("whole", *words))
+
+
 def test_a_deep_belief_network_is_refined_from_the_top_down(train, watched, monkeypatch):
     monkeypatch.setattr("zoo.plots.stage_plots.draw", lambda *args, **options: None)
     finetune = ("epochs=3", "task.policy=gradual", "task.unfreeze_at=[1,2]", "lr_schedule.warmup=0")

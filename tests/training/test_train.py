@@ -176,6 +176,15 @@ def test_ema_keeps_the_average_and_not_the_last_weights(one, tmp_path):
     assert 0 < sum(float((averaged[name] - start[name]).norm()) for name in last) < away
 
 
+@pytest.mark.parametrize("more", [[], ["model.stages.fit.patience=3"]])
+def test_the_weights_are_mixed_with_those_before_the_fit(more, tmp_path):
+    start = weights_of(train(tmp_path / "start", "epochs=1", "lr=0"))
+    trained = weights_of(train(tmp_path / "trained", "epochs=2", *more))
+    mixed = weights_of(train(tmp_path / "mixed", "epochs=2", "model.stages.fit.interpolation=0.25", *more))
+    for name, value in mixed.items():
+        torch.testing.assert_close(value, 0.75 * start[name] + 0.25 * trained[name])
+
+
 def test_gradients_are_clipped_in_mixed_precision(one, tmp_path):
     run = train(tmp_path / "run", "epochs=1", "accelerator.precision=bf16-mixed", "model.stages.fit.gradient_clip=1e-6")
     assert config_of(run)["model"]["stages"]["fit"]["optimizer"]["fused"] is False

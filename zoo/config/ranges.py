@@ -69,6 +69,7 @@ RANGES: dict[str, dict[str, Range]] = {
         "pseudo_labels": Range(0, 1, above=True),
         "gradient_clip": WEIGHT,
         "ema": MOMENTUM,
+        "interpolation": Range(0, 1, above=True),
         "patience": WHOLE,
         "stop_below": Range(0, COUNT),
         "checkpoint_every": WHOLE,

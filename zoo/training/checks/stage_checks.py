@@ -164,6 +164,7 @@ def stage_plan(
         pseudo_labels=stage.pseudo_labels,
         gradient_clip=stage.gradient_clip,
         ema=stage.ema,
+        interpolation=stage.interpolation,
         patience=stage.patience,
         stop_below=stage.stop_below,
         checkpoint_every=stage.checkpoint_every,

@@ -34,6 +34,7 @@ from zoo.training.fit.callbacks import (
     StopBelow,
     StopOnNonFinite,
 )
+from zoo.training.fit.interpolation import Interpolation
 from zoo.training.fit.progress import ProgressBar
 from zoo.training.fit.trainer_hooks import AverageLastStep, FinishResumed, LogEpoch
 from zoo.training.fit.trainer_settings import DEFAULT, TrainerSettings, limited
@@ -115,7 +116,8 @@ class Fit:
     def train(self, stop: StopRequest | None = None) -> None:
         """Train for at most the stage's epochs, resuming from ``resume`` if it is set.
 
-        Afterwards the task has the last weights, their moving average (ema) or those of the best epoch (patience).
+        Afterwards the task has the last weights, their moving average (ema) or those of the best epoch (patience), and
+        these mixed with the weights before the fit (interpolation).
 
         Args:
             stop: the request that signals set; None: signals are not handled.
@@ -140,11 +142,13 @@ class Fit:
                 self.task.monitor, self.task.mode, stage.patience, self.session.folder, self.name
             )
             callbacks += [stop_early, best]
-        # Stop at a low loss, and average the weights.
+        # Stop at a low loss, average the weights, and mix them with those before the fit.
         if stage.stop_below is not None:
             callbacks.append(StopBelow(stage.stop_below, epochs=stage.epochs))
         if stage.ema is not None:
             callbacks.append(EMA(stage.ema))
+        mixing = None if stage.interpolation is None else Interpolation(self.task.net, stage.interpolation)
+        callbacks += [mixing] if mixing is not None else []
         # SaveForResume comes after the other callbacks, so that it saves their updated state. The bar has no state.
         within_epochs = user_callbacks.steps_within_epochs(named.values())
         callbacks.append(self._save_for_resume(stop or StopRequest(), within_epochs=within_epochs))
@@ -182,14 +186,14 @@ class Fit:
                 trainer.fit(self.task, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
             except OutOfTime:
                 # Here Lightning does not set the averaged weights; load them from last.ckpt.
-                self._load(self._best(best) or self.session.folder / "last.ckpt")
+                self._load(self._best(best) or self.session.folder / "last.ckpt", mixing)
                 raise
 
         # Keep the file of the best epoch: a run that is stopped later resumes from the end of this fit, and loads it
         # again.
         path = self._best(best)
-        if path is not None:
-            self._load(path)
+        if path is not None or mixing is not None:
+            self._load(path, mixing)
 
     def _train_limit(self) -> int | float:
         """The number of batches of an epoch, as an argument of a Trainer."""
@@ -209,9 +213,13 @@ class Fit:
         path = best.best_model_path if isinstance(best, ModelCheckpoint) else ""
         return Path(path) if path else None
 
-    def _load(self, path: Path) -> None:
-        """Load the weights of a checkpoint. Run `teardown` again, since it may derive some weights from others."""
-        self.task.load_state_dict(load_safely(path)["state_dict"])
+    def _load(self, path: Path | None, mixing: Interpolation | None) -> None:
+        """Load the weights of a checkpoint, if any, and mix them with those before the fit, if that is asked for."""
+        if path is not None:
+            self.task.load_state_dict(load_safely(path)["state_dict"])
+        if mixing is not None:
+            mixing.apply()
+        # It may derive some weights from others.
         self.task.teardown("fit")
 
     def _save_for_resume(self, stop: StopRequest, *, within_epochs: bool) -> SaveForResume:
