@@ -47,10 +47,13 @@ def serving(app: ASGIApp, port: int) -> Iterator[Server]:
     try:
         yield Server(address, thread)
     finally:
-        # A thread that is computing a long answer still needs the socket; it ends with the process.
         server.should_exit = True
         thread.join(timeout=5 * CLOSING)
-        if not thread.is_alive():
+        # A thread that is computing a long answer still needs the socket. It ends with the process, and then may raise
+        # an error that says nothing.
+        if thread.is_alive():
+            threading.excepthook = lambda _: None
+        else:
             listener.close()
 
 

@@ -1,0 +1,36 @@
+"""The server of the page ends, whatever its answers do."""
+
+import threading
+import urllib.request
+from contextlib import suppress
+
+import pytest
+
+server = pytest.importorskip("zoo.demo.server")
+
+
+def test_an_answer_that_takes_too_long_does_not_hold_up_the_end_or_print_an_error(monkeypatch):
+    monkeypatch.setattr(server, "CLOSING", 0.1)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # restored after the test
+    began, over = threading.Event(), threading.Event()
+
+    async def app(scope, receive, send):
+        began.set()
+        over.wait(timeout=30)  # blocks the whole thread, as a long computation does
+
+    with server.serving(app, 0) as running:
+        client = threading.Thread(target=_ignore_errors, args=(running.address,), daemon=True)
+        client.start()
+        assert began.wait(timeout=10)
+    (thread,) = (thread for thread in threading.enumerate() if "uvicorn" in repr(vars(thread).get("_target")))
+    assert thread.is_alive()
+    assert threading.excepthook is not threading.__excepthook__
+    assert threading.excepthook(threading.ExceptHookArgs((RuntimeError, RuntimeError(), None, thread))) is None
+    over.set()
+    thread.join(timeout=10)
+    client.join(timeout=10)
+
+
+def _ignore_errors(address: str) -> None:
+    with suppress(OSError):
+        urllib.request.urlopen(address, timeout=20)
