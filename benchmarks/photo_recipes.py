@@ -60,6 +60,7 @@ class Scores:
 FIT = "model.stages.fit"
 GRADUAL = (
     *("stage@model.stages.fit=gradual", "augment@dataset.augment=photos", f"{FIT}.fit_head=false", f"{FIT}.epochs=20"),
+    f"{FIT}.interpolation=null",
     *(f"{FIT}.ema=0.99", f"{FIT}.patience=8", f"{FIT}.task.unfreeze_at=[2,3,4]", f"{FIT}.task.label_smoothing=0.1"),
     *(f"{FIT}.optimizer.lr=0.0003", f"{FIT}.task.freeze_statistics=false"),
     *(f"{FIT}.task.head_lr_factor=10", f"{FIT}.task.layer_decay=0.7"),
@@ -93,6 +94,7 @@ def from_scratch(case: Case, lr: float) -> Scores:
         case,
         *(f"lr={lr}", "model.stages.fit.min_steps=300", "model.stages.fit.fit_head=false"),
         *("model.stages.fit.task.freeze_statistics=false", "model.stages.fit.task.layer_decay=1"),
+        "model.stages.fit.interpolation=null",
         pretrained=False,
     )
 

@@ -133,7 +133,9 @@ def test_a_head_that_cannot_be_fitted_is_refused_in_one_line(words, reason, cli,
     assert not (folder / "run").exists()
 
 
-def test_frozen_statistics_of_random_weights_are_pointed_out(cli, folder):
-    outcome = cli("train", *SMALL, *DATA, f"{FIT}.task.freeze_statistics=true", "epochs=1", "hydra.run.dir=run")
+def test_keys_for_pretrained_weights_are_pointed_out_with_random_ones(cli, folder):
+    words = [f"{FIT}.task.freeze_statistics=true", f"{FIT}.interpolation=0.75", "epochs=1", "hydra.run.dir=run"]
+    outcome = cli("train", *SMALL, *DATA, *words)
     assert outcome.status == 0
     assert "freeze_statistics=true keeps the mean 0 and variance 1" in outcome.out
+    assert f"{FIT}.interpolation=0.75 mixes the trained weights with random ones" in outcome.out

@@ -247,13 +247,16 @@ def _try_optimizer(task: Task, *, where: str) -> None:
 
 
 def random_weights_notes(enabled: dict[str, DictConfig]) -> list[str]:
-    """One note for each stage that only makes sense for pretrained weights, in a run from random weights."""
-    return [
-        f"model.stages.{name}.task.freeze_statistics=true keeps the mean 0 and variance 1 of random weights, with "
-        "which few nets train; set it to false, or set weights="
-        for name, stage in enabled.items()
-        if stage.task.get("freeze_statistics")
-    ]
+    """One note for each key that only makes sense for pretrained weights, in a run from random weights."""
+    notes = []
+    for number, (name, stage) in enumerate(enabled.items()):
+        if stage.task.get("freeze_statistics"):
+            what = "freeze_statistics=true keeps the mean 0 and variance 1 of random weights, with which few nets train"
+            notes.append(f"model.stages.{name}.task.{what}; set it to false, or set weights=")
+        if stage.interpolation is not None and number == 0:
+            what = f"interpolation={stage.interpolation:g} mixes the trained weights with random ones"
+            notes.append(f"model.stages.{name}.{what}; set it to null, or set weights=")
+    return notes
 
 
 def _training_notes(name: str, task: Task, epochs: int) -> list[str]:
