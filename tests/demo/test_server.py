@@ -18,11 +18,12 @@ def test_an_answer_that_takes_too_long_does_not_hold_up_the_end_or_print_an_erro
         began.set()
         over.wait(timeout=30)  # blocks the whole thread, as a long computation does
 
+    before = set(threading.enumerate())
     with server.serving(app, 0) as running:
         client = threading.Thread(target=_ignore_errors, args=(running.address,), daemon=True)
         client.start()
         assert began.wait(timeout=10)
-    (thread,) = (thread for thread in threading.enumerate() if "uvicorn" in repr(vars(thread).get("_target")))
+    (thread,) = set(threading.enumerate()) - before - {client}
     assert thread.is_alive()
     assert threading.excepthook is not threading.__excepthook__
     assert threading.excepthook(threading.ExceptHookArgs((RuntimeError, RuntimeError(), None, thread))) is None

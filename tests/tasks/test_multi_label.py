@@ -238,11 +238,11 @@ def test_a_table_of_labels_is_trained_evaluated_and_predicted(table, cli, folder
         ),
         (
             ("model=mlp", "stage@model.stages.fit=multi_label", "model.stages.fit.task.pos_weight=[1,2]"),
-            "model.stages.fit.task.pos_weight=[1, 2] must have 3 finite weights >= 0",
+            "model.stages.fit.task.pos_weight=[1.0, 2.0] must have 3 finite weights >= 0",
         ),
         (
             ("model=mlp", "stage@model.stages.fit=multi_label", "model.stages.fit.task.pos_weight=x"),
-            "model.stages.fit.task.pos_weight=x must be true or false, or a list of 3 weights",
+            "model.stages.fit.task.pos_weight=x must be true or false, or a list",
         ),
     ],
 )
