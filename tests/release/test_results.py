@@ -413,7 +413,10 @@ def test_a_paired_comparison_becomes_a_section(tmp_path, shelf, monkeypatch):
     assert text.count("| 100 |") == 1, "the row of the headline metric only"
     assert "test accuracy, %, means over paired seeds." in text
     assert "Published: 0.95, a net; training data: some images; distortions: none. a paper, table 1 (*read*)." in text
-    assert "Goals for the first row: accuracy with `epochs=5` >= 86 (**not reached**); difference >= 5 points (reached)." in text
+    assert (
+        "Goals for the first row: accuracy with `epochs=5` >= 86 (**not reached**); difference >= 5 points (reached)."
+        in text
+    )
 
     # Other results of the same comparison are refused unless the recipe lists these.
     publish.main("mine", sweep)
