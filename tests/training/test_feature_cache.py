@@ -1,14 +1,18 @@
 """Features that are computed once are those that every batch would have computed, or there are none."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from support import weights_of
 
 from zoo.data import datamodule as module
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
 from zoo.models import DBN, StackedAutoencoder
-from zoo.training.fit import feature_cache
-from zoo.training.fit.feature_cache import cache_features
+from zoo.training.fit import feature_cache, fit_data
+from zoo.training.fit.feature_cache import PickView, cache_features
 
 CPU = torch.device("cpu")
 CLASSES = ("a", "b", "c")
@@ -50,6 +54,43 @@ def test_features_are_those_of_the_preprocessed_examples(kind, depth, standardiz
     assert (features.shape, features.classes, features.num_targets) == ((width,), CLASSES, 0)
     assert nothing.shape == (width,)
     assert net.training is training
+
+
+def test_with_mirror_images_the_training_split_has_two_views(splits):
+    preprocess = Preprocess.from_data(splits.train.x, standardize=True)
+    net = make(DBN).eval()
+    features, nothing = cache_features(net, splits, preprocess, depth=2, device=CPU, mirrored=True)
+    views = [net.encode(preprocess(x), 2).detach() for x in (splits.train.x, splits.train.x.flip(-1))]  # N x 4 each
+    torch.testing.assert_close(features.train.x, torch.cat(views, dim=1))
+    torch.testing.assert_close(features.validation.x, net.encode(preprocess(splits.validation.x), 2).detach())
+
+    # Each example gets one of its own two views, with the same probability.
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([PickView()(features.train.x, generator) for _ in range(400)])  # 400 x N x 4
+    is_first = torch.isclose(drawn, views[0]).all(dim=2)
+    assert (is_first | torch.isclose(drawn, views[1]).all(dim=2)).all()
+    assert is_first.float().mean(dim=0).sub(0.5).abs().max() < 5 * 0.5 / 400**0.5
+    assert torch.equal(nothing(drawn[0]), drawn[0])
+
+
+def test_a_head_is_trained_on_both_views_that_are_computed_once(cli, folder, monkeypatch):
+    calls = []
+
+    def cache(*arguments, **options):
+        calls.append(options["mirrored"])
+        return cache_features(*arguments, **options)
+
+    monkeypatch.setattr(fit_data, "cache_features", cache)
+    half = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 4), dtype=np.uint8)
+    symmetric = np.concatenate([half, half[..., ::-1]], axis=-1)  # the same in the mirror
+    np.savez("data.npz", x=symmetric, y=np.arange(40) % 3)
+    words = ["model=mlp", "model.net.hidden=[6]", "dataset=npz", "dataset.root=data.npz", "dataset.validation=10"]
+    words += ["dataset.test=0", "epochs=3", "batch_size=8", "model.stages.fit.task.policy=head", "progress=false"]
+    for flip in ("true", "false"):
+        outcome = cli("train", *words, f"dataset.augment.flip={flip}", f"hydra.run.dir={flip}")
+        assert (outcome.status, outcome.err) == (0, "")
+    assert calls == [True, False]
+    assert all(torch.equal(value, weights_of(Path("false"))[name]) for name, value in weights_of(Path("true")).items())
 
 
 def test_without_a_validation_split_only_the_training_split_has_features(splits):

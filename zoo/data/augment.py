@@ -85,6 +85,11 @@ class Augment:
         return self != Augment(magnitude=self.magnitude)
 
     @property
+    def only_flips(self) -> bool:
+        """Whether mirroring is the only option that is switched on: each image then has two views."""
+        return self == Augment(flip=True, magnitude=self.magnitude)
+
+    @property
     def mixes(self) -> bool:
         """Whether mixup or CutMix is switched on, which need classes."""
         return bool(self.mixup or self.cutmix)

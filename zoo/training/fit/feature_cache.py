@@ -1,11 +1,12 @@
 """Compute the features of a net's fixed lower layers once for a whole fit, instead of in every batch."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from zoo.config import hardware
+from zoo.data.augment import Augment
 from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, InMemory, Splits
@@ -17,6 +18,21 @@ from zoo.training.plan import Plan, StagePlan
 LIMIT = 4 * 2**30  # bytes; larger features are not cached, but computed batch by batch
 
 
+@dataclass(frozen=True)
+class PickView(Augment):
+    """What remains of mirroring once the features of both views are computed: takes one of the two at random."""
+
+    @property
+    def active(self) -> bool:
+        return True
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """N x H features, from N x 2H: for each example those of the image or of its mirror image."""
+        views = x.reshape(len(x), 2, -1)  # N x 2 x H
+        picked = torch.randint(2, (len(x),), generator=generator, device=x.device)  # N
+        return views[torch.arange(len(x), device=x.device), picked]
+
+
 @torch.no_grad()
 def cache_features(
     net: nn.Module,
@@ -26,6 +42,7 @@ def cache_features(
     depth: int,
     device: torch.device,
     workers: int = 0,
+    mirrored: bool = False,
     progress: str | None = None,
 ) -> tuple[Splits, Preprocess] | None:
     """The training and validation splits with features in place of inputs, and an identity preprocessing.
@@ -39,6 +56,7 @@ def cache_features(
         depth: number of layers to apply.
         device: device on which the features are computed.
         workers: number of processes that read images.
+        mirrored: whether the training split has the features of each image and of its mirror image, N x 2H.
         progress: name for progress reports, which are printed if this takes more than a few seconds; None: no reports.
 
     Returns:
@@ -47,34 +65,37 @@ def cache_features(
     net = net.to(device)
     assert isinstance(net, Net)
 
-    def features(raw: Tensor) -> Tensor:
-        return net.encode(preprocess(raw.to(device)), depth).flatten(1)  # N x H
+    def features(raw: Tensor, *, views: int = 1) -> Tensor:
+        raw = raw.to(device)
+        images = [raw, raw.flip(-1)][:views]
+        return torch.cat([net.encode(preprocess(x), depth).flatten(1) for x in images], dim=1)  # N x (views · H)
 
-    def encode(examples: Examples, width: int) -> InMemory:
+    def encode(examples: Examples, width: int, *, views: int = 1) -> InMemory:
         # A DataModule reads its test split in order, so pass the examples as a test split.
         as_test_split = Splits(examples, None, examples, splits.shape)
         loader = DataModule(as_test_split, preprocess=preprocess, workers=workers).test_dataloader()
-        x = torch.empty(len(examples), width)
+        x = torch.empty(len(examples), views * width)
         first = 0
         shown = loader if progress is None else reported(loader, len(loader), f"{progress}: computing features")
         with told_errors():
             for raw, _ in shown:
-                x[first : first + len(raw)] = features(raw)
+                x[first : first + len(raw)] = features(raw, views=views)
                 first += len(raw)
         return InMemory(x, examples.labels())
 
     with eval_mode(net):
         # Encode one example to get the number of features, and so the size of all of them.
         width = features(splits.train.batch([0])[0]).shape[1]
-        count = sum(len(split) for split in (splits.train, splits.validation) if split is not None)
+        views = 2 if mirrored else 1
+        count = views * len(splits.train) + (0 if splits.validation is None else len(splits.validation))
         size = 4 * width * count  # bytes of float32
         if size > LIMIT:
             return None
-        train = encode(splits.train, width)
+        train = encode(splits.train, width, views=views)
         validation = None if splits.validation is None else encode(splits.validation, width)
 
     # The features are preprocessed already, so the new preprocessing is the identity.
-    identity = Preprocess.from_data(train.x[:1], standardize=False)
+    identity = Preprocess.from_data(train.x[:1, :width], standardize=False)
     cached = Splits(
         train, validation, None, (width,), splits.classes, splits.num_targets, multi_label=splits.multi_label
     )
@@ -82,9 +103,11 @@ def cache_features(
 
 
 def training_features(
-    net: nn.Module, stage: StagePlan, plan: Plan, *, key: str, off: str, progress: str | None
+    net: nn.Module, stage: StagePlan, plan: Plan, *, key: str, off: str, progress: str | None, mirrored: bool = False
 ) -> tuple[Tensor, Tensor]:
     """The features of the topmost layer for the training examples of a stage: N x H, and their N labels.
+
+    With ``mirrored``, each mirror image is an example, too: 2N x H, and 2N labels.
 
     Args:
         net: the net.
@@ -93,6 +116,7 @@ def training_features(
         key: the key of the stage that needs the features, and its value if that helps, for the error message.
         off: the value of the key that does without them.
         progress: as in `cache_features`.
+        mirrored: whether to add the mirror images.
 
     Raises:
         ValueError: the features need more than `LIMIT` bytes.
@@ -104,6 +128,7 @@ def training_features(
         depth=len(layers_of(net)),
         device=hardware.device(plan.trainer_kwargs),
         workers=plan.workers,
+        mirrored=mirrored,
         progress=progress,
     )
     if cached is None:
@@ -113,4 +138,5 @@ def training_features(
         )
     train = cached[0].train
     assert isinstance(train, InMemory)
-    return train.x, train.y
+    views = 2 if mirrored else 1
+    return train.x.reshape(views * len(train.x), -1), train.y.repeat_interleave(views, dim=0)

@@ -3,7 +3,7 @@
 from zoo.config import hardware
 from zoo.data.datamodule import DataModule
 from zoo.tasks.task import Task
-from zoo.training.fit.feature_cache import cache_features
+from zoo.training.fit.feature_cache import PickView, cache_features
 from zoo.training.plan import Plan, StagePlan
 
 
@@ -19,10 +19,11 @@ def fit_data(plan: Plan, name: str, task: Task, stage: StagePlan, *, seed: int) 
     """
     splits = stage.splits
     preprocess = plan.preprocess
-    # With augmentation or a loader of the user, inputs differ in every epoch, so their features cannot be cached. With
-    # a limit on the batches, most of the encoded examples would not be used.
+    augment = plan.augment
+    # With a loader of the user or augmentation other than mirroring, inputs differ in every epoch, so their features
+    # cannot be cached. With a limit on the batches, most of the encoded examples would not be used.
     layer_input = task.layer_input
-    fixed = not plan.augment.active and splits.train.loader() is None
+    fixed = (augment.only_flips or not augment.active) and splits.train.loader() is None
     cacheable = stage.encode_once and fixed and plan.settings.uses_all_batches
     if layer_input is not None and layer_input.depth and cacheable:
         cached = cache_features(
@@ -32,14 +33,17 @@ def fit_data(plan: Plan, name: str, task: Task, stage: StagePlan, *, seed: int) 
             depth=layer_input.depth,
             device=hardware.device(plan.trainer_kwargs),
             workers=plan.workers,
+            mirrored=augment.only_flips,
             progress=name if plan.progress else None,
         )
         layer_input.ready = cached is not None
-        splits, preprocess = cached or (splits, preprocess)
+        if cached is not None:
+            splits, preprocess = cached
+            augment = PickView() if augment.only_flips else augment
     return DataModule(
         splits,
         preprocess=preprocess,
-        augment=plan.augment,
+        augment=augment,
         batch_size=stage.batch_size,
         seed=seed,
         workers=plan.workers,

@@ -39,16 +39,18 @@ def fit_head(task: Task, stage: StagePlan, plan: Plan, *, progress: str | None) 
 
     Args:
         task: a classification that `check` has passed.
-        stage: its stage, whose training examples are used, without augmentation.
+        stage: its stage, whose training examples are used, without augmentation other than mirroring.
         plan: the plan of the run.
         progress: as in `cache_features`.
 
     Raises:
         ValueError: the features of the training examples do not fit in memory.
     """
-    # The features of the whole training split, computed once.
+    # The features of the whole training split, computed once; with those of mirror images, if training has these.
     net = task.net
-    features, labels = training_features(net, stage, plan, key="fit_head=true", off="false", progress=progress)
+    features, labels = training_features(
+        net, stage, plan, key="fit_head=true", off="false", progress=progress, mirrored=plan.augment.flip
+    )
     head = head_of(net)
     assert isinstance(task, Classification)
     assert isinstance(head, nn.Linear)
