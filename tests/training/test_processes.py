@@ -119,3 +119,22 @@ def test_a_sweep_goes_to_a_cluster_s_queue(tmp_path, cli):
     assert json.loads((tmp_path / "0" / "metrics.json").read_text())["test/accuracy"] > 0.1
     assert (tmp_path / "sweep.csv").read_text().startswith("job,")
     assert list(tmp_path.glob(".submitit/*/*_0_result.pkl"))
+
+
+def test_the_commands_start_the_other_process_themselves(tmp_path):
+    """By the script of the command and by the module: both must start a process that runs the same command."""
+    script = str(Path(sys.executable).with_name("zoo"))
+    module = [sys.executable, "-m", "zoo.cli"]
+    run = ["accelerator=ddp_cpu", "epochs=1", "progress=false"]
+    for start, words in (
+        ([script], ["train", *run, "hydra.run.dir=script"]),
+        (module, ["train", *run, "hydra.run.dir=module"]),
+        ([script], ["evaluate", "checkpoint=script", "accelerator=ddp_cpu", "output=script.json"]),
+        (module, ["evaluate", "checkpoint=module", "accelerator=ddp_cpu", "output=module.json"]),
+    ):
+        done = subprocess.run([*start, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+    found = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("script", "module")}
+    assert found["script"] == found["module"]
+    stored = json.loads((tmp_path / "script" / "metrics.json").read_text())
+    assert {name: found["script"][name] for name in stored} == pytest.approx(stored)

@@ -2,4 +2,8 @@
 
 from zoo.cli.main import main
 
-main()
+if __name__ == "__main__":
+    # Lightning starts the other processes of a run by the name in ``__spec__``, with the arguments after COMMAND alone;
+    # without a name, by the file of the command.
+    __spec__ = None
+    main()

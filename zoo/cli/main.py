@@ -70,7 +70,7 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
                 function = _implementation(command)
                 launch = _launcher()
                 with signals.launching(stop, sweep=is_sweep(given)):
-                    launch(command, function, given, around=signals.one_job)
+                    launch(command, function, given, file=_file(command), around=signals.one_job)
             else:
                 function = _implementation(command)
                 with stop.raised("interrupted"):
@@ -156,7 +156,7 @@ def run(command: str, arguments: Sequence[str]) -> None:
         sys.stdout.write(pages.command_page(command))
     elif COMMANDS[command].composed:
         grammar.check(command, given)
-        _launcher()(command, _implementation(command), given)
+        _launcher()(command, _implementation(command), given, file=_file(command))
     else:
         _implementation(command)(given)
 
@@ -172,6 +172,11 @@ def _implementation(command: str) -> Callable[..., Any]:
     entry = COMMANDS[command]
     function: Callable[..., Any] = getattr(import_module(f"zoo.cli.{entry.module}"), entry.function)
     return function
+
+
+def _file(command: str) -> str:
+    """The Python file of a command."""
+    return str(import_module(f"zoo.cli.{COMMANDS[command].module}").__file__)
 
 
 def _launcher() -> Callable[..., None]:

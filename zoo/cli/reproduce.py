@@ -117,7 +117,7 @@ def _zoo(command: str, *arguments: str) -> None:
         ValueError: the command failed; the message is its error message.
     """
     # Use the same Python, so that the same package is run.
-    process = [sys.executable, "-m", f"zoo.cli.{command}", *arguments]
+    process = [sys.executable, "-m", "zoo.cli", command, *arguments]
     done = subprocess.run(process, capture_output=True, text=True, check=False)
     if done.returncode:
         # The last line is the error message; notes and warnings may come before it.

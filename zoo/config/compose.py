@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +57,7 @@ def launch(
     job: Callable[[DictConfig], Any],
     overrides: Sequence[str],
     *,
+    file: str,
     around: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Run ``job`` on the composed config, or on every config of a sweep (``-m``).
@@ -66,6 +66,7 @@ def launch(
         command: name of a file in ``conf/``, such as "train".
         job: the function to run.
         overrides: arguments of the command line, such as "model=lenet5".
+        file: the Python file of the command. Lightning starts the other processes of a run with it.
         around: makes a context in which each job is run.
 
     In a sweep, a job that fails does not keep the others from running.
@@ -108,11 +109,11 @@ def launch(
         finally:
             _remove_unused(run_folder(), started)
 
-    # Hydra reads sys.argv. Its first entry must be the file of the command.
+    # Hydra reads sys.argv, and Lightning the file in its first entry.
     RUN_LOCK.acquire()
     argv = sys.argv
     try:
-        sys.argv = [str(import_module(f"zoo.cli.{command}").__file__), *readable(command, overrides)]
+        sys.argv = [file, *readable(command, overrides)]
         with _own_state():
             # Hydra has no hook between composing a config and creating the objects that it names.
             vars(internals)["ConfigLoaderImpl"] = CheckedLoader

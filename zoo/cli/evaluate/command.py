@@ -185,3 +185,10 @@ def _print(metrics: dict[str, float], about: CheckpointInfo, data: examples.Eval
 @rank_zero_only
 def _say(text: str) -> None:
     say(text)
+
+
+# Lightning starts the other processes of a run with several processes as ``python FILE KEY=VALUE …``.
+if __name__ == "__main__":
+    from zoo.cli.main import main
+
+    main("evaluate")
