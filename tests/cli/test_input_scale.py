@@ -187,6 +187,13 @@ def test_ink_on_paper_is_noted_and_inverted(command, cli, folder, images):
     assert inverted.status == 0
     assert "border" not in inverted.out
 
+    # Inverted by mistake.
+    Path("dark").mkdir()
+    for i, picture in enumerate(images[0][:9]):
+        Image.fromarray(picture).save(f"dark/{i}.png")
+    mistaken = cli(command, "checkpoint=lenet5-digits", "input=dark", "invert=true", "overwrite=true")
+    assert "a dark border, as those of the training data have; leave out invert=true" in mistaken.out
+
 
 def test_inverted_paper_is_predicted_as_light_on_dark(cli, folder, images):
     np.savez("dark.npz", x=images[0])

@@ -106,7 +106,7 @@ def test_the_random_numbers_of_the_program_continue():
 
 def test_a_net_of_torch_trains_on_tensors(capfd, recwarn):
     net = small_net()
-    result = train(net, two_classes(), epochs=20, lr=0.03, validation_data=two_classes(seed=1))
+    result = train(net, two_classes(), epochs=20, lr=0.03, validation_data=list(two_classes(seed=1)))
     assert result.net is net
     assert not net.training
     assert result.metrics["val/accuracy"] > 0.9

@@ -25,7 +25,7 @@ NUMBERS = itertools.count()  # keeps threads that write the same file apart
 MAX_NAME = 150  # bytes of a file's name that the name of its temporary file contains
 # System errors without a file name that do not come from writing: no memory, too many open files.
 NOT_OF_WRITING = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-# The files that make up a run folder.
+# The files at the top of a run folder, except for the plots of stages: no output of another command may replace them.
 RUN_FILES: set[str] = {
     *("config.yaml", "preprocess.json", "splits.json", "metrics.json", "metrics.csv", "model.safetensors"),
     *("curves.png", "confusion.png", "confusion.csv", "per_class.csv", "report.html"),
@@ -34,7 +34,7 @@ STAGE_PLOT = re.compile(r".+-(filters|reconstructions|latent|features|chains|sam
 
 
 class NotWrittenError(OSError):
-    """A file could not be written; an existing one is unchanged."""
+    """A file could not be written; an existing one is unchanged. A device or a pipe may have got a part of it."""
 
 
 @contextmanager
@@ -146,7 +146,10 @@ def is_stream(path: str | Path) -> bool:
 
 
 def remove_unfinished(folder: str | Path) -> None:
-    """Delete the temporary files of `replacing` that killed processes left under ``folder``, on any host."""
+    """Delete the temporary files of `replacing` under ``folder``, except for those of living processes of this host.
+
+    Processes of other hosts cannot be looked up, so the folder must be locked: none of them may be writing in it.
+    """
     for temporary in Path(folder).rglob(".*.tmp*"):
         match = TEMPORARY.fullmatch(temporary.name)
         is_local = match and match["host"] in (None, HOST)
@@ -195,7 +198,7 @@ def _streaming(path: Path) -> Iterator[Path]:
         except BrokenPipeError:
             raise
         except OSError as error:
-            raise _not_written(path, error) from error
+            raise _not_written(path, error, kept="part of the output may have been written") from error
 
 
 def _make_parents(target: Path) -> list[Path]:
@@ -252,12 +255,14 @@ def _is_of_writing(error: Exception, target: Path, temporary: Path) -> bool:
     return type(error) in (OSError, IsADirectoryError) and error.errno not in NOT_OF_WRITING
 
 
-def _not_written(path: str | Path, error: Exception) -> NotWrittenError:
-    """The error that says in one line why a file could not be written."""
+def _not_written(
+    path: str | Path, error: Exception, *, kept: str = "an existing file is left untouched"
+) -> NotWrittenError:
+    """The error that says in one line why a file could not be written, and what is there now."""
     reason = " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno is not None:
         reason = f"[Errno {error.errno}] {error.strerror}"
-    return NotWrittenError(f"{path} could not be written ({reason[:200]}); an existing file is left untouched")
+    return NotWrittenError(f"{path} could not be written ({reason[:200]}); {kept}")
 
 
 def _short(name: str) -> str:

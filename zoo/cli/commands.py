@@ -142,7 +142,7 @@ COMMANDS = {
             "The output has one row per input, in the order of the input: name (the path of an image, the number of a "
             "row, or SPLIT/INDEX of a dataset), split (of a dataset), label (the class folder in the path, the column "
             "label of a CSV, the array y, or the class in a dataset; left out if there is none) and features (N x D; "
-            "maps are flattened). With a list of depths there is one features_DEPTH for each, from one pass.",
+            "maps are flattened). With a list of several depths there is one features_DEPTH for each, from one pass.",
         ),
     ),
     "demo": Command(
@@ -189,7 +189,7 @@ COMMANDS = {
             'in ~/.bashrc. zsh: eval "$(zoo completion zsh)" in ~/.zshrc, after compinit. fish: zoo completion fish | '
             "source in ~/.config/fish/config.fish.",
             "Completed are commands, flags, keys, and the names of models, datasets, experiments, checkpoints and all "
-            "other groups; the values of other keys are completed as paths.",
+            "other groups, true and false, and splits; the values of other keys are completed as paths.",
         ),
     ),
     "reproduce": Command(

@@ -1,4 +1,5 @@
-"""Splits from tensors and arrays of the user, such as those that `zoo.train` takes. Imports torch only.
+"""Splits from tensors and arrays of the user, such as those that `zoo.train` takes. Imports torch and
+`zoo.data.splits`.
 
 Any object that `torch.as_tensor` reads is an array here: a tensor, a NumPy array or nested lists of numbers.
 """
@@ -34,7 +35,7 @@ def splits_of(
             labels.
         validation: a fraction (< 1) or number of examples to hold out, stratified by class; or a pair (x, y).
         num_classes: number of classes; None: the largest label + 1.
-        multi_label: whether y is N x K of zeros and ones: any number of K labels for each example.
+        multi_label: whether y is N x K of zeros and ones: each example has any number of the K labels.
 
     Raises:
         ValueError: a shape, type or value that is not allowed, or x and y of different lengths.
@@ -56,7 +57,7 @@ def splits_of(
 
     # Hold out validation examples, or take those that are given.
     held_out: InMemory | None
-    if isinstance(validation, tuple):
+    if isinstance(validation, list | tuple):
         held_out = _pair(validation, like=train, labeled=y is not None, multi_label=multi_label)
         if classes and not multi_label:
             check_class_numbers(held_out.y, len(classes), "validation_data: ")
@@ -87,7 +88,7 @@ def check_class_numbers(labels: Tensor, count: int, where: str) -> None:
 def _pair(pair: Sequence[ArrayLike], *, like: InMemory, labeled: bool, multi_label: bool) -> InMemory:
     """The validation examples, after checking that they match the training examples."""
     if len(pair) != 2:
-        raise ValueError(f"validation_data: a tuple of {len(pair)}, expected a pair (x, y)")
+        raise ValueError(f"validation_data: {len(pair)} entries, expected a pair (x, y)")
     examples = _examples(pair[0], pair[1] if labeled else None, "validation_data: ", multi_label=multi_label)
     for name, given, wanted in (("x", examples.x, like.x), ("y", examples.y, like.y)):
         if given.shape[1:] != wanted.shape[1:] or given.dtype != wanted.dtype:

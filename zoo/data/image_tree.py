@@ -88,7 +88,8 @@ def scan(folder: Path, *, recursive: bool = True) -> Found:
 
     Args:
         folder: where to look.
-        recursive: whether to look into subfolders. Without it, only system folders are counted.
+        recursive: whether to look into subfolders. Without it, subfolders are left out; those of the system are
+            counted as skipped.
     """
     # Read real folders before links: of a folder and a link to it, the link is skipped.
     found = Found()

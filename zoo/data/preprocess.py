@@ -187,6 +187,11 @@ class Preprocess:
             level = sum(self.mean) / len(self.mean)
         return None if level is None else is_dark(level)
 
+    @property
+    def inverts(self) -> bool:
+        """Whether black and white are exchanged, see `for_inputs`."""
+        return self.std[0] < 0
+
     def for_inputs(self, *, scale: float | None = None, invert: bool = False) -> "Preprocess":
         """The preprocessing of inputs with another white level, or with black and white exchanged.
 

@@ -3,7 +3,7 @@
     python -m zoo.release.images            # measure all checkpoints of recipes again, and update the index
     python -m zoo.release.images NAME …     # only these
 
-The spread of a fraction of the images, such as the accuracy, follows from its value and is not measured. May import
+The spread of a metric that is a fraction, such as the accuracy, follows from its value and is not measured. May import
 config, data, models, checkpoints, analysis and the other files of this folder.
 """
 

@@ -26,13 +26,14 @@ class Classifier(ClassifierMixin, NetEstimator):
         net_params: further arguments of the net, such as ``{"dropout": 0.2}``.
         in_shape: shape of one input, such as (1, 28, 28) for rows of 784 pixels; None: as X has it.
         scaling: "minmax" (each feature, or each channel of images, from 0 to 1), "standard" (mean 0, standard deviation
-            1), "none", or "auto": as the model expects it; "standard" for nets that are not named.
+            1), "none", or "auto": as the model expects it; "minmax" for nets that are not named.
         stage: a file of ``conf/stage``, or several, trained in this order; None: the model's own stages, or "classify".
         epochs, batch_size, lr: of every stage; None: as the stage says.
         validation_fraction: fraction of the training data that is held out, stratified by class. The metrics on it are
             in ``history_``.
         patience: number of epochs without a better validation accuracy after which training stops; the weights of the
-            best epoch are kept. It needs ``validation_fraction``. None: train all epochs.
+            best epoch are kept, in every stage that needs labels (``dbn_generative`` has none). It needs
+            ``validation_fraction``. None: train all epochs.
         overrides: any other keys of ``zoo train``, such as ``["model.stages.fit.optimizer.weight_decay=0.1"]``.
         accelerator: "auto" (a GPU if there is one), "cpu", "gpu" or "mps".
         random_state: seed of initial weights, order and dropout: the seed of ``zoo train``. None: another one each
@@ -91,7 +92,8 @@ class Classifier(ClassifierMixin, NetEstimator):
         (rows, labels), shape = self._training_rows(X, y)
         kinds = sorted({type(label).__name__ for label in labels}) if labels.dtype == object else []
         if len(kinds) > 1:
-            raise ValueError(f"y has labels of types {' and '.join(kinds)}, expected one; remove missing labels")
+            types = " and ".join(kinds)
+            raise ValueError(f"y has labels of types {types}, expected one; convert them, and remove missing labels")
         check_classification_targets(labels)
         classes, numbers = np.unique(labels, return_inverse=True)
         if len(classes) < 2:

@@ -91,10 +91,12 @@ class InputCheck:
             found = is_dark(self.border / self.count / white)
             if found is not None and found != trained:
                 here, there = ("dark", "bright") if found else ("bright", "dark")
-                notes.append(
-                    f"the images have a {here} border, those of the training data a {there} one; "
-                    "invert=true exchanges black and white"
-                )
+                if self.preprocess.inverts:
+                    note = f"the images have a {here} border, as those of the training data have; leave out invert=true"
+                else:
+                    note = f"the images have a {here} border, those of the training data a {there} one; "
+                    note += "invert=true exchanges black and white"
+                notes.append(note)
         if self.blank:
             verb = "has" if self.blank == 1 else "have"
             notes.append(f"{self.blank:,} of {self.count:,} images {verb} the same value in all pixels")
