@@ -1,0 +1,1 @@
+"""Many runs: sweeps and their tables, cross-validation, and searches for hyper-parameters."""
