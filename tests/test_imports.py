@@ -82,6 +82,15 @@ def test_no_circle():
 
 def test_no_module_lies_outside_the_rooms():
     assert {file for file in FILES if "/" not in file} == {"__init__.py", "api.py", "losses.py"}
+    folders = {path.parent for path in FILES.values()}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_git_ignores_no_folder_of_the_package():
+    """The wheel leaves out what .gitignore names, such as folders for runs, also where a package has the name."""
+    ignored = [line.rstrip("/") for line in (PACKAGE.parent / ".gitignore").read_text().splitlines()]
+    everywhere = {name for name in ignored if not name.startswith(("/", "!"))}
+    assert not everywhere & {part for file in FILES for part in Path(file).parts}
 
 
 @pytest.mark.parametrize("file", [name for name in FILES if name.startswith("models/")])

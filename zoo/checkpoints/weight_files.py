@@ -4,7 +4,7 @@ torchvision, timm, Lightning, DataParallel, `torch.compile` and self-supervised 
 differently. A prefix is found by comparison with the names of the net; `PREFIXES` lists those that are preferred, and
 `NESTED` lists the keys under which training scripts save the tensors: add new ones there.
 
-May import data and protocols.
+May import protocols and the other files of this folder.
 """
 
 import re
@@ -65,7 +65,8 @@ def read(path: Path) -> dict[str, Tensor]:
 
     # Accept only a dictionary from names to ordinary tensors.
     if not isinstance(content, Mapping) or not content:
-        raise ValueError(f"{path}: expected a state dict, found {type(content).__name__}")
+        found = "an empty one" if isinstance(content, Mapping) else type(content).__name__
+        raise ValueError(f"{path}: expected a state dict, found {found}")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise ValueError(f"{path}: a state dict must map names to tensors, but {name!r} is {type(value).__name__}")
@@ -105,8 +106,8 @@ class Renamed(NamedTuple):
 def renamed(net: nn.Module, tensors: Mapping[str, Tensor]) -> Renamed:
     """Rename tensors from the names of wrappers, torchvision or timm to the net's own names.
 
-    A prefix that most tensors share is removed. Tensors without it are not part of the net, such as the weights of a
-    loss or a second copy of the net, and are left out.
+    The prefix by which the largest number of names fit is removed, if there is one. Tensors without it are not part of
+    the net, such as the weights of a loss or a second copy of the net, and are left out.
 
     Raises:
         ValueError: two tensors of the file belong to the same tensor of the net.
@@ -142,7 +143,7 @@ def _prefix(names: Sequence[str], known: Collection[str], *, needed: int) -> str
 
     Args:
         names: the names in the file.
-        known: the names of the net's tensors, its own and those of torchvision.
+        known: the names of the net's tensors, its own and those of the library that it wraps.
         needed: number of tensors of the net.
     """
     # For each name, count the prefix before its longest known ending.

@@ -15,7 +15,7 @@ Batch = tuple[Tensor, Tensor]
 
 FULL = (
     "there is no room left in /dev/shm, the memory through which worker processes pass images: set dataset.workers=0 "
-    "or a smaller batch_size=, or enlarge it (docker run --shm-size=2g)"
+    "or a smaller batch_size=, or enlarge /dev/shm (docker run --shm-size=2g)"
 )
 NOT_STARTED = "worker processes could not be started"
 # Parts of torch's messages if that memory is full: when a worker allocates it, or later, when it first writes to it.

@@ -47,13 +47,14 @@ def serving(app: ASGIApp, port: int) -> Iterator[Server]:
     try:
         yield Server(address, thread)
     finally:
+        # What the server raises while its requests are cut off says nothing.
+        before = threading.excepthook
+        threading.excepthook = lambda _: None
         server.should_exit = True
         thread.join(timeout=5 * CLOSING)
-        # A thread that is computing a long answer still needs the socket. It ends with the process, and then may raise
-        # an error that says nothing.
-        if thread.is_alive():
-            threading.excepthook = lambda _: None
-        else:
+        # A thread that is computing a long answer still needs the socket; it ends with the process.
+        if not thread.is_alive():
+            threading.excepthook = before
             listener.close()
 
 

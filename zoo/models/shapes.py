@@ -1,4 +1,4 @@
-"""Checks of shapes and widths, made before anything is built. Imports torch and `zoo.protocols` only."""
+"""Checks of shapes and widths, made before anything is built. Imports `zoo.protocols` only."""
 
 from collections.abc import Sequence
 
@@ -72,5 +72,6 @@ def side_after(side: int, kernel: int, *, stride: int = 1, padding: int = 0, dil
     span = dilation * (kernel - 1) + 1  # from the first to the last element of the kernel
     room = side + 2 * padding - span
     if room < 0:
-        raise ValueError(f"{side} pixels are fewer than the {span - 2 * padding} that a kernel or window covers")
+        what = "pixels, padding included," if padding else "pixels"
+        raise ValueError(f"{side + 2 * padding} {what} are fewer than the {span} that a kernel or window covers")
     return room // stride + 1

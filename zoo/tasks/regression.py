@@ -81,7 +81,7 @@ class Regression(SupervisedTask):
         return [parameter for parameter in self.net.parameters() if parameter in trainable]
 
     def training_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """The mean over the batch: outputs and targets, both N x targets -> a scalar."""
+        """The mean over the batch: outputs, N x targets, and y, N x targets or N -> a scalar."""
         return self.loss(outputs, _targets(y, outputs))
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:

@@ -114,7 +114,7 @@ class SharedStudy:
     def next_trials(self) -> "list[FrozenTrial]":
         """The trials to run next, at most ``n_jobs``: first those that a process has left, then new ones.
 
-        Empty once enough trials are finished or running.
+        Empty once enough trials are finished, running, or failed in this process.
         """
         from optuna.trial import TrialState
 
@@ -137,7 +137,7 @@ class SharedStudy:
             return [self._ask() for _ in range(count)]
 
     def tell(self, number: int, value: float | None, *, is_pruned: bool) -> None:
-        """Store the result of a trial; None or NaN: it failed."""
+        """Store the result of a trial; None, NaN or infinite: it failed."""
         from optuna.trial import TrialState
 
         if is_pruned:

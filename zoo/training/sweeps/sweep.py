@@ -33,10 +33,10 @@ LONG_NUMBER = re.compile(r"\d+\.\d{5,}(e-?\d+)?")
 class SweepTable(Callback):
     """Hydra callback that writes ``sweep.csv`` into the sweep's folder and prints it; for few jobs also ``curves.png``.
 
-    ``sweep.csv`` has all jobs that were begun, with their status (`zoo.training.sweeps.sweep_jobs`). It is written again after
-    each job, so that it also exists if the sweep is stopped. A sweep over seeds and over a key with two values is a
-    paired comparison: then it also writes ``paired.csv``. A sweep over folds is a cross-validation: then it also writes
-    ``k_fold.csv``.
+    ``sweep.csv`` has all jobs that were begun, with their status (`zoo.training.sweeps.sweep_jobs`). It is written
+    again after each job, so that it also exists if the sweep is stopped. A sweep over seeds and over a key with two
+    values is a paired comparison: then it also writes ``paired.csv``. A sweep over folds is a cross-validation: then it
+    also writes ``k_fold.csv``.
     """
 
     @rank_zero_only  # with several processes, each one runs the whole sweep

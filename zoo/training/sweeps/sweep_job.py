@@ -22,9 +22,9 @@ from zoo.config.compose import SweepJob
 from zoo.config.console import say
 from zoo.config.sweep_folder import NEUTRAL, overrides_of, same_job
 from zoo.training import outputs
-from zoo.training.sweeps import objective, study
-from zoo.training.resume import run_folder
 from zoo.training.checks import stage_checks
+from zoo.training.resume import run_folder
+from zoo.training.sweeps import objective, study
 from zoo.training.sweeps.search_settings import SearchSettings
 from zoo.training.sweeps.watch import Pruned, WatchMetric
 
