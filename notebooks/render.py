@@ -6,12 +6,11 @@ python notebooks/render.py [NAME …]
 import base64
 import io
 import sys
-import tempfile
 from pathlib import Path
 
-import nbformat
-from nbclient import NotebookClient
 from PIL import Image
+
+from zoo.release.notebooks import run
 
 FOLDER = Path(__file__).parent
 MAX_SIDE = 900  # pixels
@@ -19,10 +18,7 @@ MAX_SIDE = 900  # pixels
 
 def gallery_figure(path: Path) -> Image.Image:
     """The figure of the cell tagged ``gallery``, after the whole notebook has run in an empty folder."""
-    notebook = nbformat.read(path, as_version=4)
-    with tempfile.TemporaryDirectory() as empty:
-        resources = {"metadata": {"path": empty}}
-        NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
+    notebook = run(path)
 
     # Exactly one cell has the tag, and it shows exactly one image.
     (cell,) = (cell for cell in notebook.cells if "gallery" in cell.metadata.get("tags", []))

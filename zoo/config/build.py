@@ -109,7 +109,7 @@ def check(node: Mapping[str, Any] | DictConfig, *, where: str = "config") -> tup
     # OmegaConf accepts a list within a list of numbers.
     for key, kind_of_value, _ in fields:
         value = typed_values[key]
-        if typing.get_origin(kind_of_value) is list and any(isinstance(entry, list | dict) for entry in value or ()):
+        if _is_list(kind_of_value) and any(isinstance(entry, list | dict) for entry in value or ()):
             raise ValueError(f"{where}.{key}={value} must be a list without lists in it")
     check_numbers(typed_values, kind=kind, where=where)
     return target, typed_values

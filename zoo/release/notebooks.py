@@ -32,14 +32,19 @@ def executed(name: str) -> Any:
         if notebook.metadata.get("source_sha256") == digest:
             return notebook
 
-    # Run it in an empty folder.
+    notebook = run(source)
+    notebook.metadata["source_sha256"] = digest
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, target)
+    return notebook
+
+
+def run(source: Path) -> Any:
+    """A notebook with its outputs, after it has run in an empty folder."""
     notebook = nbformat.read(source, as_version=4)
     with tempfile.TemporaryDirectory() as empty:
         resources = {"metadata": {"path": empty}}
         NotebookClient(notebook, timeout=TIMEOUT, kernel_name="python3", resources=resources).execute()
-    notebook.metadata["source_sha256"] = digest
-    EXECUTED.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, target)
     return notebook
 
 
