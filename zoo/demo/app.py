@@ -5,11 +5,12 @@ to 127.0.0.1 (DNS rebinding). So a request is answered only if its ``Host`` is l
 one, is this page. Nothing is loaded from elsewhere: the Content-Security-Policy forbids it.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -48,7 +49,9 @@ class TooLargeError(ValueError):
 def make_app(collection: Collection) -> Starlette:
     """The application that shows these checkpoints."""
 
-    one = CapacityLimiter(1)  # all answers are computed in the same thread, so that OpenMP has one team of threads
+    # All answers are computed in the same thread, so that OpenMP has one team of threads. Before Python ends, it waits
+    # for the threads of an executor; a thread that still computes then would abort the process.
+    executor = ThreadPoolExecutor(max_workers=1)
 
     def listing(_request: Request) -> Response:
         return JSONResponse({"checkpoints": collection.listing()})
@@ -57,7 +60,8 @@ def make_app(collection: Collection) -> Starlette:
         async def respond(request: Request) -> Response:
             try:
                 body = await _body(request, limit)
-                return JSONResponse(await to_thread.run_sync(answered, request, body, limiter=one))
+                loop = asyncio.get_running_loop()
+                return JSONResponse(await loop.run_in_executor(executor, answered, request, body))
             except TooLargeError as error:
                 return _refusal(error, 413)
             except (ValueError, OSError) as error:

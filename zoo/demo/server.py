@@ -1,5 +1,6 @@
 """Serve an application on loopback, in a thread beside the main one, which waits for Ctrl-C. Needs uvicorn."""
 
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -42,19 +43,22 @@ def serving(app: ASGIApp, port: int) -> Iterator[Server]:
         app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=CLOSING, ws="none"
     )
     server = uvicorn.Server(config)
+    log = logging.getLogger("uvicorn.error")
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
         yield Server(address, thread)
     finally:
-        # What the server raises while its requests are cut off says nothing.
+        # What the server raises and logs while its requests are cut off says nothing.
         before = threading.excepthook
         threading.excepthook = lambda _: None
+        log.disabled = True
         server.should_exit = True
         thread.join(timeout=5 * CLOSING)
         # A thread that is computing a long answer still needs the socket; it ends with the process.
         if not thread.is_alive():
             threading.excepthook = before
+            log.disabled = False
             listener.close()
 
 
