@@ -7,11 +7,15 @@ from pathlib import Path
 import hydra
 import joblib
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException
+from hydra.types import RunMode
 from support import Touch
 
 import zoo
-from zoo.config.compose import compose
+from zoo.config.compose import compose, launch
 from zoo.config.overrides import readable
 
 NAMES = (
@@ -39,6 +43,47 @@ NAMES = (
     " a ",
     "\udcff",
 )
+
+
+# Composing once
+
+
+@pytest.mark.parametrize("mode", [[], ["hydra.mode=RUN"]])
+def test_a_single_run_composes_its_config_once(mode, folder, monkeypatch):
+    composed = []
+    load = ConfigLoaderImpl.load_configuration
+    monkeypatch.setattr(
+        ConfigLoaderImpl,
+        "load_configuration",
+        lambda self, name, overrides, *rest: composed.append(overrides) or load(self, name, overrides, *rest),
+    )
+    seen = []
+
+    def job(cfg):
+        hydra_node = HydraConfig.get()
+        seen.append((cfg.seed, hydra_node.mode, list(hydra_node.overrides.hydra), list(hydra_node.overrides.task)))
+
+    launch("train", job, ["seed=3", *mode], file="zoo.py")
+    assert seen == [(3, RunMode.RUN, ["hydra.mode=RUN"], ["seed=3"])]
+    assert composed == [["seed=3", *mode]]
+
+
+def test_a_single_run_refuses_the_values_of_a_sweep():
+    with pytest.raises(ConfigCompositionException, match="seed=3,4"):
+        launch("train", lambda cfg: None, ["seed=3,4"], file="zoo.py")
+
+
+def test_a_file_may_make_the_command_a_sweep(folder):
+    (folder / "conf/experiment").mkdir(parents=True)
+    (folder / "conf/experiment/sweeping.yaml").write_text("# @package _global_\nhydra: {mode: MULTIRUN}\n")
+    seeds = []
+    launch(
+        "train",
+        lambda cfg: seeds.append(cfg.seed),
+        ["--config-dir", str(folder / "conf"), "experiment=sweeping", "seed=3,4"],
+        file="zoo.py",
+    )
+    assert seeds == [3, 4]
 
 
 # Names
