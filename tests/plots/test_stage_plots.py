@@ -105,7 +105,7 @@ def drawn(folder) -> set[str]:
 @pytest.mark.parametrize("kind", NETS)
 def test_a_net_gets_the_plots_of_its_kind(kind, tmp_path):
     draw(kind, data(), tmp_path)
-    of_rbms = {"features"} if kind.startswith("conv") else {"chains", "samples"}
+    of_rbms = {"features", "class-entropy"} if kind.startswith("conv") else {"chains", "samples"}
     assert drawn(tmp_path) == PLOTS | (set() if kind in AUTOENCODERS else of_rbms)
 
 

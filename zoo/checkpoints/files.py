@@ -30,7 +30,7 @@ RUN_FILES: set[str] = {
     *("config.yaml", "preprocess.json", "splits.json", "metrics.json", "metrics.csv", "model.safetensors"),
     *("curves.png", "confusion.png", "confusion.csv", "per_class.csv", "report.html"),
 }
-STAGE_PLOT = re.compile(r".+-(filters|reconstructions|latent|features|chains|samples)\.png")
+STAGE_PLOT = re.compile(r".+-(filters|reconstructions|latent|features|class-entropy|chains|samples)\.png")
 
 
 class NotWrittenError(OSError):

@@ -1,5 +1,6 @@
 """Plots drawn after stages without labels: filters, reconstructions, latent codes, Gibbs chains and samples."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from zoo.data.preprocess import Preprocess
 from zoo.data.splits import Examples, Splits
 from zoo.models import DBN, RBM, ConvDBN, ConvRBM
-from zoo.plots import hierarchy, images, latent
+from zoo.plots import class_entropy, hierarchy, images, latent
 from zoo.protocols import Generative, Net, Reconstructing, eval_mode, layers_of
 
 MAX_FILTERS = 100  # number of hidden units whose weights are drawn
@@ -30,10 +31,10 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
     """Write the plots that the net supports, as PNG files.
 
     ``PREFIX-filters.png`` (weights of the first layer), ``-reconstructions`` (if the net reconstructs), ``-latent`` (a
-    map of latent codes), ``-features`` (of every layer of a convolutional belief network) and, if the net is
-    generative, ``-chains`` (Gibbs chains that start at examples) and ``-samples``. Examples come from the validation
-    split, or from the training split if there is none. The random number generator and the mode of the net are restored
-    afterwards.
+    map of latent codes), ``-features`` and, with classes, ``-class-entropy`` (of every layer of a convolutional belief
+    network) and, if the net is generative, ``-chains`` (Gibbs chains that start at examples) and ``-samples``. Examples
+    come from the validation split, or from the training split if there is none. The random number generator and the
+    mode of the net are restored afterwards.
 
     Args:
         net: the net.
@@ -65,6 +66,8 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
             rbms = [net] if isinstance(net, ConvRBM) else [net.rbm(k) for k in range(len(net.layers))]
             searched, _ = examples.batch(range(min(MAX_SEARCHED, len(examples))))
             hierarchy.features(rbms, preprocess(searched.to(device)), folder / f"{prefix}-features.png")
+            if classes:
+                _class_entropy(rbms, examples, preprocess, device, folder / f"{prefix}-class-entropy.png")
             return
         top = _top_rbm(net)
         if isinstance(net, Generative) and top is not None:
@@ -74,15 +77,30 @@ def draw(net: nn.Module, splits: Splits, preprocess: Preprocess, folder: Path, *
 
 def _encode(net: Net, examples: Examples, preprocess: Preprocess, device: torch.device) -> tuple[Tensor, list[int]]:
     """The features of the first `MAX_POINTS` examples, N x H, and their N labels."""
-    # Encode in batches: large images may not all fit into memory together.
-    count = min(MAX_POINTS, len(examples))
     features: list[Tensor] = []
     labels: list[int] = []
-    for start in range(0, count, BATCH_SIZE):
-        raw, y = examples.batch(range(start, min(start + BATCH_SIZE, count)))
-        features.append(net.encode(preprocess(raw.to(device))).cpu())
+    for x, y in _batches(examples, preprocess, device):
+        features.append(net.encode(x).cpu())
         labels += y.tolist()
     return torch.cat(features), labels
+
+
+def _batches(examples: Examples, preprocess: Preprocess, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first `MAX_POINTS` examples in batches, preprocessed, since large images may not all fit into memory."""
+    count = min(MAX_POINTS, len(examples))
+    for start in range(0, count, BATCH_SIZE):
+        raw, y = examples.batch(range(start, min(start + BATCH_SIZE, count)))
+        yield preprocess(raw.to(device)), y
+
+
+def _class_entropy(
+    rbms: Sequence[ConvRBM], examples: Examples, preprocess: Preprocess, device: torch.device, path: Path
+) -> None:
+    """How much the features of each layer tell about the class."""
+    batches = [(class_entropy.activations(rbms, x), y) for x, y in _batches(examples, preprocess, device)]
+    labels = torch.cat([y for _, y in batches])
+    of_layers = [torch.cat([layers[k].cpu() for layers, _ in batches]) for k in range(len(rbms))]
+    class_entropy.histograms(of_layers, labels, path)
 
 
 def _top_rbm(net: nn.Module) -> RBM | None:
