@@ -1,11 +1,14 @@
 """The documentation is correct: its commands and code run; its keys, links, files and folders exist."""
 
+import json
 import logging
 import re
 import shlex
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from documents import (
     HYDRA,
@@ -22,10 +25,12 @@ from documents import (
     without_code,
 )
 from omegaconf import OmegaConf
+from PIL import Image
 
 import zoo
 from zoo.config.catalogue import CONF
 from zoo.config.compose import compose
+from zoo.data import images
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 each_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -252,3 +257,33 @@ def test_the_readme_counts_the_models_and_those_with_a_checkpoint():
 def test_every_figure_is_shown(path):
     names = (f'"{path.relative_to(ROOT)}"', f"({path.relative_to(ROOT)})", f"({path.relative_to(ROOT / 'docs')})")
     assert any(name in page.read_text() for page in MARKDOWN for name in names)
+
+
+@pytest.mark.parametrize("size", [(474, 500), (500, 333), (640, 137), (224, 224), (256, 299)])
+def test_the_code_without_pytorch_reads_an_image_as_the_net_does(size, tmp_path, monkeypatch):
+    (block,) = [
+        block for block in blocks(ROOT / "docs" / "commands.md") if "onnxruntime.InferenceSession" in block.text
+    ]
+    preprocess = json.dumps({"shape": [3, 224, 224], "side": 256})
+    metadata = SimpleNamespace(custom_metadata_map={"classes": '["a", "b"]', "preprocess": preprocess})
+    seen = []
+
+    class Session:
+        def __init__(self, *_, **__):
+            pass
+
+        def get_modelmeta(self):
+            return metadata
+
+        def run(self, _, inputs):
+            seen.append(inputs["input"])
+            return [np.zeros((1, 2))]
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", Session)
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    (tmp_path / "images" / "0").mkdir(parents=True)
+    Image.fromarray(pixels).save(tmp_path / "images" / "0" / "01.png")
+    monkeypatch.chdir(tmp_path)
+    exec(block.text, {})
+    expected = images.read("images/0/01.png", (3, 224, 224), resize=True, side=256)
+    np.testing.assert_array_equal(seen[0][0], expected)
