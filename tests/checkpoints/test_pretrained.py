@@ -307,6 +307,15 @@ def test_weights_of_another_architecture_are_told_by_its_name(prefix, official, 
             load(other, file)
 
 
+def test_weights_of_another_architecture_without_a_head_are_told_as_well(official, lenet5, tmp_path):
+    net = create("resnet18", in_shape=(3, 64, 64), num_classes=7)
+    body = {name: value for name, value in official.state_dict().items() if not name.startswith("fc.")}
+    file = save(body, tmp_path / "file.pth")
+    for other in (net, lenet5):
+        with pytest.raises(ValueError, match=f"look like {SMALL}: model=torchvision model.net.architecture={SMALL}$"):
+            load(other, file)
+
+
 def test_files_of_other_kinds_are_told(lenet5, tmp_path):
     with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:  # as torch.jit.save writes it
         for name in ("data.pkl", "code/__torch__/net.py", "constants.pkl"):

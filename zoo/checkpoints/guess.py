@@ -11,6 +11,7 @@ from math import prod
 from torch import Tensor
 
 from zoo.checkpoints import outline
+from zoo.checkpoints.weight_files import HEAD_NAMES
 from zoo.checkpoints.wrapped import Wrapped
 from zoo.config.catalogue import list_models
 
@@ -50,14 +51,16 @@ def architecture(tensors: Mapping[str, Tensor]) -> str | None:
         if weights and weights[0].meta["num_params"] in counts:
             found.append(str(known))
 
-    # Of these, the one with the same names.
+    # Of these, the one with the same names, but for its head: a file may lack it.
     for name in found[:MOST]:
         try:
             net = outline.draft({"_target_": "zoo.models.TorchvisionNet", "architecture": name})
         except (ValueError, RuntimeError):
             continue
         assert isinstance(net, Wrapped)
-        if names == {own for own in net.original_names.values() if not own.endswith("num_batches_tracked")}:
+        theirs = {own: their for own, their in net.original_names.items() if not their.endswith("num_batches_tracked")}
+        body = {their for own, their in theirs.items() if not own.startswith(HEAD_NAMES)}
+        if names in (set(theirs.values()), body):
             return name
     return None
 
@@ -66,6 +69,9 @@ def _possible_counts(tensors: Mapping[str, Tensor]) -> Iterator[int]:
     """Numbers of parameters that the net of these tensors would have with 1000 classes."""
     sizes = {name: prod(value.shape) for name, value in tensors.items() if not name.endswith(STATISTICS)}
     total = sum(sizes.values())
+    # Without a head, the last layer has as many outputs as the head has inputs.
+    for width in {len(value) for value in tensors.values() if value.dim() == 1}:
+        yield total + CLASSES * (width + 1)
     # Any matrix with a bias could be the head, which has another width for other classes.
     for name, value in tensors.items():
         bias = f"{name.removesuffix('weight')}bias"
