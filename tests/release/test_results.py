@@ -239,6 +239,23 @@ def test_a_row_shows_mean_standard_deviation_and_a_missed_goal():
     assert "0.90 ± 0.10 (goal missed)" in results.summary({"short": row(values=[0.8, 0.9, 1.0])})
 
 
+def test_the_readme_says_which_papers_are_beaten_and_how_surely():
+    published = {**ERROR["published"], "value": 0.95, "distortions": "none"}
+    entries = {
+        "clear": row(claim={**ERROR, "published": published}, values=[0.3, 0.31, 0.32]),
+        "close": row(claim={**ERROR, "published": published}, values=[0.9, 0.91, 0.92]),
+        "distorted": row(claim={**ERROR, "published": published}, values=[0.3, 0.31, 0.32], distortions="shifts"),
+        "equal": row(claim={**ERROR, "published": published}, values=[0.94, 0.95, 0.96]),
+        "alone": row(claim={**ERROR, "published": None}),
+    }
+    assert results.beaten(entries)[2:] == [
+        "- under the same conditions, with intervals that do not overlap: clear (0.31; its paper 0.95).",
+        "- under the same conditions, with intervals that overlap: close (0.91; its paper 0.95).",
+        "- under other conditions: distorted (0.31; its paper 0.95).",
+    ]
+    assert results.beaten({})[2].endswith("overlap: none.")
+
+
 def test_the_table_of_the_readme_has_columns_of_results():
     assert set(tables.README) <= set(tables.cells("good", row()))
 

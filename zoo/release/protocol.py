@@ -1,6 +1,6 @@
 """The texts of RESULTS.md and of the results in README.md that do not depend on the results."""
 
-from zoo.release import published
+from zoo.release import claims, intervals, published
 
 LEGEND = "".join(f"- *{status}*: {meaning}.\n" for status, meaning in published.STATUSES.items())
 
@@ -92,5 +92,11 @@ measured in different ways, or the source does not say. The reconstruction error
 <img src="docs/images/results.png" width="820" alt="{alt}">
 
 """
+
+BEATEN = {  # verdict on a published number that our mean beats -> the beginning of a line of the README
+    intervals.BETTER: "under the same conditions, with intervals that do not overlap",
+    intervals.OVERLAP: "under the same conditions, with intervals that overlap",
+    claims.OTHER: "under other conditions",
+}
 
 ALT = "Our test errors with 95 % intervals, and the published numbers, one row for each recipe"

@@ -12,6 +12,7 @@ import csv
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import yaml
@@ -91,7 +92,22 @@ def summary(entries: Mapping[str, Mapping[str, Any]]) -> str:
         rows.append({column: cells[column] for column in tables.README})
     titles = [figure.TITLES[dataset] for dataset in figure.by_dataset(entries)]
     intro = protocol.README.format(datasets=" and ".join(titles), alt=protocol.ALT)
-    return intro + "\n".join([*tables.markdown(rows), ""])
+    return intro + "\n".join([*tables.markdown(rows), "", *beaten(entries), ""])
+
+
+def beaten(entries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Lines that say which numbers of the papers our means beat, by how sure that is."""
+    found: dict[str, list[str]] = {verdict: [] for verdict in protocol.BEATEN}
+    for name, entry in entries.items():
+        claim = claims.parse(entry["claim"])
+        if claim.published is None:
+            continue
+        ours, theirs = claim.text(mean(entry["values"])), claim.text(claim.published.value)
+        if ours != theirs and claim.reaches(entry["values"], claim.published.value):
+            found[claim.verdict(entry, claim.published)].append(f"{name} ({ours}; its paper {theirs})")
+    lines = ["Our means that beat the number of the net's paper:", ""]
+    lines += [f"- {title}: {', '.join(found[key]) or 'none'}." for key, title in protocol.BEATEN.items()]
+    return lines
 
 
 def comparison(path: Path) -> str:
