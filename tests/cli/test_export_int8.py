@@ -38,9 +38,11 @@ def test_an_int8_file_has_8_bit_weights_and_the_accuracies_that_are_printed(cli,
         # The printed figures, from the two files by hand.
         right, int8_right = (float((found == validation.y).double().mean()) for found in (before, after))
         count = len(validation)
+        changed = int((before != after).sum())
+        differ = "prediction differs" if changed == 1 else "predictions differ"
         assert (
             f"accuracy on the validation split of digits, {count} examples: {100 * right:.2f} % in float32, "
-            f"{100 * int8_right:.2f} % in int8 ({int((before != after).sum())} predictions differ)"
+            f"{100 * int8_right:.2f} % in int8 ({changed} {differ})"
         ) in " ".join(outcome.out.split())
 
         # They are also in the file, beside the metadata of every file.

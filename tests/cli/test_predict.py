@@ -376,7 +376,10 @@ def test_image_files_of_every_depth_are_predicted_alike(mode, cli, folder, train
         (["top=2", "format=kaggle"], "top=2 must be 1 with format=kaggle; use format=table"),
         (["on_bad_image=ignore"], "on_bad_image=ignore must be refuse or skip"),
         (["output=photos.png"], "output=photos.png must be a .csv"),
-        (["output=photos/0/000.csv", "overwrite=true"], "photos/0/000.png is part of the input"),
+        (
+            ["output=photos/0/000.csv", "overwrite=true"],
+            "photos/0/000.png is part of the input and would be replaced; use another output=, or sheet=false",
+        ),
         (["output=photos/0/000.png", "sheet=false", "overwrite=true"], "000.png must be a .csv"),
         (["output=x.npz"], "output=x.npz must be a .csv"),
         (["output={run}/model.safetensors", "overwrite=true"], "model.safetensors must be a .csv"),
@@ -534,7 +537,8 @@ def test_the_sheet_shows_the_least_certain(count, cli, folder, trained, pixels, 
     order = chance.sort(stable=True).indices[:24].tolist()
     assert [Path(caption[0]).stem for caption in drawn["captions"]] == [f"{i:03}" for i in order]
     assert not any(drawn["wrong"])
-    assert drawn["title"] == ("the 24 least certain of 60" if count == 60 else f"all {count}, the least certain first")
+    title = {1: "", 24: "all 24, the least certain first", 60: "the 24 least certain of 60"}
+    assert drawn["title"] == title[count]
 
 
 def test_what_is_kept_for_the_sheet_holds_no_batch_in_memory():

@@ -92,7 +92,12 @@ def replacing(path: str | Path, *, sync: bool = True, errors: Sequence[type[Exce
 
 
 def check_output(
-    path: str | Path, *, overwrite: bool, suffixes: Sequence[str] = (), inputs: Sequence[str | Path] = ()
+    path: str | Path,
+    *,
+    overwrite: bool,
+    suffixes: Sequence[str] = (),
+    inputs: Sequence[str | Path] = (),
+    key: str = "another output=",
 ) -> None:
     """Refuse an output that cannot or must not be written, before anything is computed.
 
@@ -102,6 +107,7 @@ def check_output(
         suffixes: the suffixes that the file may have, such as ``.csv``, in lower case; empty for any. A device or a
             pipe may have any name if only one suffix is allowed.
         inputs: the files that the command reads.
+        key: what to use in place of an output that is refused.
 
     Raises:
         ValueError: another suffix, or the file is one that the command reads or that belongs to a run.
@@ -120,12 +126,12 @@ def check_output(
     _check_place(output)
     for other in inputs:
         if output.exists() and Path(other).exists() and output.samefile(other):
-            raise ValueError(f"{output} is part of the input and would be replaced; use another output=")
+            raise ValueError(f"{output} is part of the input and would be replaced; use {key}")
     # Nor may it be a file of a run: a metrics.json, for example, would mark the run as finished.
     target = output.resolve()
     is_of_run = target.name in RUN_FILES or (STAGE_PLOT.fullmatch(target.name) and output.exists())
     if is_of_run and (target.parent / "config.yaml").is_file():
-        raise ValueError(f"{output} belongs to the run in {target.parent}; use another output=")
+        raise ValueError(f"{output} belongs to the run in {target.parent}; use {key}")
     if not output.exists():
         return
     if not overwrite:

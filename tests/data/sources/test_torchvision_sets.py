@@ -141,6 +141,16 @@ def test_a_failed_download_says_why_and_where_the_files_go(tmp_path, monkeypatch
     assert "\n" not in str(refusal.value)
 
 
+def test_a_failed_download_leaves_no_folder_and_a_readable_reason(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nhttp://a: no route\n")
+
+    monkeypatch.setattr("torchvision.datasets.mnist.download_and_extract_archive", fail)
+    with pytest.raises(FileNotFoundError, match=r"downloaded \(Error downloading train-images-idx3-ubyte\.gz\): "):
+        torchvision_sets.load(name="MNIST", root=str(tmp_path / "new"))
+    assert not any(tmp_path.iterdir())
+
+
 def test_an_unknown_dataset_lists_the_choices(tmp_path):
     with pytest.raises(ValueError, match="unknown dataset 'CIFAR100'; choose one of: MNIST, FashionMNIST, KMNIST, CIF"):
         torchvision_sets.load(name="CIFAR100", root=str(tmp_path))

@@ -62,7 +62,9 @@ class Comparison(NamedTuple):
 
     def __str__(self) -> str:
         text = f"{self.metric} on {self.examples}: {_percent(self.before)} in float32, {_percent(self.after)} in int8"
-        return text if self.changed is None else f"{text} ({self.changed:,} predictions differ)"
+        if self.changed is None:
+            return text
+        return f"{text} ({self.changed:,} {'prediction differs' if self.changed == 1 else 'predictions differ'})"
 
 
 def export_int8(

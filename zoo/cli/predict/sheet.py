@@ -103,7 +103,7 @@ class Summary:
         if not labeled:
             if self.count > SHOWN:
                 return f"the {SHOWN} least certain of {self.count:,}"
-            return f"all {self.count}, the least certain first"
+            return f"all {self.count}, the least certain first" if self.count > 1 else ""
         # With labels, wrong predictions come first.
         wrong = self.count - self.right
         title = f"{wrong:,} of {self.count:,} wrong"

@@ -3,6 +3,7 @@
 The official test split is never used for training or tuning; the validation split is a subset of the training split.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,7 +78,11 @@ def _download(dataset_class: Any, root: str, *, train: bool, download: bool) -> 
     try:
         return dataset_class(root, train=train, download=True)
     except (RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        # torchvision has made empty folders.
+        for folder in (home, home.parent, Path(root)):
+            with suppress(OSError):
+                folder.rmdir()
+        reason = str(error).splitlines()[0].rstrip(":")
         raise FileNotFoundError(f"{name} is not in {root} and cannot be downloaded ({reason}): {advice}") from error
 
 
