@@ -5,6 +5,7 @@ import hashlib
 import json
 import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -323,3 +324,18 @@ def test_a_published_run_is_found_by_its_name(trained, tmp_path, monkeypatch, cl
     assert torch.equal(checkpoints.load("lenet5-digits")(x), checkpoints.load(trained)(x))
     listed = cli("list", "lenet5-digits").out
     assert f"{checkpoints.info(trained).metrics['test/accuracy']:.4f}" in listed
+
+
+@pytest.mark.parametrize(
+    ("target", "architecture", "title"),
+    [
+        ("zoo.models.TorchvisionNet", "mobilenet_v2", "mobilenet_v2"),
+        ("zoo.models.TorchvisionNet", "a\x1b[31m", "torchvision"),
+        ("zoo.models.TorchvisionNet", 7, "torchvision"),
+        ("other.Net", "mobilenet_v2", "torchvision"),
+        ("zoo.models.LeNet5", None, "torchvision"),
+    ],
+)
+def test_a_net_of_another_library_has_the_title_of_its_architecture(target, architecture, title):
+    net = {"_target_": target} | ({} if architecture is None else {"architecture": architecture})
+    assert replace(INFO, name="torchvision", net=net).title == title

@@ -11,6 +11,7 @@ Imports config and data. Translating names builds and imports nothing. The types
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ from zoo.checkpoints import description_schema as schema
 from zoo.config import trust
 from zoo.config.targets import Kind, class_name, target_of
 from zoo.data.preprocess import Preprocess
+
+ARCHITECTURE = re.compile(r"\w[\w.]{0,99}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,17 @@ class CheckpointInfo:
     splits: dict[str, dict[str, Any]] = field(default_factory=dict)
     table: dict[str, Any] = field(default_factory=dict)
     file: str = field(default="", compare=False)
+
+    @property
+    def title(self) -> str:
+        """The name of the model or, of a net that another library builds, of its architecture."""
+        architecture = self.net.get("architecture")
+        is_own = str(self.net.get("_target_")).startswith("zoo.models.")
+        return (
+            architecture
+            if is_own and isinstance(architecture, str) and ARCHITECTURE.fullmatch(architecture)
+            else self.name
+        )
 
     @property
     def temperature(self) -> float:

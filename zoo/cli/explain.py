@@ -76,7 +76,7 @@ def explain(cfg: DictConfig) -> Tensor:
     notes += check.finish()
 
     # Draw them on one sheet.
-    title = f"{about.name}: evidence for {cfg.target or 'the predicted class'}"
+    title = f"{about.title}: evidence for {cfg.target or 'the predicted class'}"
     with replacing(output) as temporary:
         plots.sheet(tiles, captions, temporary, title=title, columns=3, width=3.5)
     say(f"{len(tiles):,} image{'' if len(tiles) == 1 else 's'} explained in {output}")

@@ -172,7 +172,7 @@ def _show_checkpoint(name: str, *, as_json: bool) -> None:
         _print_json({"checkpoint": name, **given, "temperature": about.temperature})
         return
     versions = ", ".join(f"{package} {version}" for package, version in about.versions.items())
-    say_wrapped(f"{name}: {about.name} on {about.dataset}, {about.num_params:,} parameters")
+    say_wrapped(f"{name}: {about.title} on {about.dataset}, {about.num_params:,} parameters")
     say(f"trained by: {about.command}")
     for metric, value in sorted(about.metrics.items()):
         say(f"  {metric} {value:.4f}")

@@ -70,7 +70,7 @@ def of_task(
         "versions": ", ".join(f"{name} {version}" for name, version in about.versions.items()),
         "commit": about.commit,
     }
-    return Report(about.name, title, prefix, metrics, facts=facts, **others)
+    return Report(about.title, title, prefix, metrics, facts=facts, **others)
 
 
 def of_run(plan: Plan, folder: Path, about: CheckpointInfo, task: Task, net: nn.Module) -> Report:

@@ -109,7 +109,7 @@ def benchmark(cfg: DictConfig) -> list[dict[str, Any]]:
             writer = csv.DictWriter(stream, rows[0])
             writer.writeheader()
             writer.writerows(rows)
-    say(f"{about.name}: {parameters:,} parameters, {macs:,} multiply-adds for an input of {shape_text(shape)}")
+    say(f"{about.title}: {parameters:,} parameters, {macs:,} multiply-adds for an input of {shape_text(shape)}")
     files = ", ".join(f"{name} {size / 1024:,.0f} KiB" for name, size in sizes.items())
     say(f"files: {files}")
     _print(rows, f"{where}, {cfg.accelerator.precision}; times of one call in milliseconds")

@@ -170,7 +170,7 @@ def _print(metrics: dict[str, float], about: CheckpointInfo, data: examples.Eval
     """Print the notes and the table of metrics, with the stored ones if they are of the same examples."""
     for note in notes:
         say(f"note: {note}")
-    title = f"{about.name} on {data.title}"
+    title = f"{about.title} on {data.title}"
     if not data.is_stored:
         rows = [(name, f"{value:.4f}") for name, value in sorted(metrics.items())]
         print_table(title, ("metric", "value"), rows, right=("value",))

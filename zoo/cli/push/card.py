@@ -68,7 +68,7 @@ def _body(about: CheckpointInfo) -> str:
     """What a checkpoint says of itself: model, metrics, data, training and limits."""
     # The model, as its YAML describes it, if it is one of the zoo.
     known = catalogue.model_config(about.name).get("about", {}) if about.name in catalogue.list_models() else {}
-    lines = [f"# {_plain(about.name)} on {_plain(about.dataset or 'data of its author')}", ""]
+    lines = [f"# {_plain(about.title)} on {_plain(about.dataset or 'data of its author')}", ""]
     if known:
         lines += [f"{known['title']}. {known['paper']}.", ""]
     kind, arguments = _call(about.net)
