@@ -117,7 +117,12 @@ def test_a_stated_scale_gives_the_same_predictions(trained, given, scale, cli, f
     assert f"scale={scale}" in refusal
     own = predict(cli, nets(trained), "own.npz")
     assert np.allclose(predict(cli, nets(trained), "given.npz", f"scale={scale}"), own, atol=1e-4)
-    assert "on the stated scale" in str(predict(cli, nets(trained), "own.npz", "scale=0.01"))
+    # A wrong scale that the user has stated: the message does not ask for one, but says that it is wrong.
+    white = scaled(x)[trained].max()
+    says = (
+        f"but white is 0.01 on the stated scale; set scale= to the value of white in the input, such as scale={white:g}"
+    )
+    assert says in str(predict(cli, nets(trained), "own.npz", "scale=0.01"))
 
 
 @pytest.mark.parametrize(

@@ -232,17 +232,37 @@ def test_a_net_without_classes_gives_its_codes(name, units, cli, folder, coders,
     torch.testing.assert_close(codes, checkpoints.load(coders[name]).encode(x).detach(), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("words", [["input=inputs.npz", "format=kaggle"], ["input=test.csv"]])
-def test_codes_are_no_submission(words, cli, folder, coders, pixels):
+@pytest.mark.parametrize("input", ["inputs.npz", "test.csv"])
+def test_codes_are_no_submission(input, cli, folder, coders, pixels):
     np.savez("inputs.npz", x=pixels[:2].numpy())
     write_csv(folder / "test.csv", pixels[:2], label=False)
     before = {path.name for path in folder.iterdir()}
-    outcome = cli("predict", f"checkpoint={coders['rbm']}", *words)
+    outcome = cli("predict", f"checkpoint={coders['rbm']}", f"input={input}", "format=kaggle")
     assert (outcome.status, outcome.out) == (1, "")
     assert len(outcome.err.splitlines()) == 1
     assert "format=kaggle needs a checkpoint with classes" in outcome.err
     assert "format=table" in outcome.err
     assert {path.name for path in folder.iterdir()} == before
+
+
+def test_a_csv_of_pixels_becomes_a_table_where_no_submission_can_be_written(cli, folder, coders, trained, pixels):
+    write_csv(folder / "test.csv", pixels[:5], label=False)
+    # A net without classes.
+    outcome = cli("predict", f"checkpoint={coders['rbm']}", "input=test.csv")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert list(rows()[0]) == ["row", *(f"feature{k}" for k in range(20))]
+    # Several classes per row.
+    outcome = cli("predict", f"checkpoint={trained}", "input=test.csv", "output=b.csv", "top=2")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert list(rows("b.csv")[0]) == ["row", "class", "probability", "class2", "probability2"]
+
+
+def test_a_refused_top_does_not_name_a_format_that_was_not_set(cli, folder, coders, pixels):
+    write_csv(folder / "test.csv", pixels[:5], label=False)
+    outcome = cli("predict", f"checkpoint={coders['rbm']}", "input=test.csv", "top=2")
+    assert outcome.status == 1
+    assert "top=2 must be 1: this checkpoint has no classes to rank" in outcome.err
+    assert "format=" not in outcome.err
 
 
 def test_classes_that_are_units_of_the_net_are_predicted_by_free_energy(cli, folder, coders, pixels):

@@ -50,6 +50,17 @@ def test_a_checkpoint_says_what_it_is(ending, cli, trained):
     assert f"test/accuracy {about.metrics['test/accuracy']:.4f}" in outcome.out
 
 
+def test_the_paths_of_the_training_data_are_shown(cli, folder, trained):
+    about = checkpoints.info(trained)
+    assert "dataset.root" not in cli("show", str(trained)).out  # digits has no folder
+    paths = {"root": "/home/me/labels.csv", "image_root": "/home/me/\x1b[2Jphotos"}
+    changed = replace(about, dataset_config={**about.dataset_config, **paths})
+    checkpoints.save(checkpoints.load(trained), Path("m.safetensors"), changed)
+    out = cli("show", "m.safetensors").out
+    assert "\ndataset.root: /home/me/labels.csv\n" in out
+    assert "\ndataset.image_root: /home/me/\\x1b[2Jphotos\n" in out
+
+
 def test_a_run_folder_is_shown_by_its_name(cli, trained, monkeypatch):
     monkeypatch.chdir(trained.parent)
     assert "lenet5 on digits" in cli("show", trained.name).out

@@ -69,6 +69,9 @@ def test_a_regression_on_a_table_predicts_original_values_from_columns_in_any_or
     refused = cli("predict", "checkpoint=run", "input=lack.csv", "output=no.csv", "accelerator=cpu")
     assert refused.err == "zoo predict: lack.csv: no column city, which the net was trained on\n"
     assert not (folder / "no.csv").exists()
+    write_table("gap.csv", [new[0], new[1] | {"area": ""}, new[2] | {"area": ""}])
+    refused = cli("predict", "checkpoint=run", "input=gap.csv", "output=no.csv", "accelerator=cpu")
+    assert "gap.csv: column 'area' has no value in row 2 and in 1 other row; train with dataset.missing" in refused.err
     write_table("feet.csv", [row | {"area": 100 * row["area"]} for row in new])
     assert (
         "is it in another unit?"
@@ -104,6 +107,11 @@ def test_a_list_of_images_is_trained_on_evaluated_and_predicted(cli, folder):
         "all of image_list (new.csv), 6 examples"
         in cli("evaluate", "checkpoint=run", "dataset.root=new.csv", "accelerator=cpu").out
     )
+    # A table without names of images is refused without a key that zoo predict does not have.
+    write_table("ids.csv", [{"id": k, "label": "cat"} for k in range(3)])
+    refused = cli("predict", "checkpoint=run", "input=ids.csv", "output=no.csv", "accelerator=cpu").err
+    assert refused.startswith("zoo predict: ids.csv: no column has names of images, such as photos/1.png")
+    assert "dataset." not in refused
 
 
 @pytest.mark.parametrize(

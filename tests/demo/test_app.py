@@ -300,7 +300,7 @@ DREAMS = {
     "steps": ({"frames": 100, "steps": 1000}, "at most 2,000 Gibbs steps and 20 chains at a time"),
     "chains": ({"chains": 21}, "at most 2,000 Gibbs steps and 20 chains at a time"),
     "label": ({"label": 1}, "label=1: this net has no label unit for it"),
-    "state": ({"state": "???"}, "state: damaged; start the dream again"),
+    "state": ({"state": "???"}, "state: damaged; start the chain again"),
     "length": ({"state": base64.b64encode(b"1234").decode()}, "state: of another net or number of chains"),
     "inf": (
         {"state": base64.b64encode(np.full(784, np.inf, np.float32).tobytes()).decode()},

@@ -162,7 +162,7 @@ def test_a_click_on_a_class_explains_it(page):
 def test_a_dream_begins_at_the_drawing_pauses_and_samples_a_class(page):
     choose(page, "dbn_generative-mnist")
     page.click("#from-drawing")
-    playwright.expect(page.locator("#message")).to_have_text("Draw something first; the dream begins there.")
+    playwright.expect(page.locator("#message")).to_have_text("Draw something first; the chain begins there.")
     draw(page, 4)
     page.click("#from-drawing")
     page.wait_for_selector("#strip canvas:nth-child(8)", timeout=WAIT)

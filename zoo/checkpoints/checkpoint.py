@@ -9,7 +9,7 @@ The header of the file has one entry, ``zoo``. It is JSON:
 The SHA-256 covers the description and every tensor, so any changed value is detected. Saving the same net twice gives
 the same bytes: there is only one header entry, and its JSON is sorted. Nothing is unpickled.
 
-May import config, data and the other files of this folder.
+May import losses, config, data and the other files of this folder.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """The arguments with which nets were built, so that a checkpoint of a net that a program passes can describe it.
 
-`zoo.create` and `zoo.load` record them. Imports torch only.
+`zoo.create` and `zoo.load` record them. Imports torch and protocols.
 """
 
 from collections.abc import Mapping

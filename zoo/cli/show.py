@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # torch takes long to import, and an unknown name needs no to
     from torch import nn
 
 HIDDEN_LAYERS = ("Identity", "Dropout", "Flatten")  # not shown: in eval mode they do not change any value
+PATHS = ("root", "image_root")  # keys of a dataset that are paths
 MAX_LAYERS = 4  # a module with more layers is described by its class
 
 
@@ -178,6 +179,11 @@ def _show_checkpoint(name: str, *, as_json: bool) -> None:
         say(f"  {metric} {value:.4f}")
     say(f"classes: {', '.join(about.classes) or 'none'}")
     say_wrapped(f"data license: {about.license}")
+    # Paths on the machine of the author, which whoever publishes the file wants to know.
+    for key in PATHS:
+        path = about.dataset_config.get(key)
+        if isinstance(path, str):
+            say(f"dataset.{key}: {path}")
     say(f"input: {shape_text(about.transforms().shape)}")
     # What a package of a user has to give: for loading, or for evaluation only.
     source = about.dataset_config.get("source")

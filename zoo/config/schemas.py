@@ -103,7 +103,7 @@ class Accelerator:
 
 @dataclass
 class Trainer:
-    """How every stage is trained and evaluated, as arguments of Lightning's Trainer."""
+    """How every stage is trained and evaluated: arguments of Lightning's Trainer, and ``compile``."""
 
     accumulate_grad_batches: int = 1  # number of batches whose gradients are averaged for one optimizer step
     limit_train_batches: Any = 1.0  # training batches per epoch: a number, or a fraction below 1; 1.0: all

@@ -1,7 +1,7 @@
-"""Splits from data loaders of the user, such as those that `zoo.train` takes. Imports torch only.
+"""Splits from data loaders of the user, such as those that `zoo.train` takes.
 
 A loader keeps its own order, batches and transforms. What training needs to know besides, such as the shape of an input
-and the number of classes, is read from the loader's dataset.
+and the number of classes, is read from the loader's dataset. Imports torch and other files of this folder.
 """
 
 from collections.abc import Iterator, Sequence

@@ -262,15 +262,17 @@ class Preprocess:
             reason = f"values from {found} are not like those in training, from {seen}" if differs else ""
         if not reason:
             return
-        if stated:
-            raise ValueError(f"{where}: {reason} on the stated scale; state the value of white with scale=")
+        # Say how to state the scale, or, if the user has stated it, that the stated one is wrong.
+        verb = "set scale= to the value of white in the input" if stated else "state the value of white with scale="
         if self.white is None:
             advice = f"scale={self.scale:g} takes them as they are"
         elif found.low < 0:
-            advice = "undo their normalization, so that black is 0, and state the value of white with scale="
+            advice = f"undo their normalization, so that black is 0, and {verb}"
         else:
             level = 1 if found.high <= 1 else 255 if 255 * DARK <= found.high <= 255 else found.high
-            advice = f"state the value of white with scale=, such as scale={level:.6g}"
+            advice = f"{verb}, such as scale={level:.6g}"
+        if stated and self.white is not None:
+            raise ValueError(f"{where}: values from {found}, but white is {self.white:g} on the stated scale; {advice}")
         raise ValueError(f"{where}: {reason}: another scale; {advice}")
 
     @property

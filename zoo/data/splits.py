@@ -1,7 +1,7 @@
 """A dataset cut into training, validation and test splits.
 
 `Examples` is the protocol for the examples of one split. `InMemory` implements it with tensors. `Splits` combines up to
-three splits with their shape and classes. Imports torch only.
+three splits with their shape and classes. Imports torch and other files of this folder.
 """
 
 import hashlib

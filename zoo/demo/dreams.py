@@ -104,8 +104,8 @@ def _restored(request: Request, top: RBMLayer) -> Tensor:
     try:
         values = np.frombuffer(b64decode(request.state, validate=True), dtype=np.float32).copy()
     except (Error, ValueError) as error:
-        raise ValueError("state: damaged; start the dream again") from error
+        raise ValueError("state: damaged; start the chain again") from error
     shape = (request.chains, *top.visible_shape)
     if values.size != np.prod(shape) or not np.isfinite(values).all():
-        raise ValueError("state: of another net or number of chains; start the dream again")
+        raise ValueError("state: of another net or number of chains; start the chain again")
     return torch.from_numpy(values).reshape(shape)

@@ -181,7 +181,7 @@ class ConvRBM(TwoLayers, nn.Module):
         """The bias of each visible unit, V: that of its channel."""
         return self.visible_bias.repeat_interleave(self.in_shape[1] * self.in_shape[2])
 
-    # The methods that all nets of the zoo have. x is N x in_shape.
+    # The methods of `zoo.protocols`. x is N x in_shape.
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x (K · P · Q), the probabilities of the pooling units."""

@@ -16,7 +16,7 @@ multiply v / σ² (Cho, Ilin & Raiko 2011). Gaussian hidden units of variance 1 
 the linear latent code of Hinton & Salakhutdinov 2006. Label units are additional visible units of which exactly
 one is on (Hinton, Osindero & Teh 2006).
 
-This file has the parameters and the methods that all nets of the zoo have. The equations above are in `boltzmann.py`,
+This file has the parameters and the methods of `zoo.protocols`. The equations above are in `boltzmann.py`,
 their terms for each kind of unit in `units.py`. Imports torch and the zoo's models only.
 
 Deviations from the paper:
@@ -121,7 +121,7 @@ class RBM(BoltzmannEquations, nn.Module):
         """All parameters, including a trained variance, always in the same order."""
         return list(self.parameters())
 
-    # The methods that all nets of the zoo have. x is N x in_shape.
+    # The methods of `zoo.protocols`. x is N x in_shape.
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in_shape -> N x H, the hidden means; with label units N x K, logits of the classes."""

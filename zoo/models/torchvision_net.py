@@ -1,5 +1,5 @@
 """Residual networks (He, Zhang, Ren & Sun 2016, "Deep residual learning for image recognition", table 1), built by
-torchvision. Every other classifier of torchvision that ends in one linear layer can be built in the same way.
+torchvision. Every other classifier of torchvision whose only head is a linear layer can be built in the same way.
 
 May import torch; torchvision is imported when a net is made.
 
@@ -26,9 +26,15 @@ from torch import Tensor, nn
 
 from zoo.models.wrapped_net import WrappedNet, first_convolution
 
-# Nets that this class cannot divide: the first two have auxiliary heads (for GoogLeNet, use `zoo.models.GoogLeNet`);
-# the head of SqueezeNet is a convolution.
-WITHOUT_KNOWN_HEAD = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
+# Nets that this class cannot divide, and why.
+_AUXILIARY = "the net has auxiliary heads"
+_CONVOLUTION = "the head of the net is a convolution, not a linear layer"
+NOT_SUPPORTED = {
+    "googlenet": f"{_AUXILIARY}; choose another net, or model=googlenet, which the zoo implements",
+    "inception_v3": f"{_AUXILIARY}; choose another net",
+    "squeezenet1_0": f"{_CONVOLUTION}; choose another net",
+    "squeezenet1_1": f"{_CONVOLUTION}; choose another net",
+}
 
 
 class TorchvisionNet(WrappedNet):
@@ -51,7 +57,8 @@ class TorchvisionNet(WrappedNet):
         size: height and width of the first layer's input.
 
     Raises:
-        ValueError: an unknown architecture, option or number of channels, or an image that the net cannot take.
+        ValueError: an unknown or unsupported architecture, an unknown option or number of channels, or an image that
+            the net cannot take.
     """
 
     library = "torchvision"
@@ -88,11 +95,13 @@ def resnet(depth: int = 18, **arguments: Any) -> TorchvisionNet:
 
 
 def _torchvision(architecture: str, num_classes: int) -> nn.Module:
-    """torchvision's own net, with random weights; ValueError if it has none of that name."""
+    """torchvision's own net, with random weights; ValueError if it has none of that name, or one of `NOT_SUPPORTED`."""
     from torchvision import models
 
+    if architecture in NOT_SUPPORTED:
+        raise ValueError(f"architecture={architecture} is not supported: {NOT_SUPPORTED[architecture]}")
     # The classifiers only: torchvision keeps detectors, segmenters and video nets in other modules.
-    known = [name for name in models.list_models(module=models) if name not in WITHOUT_KNOWN_HEAD]
+    known = [name for name in models.list_models(module=models) if name not in NOT_SUPPORTED]
     if architecture not in known:
         near = get_close_matches(architecture, known, 5) or ["resnet18", "efficientnet_b0", "vit_b_16"]
         raise ValueError(

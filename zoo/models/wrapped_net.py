@@ -2,7 +2,8 @@
 
     images -> enlarged, gray repeated -> layers -> features -> head -> logits
 
-A subclass builds the library's net and hands it to `_divide`. May import torch only.
+A subclass builds the library's net and hands it to `_divide`. May import torch, protocols and other files of this
+folder.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
 """Model cards in Markdown: architecture, results, data, training and limits of a checkpoint.
 
-May import config, data, models, checkpoints and the other files of this folder.
+May import protocols, config, data, models, checkpoints and the other files of this folder.
 """
 
 import inspect

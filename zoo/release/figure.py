@@ -1,7 +1,8 @@
 """The figure of the README: our test errors with their intervals beside published numbers, a panel for each dataset.
 
 Accuracies are drawn as errors. Recipes with other metrics are in the tables only. The data are stored in the file, so
-that a test can tell whether it shows the current results. May import config, plots and the other files of this folder.
+that a test can tell whether it shows the current results. May import config, checkpoints, plots and the
+other files of this folder.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The figure of samples: what the shipped RBMs and deep belief networks draw, one panel for each checkpoint.
 
 The panels are those of `zoo sample` with its default values: chains of Gibbs sampling that start at noise. The hashes
-of the checkpoints are stored in the file, so that a test can tell whether it shows the shipped ones. May import config,
-checkpoints, plots and the other files of this folder.
+of the checkpoints are stored in the file, so that a test can tell whether it shows the shipped ones. May import
+protocols, config, checkpoints, plots and the other files of this folder.
 """
 
 import json

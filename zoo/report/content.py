@@ -1,4 +1,4 @@
-"""What a report shows: plain values, and single predictions with their images. Imports torch only."""
+"""What a report shows: plain values, and single predictions with their images. Imports `zoo.analysis` only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -93,7 +93,14 @@ def test_a_stored_encoding_takes_columns_in_any_order():
 @pytest.mark.parametrize(
     ("columns", "options", "says"),
     [
-        ({"size": ["", *map(str, SIZE[1:])]}, {}, "column 'size' has no value in row 1;"),
+        ({"size": ["", *map(str, SIZE[1:])]}, {}, "'size' has no value in row 1; train with .*missing=impute"),
+        ({"size": ["", "", *map(str, SIZE[2:])]}, {}, "'size' has no value in row 1 and in 1 other row; train with"),
+        ({"size": [*["1"] * 97, "", "", ""]}, {}, "'size' has no value in row 98 and in 2 other rows; train with"),
+        (
+            {"price": [*["1"] * 97, "", "", ""]},
+            {},
+            "'price' has no value in row 98 and in 2 other rows; dataset.missing",
+        ),
         ({"price": ["", *map(str, PRICE[1:])]}, {}, "the target 'price' has no value in row 1; dataset.missing=drop"),
         ({"sold": ["2024-01-31"] * ROWS}, {}, r"column 'sold' has dates .*dataset\.ignore=\[sold\]"),
         ({"size": ["large", *map(str, SIZE[1:])]}, {}, r"'large' among numbers \(row 1\); .*categorical=\[size\]"),

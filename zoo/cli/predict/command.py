@@ -75,8 +75,9 @@ def predict(cfg: DictConfig) -> int:
     if multi_label:
         labels, notice = {}, ""
     notes += [notice] if notice else []
-    of_pixels = inputs.is_csv(source) and encoding is None and listed is None and not multi_label
-    as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and of_pixels)
+    of_pixels = inputs.is_csv(source) and encoding is None and listed is None
+    one_class = bool(about.classes) and not multi_label and cfg.top == 1  # in each row, as Kaggle's format needs
+    as_kaggle = cfg.format == "kaggle" or (cfg.format == "auto" and of_pixels and one_class)
     top = cfg.top
     if about.classes and not multi_label and top > len(about.classes):
         top = len(about.classes)

@@ -35,7 +35,7 @@ def find(source: Path, about: CheckpointInfo, *, header: str) -> Listed | None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a table.
+        ValueError: the file is not a table, or has no column of images.
     """
     config = about.dataset_config
     is_list = config.get("name") == "image_list"
@@ -47,7 +47,14 @@ def find(source: Path, about: CheckpointInfo, *, header: str) -> Listed | None:
     # The columns of the training list have these roles here, too.
     table = table_file.read(source, header=header, key="input")
     column = config.get("file_column") if is_list else None
-    listed = image_list.find(table, column=column if column in table.columns else None)
+    column = column if column in table.columns else None
+    # `image_list.find` would name a key that this command does not have.
+    if column is None and image_list.file_column(table) is None:
+        raise ValueError(
+            f"{source}: no column has names of images, such as photos/1.png; the checkpoint was trained on a list of "
+            "images"
+        )
+    listed = image_list.find(table, column=column)
     names = [str(file.relative_to(listed.folder)) for file in listed.files]
     labels, notice = _labels(table, listed.column, names, about)
     notes = [*table.notes, *listed.notes, *([notice] if notice else [])]

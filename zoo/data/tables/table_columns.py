@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data.tables.table_file import Table, is_number
+from zoo.data.tables.table_file import Table, is_number, some_rows
 
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 MAX_CATEGORIES = 100  # of a column
@@ -147,10 +147,8 @@ class TableEncoding:
         missing = [row for row, cell in enumerate(cells, start=1) if not cell]
         if missing and not self.impute:
             raise ValueError(
-                f"{table.where}: column {name!r} has no value in row {missing[0]}"
-                + (f" and {len(missing) - 1:,} others" if len(missing) > 1 else "")
-                + "; with dataset.missing=impute, a net is trained on replaced values"
-                + ", with dataset.missing=drop without such rows"
+                f"{table.where}: column {name!r} has no value in {some_rows(missing)}; train with "
+                "dataset.missing=impute to replace such values, or with dataset.missing=drop to leave such rows out"
             )
 
 

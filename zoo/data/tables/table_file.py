@@ -201,6 +201,14 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
         raise ValueError(f"{path}: the name of column {unclear!r} has characters that cannot be printed")
 
 
+def some_rows(rows: Sequence[int]) -> str:
+    """The first row, and the number of the others, to follow the word "in"."""
+    more = len(rows) - 1
+    if not more:
+        return f"row {rows[0]}"
+    return f"row {rows[0]} and in {more:,} other {'row' if more == 1 else 'rows'}"
+
+
 def is_number(text: str) -> bool:
     """Whether a cell is a number; NaN and infinity count as numbers."""
     try:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.tables.table_columns import numbers_of
-from zoo.data.tables.table_file import Table, is_number
+from zoo.data.tables.table_file import Table, is_number, some_rows
 
 KINDS = ("auto", "classes", "values", "labels")
 MAX_CLASSES = 10_000
@@ -154,9 +154,8 @@ def _refuse_missing(table: Table, name: str, cells: Sequence[str]) -> None:
     missing = [row for row, cell in enumerate(cells, start=1) if not cell]
     if missing:
         raise ValueError(
-            f"{table.where}: the target {name!r} has no value in row {missing[0]}"
-            + (f" and {len(missing) - 1:,} others" if len(missing) > 1 else "")
-            + "; dataset.missing=drop leaves such rows out"
+            f"{table.where}: the target {name!r} has no value in {some_rows(missing)}; dataset.missing=drop leaves "
+            "such rows out"
         )
 
 

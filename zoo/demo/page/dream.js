@@ -1,4 +1,4 @@
-// Gibbs chains: one that dreams on from the drawing or from noise, and ten whose samples appear side by side.
+// Gibbs chains: one that begins at the drawing or at noise, and ten whose samples appear side by side.
 
 import { paintImage } from './paint.js'
 import { post } from './server.js'
@@ -66,7 +66,7 @@ export class Dream {
 
   async start(fromDrawing) {
     const beginning = fromDrawing ? this.drawing() : {}
-    if (!beginning) return this.failed(new Error('Draw something first; the dream begins there.'))
+    if (!beginning) return this.failed(new Error('Draw something first; the chain begins there.'))
     const run = (this.run = { paused: false })
     this.parts.pause.disabled = false
     this.parts.pause.textContent = 'Pause'
