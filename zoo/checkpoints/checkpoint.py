@@ -52,8 +52,8 @@ def save(net: nn.Module, path: str | Path, info: CheckpointInfo, *, half_precisi
         half_precision: store floating-point numbers as float16; `load` converts them back to float32.
 
     Raises:
-        ValueError: the description names a class outside the zoo or has a value beyond the limits of
-            `zoo.checkpoints.description_schema`, or a weight is NaN or Inf; nothing is written.
+        ValueError: the description names a class that is neither of the zoo nor of a trusted package, or has a value
+            beyond the limits of `zoo.checkpoints.description_schema`, or a weight is NaN or Inf; nothing is written.
         OSError: the file cannot be written; an existing file is left untouched.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}

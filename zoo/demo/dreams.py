@@ -1,4 +1,4 @@
-"""Gibbs chains that start at the drawing or at noise: what an RBM or a deep belief network dreams of."""
+"""Gibbs chains of an RBM or a deep belief network that start at the drawing or at noise."""
 
 from base64 import b64decode, b64encode
 from binascii import Error
@@ -19,7 +19,7 @@ MAX_STEPS = 2000  # Gibbs steps of one request, over all frames
 
 @dataclass(frozen=True)
 class Request:
-    """A part of a dream.
+    """A part of a Gibbs chain.
 
     Attributes:
         frames: number of images of each chain.

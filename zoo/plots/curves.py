@@ -28,7 +28,7 @@ def curves(
     """Draw one panel for each quantity, side by side.
 
     Args:
-        panels: title of each panel -> its lines. A line with an empty name gets no legend. Of more
+        panels: title of each panel -> its lines. A panel has a legend unless its only line has an empty name. Of more
             than `MAX_PANELS` panels, the first ones are drawn. Values that are NaN or Inf are left out.
         path: the PNG to write.
         x_label: label of the horizontal axes.

@@ -86,16 +86,18 @@ numbers. "Ours" is the mean ± standard deviation over the seeds; the 95 % inter
 test images. "Its paper" is the result of the paper of the net, or of the source of the recipe; "best known" is the best
 result that we know for nets of this class. "†" marks a number whose source we could not read. "Distortions" are those
 of the training images, in the paper / in ours. The last column compares ours with its paper / with the best known:
-"better" and "worse" are said only where the intervals do not overlap; "other conditions": the two were trained or
-measured in different ways, or the source does not say. The reconstruction error is summed over the pixels.
+"better" and "worse" are said only where the intervals do not overlap; "other conditions": only one of the two was
+trained with distortions, the source does not say, or something else differs. The reconstruction error is summed
+over the pixels.
 
 <img src="docs/images/results.png" width="820" alt="{alt}">
 
 """
 
+_LIKE = "both or neither trained with distortions (which may differ)"
 BEATEN = {  # verdict on a published number that our mean beats -> the beginning of a line of the README
-    intervals.BETTER: "under the same conditions, with intervals that do not overlap",
-    intervals.OVERLAP: "under the same conditions, with intervals that overlap",
+    intervals.BETTER: f"{_LIKE}, with intervals that do not overlap",
+    intervals.OVERLAP: f"{_LIKE}, with intervals that overlap",
     claims.OTHER: "under other conditions",
 }
 

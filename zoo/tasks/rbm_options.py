@@ -1,4 +1,4 @@
-"""The options of contrastive divergence that not every RBM has, and the groups of parameters of an RBM."""
+"""The options of contrastive divergence that not every RBM supports, and the groups of parameters of an RBM."""
 
 from typing import Any
 
