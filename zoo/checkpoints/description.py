@@ -21,7 +21,7 @@ from zoo.config import trust
 from zoo.config.targets import Kind, class_name, target_of
 from zoo.data.preprocess import Preprocess
 
-ARCHITECTURE = re.compile(r"\w[\w.]{0,99}", re.ASCII)
+ARCHITECTURE = re.compile(r"\w[\w.]{0,99}", re.ASCII)  # a library's name of a net; a file may have any text there
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,11 @@ class CheckpointInfo:
     def title(self) -> str:
         """The name of the model or, of a net that another library builds, of its architecture."""
         architecture = self.net.get("architecture")
+        # A net of a trusted package may use this name for something else.
         is_own = str(self.net.get("_target_")).startswith("zoo.models.")
-        return (
-            architecture
-            if is_own and isinstance(architecture, str) and ARCHITECTURE.fullmatch(architecture)
-            else self.name
-        )
+        if is_own and isinstance(architecture, str) and ARCHITECTURE.fullmatch(architecture):
+            return architecture
+        return self.name
 
     @property
     def temperature(self) -> float:

@@ -97,7 +97,7 @@ def check_output(
     overwrite: bool,
     suffixes: Sequence[str] = (),
     inputs: Sequence[str | Path] = (),
-    key: str = "another output=",
+    instead: str = "another output=",
 ) -> None:
     """Refuse an output that cannot or must not be written, before anything is computed.
 
@@ -107,7 +107,7 @@ def check_output(
         suffixes: the suffixes that the file may have, such as ``.csv``, in lower case; empty for any. A device or a
             pipe may have any name if only one suffix is allowed.
         inputs: the files that the command reads.
-        key: what to use in place of an output that is refused.
+        instead: what a message tells the user to use in place of an output that is an input or belongs to a run.
 
     Raises:
         ValueError: another suffix, or the file is one that the command reads or that belongs to a run.
@@ -126,12 +126,12 @@ def check_output(
     _check_place(output)
     for other in inputs:
         if output.exists() and Path(other).exists() and output.samefile(other):
-            raise ValueError(f"{output} is part of the input and would be replaced; use {key}")
+            raise ValueError(f"{output} is part of the input and would be replaced; use {instead}")
     # Nor may it be a file of a run: a metrics.json, for example, would mark the run as finished.
     target = output.resolve()
     is_of_run = target.name in RUN_FILES or (STAGE_PLOT.fullmatch(target.name) and output.exists())
     if is_of_run and (target.parent / "config.yaml").is_file():
-        raise ValueError(f"{output} belongs to the run in {target.parent}; use {key}")
+        raise ValueError(f"{output} belongs to the run in {target.parent}; use {instead}")
     if not output.exists():
         return
     if not overwrite:

@@ -263,14 +263,14 @@ class Preprocess:
         if not reason:
             return
         # Say how to state the scale, or, if the user has stated it, that the stated one is wrong.
-        verb = "set scale= to the value of white in the input" if stated else "state the value of white with scale="
+        how = "set scale= to the value of white in the input" if stated else "state the value of white with scale="
         if self.white is None:
             advice = f"scale={self.scale:g} takes them as they are"
         elif found.low < 0:
-            advice = f"undo their normalization, so that black is 0, and {verb}"
+            advice = f"undo their normalization, so that black is 0, and {how}"
         else:
             level = 1 if found.high <= 1 else 255 if 255 * DARK <= found.high <= 255 else found.high
-            advice = f"{verb}, such as scale={level:.6g}"
+            advice = f"{how}, such as scale={level:.6g}"
         if stated and self.white is not None:
             raise ValueError(f"{where}: values from {found}, but white is {self.white:g} on the stated scale; {advice}")
         raise ValueError(f"{where}: {reason}: another scale; {advice}")

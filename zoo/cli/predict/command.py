@@ -162,8 +162,8 @@ def _check_outputs(output: Path, sheet: Path | None, inputs_read: Sequence[Path]
     """Raise ValueError if an output would replace an input, FileExistsError if the sheet exists."""
     check_output(output, overwrite=overwrite, suffixes=[".csv"], inputs=inputs_read)
     if sheet:
-        key = "another output=, or sheet=false to leave out the contact sheet"
-        check_output(sheet, overwrite=overwrite, inputs=inputs_read, key=key)
+        instead = "another output=, or sheet=false to leave out the contact sheet"
+        check_output(sheet, overwrite=overwrite, inputs=inputs_read, instead=instead)
 
 
 def _predictor(
