@@ -94,19 +94,20 @@ def site(tmp_path_factory):
     server.server_close()
 
 
-def chromium(folder, *words: str) -> str:
+def chromium(profile, *words: str) -> str:
+    """What Chromium prints; `profile`: an empty folder, so that it knows no page of another test."""
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-    command += [f"--user-data-dir={folder / 'profile'}", *words]
+    command += [f"--user-data-dir={profile}", *words]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 @pytest.mark.parametrize(("width", "columns"), [(1280, 3), (390, 1)])
-def test_the_page_fits_its_window_and_shows_all_images(width, columns, site):
+def test_the_page_fits_its_window_and_shows_all_images(width, columns, site, tmp_path):
     folder, address, asked = site
     asked.clear()
     (folder / "measure.html").write_text(MEASURE.replace("WIDTH", str(width)))
     words = ["--window-size=1400,3000", "--virtual-time-budget=10000", "--dump-dom", f"{address}/measure.html"]
-    answer = re.search(r'data-found="([^"]*)"', chromium(folder, *words))
+    answer = re.search(r'data-found="([^"]*)"', chromium(tmp_path / "profile", *words))
     found = json.loads(html.unescape(answer[1]))
     assert found["width"] == width
     # Nothing sticks out, apart from the content of parts that scroll by themselves.
@@ -125,7 +126,7 @@ def test_the_page_opens_from_disk(site, tmp_path):
 
     folder, _, _ = site
     screenshot = tmp_path / "page.png"
-    chromium(tmp_path, "--window-size=1280,2400", f"--screenshot={screenshot}", (folder / "report.html").as_uri())
+    chromium(tmp_path / "profile", "--window-size=1280,2400", f"--screenshot={screenshot}", (folder / "report.html").as_uri())
     with Image.open(screenshot) as image:
         assert image.size == (1280, 2400)
         colors = image.convert("RGB").getcolors(maxcolors=2**24)
