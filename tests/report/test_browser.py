@@ -126,7 +126,8 @@ def test_the_page_opens_from_disk(site, tmp_path):
 
     folder, _, _ = site
     screenshot = tmp_path / "page.png"
-    chromium(tmp_path / "profile", "--window-size=1280,2400", f"--screenshot={screenshot}", (folder / "report.html").as_uri())
+    words = ["--window-size=1280,2400", f"--screenshot={screenshot}", (folder / "report.html").as_uri()]
+    chromium(tmp_path / "profile", *words)
     with Image.open(screenshot) as image:
         assert image.size == (1280, 2400)
         colors = image.convert("RGB").getcolors(maxcolors=2**24)

@@ -95,7 +95,8 @@ over the pixels.
 """
 
 _LIKE = "both or neither trained with distortions (which may differ)"
-BEATEN = {  # verdict on a published number that our mean beats -> the beginning of a line of the README
+BEATEN_TITLE = "Papers whose number our mean beats"
+BEATEN = {  # verdict on a published number that our mean beats -> the beginning of a line
     intervals.BETTER: f"{_LIKE}, with intervals that do not overlap",
     intervals.OVERLAP: f"{_LIKE}, with intervals that overlap",
     claims.OTHER: "under other conditions",

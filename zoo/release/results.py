@@ -59,7 +59,11 @@ def documents() -> dict[Path, str]:
 def table(entries: Mapping[str, Mapping[str, Any]], paired: Sequence[Path] = ()) -> str:
     """RESULTS.md: one row per entry of the index, the paired comparisons, the history and the sources."""
     rows = [tables.cells(name, entry) for name, entry in entries.items()]
-    parts = [protocol.RESULTS + "\n".join([*tables.markdown(rows), ""]), *(comparison(path) for path in paired)]
+    parts = [
+        protocol.RESULTS + "\n".join([*tables.markdown(rows), ""]),
+        "\n".join([f"## {protocol.BEATEN_TITLE}", "", *beaten(entries), ""]),
+        *(comparison(path) for path in paired),
+    ]
 
     parts += [text for text in [reconstruction.section(entries, reconstruction.stored())] if text]
 
@@ -92,7 +96,7 @@ def summary(entries: Mapping[str, Mapping[str, Any]]) -> str:
         rows.append({column: cells[column] for column in tables.README})
     titles = [figure.TITLES[dataset] for dataset in figure.by_dataset(entries)]
     intro = protocol.README.format(datasets=" and ".join(titles), alt=protocol.ALT)
-    return intro + "\n".join([*tables.markdown(rows), "", *beaten(entries), ""])
+    return intro + "\n".join([*tables.markdown(rows), "", f"### {protocol.BEATEN_TITLE}", "", *beaten(entries), ""])
 
 
 def beaten(entries: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -104,10 +108,10 @@ def beaten(entries: Mapping[str, Mapping[str, Any]]) -> list[str]:
             continue
         ours, theirs = claim.text(mean(entry["values"])), claim.text(claim.published.value)
         if ours != theirs and claim.reaches(entry["values"], claim.published.value):
-            found[claim.verdict(entry, claim.published)].append(f"{name} ({ours}; its paper {theirs})")
-    lines = ["Our means that beat the number of the net's paper:", ""]
-    lines += [f"- {title}: {', '.join(found[key]) or 'none'}." for key, title in protocol.BEATEN.items()]
-    return lines
+            reopened = tables.REOPENED if claim.reopened else ""
+            text = f"{name}{reopened} ({ours}; its paper {claim.published_text(claim.published)})"
+            found[claim.verdict(entry, claim.published)].append(text)
+    return [f"- {title}: {', '.join(found[key]) or 'none'}." for key, title in protocol.BEATEN.items()]
 
 
 def comparison(path: Path) -> str:
