@@ -1,4 +1,4 @@
-"""Two processes, started by torchrun, learn from halves of every batch what one learns from the whole."""
+"""Two processes, started by torchrun, train on halves of each batch: a step of the two is that of one process."""
 
 import json
 import subprocess
@@ -30,6 +30,7 @@ for words in json.load(open("runs.json")):
     main("train", words)
 """
 BARE = ["model.stages.pretrain.epochs=0", "model.stages.finetune.epochs=1", "lr=0.001"]
+SMALL_MAPS = ["model.net.hidden=[6,8]"]  # a convolutional deep belief network of few maps
 DIGITS = ["dataset=digits", "epochs=1", "progress=false"]
 # One step of plain gradient descent on all training examples: the weights tell the gradient.
 STEP = ["dataset=digits", "dataset.validation=0.1", "dataset.test=101", "batch_size=100000", "lr=0.5", "progress=false"]
@@ -52,9 +53,16 @@ RUNS = {
     "classify": one_step("mlp", "fit", "model.net.hidden=[16]", "epochs=1"),
     "head": one_step("mlp", "fit", "model.net.hidden=[16]", "model.stages.fit.task.policy=head", "epochs=1"),
     "reconstruct": one_step("deep_autoencoder", "finetune", "model.net.hidden=[8]", *BARE),
+    "convolve": ["model=conv_dbn", *SMALL_MAPS, *DIGITS],
+    "fine-tune": one_step("conv_dbn", "finetune", *SMALL_MAPS, *BARE),
 }
-ALIKE = ("classify", "head", "reconstruct")  # no chance in them but the first weights and the order
-FITS = {"belief": ("pretrain.layer0", "pretrain.layer1", "updown"), "reconstruct": ("finetune",)}
+ALIKE = ("classify", "head", "reconstruct", "fine-tune")  # no chance in them but the first weights and the order
+FITS = {
+    "belief": ("pretrain.layer0", "pretrain.layer1", "updown"),
+    "reconstruct": ("finetune",),
+    "convolve": ("pretrain.layer0", "pretrain.layer1", "finetune"),
+    "fine-tune": ("finetune",),
+}
 
 
 @pytest.fixture(scope="module")
