@@ -96,6 +96,9 @@ def test_a_csv_has_row_numbers_and_its_labels(cli, folder, pixels):
         (np.array(["cat", "dog", "cät"]), "label", ["cat", "dog", "cät"]),
         (np.array([0.5, 1.5, -2.0]), "target", [[0.5], [1.5], [-2.0]]),
         (np.eye(3, 2), "target", [[1, 0], [0, 1], [0, 0]]),
+        (np.eye(3, 2, dtype=np.int64), "target", [[1, 0], [0, 1], [0, 0]]),
+        (np.eye(3, 2, dtype=bool), "target", [[1, 0], [0, 1], [0, 0]]),
+        (np.array([[3], [1], [2]]), "label", ["3", "1", "2"]),
     ],
 )
 def test_an_archive_has_row_numbers_and_its_labels_or_targets(y, column, expected, cli, folder, pixels):

@@ -20,7 +20,7 @@ from support import slow_but
 from torch import nn
 
 import zoo
-from zoo.models import DBN, RBM
+from zoo.models import DBN, RBM, ConvDBN, ConvRBM
 from zoo.sklearn import Classifier, Encoder
 
 X, Y = (array[:120] for array in load_digits(return_X_y=True))
@@ -209,6 +209,11 @@ def test_a_net_that_cannot_decode_has_no_inverse():
     fitted = encoder()
     assert hasattr(fitted, "inverse_transform")
     fitted.net_ = Features()
+    assert not hasattr(fitted, "inverse_transform")
+    # Nor has a convolutional RBM, whose features are pooled, or a stack of them.
+    fitted.net_ = ConvRBM(in_shape=(1, 8, 8), hidden=2, kernel_size=3)
+    assert not hasattr(fitted, "inverse_transform")
+    fitted.net_ = ConvDBN(in_shape=(1, 8, 8), num_classes=None, hidden=[2], kernel_size=[3])
     assert not hasattr(fitted, "inverse_transform")
 
 

@@ -10,6 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor, nn
 
+from zoo.models import ConvRBM
 from zoo.protocols import Decoding, Net, RBMLayer, StackOfRBMs, layers_of
 from zoo.sklearn.estimator import DTYPES, Model, NetEstimator
 from zoo.sklearn.stages import Stages
@@ -17,7 +18,13 @@ from zoo.sklearn.stages import Stages
 
 def _can_decode(encoder: "Encoder") -> bool:
     """Whether `inverse_transform` exists: not known before `fit`."""
-    return "net_" not in vars(encoder) or isinstance(encoder.net_, Decoding | StackOfRBMs | RBMLayer)
+    if "net_" not in vars(encoder):
+        return True
+    net = encoder.net_
+    rbms = [net.rbm(k) for k in range(len(layers_of(net)))] if isinstance(net, StackOfRBMs) else [net]
+    # The pooled features of a convolutional RBM do not determine its hidden units.
+    has_flat_units = all(isinstance(rbm, RBMLayer) and not isinstance(rbm, ConvRBM) for rbm in rbms)
+    return isinstance(net, Decoding) or has_flat_units
 
 
 class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetEstimator):

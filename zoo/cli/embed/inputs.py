@@ -3,6 +3,7 @@
 The inputs are a dataset of the zoo, or what ``zoo predict`` takes.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -142,10 +143,11 @@ def _answers(y: "np.ndarray[Any, Any]", classes: Sequence[str]) -> Columns:
     """Labels as a column of text, or target values as a column of numbers, N x targets.
 
     Args:
-        y: class numbers, strings, or real values.
+        y: class numbers, strings, or numbers of another kind: real values, or several values for each input.
         classes: names of the classes; without them class numbers become text.
     """
-    if y.dtype.kind == "f":
+    has_several = y.dtype.kind in "biu" and math.prod(y.shape[1:]) > 1
+    if y.dtype.kind == "f" or has_several:
         return {"target": torch.from_numpy(y.astype(np.float32)).reshape(len(y), -1)}
     if classes:
         return {"label": [classes[int(label)] for label in y.tolist()]}
