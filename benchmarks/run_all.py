@@ -19,6 +19,7 @@ import torch
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = (
     "rbm_epoch",
+    "conv_rbm_epoch",
     "ais",
     "lenet5_epoch",
     "hydra_template",

@@ -1,6 +1,7 @@
 """What the benchmarks of speed share: the interval of a median, programs that take turns, and the page."""
 
 import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -8,13 +9,20 @@ import numpy as np
 import pytest
 import torch
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
 
 @pytest.fixture
 def timing(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     import timing
 
     return timing
+
+
+@pytest.mark.parametrize("script", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_benchmark_finds_what_it_imports(script, timing):
+    runpy.run_path(str(script), run_name="imported")
 
 
 @pytest.mark.parametrize("count", [3, 5, 9, 20])
