@@ -189,6 +189,66 @@ def test_the_gradient_of_the_free_energies_is_the_statistic_of_contrastive_diver
     close(net.visible_bias.grad, db.reshape(len(net.visible_bias), -1).sum(1), 1e-9)
 
 
+@each_case
+@pytest.mark.parametrize("chains", [6, 2], ids=["as many chains as examples", "fewer chains"])
+def test_the_gradient_in_closed_form_is_that_of_autograd(chains, kind, case):
+    net = machine(kind, case)
+    states = visible_states(net)[0]
+    v0, vk = torch.tensor(few(states, 6)), torch.tensor(few(states[::-1], chains))
+    a0 = net.hidden_input(v0)
+    loss = 3 * net.free_energy_difference(v0, vk, hidden_input=a0)
+    expected = 3 * (net.free_energy(v0).mean() - net.free_energy(vk).mean())
+    assert "PooledDifferenceBackward" in graph_of(loss)
+    for found, value in zip(gradients(net, loss), gradients(net, expected), strict=True):
+        torch.testing.assert_close(found, value, rtol=0, atol=1e-12)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+def gradients(net, loss):
+    return torch.autograd.grad(loss, [net.weight, net.visible_bias, net.hidden_bias])
+
+
+def graph_of(loss):
+    """The names of all steps that autograd takes back from a loss."""
+    found, left = set(), [loss.grad_fn]
+    while left:
+        step = left.pop()
+        if step is not None:
+            found.add(type(step).__name__)
+            left += [before for before, _ in step.next_functions]
+    return found
+
+
+def test_mixed_precision_uses_autograd():
+    net = ConvRBM(in_shape=(1, 8, 8), hidden=2, kernel_size=3)
+    v0, vk = torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = net.free_energy_difference(v0, vk)
+    assert "PooledDifferenceBackward" not in graph_of(loss)
+    loss.backward()
+    assert net.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("pool", [1, 2, 3])
+def test_large_pre_activations_do_not_overflow(pool):
+    net = ConvRBM(in_shape=(1, 5, 5), hidden=2, kernel_size=2, pool=pool)
+    for size in (-300.0, 300.0):
+        a = torch.full((1, 2, 4, 4), size)
+        mean, log_sum = net.hidden.mean_and_log_sum(a)
+        units = net.hidden.log_sum(torch.zeros(1, 2, 4, 4), net.hidden_bias).exp() - 1  # number of units in a block
+        expected = torch.zeros(()) if size < 0 else size + units.log()
+        torch.testing.assert_close(log_sum, expected.expand_as(log_sum))
+        torch.testing.assert_close(mean, net.hidden.spread(1 / units) * (size > 0))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_visible_input_is_the_transposed_convolution(channels):
+    net = ConvRBM(in_shape=(channels, 7, 9), hidden=4, kernel_size=3).double()
+    h = torch.rand(5, 4, 5, 7, dtype=torch.double)
+    expected = F.conv_transpose2d(h, net.weight, net.visible_bias)
+    torch.testing.assert_close(net.visible_input(h), expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("kind", ["bernoulli", "gaussian"])
 def test_without_pooling_it_is_the_rbm_of_the_unrolled_convolution(kind):
     net = ConvRBM(in_shape=(3, 7, 6), hidden=4, kernel_size=3, pool=1, visible_units=kind).double()

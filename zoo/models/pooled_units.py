@@ -80,6 +80,11 @@ class PooledBernoulli:
         with torch.autocast(u.device.type, enabled=False):
             return -(u.to(bias.dtype).sum(dim=(2, 3)) @ bias)
 
+    def mean_and_log_sum(self, a: Tensor) -> tuple[Tensor, Tensor]:
+        """`mean` and `log_sum`, N x K x H x W and N x K x P x Q, for little more than the time of one of them."""
+        weights, total, top = self._weights(a)
+        return self._whole(weights / total), (top + total.log()).squeeze(2)
+
     def log_sum(self, a: Tensor, bias: Tensor) -> Tensor:
         """log(1 + Σ_j exp(a_j)) of each block, N x K x P x Q, in float32 or better."""
         return F.softplus(self._log_weights(a.to(torch.promote_types(a.dtype, torch.float32))))
@@ -96,12 +101,20 @@ class PooledBernoulli:
 
     def _probabilities(self, a: Tensor) -> Tensor:
         """The probability that each unit is on, by blocks, N x K x C² x P x Q."""
-        blocks = self._blocks(a, padding=float("-inf"))
         if self.pool == 1:
-            return torch.sigmoid(blocks)
-        # Softmax over the units of a block, times the probability that one of them is on.
-        total = blocks.logsumexp(dim=2, keepdim=True)
-        return torch.exp(blocks - F.softplus(total))
+            return torch.sigmoid(a).unsqueeze(2)
+        weights, total, _ = self._weights(a)
+        return weights / total
+
+    def _weights(self, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """exp(a_i - m) of each unit, N x K x C² x P x Q; their sum with exp(-m), and m, both N x K x 1 x P x Q.
+
+        m is the largest logarithm of a weight in the block, at least 0, the one of "all are off": nothing overflows.
+        """
+        blocks = self._blocks(a, padding=float("-inf"))
+        top = blocks.detach().amax(dim=2, keepdim=True).clamp(min=0)
+        weights = (blocks - top).exp_()
+        return weights, weights.sum(dim=2, keepdim=True) + torch.exp(-top), top
 
     def _log_weights(self, a: Tensor) -> Tensor:
         """log Σ_j exp(a_j) over the units of each block, N x K x P x Q."""
