@@ -10,7 +10,7 @@ RESULTS = """\
 Every row is a recipe of `conf/experiment`, run by `zoo train experiment=NAME seed=SEED`. The settings of a recipe
 were chosen on a validation split of 10,000 images, taken from the training images (`dataset.validation=10000`). Then
 the recipe was trained on all 60,000 training images, once per seed, and evaluated on the test images. **Some recipes
-were changed after a test result had been seen**: their earlier results are listed under
+were changed after a test result had been seen**: they are marked * in the table, their earlier results are listed under
 [Reopened recipes](#reopened-recipes), and the test images were used more than once for such a recipe. Now the result of
 a changed recipe is published only if the recipe lists the earlier results.
 
@@ -30,7 +30,8 @@ a changed recipe is published only if the recipe lists the earlier results.
 - **distortions**: those of the training images, in the paper / in ours.
 - **compared**: ours with its paper / with the best known. "better" and "worse" are said only where our interval does
   not overlap that of the published number, which covers the test images only. "other conditions": only one of the two
-  was trained with distortions, or the source does not say, or something else differs; see [Sources](#sources).
+  was trained with distortions, or the source does not say whether it was, or [Sources](#sources) names another
+  difference after "differs". Another number of training images alone, or one that is not stated, does not count.
 - **goal**: the target that we set for the recipe.
 
 `zoo reproduce NAME` re-evaluates a checkpoint and compares its metrics with those stored in `checkpoints/index.yaml`;
@@ -52,18 +53,18 @@ EARLIER = "The recipe was changed after test results had been seen, so that the 
 CODES = """\
 ## Latent codes of 30 numbers
 
-The deep autoencoder, the same net without pretraining (the same settings, which were chosen for the pretrained net),
-and principal component analysis (PCA), each with 30 numbers for an image. The squared error is summed over the pixels;
-mean and components of PCA are those of the 60,000 training images. Published for MNIST by Hinton & Salakhutdinov 2006,
-caption of figure 2B: PCA 13.87, logistic PCA 8.01 (*secondary*).
+The deep autoencoder and principal component analysis (PCA), each with 30 numbers for an image. A net that was not
+pretrained has the settings of the pretrained one, for which they were chosen. The squared error is summed over the
+pixels; mean and components of PCA are those of the 60,000 training images. Published for MNIST by Hinton &
+Salakhutdinov 2006, caption of figure 2B: PCA 13.87, logistic PCA 8.01 (*secondary*).
 
 """
 
 SAMPLES = """\
 ## Samples
 
-What the shipped RBMs and deep belief networks draw, not selected: 100 samples each, after 1,000 steps of Gibbs
-sampling that starts at noise, as `zoo sample checkpoint=NAME` draws them. A deep belief network with label units draws
+What the shipped generative checkpoints draw, not selected: 100 samples each, after 1,000 steps of Gibbs sampling that
+starts at noise, as `zoo sample checkpoint=NAME` draws them. A deep belief network with label units draws
 one row for each class.
 
 <img src="docs/images/generative.png" width="820" alt="Grids of samples, one panel for each checkpoint">
@@ -72,9 +73,9 @@ one row for each class.
 SOURCES = """\
 ## Sources
 
-Conditions of the published numbers, hardware and run time of ours. Some recipes were timed while another run shared
-the core, as their headers say. The intervals of published numbers cover the test images only. The status of a number
-says how we know it:
+Conditions of the published numbers, and command, hardware and distortions of ours. The run times are in the first
+table; some recipes were timed while other runs shared the cores, as their headers say. The intervals of published
+numbers cover the test images only. The status of a number says how we know it:
 
 """
 
@@ -87,8 +88,8 @@ test images. "Its paper" is the result of the paper of the net, or of the source
 result that we know for nets of this class. "†" marks a number whose source we could not read. "Distortions" are those
 of the training images, in the paper / in ours. The last column compares ours with its paper / with the best known:
 "better" and "worse" are said only where the intervals do not overlap; "other conditions": only one of the two was
-trained with distortions, the source does not say, or something else differs. The reconstruction error is summed
-over the pixels.
+trained with distortions, the source does not say whether it was, or something else than the number of training images
+differs. The reconstruction error is summed over the pixels.
 
 <img src="docs/images/results.png" width="820" alt="{alt}">
 

@@ -62,8 +62,9 @@ def section(entries: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mapp
         for name in recipes:
             if name in entries:
                 entry = entries[name]
-                limits = claims.parse(entry["claim"]).interval(entry)
-                rows.append(_row(dataset, f"[{name}](checkpoints/{name}.md)", entry["values"], limits))
+                claim = claims.parse(entry["claim"])
+                row = _row(dataset, f"[{name}](checkpoints/{name}.md)", entry["values"], claim.interval(entry))
+                rows.append(row | {"published": claim.published_text(claim.published)})
             if "twin" in results.get(name, {}):
                 twin = results[name]["twin"]
                 limits = intervals.of_seeds(twin["values"], Images(**twin["images"]))
