@@ -87,7 +87,7 @@ def test_fewer_examples_than_classes_are_refused():
 @pytest.mark.parametrize(("size", "needed"), [(0.1, 10), (0.5, 2), (0.9, 10), (30, 4)])
 def test_a_class_with_as_many_examples_as_needed_is_cut(size, needed):
     names = ("cat", "dog")
-    with pytest.raises(ValueError, match=f"class dog has 1 examples, .*\\({needed} of each class are enough"):
+    with pytest.raises(ValueError, match=f"class dog has 1 example, .*\\({needed} of each class are enough"):
         stratify([0] * 99 + [1], size, split="test", names=names)
     _, part = stratify([0] * (100 - needed) + [1] * needed, size, split="test", names=names)
     assert 0 < sum(index >= 100 - needed for index in part) < needed

@@ -137,5 +137,5 @@ def test_keys_for_pretrained_weights_are_pointed_out_with_random_ones(cli, folde
     words = [f"{FIT}.task.freeze_statistics=true", f"{FIT}.interpolation=0.75", "epochs=1", "hydra.run.dir=run"]
     outcome = cli("train", *SMALL, *DATA, *words)
     assert outcome.status == 0
-    assert "freeze_statistics=true keeps the mean 0 and variance 1" in outcome.out
+    assert "freeze_statistics=true keeps batch normalization at its initial mean 0 and variance 1" in outcome.out
     assert f"{FIT}.interpolation=0.75 mixes the trained weights with random ones" in outcome.out

@@ -10,15 +10,16 @@ average is lower than log (Z_B / Z_A) by Jensen's inequality, so log Z tends to 
 too high. Chains from the RBM down to the base-rate model err in the opposite direction (Burda, Grosse & Salakhutdinov
 2015). So the two estimates bracket log Z in expectation, provided that the chains down start at samples of the RBM.
 
-In the base-rate model, each visible and hidden unit is on as often as it is for the data. The papers set a_j = 0, so
-that half of the hidden units are on. That fails for a sparse RBM, in which few hidden units are on for the data: at the
-first small β, the many other ones turn the visible units off through their negative weights. A chain may stay in such
-states, and its estimate of Z is then far too small.
+In the base-rate model, each visible and hidden unit is on as often as it is for the data, if data are given. The papers
+set a_j = 0, so that half of the hidden units are on. That fails for a sparse RBM, in which few hidden units are on for
+the data: at the first small β, the many other ones turn the visible units off through their negative weights. A chain
+may stay in such states, and its estimate of Z is then far too small.
 
 Chains miss a mode to which their base-rate model gives almost no probability. Then both directions may agree on a Z
-that is too small. So half of the chains use a uniform base-rate model, in which every unit is on with probability 1/2.
-The weights of both halves have the mean Z, so a mode that only one half finds still contributes half of its weight. An
-RBM has such a mode if its chains that start from noise end in states unlike the data.
+that is too small. So, with Bernoulli visible units and ``coins``, half of the chains use a uniform base-rate model, in
+which every unit is on with probability 1/2. The weights of both halves have the mean Z, so a mode that only one half
+finds still contributes half of its weight. An RBM has such a mode if its chains that start from noise end in states
+unlike the data.
 
 Imports torch and the zoo's models only.
 

@@ -141,9 +141,9 @@ COMMANDS = {
         notes=(
             "The output has one row per input, in the order of the input: name (the path of an image, the number of a "
             "row, or SPLIT/INDEX of a dataset), split (of a dataset), label (the class folder in the path, the column "
-            "label of a CSV of pixels, the array y, or the class in a dataset; left out if there is none) and features "
-            "(N x D; maps are flattened). With a list of several depths there is one features_DEPTH for each, from "
-            "one pass.",
+            "label of a CSV of pixels, classes in the array y, or the class in a dataset) or target (N x targets: real "
+            "values or several values per input, in y or in a dataset), and features (N x D; maps are flattened). "
+            "With a list of several depths there is one features_DEPTH for each, from one pass.",
         ),
     ),
     "demo": Command(

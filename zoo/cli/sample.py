@@ -58,7 +58,7 @@ def sample(cfg: DictConfig) -> Tensor:
             plots.grid(about.transforms().images(samples), temporary, columns=COLUMNS, names=names)
         else:
             _write_arrays(temporary, samples, class_numbers)
-    say(f"{cfg.n:,} samples of {shape_text(about.transforms().shape)} in {output}")
+    say(f"{cfg.n:,} sample{'' if cfg.n == 1 else 's'} of {shape_text(about.transforms().shape)} in {output}")
     return samples
 
 

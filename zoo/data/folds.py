@@ -124,7 +124,8 @@ def fold_numbers(
     first = {key: index for index, key in reversed(list(enumerate(keys)))} if keys is not None else {}
     members = sorted(first.values()) if keys is not None else list(range(len(labels)))
     if len(members) < folds:
-        raise ValueError(f"dataset.folds={folds}: the training split has only {len(members)} examples")
+        count = f"{len(members)} example{'' if len(members) == 1 else 's'}"
+        raise ValueError(f"dataset.folds={folds}: the training split has only {count}")
 
     # Deal the examples of each class to the folds in turn, in random order. The next class continues where the last
     # one stopped, so that the sizes of the folds differ by at most 1.

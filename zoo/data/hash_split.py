@@ -2,8 +2,9 @@
 
 Each file has a position in [0, 1), which depends only on its path and on the name of the split. If the size of the
 split is a fraction, the split gets the files whose position is below it, so a new file moves no other file, unless a
-class would otherwise have no example on one side. If the size is a number of examples, the split gets this number of
-files, those with the lowest positions.
+class would otherwise have no example on one side. If the size is a number of examples, the split first gets the file
+with the lowest position of each class, then the files with the lowest positions until it has this number, or a few
+fewer, since files with equal paths stay together.
 """
 
 from collections import Counter
@@ -78,7 +79,7 @@ def split_by_hash(
     shown = ", ".join(names[label] if names else str(label) for label in missing[:CLASSES_SHOWN])
     shown += ", …" if len(missing) > CLASSES_SHOWN else ""
     few = max((Counter(labels)[label] for label in missing), default=0)
-    reason = "too few images to divide" if few < 2 else f"more classes than {option}={size:g}"
+    reason = "too few images to divide" if few < 2 or size < 1 else f"more classes than {option}={size:g}"
     notes = [f"the {split} split has no image of {shown} ({reason})"] if missing else []
     return [k for k in range(len(keys)) if k not in held_out], sorted(held_out), notes
 

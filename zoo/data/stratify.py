@@ -77,8 +77,9 @@ def stratify(
             # The smallest number of examples with which a class is in both parts.
             needed = max(-(-len(labels) // total), -(-len(labels) // (len(labels) - total)))
             name = names[label] if names else label
+            found = f"{len(members)} example{'' if len(members) == 1 else 's'}"
             raise ValueError(
-                f"class {name} has {len(members)} examples, too few for {option}={size:g}: at least one must "
+                f"class {name} has {found}, too few for {option}={size:g}: at least one must "
                 f"be taken and at least one must remain ({needed} of each class are enough); add examples or change "
                 f"{option}"
             )

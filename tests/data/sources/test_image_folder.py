@@ -223,7 +223,7 @@ def test_a_class_with_too_few_images_is_named(tmp_path):
     assert splits.notes == tuple(
         f"the {split} split has no image of emu (too few images to divide)" for split in ("test", "validation")
     )
-    with pytest.raises(ValueError, match=r"class emu has 1 examples.*6 of each class.*dataset\.test"):
+    with pytest.raises(ValueError, match=r"class emu has 1 example,.*6 of each class.*dataset\.test"):
         load_images(tmp_path, stratified=True)
 
 

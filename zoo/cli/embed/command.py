@@ -128,8 +128,8 @@ def _feature_columns(net: nn.Module, about: CheckpointInfo, depths: Sequence[int
     if not isinstance(net, Net):
         missing = ", ".join(name for name in ("in_shape", "num_classes", "encode") if name not in dir(net))
         raise ValueError(
-            f"{about.net['_target_']} has no {missing}, so embed cannot compute features; add it as in class Net "
-            "of zoo/protocols/"
+            f"{about.net['_target_']} has no {missing}, so zoo embed cannot compute features; add what is "
+            "missing, as in the class Net of zoo/protocols/nets.py"
         )
     # Try the depths on one input.
     with torch.inference_mode():
@@ -210,7 +210,8 @@ def _compare(
     if cfg.neighbors:
         count = min(cfg.neighbors, spool.count - 1)
         if count < cfg.neighbors:
-            notes.append(f"neighbors={cfg.neighbors}: each input has {count} others, so {count} are listed")
+            others = "1 other, so 1 is" if count == 1 else f"{count} others, so {count} are"
+            notes.append(f"neighbors={cfg.neighbors}: each input has {others} listed")
         found = neighbors.nearest_neighbors(x, count) if count else iter(())
         neighbors.write_neighbors(temporary["neighbors"], found, all_names, all_labels)
         counts["neighbors"] = count
@@ -231,7 +232,8 @@ def _report(
     ]
     parts = [f"{spool.count:,} input{'' if spool.count == 1 else 's'} in {outputs['features']}: {', '.join(columns)}"]
     if "neighbors" in counts:
-        parts.append(f"{counts['neighbors']} nearest neighbors of each in {outputs['neighbors']}")
+        count = counts["neighbors"]
+        parts.append(f"{count} nearest neighbor{'' if count == 1 else 's'} of each in {outputs['neighbors']}")
     if "duplicates" in counts:
         count = counts["duplicates"]
         parts.append(f"{count:,} near duplicate{'' if count == 1 else 's'} in {outputs['duplicates']}")

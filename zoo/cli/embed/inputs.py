@@ -1,6 +1,6 @@
 """Read the inputs of ``zoo embed`` in raw batches, each with the columns that go beside the features.
 
-The inputs are a dataset of the zoo, or what ``zoo predict`` takes.
+The inputs are a dataset of the zoo, or what ``zoo predict`` takes, except for lists of images.
 """
 
 import math
@@ -79,7 +79,7 @@ def open_source(cfg: DictConfig, about: CheckpointInfo) -> Source:
     return _open_dataset(cfg, about, given)
 
 
-# What zoo predict takes
+# Files, as for zoo predict
 
 
 def _open_files(cfg: DictConfig, about: CheckpointInfo, source: Path) -> Source:

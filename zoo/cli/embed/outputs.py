@@ -143,7 +143,7 @@ def write_npz(spool: Spool, path: Path) -> None:
 
 
 def write_parquet(spool: Spool, path: Path) -> None:
-    """Write a Parquet file with one column per column: texts, or lists of ``width`` float32.
+    """Write the columns as a Parquet file, each as texts or as lists of ``width`` float32.
 
     Raises:
         ValueError: pyarrow is not installed.

@@ -136,10 +136,8 @@ def predict(cfg: DictConfig) -> int:
         warn(f"skipped: {error}")
     _report(summary, output, sheet, labeled=bool(labels), skipped=len(skipped), notes=notes)
     if summary.formulas and not cfg.spreadsheet:
-        say(
-            f"{summary.formulas:,} rows have a name or class that a spreadsheet would run as a formula; "
-            "spreadsheet=true makes it text"
-        )
+        rows = "1 row has" if summary.formulas == 1 else f"{summary.formulas:,} rows have"
+        say(f"{rows} a name or class that a spreadsheet would run as a formula; spreadsheet=true makes it text")
     return summary.count
 
 

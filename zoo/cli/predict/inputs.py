@@ -26,7 +26,8 @@ Reader = Callable[[Path], Tensor]  # a file -> C x H x W bytes
 Array = np.ndarray[Any, Any]
 CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 ARRAY_SUFFIXES = (".npz", ".npy")
-# Suffixes of files that may hold images or tables, but that no command can read.
+# Suffixes of files that are neither images nor tables of pixels: refuse them by name. Parquet files are read before
+# this, if the checkpoint was trained on a table or the file is a list of images.
 OTHER_SUFFIXES = {
     *(".zip", ".gz", ".bz2", ".xz", ".zst", ".tar", ".tgz", ".7z", ".rar"),
     *(".txt", ".json", ".jsonl", ".xls", ".xlsx", ".parquet", ".feather", ".pkl", ".pickle", ".mat", ".h5", ".hdf5"),

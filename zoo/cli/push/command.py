@@ -41,7 +41,8 @@ def push(cfg: DictConfig) -> str:
     say(f"{path} ({path.stat().st_size:,} bytes, SHA-256 {sha256_of(path)}) -> {hub.WEIGHTS}")
     say(f"model card ({len(text.encode()):,} bytes) -> {hub.CARD}")
     if cfg.dry_run:
-        say(f"dry run: nothing was uploaded to {cfg.to}, which would be created as {visible}; the model card:")
+        would = f"a repository that does not exist would be created as {visible}"
+        say(f"dry run: nothing was uploaded to {cfg.to}; {would}; the model card:")
         for line in text.splitlines():
             say(line)
         return address

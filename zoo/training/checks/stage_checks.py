@@ -251,8 +251,8 @@ def random_weights_notes(enabled: dict[str, DictConfig]) -> list[str]:
     notes = []
     for number, (name, stage) in enumerate(enabled.items()):
         if stage.task.get("freeze_statistics"):
-            what = "freeze_statistics=true keeps the mean 0 and variance 1 of random weights, with which few nets train"
-            notes.append(f"model.stages.{name}.task.{what}; set it to false, or set weights=")
+            what = "freeze_statistics=true keeps batch normalization at its initial mean 0 and variance 1"
+            notes.append(f"model.stages.{name}.task.{what}: few nets train with it; set it to false, or set weights=")
         if stage.interpolation is not None and number == 0:
             what = f"interpolation={stage.interpolation:g} mixes the trained weights with random ones"
             notes.append(f"model.stages.{name}.{what}; set it to null, or set weights=")

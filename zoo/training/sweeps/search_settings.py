@@ -41,7 +41,8 @@ class SearchSettings:
             if key not in known:
                 raise ValueError(f"{where}: no such key; {suggest(key, known)}")
             if key in CHOICES and value not in CHOICES[key]:
-                raise ValueError(f"{where}={value}: choose {' or '.join(str(choice) for choice in CHOICES[key])}")
+                choices = ("null" if choice is None else choice for choice in CHOICES[key])
+                raise ValueError(f"{where}={value}: choose {' or '.join(choices)}")
             is_integer = isinstance(value, int) and not isinstance(value, bool)
             if key in MINIMUM and not (is_integer and value >= MINIMUM[key]):
                 raise ValueError(f"{where}={value} must be an integer >= {MINIMUM[key]}")
