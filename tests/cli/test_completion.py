@@ -148,3 +148,15 @@ def test_fish_offers_the_candidates():
         words = ["fish", "--no-config", "-c", script]
         done = subprocess.run(words, capture_output=True, text=True, env=path, check=True)
         assert done.stdout.split("\t")[0].strip() == whole.split()[-1]
+
+
+@pytest.mark.parametrize("name", ["$(touch HACKED).png", "a b.png", "`id`.png", "x;ls.png", "'q'.png", "a\\b.png"])
+def test_names_that_a_shell_would_read_are_not_completed(name, tmp_path, monkeypatch):
+    (tmp_path / name).touch()
+    (tmp_path / "plain-1_ä.png").touch()
+    monkeypatch.chdir(tmp_path)
+    assert [word for word in words("zoo predict input=") if word.endswith(".png")] == ["input=plain-1_ä.png"]
+
+
+def test_the_home_of_an_unknown_user_has_no_files():
+    assert candidates("zoo predict input=~nobody-of-this-name/") == []

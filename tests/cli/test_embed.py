@@ -78,6 +78,15 @@ def test_images_have_their_paths_and_the_names_of_their_folders(cli, folder, pix
     assert set(embed(cli, NET, "input=photos/a.png", "overwrite=true")) == {"name", "features"}
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e25])
+def test_tiny_and_huge_features_have_the_similarities_of_others(size):
+    x = np.array([[1, 0, 0], [1, 1, 0], [2, 0, 0], [0, 0, 0]], dtype=np.float32)
+    found = np.array(list(neighbors.nearest_neighbors(x * np.float32(size), 1)))
+    assert found[0].tolist() == [0, 1, 2, pytest.approx(1)]
+    assert found == pytest.approx(np.array(list(neighbors.nearest_neighbors(x, 1))))
+    assert list(neighbors.near_duplicates(x * np.float32(size), 0.99)) == [(2, 0, pytest.approx(1))]
+
+
 def test_a_csv_has_row_numbers_and_its_labels(cli, folder, pixels):
     x = pixels[:9].flatten(1)
     header = ",".join(["label", *(f"pixel{k}" for k in range(784))])

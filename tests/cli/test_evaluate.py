@@ -301,6 +301,15 @@ def test_a_regression_is_measured_by_its_errors(cli, folder):
     assert metrics["test/mse"] == pytest.approx(checkpoints.info("run").metrics["test/mse"])
 
 
+def test_an_output_does_not_replace_the_table_that_is_evaluated(cli, folder, trained):
+    Path("d_confusion.csv").write_text("a,y\n1,0\n")
+    words = ["dataset=table", "dataset.root=d_confusion.csv", "output=d.json", "overwrite=true"]
+    outcome = cli("evaluate", f"checkpoint={trained}", *words)
+    assert outcome.status == 1
+    assert "d_confusion.csv is part of the input" in outcome.err
+    assert Path("d_confusion.csv").read_text() == "a,y\n1,0\n"
+
+
 def test_overwrite_replaces_an_output(cli, folder, trained):
     (folder / "metrics.json").write_text("of before")
     assert cli("evaluate", f"checkpoint={trained}", "output=metrics.json", "overwrite=true").status == 0

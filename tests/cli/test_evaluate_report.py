@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from support import metrics_of, no_plots, rows_of
 
 from zoo.checkpoints import checkpoint as checkpoints
+from zoo.config import catalogue
 from zoo.data.sources import digits
 
 
@@ -187,6 +188,14 @@ def test_a_stored_temperature_is_applied_by_all_commands(cli, folder, copied):
     assert f"already divided by the temperature of the checkpoint, {temperature:.4f}" in outcome.out
     exported = torch.export.load(folder / "net.pt2").module()(after.transforms()(x))
     torch.testing.assert_close(exported, logits / temperature)
+
+
+def test_a_shipped_checkpoint_is_not_calibrated_by_its_path_either(cli, folder):
+    shipped = catalogue.CHECKPOINTS / "lenet5-digits.safetensors"
+    content = shipped.read_bytes()
+    outcome = cli("evaluate", f"checkpoint={shipped}", "dataset=digits", "calibrate=true")
+    assert "is a published one; copy" in outcome.err
+    assert shipped.read_bytes() == content
 
 
 @pytest.mark.slow

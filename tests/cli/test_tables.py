@@ -107,6 +107,11 @@ def test_a_list_of_images_is_trained_on_evaluated_and_predicted(cli, folder):
         "all of image_list (new.csv), 6 examples"
         in cli("evaluate", "checkpoint=run", "dataset.root=new.csv", "accelerator=cpu").out
     )
+    # An output does not replace the list.
+    content = Path("new.csv").read_text()
+    words = ["checkpoint=run", "input=new.csv", "output=new.csv", "overwrite=true", "accelerator=cpu"]
+    assert "new.csv is part of the input" in cli("predict", *words).err
+    assert Path("new.csv").read_text() == content
     # A table without names of images is refused without a key that zoo predict does not have.
     write_table("ids.csv", [{"id": k, "label": "cat"} for k in range(3)])
     refused = cli("predict", "checkpoint=run", "input=ids.csv", "output=no.csv", "accelerator=cpu").err

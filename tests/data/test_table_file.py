@@ -79,6 +79,19 @@ def test_other_encodings_folders_and_missing_files_are_refused(tmp_path):
         table_file.read(tmp_path / "t.csv.gz")
 
 
+def test_a_parquet_file_without_columns_or_with_a_date_out_of_range_is_refused(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pa.table({}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"t\.parquet: a table without columns"):
+        table_file.read(tmp_path / "t.parquet")
+    days = pa.array([2**31 - 1], type=pa.int32()).cast(pa.date32())
+    parquet.write_table(pa.table({"day": days}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"t\.parquet: not a readable Parquet file"):
+        table_file.read(tmp_path / "t.parquet")
+
+
 def test_parquet_gives_the_same_table_as_csv(tmp_path):
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet

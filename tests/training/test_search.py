@@ -124,6 +124,24 @@ def study_in(folder: Path, space: str = "interval(0,1)", **settings) -> SharedSt
     return SharedStudy.open(folder, SearchSettings(**settings), distributions, **options)
 
 
+@pytest.mark.parametrize("name", ["S%41", "S?x=1", "a b#c", "ä"])
+def test_the_study_is_in_its_folder_whatever_its_name(name, tmp_path):
+    folder = tmp_path / name
+    assert study_in(folder).folder == folder
+    assert (folder / "study.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_damaged_study_is_named(tmp_path):
+    (tmp_path / "study.db").write_text("no database " * 1000)
+    with pytest.raises(ValueError, match=r"study\.db: not a readable study \(file is not a database\)"):
+        study_in(tmp_path)
+    (tmp_path / "study.db").unlink()
+    (tmp_path / "study.db").mkdir()
+    with pytest.raises(ValueError, match=r"study\.db: not a readable study \(unable to open database file\)"):
+        study_in(tmp_path)
+
+
 def test_processes_share_trials_and_take_over_those_of_a_process_that_has_ended(tmp_path):
     first, second = study_in(tmp_path, n_trials=4), study_in(tmp_path, n_trials=4)
     with second.working():

@@ -1,8 +1,7 @@
 """Handle signals that ask a command to stop: Ctrl-C, ``kill``, and those that a cluster sends before it ends a job.
 
-A command that a signal stops ends with one message and the exit status 128 + the signal's number. (A run that writes
-its results finishes instead, and Ctrl-C is the regular end of ``zoo demo``.) What happens before that depends on what
-the command is doing, its `Reaction`:
+A command that a signal stops ends with one message and the exit status 128 + the signal's number; Ctrl-C is the
+regular end of ``zoo demo``. What happens before that depends on what the command is doing, its `Reaction`:
 
 * EXIT, while modules are imported: there is nothing to clean up, so the process ends at once.
 * RAISE, most of the time: `Stopped` is raised at the current line, as KeyboardInterrupt would be, and temporary files
@@ -171,8 +170,8 @@ def stop_on_signals() -> Iterator[StopRequest]:
 def launching(request: StopRequest, *, sweep: bool) -> AbstractContextManager[None]:
     """Around the composition of a config and its jobs.
 
-    Hydra writes its files before a single job, so signals wait until the job begins. In a sweep they do not wait: its
-    jobs may run in other processes, so that none begins here. Between jobs that run here, `one_job` makes them wait.
+    Hydra writes its files before a single job, so signals wait until the job begins. In a sweep they do not wait, since
+    its jobs may run in other processes; between jobs that run here, `one_job` makes them wait.
     """
     return request.raised() if sweep else request.held()
 

@@ -4,6 +4,7 @@ Everything is read from the YAML files of ``conf/``, without Hydra, so that an a
 Keys are completed one level at a time: ``model.`` first, then ``model.net.``.
 """
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ HYDRA = {
     "launcher": {"n_jobs": None},
     "sweeper": {"n_trials": None, "n_jobs": None},
 }
+PLAIN = re.compile(r"[\w.@%+=:,^-]+")  # names of files that need no quotes in any shell
 NOT_SET = ("_target_", "about", "claim")  # keys that users do not set
 OPTIONS = {
     "list": ("--json",),
@@ -200,12 +202,16 @@ def _models() -> list[Candidate]:
 
 
 def _paths(prefix: str, value: str) -> list[Candidate]:
-    """The files and folders whose paths begin with ``value``, without hidden ones; folders end in a slash."""
+    """The files and folders whose paths begin with ``value``, without hidden ones; folders end in a slash.
+
+    Names that a shell would have to quote are left out: in the line, ``$(command).png`` would run the command.
+    """
     folder, slash, name = value.rpartition("/")
-    start = Path(folder + slash).expanduser() if slash else Path()
     found = []
-    with suppress(OSError):
+    with suppress(OSError, RuntimeError):  # RuntimeError: the home of an unknown user
+        start = Path(folder + slash).expanduser() if slash else Path()
         for path in sorted(start.iterdir()):
-            if path.name.startswith(name) and (name.startswith(".") or not path.name.startswith(".")):
+            is_shown = name.startswith(".") or not path.name.startswith(".")
+            if path.name.startswith(name) and is_shown and PLAIN.fullmatch(path.name):
                 found.append(Candidate(f"{prefix}{folder}{slash}{path.name}{'/' if path.is_dir() else ''}"))
     return found

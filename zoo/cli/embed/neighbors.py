@@ -32,7 +32,7 @@ def nearest_neighbors(features: Array, count: int) -> Iterator[tuple[int, int, i
         [-1, 1]; 0 for features that are all 0.
     """
     # scikit-learn leaves out the input itself, even if others have the same features.
-    search = NearestNeighbors(n_neighbors=count, metric="cosine", algorithm="brute").fit(features)
+    search = NearestNeighbors(n_neighbors=count, metric="cosine", algorithm="brute").fit(_scaled(features))
     with config_context(working_memory=ENTRIES * 8 // 2**20):
         distances, neighbors = search.kneighbors()  # both N x count
     for i, (row, found) in enumerate(zip(distances.tolist(), neighbors.tolist(), strict=True)):
@@ -50,7 +50,7 @@ def near_duplicates(features: Array, threshold: float) -> Iterator[tuple[int, in
     Yields:
         the index of an input, that of the most similar earlier input, and their cosine similarity.
     """
-    unit = normalize(features)  # N x D, rows of length 1
+    unit = normalize(_scaled(features))  # N x D, rows of length 1
     chunk = max(1, ENTRIES // max(1, len(unit)))
     for first in range(0, len(unit), chunk):
         rows = unit[first : first + chunk]
@@ -61,6 +61,12 @@ def near_duplicates(features: Array, threshold: float) -> Iterator[tuple[int, in
         for i, j in enumerate(best.tolist()):
             if similarity[i, j] >= threshold - ROUNDING:
                 yield first + i, j, float(similarity[i, j])
+
+
+def _scaled(features: Array) -> Array:
+    """Each row divided by its largest absolute value, so that the sum of squares neither overflows nor becomes 0."""
+    largest = np.abs(features).max(axis=1, keepdims=True, initial=0)
+    return features / np.where(largest == 0, 1, largest)
 
 
 def write_neighbors(

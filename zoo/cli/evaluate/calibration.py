@@ -15,7 +15,7 @@ from zoo.checkpoints import hub
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.cli.checkpoint_task import build_task
 from zoo.cli.evaluate.examples import Evaluated
-from zoo.config import hardware
+from zoo.config import catalogue, hardware
 from zoo.data.datamodule import DataModule
 from zoo.data.preprocess import Preprocess
 from zoo.protocols import eval_mode
@@ -53,7 +53,8 @@ class Calibrated(NamedTuple):
 def check(checkpoint: str) -> None:
     """Raise ValueError or PermissionError if a temperature cannot be stored in this checkpoint."""
     path, sha256 = checkpoints.locate(checkpoint)
-    if sha256 is not None or checkpoint.startswith(hub.PREFIX):
+    is_shipped = path.resolve().parent == catalogue.CHECKPOINTS.resolve() and path.stem in catalogue.index()
+    if sha256 is not None or is_shipped or checkpoint.startswith(hub.PREFIX):
         raise ValueError(
             f"calibrate=true changes the checkpoint, and {checkpoint} is a published one; copy {path} and name the copy"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from zoo.analysis.calibration import reliability
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
@@ -132,7 +132,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
 
 def _check_outputs(cfg: DictConfig, report: Path | None) -> None:
     """Raise ValueError or FileExistsError if an output cannot be written, or would replace another file."""
-    inputs = [locate(cfg.checkpoint)[0]] if cfg.output is not None or report is not None else []
+    inputs: list[str | Path] = [locate(cfg.checkpoint)[0]] if cfg.output is not None or report is not None else []
+    root = OmegaConf.select(cfg, "dataset.root")
+    inputs += [root] if root is not None else []
     if cfg.output is not None:
         check_output(cfg.output, overwrite=cfg.overwrite, suffixes=[".json"], inputs=inputs)
         for path in _tables(cfg.output):

@@ -68,7 +68,7 @@ def predict(cfg: DictConfig) -> int:
         has_sheet = False
         notes.append(f"no contact sheet: the images have {preprocess.shape[0]} channels, not 1 (gray) or 3 (RGB)")
     sheet = output.with_suffix(".png") if has_sheet else None
-    _check_outputs(output, sheet, [*(files or [source]), locate(cfg.checkpoint)[0]], overwrite=cfg.overwrite)
+    _check_outputs(output, sheet, [*files, source, locate(cfg.checkpoint)[0]], overwrite=cfg.overwrite)
 
     # Choose the columns. Labels are known if the images are in subfolders named after classes.
     labels, notice = inputs.labels(files, source, about.classes) if listed is None else (listed.labels, "")

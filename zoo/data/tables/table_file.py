@@ -145,7 +145,7 @@ def _read_parquet(path: Path) -> Table:
         names = [str(name) for name in content.column_names]
         _check_names(path, names)
         columns = {name: content.column(k).to_pylist() for k, name in enumerate(names)}
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, OverflowError) as error:
         raise ValueError(f"{path}: not a readable Parquet file ({str(error).partition(chr(10))[0]})") from error
     index = [name for name in columns if name.startswith("__index_level_")]
     notes = [f"{path}: the index {', '.join(index)} is left out"] if index else []
@@ -192,7 +192,9 @@ def _rows(path: Path, reader: Any) -> Iterator[list[str]]:
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:
-    """Raise ValueError if two columns have one name, or a name is not printable."""
+    """Raise ValueError if there is no column, two columns have one name, or a name is not printable."""
+    if not names:
+        raise ValueError(f"{path}: a table without columns")
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
         raise ValueError(f"{path}: {count} columns are called {name!r}; names must differ")

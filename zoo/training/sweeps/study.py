@@ -8,10 +8,12 @@ Optuna is imported within the functions, because it is an optional package.
 
 import json
 import math
+import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,11 +212,24 @@ def _trial_id(storage: "BaseStorage", number: int) -> int:
 
 
 def _storage(folder: Path) -> "BaseStorage":
-    """The storage of a folder. SQLite stays intact if a process is killed while it writes."""
+    """The storage of a folder. SQLite stays intact if a process is killed while it writes.
+
+    Raises:
+        ValueError: the file is damaged, or not a study.
+    """
+    from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
+    from sqlalchemy.exc import SQLAlchemyError
 
     folder.mkdir(parents=True, exist_ok=True)
-    return RDBStorage(f"sqlite:///{(folder / DATABASE).absolute()}", engine_kwargs={"connect_args": {"timeout": 60}})
+    path = (folder / DATABASE).absolute()
+    # A path in the URL would be decoded: name the file to SQLite itself.
+    connect = partial(sqlite3.connect, str(path), timeout=60, check_same_thread=False)
+    try:
+        return RDBStorage(f"sqlite:///{DATABASE}", engine_kwargs={"creator": connect})
+    except (SQLAlchemyError, StorageInternalError, sqlite3.Error) as error:
+        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        raise ValueError(f"{path}: not a readable study ({reason}); name another hydra.sweep.dir=") from error
 
 
 def _pruner(settings: SearchSettings) -> "BasePruner":
