@@ -260,11 +260,12 @@ def test_every_figure_is_shown(path):
 
 
 @pytest.mark.parametrize("size", [(474, 500), (500, 333), (640, 137), (224, 224), (256, 299)])
-def test_the_code_without_pytorch_reads_an_image_as_the_net_does(size, tmp_path, monkeypatch):
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_the_code_without_pytorch_reads_an_image_as_the_net_does(interpolation, size, tmp_path, monkeypatch):
     (block,) = [
         block for block in blocks(ROOT / "docs" / "commands.md") if "onnxruntime.InferenceSession" in block.text
     ]
-    preprocess = json.dumps({"shape": [3, 224, 224], "side": 256})
+    preprocess = json.dumps({"shape": [3, 224, 224], "side": 256, "interpolation": interpolation})
     metadata = SimpleNamespace(custom_metadata_map={"classes": '["a", "b"]', "preprocess": preprocess})
     seen = []
 
@@ -285,5 +286,5 @@ def test_the_code_without_pytorch_reads_an_image_as_the_net_does(size, tmp_path,
     Image.fromarray(pixels).save(tmp_path / "images" / "0" / "01.png")
     monkeypatch.chdir(tmp_path)
     exec(block.text, {})
-    expected = images.read("images/0/01.png", (3, 224, 224), resize=True, side=256)
+    expected = images.read("images/0/01.png", (3, 224, 224), resize=True, side=256, interpolation=interpolation)
     np.testing.assert_array_equal(seen[0][0], expected)

@@ -170,19 +170,20 @@ def train(
 
     Args:
         net: the name of a model of `list_models`, which is created; or any `torch.nn.Module`, trained in place.
-        data: the name of a dataset; `zoo.data.splits.Splits`; a pair (x, y) of tensors or NumPy arrays; or inputs x
-            alone, for training without labels. x is N x features or N x channels x height x width; uint8 are pixels.
-            y has N class numbers (integers) or N or N x T target values (floating-point numbers).
+        data: the name of a dataset; `zoo.data.splits.Splits`; a pair (x, y) of tensors or NumPy arrays; inputs x
+            alone, for training without labels; or a ``DataLoader``, whose inputs reach the net as they are. x is
+            N x features or N x channels x height x width; uint8 are pixels. y has N class numbers
+            (integers) or N or N x T target values (floating-point numbers).
         stage: a file of ``conf/stage``, or several, trained in this order. None: the stages of the model's config; for
             a `torch.nn.Module`, classify or regress, as the targets require.
-        validation_data: a fraction (< 1) or number of the training examples to hold out, or a pair (x, y). None: as the
-            dataset's config says; no validation split of tensors.
+        validation_data: a fraction (< 1) or number of the training examples to hold out, or a pair (x, y); for a
+            ``DataLoader``, another one. None: as the dataset's config says; no validation split of tensors.
         epochs, batch_size, lr: if given, they replace the values of all stages.
         seed: seed of the initial weights (of a model given by name), the order of the examples, and dropout.
         overrides: any other keys, as on the command line: ``["model.net.dropout=0.5", "accelerator=cpu"]``.
         folder: the run folder, as ``zoo train`` writes it; None: nothing is kept but the result.
-        resume: continue the stopped run in ``folder``, or begin one if there is none. The keys of a stopped run are
-            those it was started with; net and data must be passed again.
+        resume: continue the stopped run in ``folder``, or begin one if there is none. Net, data, seed and keys of the
+            stages must be those with which it began.
         progress: whether to print what ``zoo train`` prints.
 
     Returns:

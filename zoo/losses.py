@@ -4,8 +4,8 @@ The loss decides what the outputs mean. Cross-entropy reads them as logits; the 
 one-hot target. So each classification loss comes with a function that turns outputs into class probabilities.
 
 **Adding a classification loss** takes a function of outputs, targets and ``label_smoothing``, and an entry in
-`CLASSIFICATION` at the end of this file. Adding a regression loss takes an entry in `REGRESSION`. The losses of
-reconstruction are in `zoo.tasks.reconstruction`.
+`CLASSIFICATION` at the end of this file; CONTRIBUTING.md says what else. Adding a regression loss takes an entry in
+`REGRESSION`. The losses of reconstruction are in `zoo.tasks.reconstruction`.
 
 Shapes: N examples, K classes. Outputs are N x K. Targets are N class numbers, or N x K class probabilities.
 """

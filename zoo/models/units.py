@@ -11,7 +11,7 @@ and energies of an RBM through this protocol alone. Imports torch and `zoo.proto
     WithLabels        Bernoulli units, then one Softmax group
 
 **Adding a kind** takes a class that implements `Units` and an entry in `KINDS`, where RBMs and autoencoders find their
-units. The docstring of `RBM` and the comments of ``conf/model/rbm.yaml`` and ``dbn.yaml`` list the kinds.
+units; CONTRIBUTING.md says what else.
 
 Shapes: N examples, U units of the layer, K units of a label group. a: the pre-activations, N x U, bias included.
 """

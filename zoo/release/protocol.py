@@ -53,10 +53,9 @@ EARLIER = "The recipe was changed after test results had been seen, so that the 
 CODES = """\
 ## Latent codes of 30 numbers
 
-The deep autoencoder and principal component analysis (PCA), each with 30 numbers for an image. A net that was not
-pretrained has the settings of the pretrained one, for which they were chosen. The squared error is summed over the
-pixels; mean and components of PCA are those of the 60,000 training images. Published for MNIST by Hinton &
-Salakhutdinov 2006, caption of figure 2B: PCA 13.87, logistic PCA 8.01 (*secondary*).
+The deep autoencoder and principal component analysis (PCA), each with 30 numbers for an image. The squared error is
+summed over the pixels; mean and components of PCA are those of the 60,000 training images. Published for MNIST by
+Hinton & Salakhutdinov 2006, caption of figure 2B: PCA 13.87, logistic PCA 8.01 (*secondary*).
 
 """
 
@@ -88,7 +87,7 @@ test images. "Its paper" is the result of the paper of the net, or of the source
 result that we know for nets of this class. "†" marks a number whose source we could not read. "Distortions" are those
 of the training images, in the paper / in ours. The last column compares ours with its paper / with the best known:
 "better" and "worse" are said only where the intervals do not overlap; "other conditions": only one of the two was
-trained with distortions, the source does not say whether it was, or something else than the number of training images
+trained with distortions, the source does not say whether it was, or something other than the number of training images
 differs. The reconstruction error is summed over the pixels.
 
 <img src="docs/images/results.png" width="820" alt="{alt}">

@@ -4,8 +4,8 @@ The teacher is the net as the earlier stages have trained it. Its features make 
 the known labels spread to all examples: D. Zhou et al., "Learning with Local and Global Consistency", NeurIPS 2003;
 with the features of a net, A. Iscen et al., "Label Propagation for Deep Semi-supervised Learning", CVPR 2019. The most
 certain examples get the class that reached them as their label for the whole stage; the others are left out. The stage
-trains with noise (dropout, augmentation), which the teacher did not have. A further stage is a further round, with the
-student as its teacher.
+should train with noise (dropout, augmentation), without which the features of the teacher are computed. A further stage
+is a further round, with the student as its teacher.
 
 The pseudo-labels are stored in the run folder before training starts: a resumed run needs those of the teacher, whose
 weights are lost by then.
