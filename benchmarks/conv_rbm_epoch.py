@@ -35,7 +35,8 @@ def zoo_train(batches: int) -> float:
 
 def by_product(h: Tensor, weight: Tensor) -> Tensor:
     """The transposed convolution, N x K x 17 x 17 -> N x 1 x 28 x 28."""
-    return F.fold(weight.flatten(1).t() @ h.flatten(2), (28, 28), (SIDE, SIDE))
+    kernels = torch.bmm(weight.flatten(1).t().expand(len(h), -1, -1), h.flatten(2))
+    return F.fold(kernels, (28, 28), (SIDE, SIDE))
 
 
 def convolutions(batches: int, down: Callable[[Tensor, Tensor], Tensor] = F.conv_transpose2d) -> float:

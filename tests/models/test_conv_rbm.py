@@ -286,6 +286,10 @@ def test_samples_given_v_are_of_the_enumerated_conditional(case):
     p = np.exp(-energies(net, v.numpy(), states))[0]
     assert p_value(samples, states, p) > 1e-4
     assert torch.equal(net.hidden.pool_states(samples.reshape(n, *net.hidden_shape)).amax(), torch.tensor(1.0))
+    torch.manual_seed(1)
+    sample = net.sample_hidden(v.expand(n, -1))
+    torch.manual_seed(1)
+    assert torch.equal(net.sample_hidden(v.expand(n, -1), hidden_mean=net.hidden_mean(v).expand(n, -1, -1, -1)), sample)
     other = np.exp(-1.2 * energies(net, v.numpy(), states))[0]
     assert p_value(samples, states, other) < 1e-6  # the test can tell a slightly different net
 

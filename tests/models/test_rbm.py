@@ -144,7 +144,7 @@ def test_visible_mean_is_the_mean_of_all_visible_states_given_h(kind):
 
 
 @EVERY_KIND
-def test_a_hidden_input_given_saves_only_the_computing_of_it(kind):
+def test_a_hidden_input_or_mean_given_saves_only_the_computing_of_it(kind):
     net = machine(kind)
     v = torch.tensor(few(visible_states(net)[0]))
     a = net.hidden_input(v)
@@ -153,7 +153,7 @@ def test_a_hidden_input_given_saves_only_the_computing_of_it(kind):
     torch.manual_seed(0)
     h = net.sample_hidden(v)
     torch.manual_seed(0)
-    assert torch.equal(net.sample_hidden(v, hidden_input=a), h)
+    assert torch.equal(net.sample_hidden(v, hidden_mean=net.hidden_mean(v)), h)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "learned variance"])

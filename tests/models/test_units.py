@@ -122,6 +122,13 @@ def test_a_generator_decides_the_samples_and_leaves_the_global_one_alone(kind):
 
 
 @EVERY_KIND
+def test_a_draw_from_the_means_is_the_sample(kind):
+    units, a, _ = given(kind)
+    sample = units.sample(a, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(units.draw(units.mean(a), generator=torch.Generator().manual_seed(5)), sample)
+
+
+@EVERY_KIND
 def test_noise_has_the_shape_type_and_range_of_states(kind):
     units, a, bias = given(kind)
     torch.manual_seed(0)

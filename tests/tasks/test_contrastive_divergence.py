@@ -261,7 +261,7 @@ def test_the_end_of_a_chain_is_drawn_only_if_asked_for(drawn_last):
     rbm = machine()
     task = ContrastiveDivergence(rbm, sample_visible=drawn_last)
     v0 = binary()
-    vk = chain_end(rbm, v0, rbm.hidden_input(v0), task.k, sampled=task.sample_visible)
+    vk = chain_end(rbm, v0, rbm.hidden_mean(v0), task.k, sampled=task.sample_visible)
     assert (set(vk.unique().tolist()) <= {0.0, 1.0}) == drawn_last
 
 
@@ -645,8 +645,8 @@ class FullyVisible(nn.Module):
     def hidden_mean(self, v, *, hidden_input=None):
         return torch.sigmoid(self.hidden_input(v) if hidden_input is None else hidden_input)
 
-    def sample_hidden(self, v, *, hidden_input=None):
-        return bernoulli(self.hidden_mean(v, hidden_input=hidden_input))
+    def sample_hidden(self, v, *, hidden_mean=None):
+        return bernoulli(self.hidden_mean(v) if hidden_mean is None else hidden_mean)
 
     def visible_input(self, h):
         return (h * self.w + self.b).flatten(1)

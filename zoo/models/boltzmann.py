@@ -75,10 +75,9 @@ class TwoLayers(FeatureNet):
         a = self.hidden_input(v) if hidden_input is None else hidden_input
         return self.hidden.mean(a)
 
-    def sample_hidden(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:
-        """h ~ p(h | v), N x hidden. ``hidden_input``: `hidden_input` of v, if known."""
-        a = self.hidden_input(v) if hidden_input is None else hidden_input
-        return self.hidden.sample(a)
+    def sample_hidden(self, v: Tensor, *, hidden_mean: Tensor | None = None) -> Tensor:
+        """h ~ p(h | v), N x hidden. ``hidden_mean``: `hidden_mean` of v, if known."""
+        return self.hidden.sample(self.hidden_input(v)) if hidden_mean is None else self.hidden.draw(hidden_mean)
 
     def visible_mean(self, h: Tensor) -> Tensor:
         """E[v | h], N x visible; for binary units p(v = 1 | h)."""

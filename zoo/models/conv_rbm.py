@@ -140,8 +140,9 @@ class ConvRBM(TwoLayers, nn.Module):
         """Pre-activations of the visible units: b + W convolved with h, N x in_shape."""
         if self.in_shape[0] > 1:
             return F.conv_transpose2d(h, self.weight, self.visible_bias)
-        # Of one channel, a CPU adds the kernels of all units up in a quarter of the time of that function.
-        kernels = self.weight.flatten(1).t() @ h.flatten(2)  # N x kernel_size² x (H · W): the kernels of each position
+        # Of one channel, a CPU adds the kernels of all units up in less than half of the time of that function.
+        weight = self.weight.flatten(1).t()  # kernel_size² x K
+        kernels = torch.bmm(weight.expand(len(h), -1, -1), h.flatten(2))  # N x kernel_size² x (H · W), at each position
         return F.fold(kernels, tuple(self.in_shape[1:]), tuple(self.weight.shape[2:])) + self.visible_bias
 
     def pool_mean(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor:

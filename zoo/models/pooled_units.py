@@ -56,13 +56,17 @@ class PooledBernoulli:
     def sample_given_pool(self, p: Tensor) -> Tensor:
         """One unit of each block whose pooling unit is on, all equally probable: N x K x P x Q -> N x K x H x W."""
         equal = torch.zeros(len(p), *self.shape).to(p)
-        return self._draw(self._blocks(self.mean_given_pool(equal, p), padding=0.0))
+        return self.draw(self.mean_given_pool(equal, p))
 
     def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """One draw of each block: N x K x H x W zeros and ones."""
         return self._draw(self._probabilities(a), generator)
 
-    def _draw(self, probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def draw(self, mean: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """One draw of each block, given the probability of each of its units: N x K x H x W -> zeros and ones."""
+        return self._draw(self._blocks(mean, padding=0.0), generator)
+
+    def _draw(self, probabilities: Tensor, generator: torch.Generator | None) -> Tensor:
         """One draw of each block, whose units have these probabilities: N x K x C² x P x Q -> N x K x H x W."""
         # The units of a block share the interval [0, 1); each gets a part as long as its probability. A uniform number
         # turns on the unit whose part it falls in; beyond the last part, none. ``below`` is 0, …, 0, 1, …, 1.

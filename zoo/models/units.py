@@ -47,7 +47,10 @@ class Bernoulli(_Binary):
         return torch.sigmoid(a)
 
     def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        return bernoulli(torch.sigmoid(a), generator=generator)
+        return self.draw(self.mean(a), generator=generator)
+
+    def draw(self, mean: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        return bernoulli(mean, generator=generator)
 
     def log_sum(self, a: Tensor, bias: Tensor) -> Tensor:
         # log(exp(0) + exp(a)), N x U
@@ -73,7 +76,10 @@ class Gaussian:
         return a
 
     def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        return a + _normal(a, generator)
+        return self.draw(a, generator=generator)
+
+    def draw(self, mean: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        return mean + _normal(mean, generator)
 
     def signal(self, u: Tensor) -> Tensor:
         return u
@@ -114,7 +120,10 @@ class ScaledGaussian:
         return a
 
     def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        return a + torch.exp(self.owner.log_variance / 2) * _normal(a, generator)
+        return self.draw(a, generator=generator)
+
+    def draw(self, mean: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        return mean + torch.exp(self.owner.log_variance / 2) * _normal(mean, generator)
 
     def signal(self, u: Tensor) -> Tensor:
         return u * torch.exp(-self.owner.log_variance)
@@ -143,9 +152,11 @@ class Softmax(_Binary):
         return a.softmax(dim=1)
 
     def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        p = a.softmax(dim=1)
-        classes = torch.multinomial(p.float(), 1, generator=generator).flatten()  # N
-        return F.one_hot(classes, a.shape[1]).to(p.dtype)
+        return self.draw(self.mean(a), generator=generator)
+
+    def draw(self, mean: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        classes = torch.multinomial(mean.float(), 1, generator=generator).flatten()  # N
+        return F.one_hot(classes, mean.shape[1]).to(mean.dtype)
 
     def log_sum(self, a: Tensor, bias: Tensor) -> Tensor:
         # log Σ_k exp(a_k): the whole group is one term, N x 1
@@ -176,9 +187,12 @@ class WithLabels(_Binary):
         return torch.cat([self.features.mean(features), self.labels.mean(labels)], dim=1)
 
     def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        features, labels = self.split(a)
-        u_features = self.features.sample(features, generator=generator)
-        u_labels = self.labels.sample(labels, generator=generator)
+        return self.draw(self.mean(a), generator=generator)
+
+    def draw(self, mean: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        features, labels = self.split(mean)
+        u_features = self.features.draw(features, generator=generator)
+        u_labels = self.labels.draw(labels, generator=generator)
         return torch.cat([u_features, u_labels], dim=1)
 
     def log_sum(self, a: Tensor, bias: Tensor) -> Tensor:

@@ -27,6 +27,9 @@ class Units(Protocol):
     def sample(self, a: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """u ~ p(u | a), N x U."""
 
+    def draw(self, mean: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """u ~ p(u | a), given `mean` of a, N x U: `sample` for a caller who has the means."""
+
     def signal(self, u: Tensor) -> Tensor:
         """The values that the weights multiply: u, or u / σ² for units of variance σ²; N x U."""
 
@@ -68,7 +71,7 @@ class RBMLayer(Protocol):
 
     def hidden_mean(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor: ...
 
-    def sample_hidden(self, v: Tensor, *, hidden_input: Tensor | None = None) -> Tensor: ...
+    def sample_hidden(self, v: Tensor, *, hidden_mean: Tensor | None = None) -> Tensor: ...
 
     def visible_input(self, h: Tensor) -> Tensor: ...
 

@@ -197,26 +197,26 @@ class ContrastiveDivergence(GenerativeTask):
         if batch_idx < KEPT_BATCHES:
             self._kept.append(v0)
 
-        # The loss: free energies of the data minus those at the ends of the chains. a0 is computed once for both.
+        # The loss: free energies of the data minus those at the ends of the chains. What all need is computed once.
         a0 = rbm.hidden_input(v0)  # N x H
-        vk = (
-            self._persistent_end()
-            if self.persistent
-            else chain_end(rbm, v0, a0.detach(), self.k, sampled=self.sample_visible)
-        )  # N x V
+        h0 = rbm.hidden_mean(v0, hidden_input=a0.detach())  # N x H
+        if self.persistent:
+            vk = self._persistent_end()  # M x V
+        else:
+            vk = chain_end(rbm, v0, h0, self.k, sampled=self.sample_visible)  # N x V
         loss = self.free_energy_difference(rbm, v0, vk, hidden_input=a0)
 
         # Centering updates its offsets here and corrects the gradients in `on_before_optimizer_step`.
         if self.centered:
-            self._update_offsets(v0, vk, a0)
+            self._update_offsets(v0, vk, h0)
         if self.sparsity_cost:
-            loss = loss + self._sparsity(v0, a0)
+            loss = loss + self._sparsity(v0, a0, h0)
 
         if is_logging_step(self):
             self.log("train/loss", loss, prog_bar=True)
-            self.log("train/hidden_activation", rbm.hidden_mean(v0, hidden_input=a0).mean())
+            self.log("train/hidden_activation", h0.mean())
             # A persistent chain does not start at this batch, so its end is not a reconstruction.
-            reconstruction = rbm.visible_mean(rbm.hidden_mean(v0)) if self.persistent else vk
+            reconstruction = rbm.visible_mean(h0) if self.persistent else vk
             self.log("train/reconstruction_error", squared_error(v0, reconstruction).mean(), prog_bar=True)
         return loss
 
@@ -277,16 +277,16 @@ class ContrastiveDivergence(GenerativeTask):
         self.chains = v
         return v
 
-    def _sparsity(self, v0: Tensor, a0: Tensor) -> Tensor:
-        """The sparsity penalty (`zoo.tasks.sparsity`), a scalar; a0: hidden pre-activations of the data v0."""
-        now = self.mean_over_processes(sparsity.mean_of_units(self.rbm.hidden.mean(a0.detach())))  # H, or K maps
+    def _sparsity(self, v0: Tensor, a0: Tensor, h0: Tensor) -> Tensor:
+        """The sparsity penalty (`zoo.tasks.sparsity`), a scalar; a0 and h0: hidden pre-activations and means of v0."""
+        now = self.mean_over_processes(sparsity.mean_of_units(h0))  # H, or K maps
         self.activation = self.activation.lerp(now, 1 - self.sparsity_decay)
         # The pre-activations of an input of zeros are the biases.
         a = a0 if self.sparsity_on == "all" else self.rbm.hidden_input(torch.zeros_like(v0[:1]))
         return self.sparsity_cost * sparsity.penalty(a, self.activation, self.sparsity_target)
 
     @torch.no_grad()
-    def _update_offsets(self, v0: Tensor, vk: Tensor, a0: Tensor) -> None:
+    def _update_offsets(self, v0: Tensor, vk: Tensor, h0: Tensor) -> None:
         """Move the offsets towards the mean of data and model expectations.
 
         With this mean the centered gradient is invariant to flipping units, u -> 1 - u (Melchior et al. 2016).
@@ -294,6 +294,6 @@ class ContrastiveDivergence(GenerativeTask):
         # Average the expectations of data and model, then update the exponential moving average.
         rbm = self.rbm
         visible = (v0.mean(dim=0) + vk.mean(dim=0)) / 2
-        hidden = (rbm.hidden_mean(v0, hidden_input=a0).mean(dim=0) + rbm.hidden_mean(vk).mean(dim=0)) / 2
+        hidden = (h0.mean(dim=0) + rbm.hidden_mean(vk).mean(dim=0)) / 2
         self.visible_offset = 0.99 * self.visible_offset + 0.01 * self.mean_over_processes(visible.float())
         self.hidden_offset = 0.99 * self.hidden_offset + 0.01 * self.mean_over_processes(hidden.float())
