@@ -65,7 +65,7 @@ class TwoLayers(FeatureNet):
         return self.visible_bias
 
     def energy_parameters(self) -> list[nn.Parameter]:
-        """The parameters of E(v, h), always in the same order."""
+        """The parameters of E(v, h), in the order of `zoo.protocols.RBMLayer`."""
         return [self.weight, self.visible_bias, self.hidden_bias]
 
     # The conditionals

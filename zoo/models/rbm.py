@@ -118,7 +118,7 @@ class RBM(BoltzmannEquations, nn.Module):
             self.register_buffer("log_variance", torch.zeros(visible))
 
     def energy_parameters(self) -> list[nn.Parameter]:
-        """All parameters, including a trained variance, always in the same order."""
+        """All parameters, including a trained variance, in the order of `zoo.protocols.RBMLayer`."""
         return list(self.parameters())
 
     # The methods of `zoo.protocols`. x is N x in_shape.

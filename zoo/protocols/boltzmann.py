@@ -65,7 +65,7 @@ class RBMLayer(Protocol):
         """The shape of h without the batch."""
 
     def energy_parameters(self) -> list[nn.Parameter]:
-        """The parameters of E(v, h), always in the same order."""
+        """The parameters of E(v, h): weights, visible biases, hidden biases, then any others."""
 
     def hidden_input(self, v: Tensor) -> Tensor: ...
 
@@ -106,7 +106,6 @@ class SharesWeights(Protocol):
     """An RBM with maps of hidden units that share a kernel. ``positions``: the number of units in a map."""
 
     positions: int
-    hidden_bias: nn.Parameter
 
     def init_biases(self, visible_mean: Tensor, hidden_mean: float) -> None:
         """Set new biases to those of independent units with these means."""

@@ -200,17 +200,14 @@ class ContrastiveDivergence(GenerativeTask):
         # The loss: free energies of the data minus those at the ends of the chains. What all need is computed once.
         a0 = rbm.hidden_input(v0)  # N x H
         h0 = rbm.hidden_mean(v0, hidden_input=a0.detach())  # N x H
-        if self.persistent:
-            vk = self._persistent_end()  # M x V
-        else:
-            vk = chain_end(rbm, v0, h0, self.k, sampled=self.sample_visible)  # N x V
+        vk = self._persistent_end() if self.persistent else self._cd_end(v0, h0)  # M x V
         loss = self.free_energy_difference(rbm, v0, vk, hidden_input=a0)
 
         # Centering updates its offsets here and corrects the gradients in `on_before_optimizer_step`.
         if self.centered:
             self._update_offsets(v0, vk, h0)
         if self.sparsity_cost:
-            loss = loss + self._sparsity(v0, a0, h0)
+            loss = loss + self._sparsity(a0, h0)
 
         if is_logging_step(self):
             self.log("train/loss", loss, prog_bar=True)
@@ -264,6 +261,10 @@ class ContrastiveDivergence(GenerativeTask):
             v = bernoulli(v)
         return self.rbm.with_labels(v, y)
 
+    def _cd_end(self, v0: Tensor, h0: Tensor) -> Tensor:
+        """The end of chains that start at the data v0, whose hidden units have the means h0, N x V."""
+        return chain_end(self.rbm, v0, h0, self.k, sampled=self.sample_visible)
+
     @torch.no_grad()
     def _persistent_end(self) -> Tensor:
         """The states of the persistent chains after k more Gibbs steps, num_chains x V."""
@@ -277,12 +278,12 @@ class ContrastiveDivergence(GenerativeTask):
         self.chains = v
         return v
 
-    def _sparsity(self, v0: Tensor, a0: Tensor, h0: Tensor) -> Tensor:
-        """The sparsity penalty (`zoo.tasks.sparsity`), a scalar; a0 and h0: hidden pre-activations and means of v0."""
+    def _sparsity(self, a0: Tensor, h0: Tensor) -> Tensor:
+        """The sparsity penalty (`zoo.tasks.sparsity`), a scalar, from hidden pre-activations and means of the data."""
         now = self.mean_over_processes(sparsity.mean_of_units(h0))  # H, or K maps
         self.activation = self.activation.lerp(now, 1 - self.sparsity_decay)
-        # The pre-activations of an input of zeros are the biases.
-        a = a0 if self.sparsity_on == "all" else self.rbm.hidden_input(torch.zeros_like(v0[:1]))
+        # A hidden bias is a part of the pre-activations that all examples have in common.
+        a = a0 if self.sparsity_on == "all" else self.rbm.energy_parameters()[2][None]
         return self.sparsity_cost * sparsity.penalty(a, self.activation, self.sparsity_target)
 
     @torch.no_grad()

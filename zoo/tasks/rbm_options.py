@@ -52,5 +52,6 @@ def parameter_groups(
             f"hidden_bias_lr_factor={hidden_bias_lr_factor} is for convolutional RBMs, not {type(rbm).__name__}; "
             "set it to null"
         )
-    groups[1]["params"] = [p for p in groups[1]["params"] if p is not rbm.hidden_bias]
-    return [*groups, {"params": [rbm.hidden_bias], "weight_decay": 0.0, "lr_factor": hidden_bias_lr_factor}]
+    hidden_bias = parameters[2]
+    groups[1]["params"] = [p for p in groups[1]["params"] if p is not hidden_bias]
+    return [*groups, {"params": [hidden_bias], "weight_decay": 0.0, "lr_factor": hidden_bias_lr_factor}]
