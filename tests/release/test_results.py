@@ -308,6 +308,13 @@ def shelf(tmp_path, monkeypatch):
     return tmp_path / "checkpoints"
 
 
+def test_the_minutes_are_those_of_a_run_that_was_not_stopped_for_a_while(sweep, shelf, monkeypatch):
+    """The time of a run that was resumed the next day counts the night."""
+    times = {"0": 41.2, "1": 900.0}
+    monkeypatch.setattr(publish, "_minutes", lambda run: times[run.name])
+    assert publish.publish("mine", sweep)["minutes"] == 41.2
+
+
 def test_the_file_of_the_first_seed_is_published_with_the_values_of_all_seeds(sweep, shelf, cli):
     entry = publish.publish("mine", sweep)
     assert entry["seeds"] == [1, 2]
