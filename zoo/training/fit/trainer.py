@@ -1,7 +1,5 @@
 """Train one task with a resumable Trainer, and evaluate a task on the validation and the test split."""
 
-import logging
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -9,14 +7,11 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.callbacks import ProgressBar as LightningProgressBar
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from zoo.checkpoints.files import replacing
 from zoo.checkpoints.safe_pickle import load as load_safely
 from zoo.config import hardware
 from zoo.data.datamodule import DataModule, batches
@@ -28,44 +23,18 @@ from zoo.training.fit import trainer_options, user_callbacks
 from zoo.training.fit.callbacks import (
     EMA,
     LOG_EVERY,
-    KeepSignalHandlers,
     OutOfTime,
     SaveForResume,
     StopBelow,
     StopOnNonFinite,
 )
 from zoo.training.fit.interpolation import Interpolation
+from zoo.training.fit.make_trainer import make_trainer
 from zoo.training.fit.progress import ProgressBar
 from zoo.training.fit.trainer_hooks import AverageLastStep, FinishResumed, LogEpoch
 from zoo.training.fit.trainer_settings import DEFAULT, TrainerSettings, limited
 from zoo.training.plan import StagePlan
 from zoo.training.signals import StopRequest
-
-# Lightning's warnings about deliberate choices of the zoo.
-EXPECTED_WARNINGS = (
-    "does not have many workers",
-    "LeafSpec",
-    "Checkpoint directory",
-    "smaller than the logging interval",
-    "SWA is currently only supported every epoch",  # it replaces the schedule, even one of steps
-    "default schedule will be overridden",  # of the PyTorch profiler, in a fit of few steps
-    "your dataloader is not resumable",  # the zoo's sampler skips the examples that were seen before the stop
-    "Encountered `nan` values",  # the logged loss is NaN, too
-    "No positive samples found in target",  # the average precision of a label without examples is 0
-)
-
-
-class AtomicIO(TorchCheckpointIO):
-    """Checkpoint I/O that writes a temporary file and renames it, and that loads without running pickled code."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        # On a full disk, torch raises RuntimeError.
-        with replacing(Path(path), errors=[RuntimeError]) as temporary:
-            torch.save(checkpoint, temporary)
-
-    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        content: dict[str, Any] = load_safely(path)
-        return content
 
 
 @dataclass(frozen=True)
@@ -158,7 +127,7 @@ class Fit:
 
         # Log at least once per epoch, even if the epoch has fewer than LOG_EVERY steps.
         examples = self.data.splits.train
-        trainer = _trainer(
+        trainer = make_trainer(
             self.session.trainer_kwargs,
             settings,
             callbacks=callbacks,
@@ -252,7 +221,7 @@ def measure(
         "limit_val_batches": _limit(settings.limit_val_batches, data, "validation", trainer_kwargs),
         "limit_test_batches": _limit(settings.limit_test_batches, data, "test", trainer_kwargs),
     }
-    trainer = _trainer(
+    trainer = make_trainer(
         trainer_kwargs,
         settings,
         callbacks=[],
@@ -278,23 +247,3 @@ def _limit(limit: int | float, data: DataModule, split: str, trainer_kwargs: dic
     # Each process evaluates its share of the batches.
     loader = data.val_dataloader() if split == "validation" else data.test_dataloader()
     return limited(ceil(len(loader) / hardware.processes(trainer_kwargs)), limit)
-
-
-def _trainer(
-    trainer_kwargs: dict[str, Any], settings: TrainerSettings, *, callbacks: list[Callback], **options: Any
-) -> Trainer:
-    """A Trainer with atomic checkpoints, without model summary and expected warnings."""
-    # Silence Lightning's info messages and its warnings about deliberate choices.
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for text in EXPECTED_WARNINGS:
-        warnings.filterwarnings("ignore", f".*{text}.*")
-    return Trainer(
-        **trainer_kwargs,
-        **options,
-        deterministic=settings.deterministic or None,  # None: as PyTorch is set
-        benchmark=settings.benchmark,
-        callbacks=[KeepSignalHandlers(), *callbacks],
-        plugins=[AtomicIO()],
-        enable_model_summary=False,
-        use_distributed_sampler=False,  # the zoo's samplers already give each process its share, without padding
-    )
