@@ -170,10 +170,10 @@ def train(
 
     Args:
         net: the name of a model of `list_models`, which is created; or any `torch.nn.Module`, trained in place.
-        data: the name of a dataset; `zoo.data.splits.Splits`; a pair (x, y) of tensors or NumPy arrays; inputs x
-            alone, for training without labels; or a ``DataLoader``, whose inputs reach the net as they are. x is
-            N x features or N x channels x height x width; uint8 are pixels. y has N class numbers
-            (integers) or N or N x T target values (floating-point numbers).
+        data: the name of a dataset; `zoo.data.splits.Splits`; a pair (x, y) of tensors, NumPy arrays or pandas tables;
+            inputs x alone, for training without labels; or a ``DataLoader``, whose inputs reach the net as they are.
+            x is N x features or N x channels x height x width; uint8 are pixels. y has N class numbers (integers) or N
+            or N x T target values (floating-point numbers).
         stage: a file of ``conf/stage``, or several, trained in this order. None: the stages of the model's config; for
             a `torch.nn.Module`, classify or regress, as the targets require.
         validation_data: a fraction (< 1) or number of the training examples to hold out, or a pair (x, y); for a

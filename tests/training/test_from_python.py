@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -454,6 +455,14 @@ def test_a_mistake_is_one_readable_line(net, data, options, says):
     with pytest.raises(ValueError, match=r"^[^\n]*$") as caught:
         train(net, data, **options)
     assert says in str(caught.value)
+
+
+def test_a_table_of_pandas_is_its_numbers():
+    table = pd.DataFrame(X.numpy()).assign(y=Y.numpy())[20:]  # the index of its rows begins at 20
+    nets = [small_net(), small_net()]
+    train(nets[0], (X[20:], Y[20:]), epochs=1)
+    train(nets[1], (table.drop(columns="y"), table["y"]), epochs=1)
+    assert torch.equal(*(nn.utils.parameters_to_vector(net.parameters()) for net in nets))
 
 
 @pytest.mark.filterwarnings("error:The given NumPy array is not writable")

@@ -1,19 +1,20 @@
 """Splits from tensors and arrays of the user, such as those that `zoo.train` takes. Imports torch and
 `zoo.data.splits`.
 
-Any object that `torch.as_tensor` reads is an array here: a tensor, a NumPy array or nested lists of numbers.
+A tensor and any object that NumPy reads are arrays here: NumPy arrays, tables of pandas, nested lists of numbers.
 """
 
 import warnings
 from collections.abc import Sequence
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from zoo.data.splits import InMemory, Splits, hold_out
 
-ArrayLike: TypeAlias = object  # a tensor, a NumPy array or nested lists of numbers
+ArrayLike: TypeAlias = object  # a tensor, a NumPy array, a table of pandas or nested lists of numbers
 # The maximum number of classes, if it is inferred from the largest label; a larger label is an ID, or damaged.
 MAX_CLASSES = 10_000
 
@@ -154,7 +155,7 @@ def _tensor(values: ArrayLike, where: str) -> Tensor:
         # PyTorch warns of an array that is read-only, such as a memory map. Nothing is written to it here, so share it.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            tensor = torch.as_tensor(values).detach().cpu()
+            tensor = torch.as_tensor(values if isinstance(values, Tensor) else np.asarray(values)).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         hint = "; number the classes, such as np.unique(y, return_inverse=True)[1]" if where.endswith("y") else ""
