@@ -5,7 +5,7 @@ slow down all of them alike. The first program is compared with each of the othe
 rounds of the ratio within a round. The first program also runs a second time in each round; that ratio, of a program
 to itself, is the noise.
 
-A benchmark prints tables. With ``--jsonl FILE`` it also appends its results to a file, one JSON object a line, from
+A benchmark prints tables. With ``--jsonl FILE`` it also appends its results to a file, one JSON object per line, from
 which `bench_page.py` makes BENCHMARKS.md.
 """
 

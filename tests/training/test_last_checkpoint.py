@@ -38,7 +38,7 @@ def group_of(content):
 DAMAGES = {
     # PyTorch's kernels read beyond the end of a state that is too small.
     "small": (lambda c: state_of(c).update(exp_avg=torch.zeros(3, 3)), "exp_avg of the optimizer has shape 3x3"),
-    "NaN": (lambda c: state_of(c)["exp_avg"].fill_(torch.nan), "exp_avg of an optimizer is not a plain tensor"),
+    "NaN": (lambda c: state_of(c)["exp_avg"].fill_(torch.nan), "exp_avg of an optimizer contains NaN"),
     "expanded": (lambda c: state_of(c).update(exp_avg=torch.zeros(1).expand(3, 64)), "is not a plain tensor"),
     "no moment": (lambda c: state_of(c).pop("exp_avg"), "damaged ("),
     "lr": (lambda c: group_of(c).update(lr=None), "damaged ("),

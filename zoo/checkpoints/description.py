@@ -181,7 +181,7 @@ def _with_target(stored: Any, kind: Kind, *, where: str) -> dict[str, Any]:
         return {}
     # A name without dots can only name a class of the zoo; `refuse_untrusted` and `build` check any other.
     if "_target_" in node:
-        raise ValueError(f"{where}: must have a class in place of a _target_")
+        raise ValueError(f"{where}: must name its class by the key class, not by _target_")
     name = node.pop("class", None)
     try:
         target = target_of(name, kind)

@@ -189,8 +189,9 @@ COMMANDS = {
             'To turn completion on, add a line to the configuration of the shell. bash: eval "$(zoo completion bash)" '
             'in ~/.bashrc. zsh: eval "$(zoo completion zsh)" in ~/.zshrc, after compinit. fish: zoo completion fish | '
             "source in ~/.config/fish/config.fish.",
-            "Completed are commands, flags, keys, and the names of models, datasets, experiments, checkpoints and all "
-            "other groups, true and false, and splits; the values of other keys are completed as paths.",
+            "It completes commands, flags and keys; the names of models, datasets, recipes, checkpoints and the files "
+            "of all other groups; true and false; and the names of splits. The values of other keys are completed as "
+            "paths.",
         ),
     ),
     "reproduce": Command(

@@ -139,7 +139,7 @@ def _is_first_process() -> bool:
 def run(command: str, arguments: Sequence[str]) -> None:
     """Run a command from Python, such as in a notebook: ``run("train", ["model=mlp", "epochs=3"])``.
 
-    If several threads run commands at the same time, the commands run one after another.
+    If several threads run commands at the same time, those that take ``KEY=VALUE`` run one after another.
 
     Raises:
         ValueError: an unknown command or a malformed argument.

@@ -27,7 +27,7 @@ MAX_VALUES = 2**27  # values of all samples; the chains need several times that 
 
 
 def sample(cfg: DictConfig) -> Tensor:
-    """Draw samples and write them. A net with label units samples every class in turn by default.
+    """Draw samples and write them. By default, a net with label units draws equally many of each class.
 
     Returns:
         The samples, n x in_shape.

@@ -43,7 +43,7 @@ class Sample:
     checkpoint: str = MISSING
     n: int = MISSING
     steps: int = MISSING
-    labels: Any = None  # name of a class, or a list of names; null: every class in turn, if the net has label units
+    labels: Any = None  # name of a class, or a list of names; null: all classes, if the net has label units
     output: str = MISSING
     seed: int = 1
     accelerator: Accelerator = field(default_factory=Accelerator)

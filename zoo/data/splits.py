@@ -47,7 +47,9 @@ class Examples(Protocol):
 
     `zoo.data.datamodule.DataModule` reads whole batches with `batch`. A class that inherits from this one must have
     `__len__`, `batch`, `labels` and `take`. It inherits the rest, for examples without image files: nothing to decode,
-    all augmentation on the device.
+    all augmentation on the device. But `renumbered` and `with_labels` raise NotImplementedError unless the class
+    defines them; ``zoo evaluate`` needs them for data with another list of classes than the checkpoint. The same holds
+    for `relabeled`, which pseudo-labels need.
     """
 
     def __len__(self) -> int: ...
@@ -251,7 +253,7 @@ class Splits:
         """The same splits with only ``count`` training examples, all classes in proportion.
 
         Args:
-            count: number of training examples that keep their labels.
+            count: number of training examples that are kept.
             seed: seeds the choice of examples.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Model architectures: pure ``nn.Module``s, one model a file.
+"""Model architectures: pure ``nn.Module``s, one model per file.
 
 They may import torch, `zoo.protocols` and each other; `torchvision_net` also imports torchvision, `timm_net` timm.
 

@@ -45,7 +45,7 @@ class PooledBernoulli:
         return self._blocks(h, padding=0.0).sum(dim=2)
 
     def spread(self, p: Tensor) -> Tensor:
-        """The value of its block for each hidden unit: N x K x P x Q -> N x K x H x W."""
+        """For each hidden unit, the value of the block that it is in: N x K x P x Q -> N x K x H x W."""
         return self._whole(p.unsqueeze(2).expand(-1, -1, self.pool**2, -1, -1))
 
     def mean_given_pool(self, a: Tensor, p: Tensor) -> Tensor:
@@ -54,7 +54,10 @@ class PooledBernoulli:
         return self._whole(share * p.unsqueeze(2))
 
     def sample_given_pool(self, p: Tensor) -> Tensor:
-        """One unit of each block whose pooling unit is on, all equally probable: N x K x P x Q -> N x K x H x W."""
+        """In each block whose pooling unit is on, one hidden unit is on; all units of the block are equally probable.
+
+        Shapes: N x K x P x Q -> N x K x H x W.
+        """
         equal = torch.zeros(len(p), *self.shape).to(p)
         return self.draw(self.mean_given_pool(equal, p))
 
@@ -113,7 +116,8 @@ class PooledBernoulli:
     def _weights(self, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """exp(a_i - m) of each unit, N x K x C² x P x Q; their sum with exp(-m), and m, both N x K x 1 x P x Q.
 
-        m is the largest logarithm of a weight in the block, at least 0, the one of "all are off": nothing overflows.
+        m is the largest logarithm of a weight in the block. It is at least 0, the logarithm of the weight of "all are
+        off". So nothing overflows.
         """
         blocks = self._blocks(a, padding=float("-inf"))
         top = blocks.detach().amax(dim=2, keepdim=True).clamp(min=0)
@@ -131,7 +135,7 @@ class PooledBernoulli:
         below = -self.shape[1] % self.pool
         if right or below:
             u = F.pad(u, (0, right, 0, below), value=padding)
-        # Copied in two thirds of the time of F.pixel_unshuffle.
+        # This takes two thirds of the time of F.pixel_unshuffle.
         rows = torch.unflatten(u, 2, (-1, self.pool))  # N x K x P x C x (Q · C)
         units = torch.unflatten(rows, 4, (-1, self.pool))  # N x K x P x C x Q x C
         return units.permute(0, 1, 3, 5, 2, 4).flatten(2, 3)

@@ -10,8 +10,8 @@ The blocks are those of timm, so with the same weights the outputs are bit-ident
 
 Deviations from the paper:
 
-1. Nets whose classifier is not one linear layer are refused: several heads (distilled nets), or a 1x1 convolution (DPN,
-   DLA, BiT).
+1. Nets whose classifier is not a single linear layer are refused: several heads (distilled nets), or a 1x1 convolution
+   (DPN, DLA, BiT).
 2. The preprocessing of the weights is that of timm, but an image is always resized by its shorter side and cropped in
    the center, also where timm squashes it to a square (``crop_mode="squash"``).
 """
@@ -112,7 +112,8 @@ class TimmNet(WrappedNet):
         first = facts.first_conv if facts is not None else None
         if not isinstance(head, str) or not isinstance(dict(net.named_modules()).get(head), nn.Linear):
             raise ValueError(
-                f"architecture={architecture}: its classifier is not one linear layer, which the zoo needs"
+                f"architecture={architecture}: its classifier is not a single linear layer; the zoo needs an "
+                "architecture whose classifier is one"
             )
         first = first if isinstance(first, str) else None
         self._divide(net, first=first, head=head, layers=lambda net: nn.Sequential(OrderedDict(body=net)))

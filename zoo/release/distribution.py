@@ -49,7 +49,9 @@ def check_versions() -> None:
     found = re.findall(r"^## \[([^\]]+)\]", changelog, re.MULTILINE)
     released = [version for version in found if version != "Unreleased"]
     if zoo.__version__ not in released:
-        raise ValueError(f"CHANGELOG.md has no section [{zoo.__version__}]; name the unreleased changes so")
+        raise ValueError(
+            f"CHANGELOG.md has no section [{zoo.__version__}]; give the section of the unreleased changes this name"
+        )
     if f"\nversion: {zoo.__version__}\n" not in (ROOT / "CITATION.cff").read_text(encoding="utf-8"):
         raise ValueError(f"CITATION.cff: the version must be {zoo.__version__}, as in zoo/__init__.py")
 

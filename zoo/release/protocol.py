@@ -31,7 +31,8 @@ a changed recipe is published only if the recipe lists the earlier results.
 - **compared**: ours with its paper / with the best known. "better" and "worse" are said only where our interval does
   not overlap that of the published number, which covers the test images only. "other conditions": only one of the two
   was trained with distortions, or the source does not say whether it was, or [Sources](#sources) names another
-  difference after "differs". Another number of training images alone, or one that is not stated, does not count.
+  difference after "differs". A different or unstated number of training images does not by itself make the conditions
+  different.
 - **goal**: the target that we set for the recipe.
 
 `zoo reproduce NAME` re-evaluates a checkpoint and compares its metrics with those stored in `checkpoints/index.yaml`;

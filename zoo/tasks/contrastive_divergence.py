@@ -34,8 +34,9 @@ class ContrastiveDivergence(GenerativeTask):
 
     The gradient of -log p(v) is the gradient of F(v), minus its expectation under the model. CD replaces the
     expectation by the value at the end of a Gibbs chain of k steps that starts at the data; PCD by the value at the end
-    of a chain that continues from batch to batch. So the loss is mean F(v0) - mean F(vk), with vk held constant. Its
-    gradient with respect to the weights is -(<h v>_data - <h v>_reconstruction), and DDP averages it as usual.
+    of a chain that continues from batch to batch. So the loss is mean F(v0) - mean F(vk), with vk held constant, plus
+    the sparsity penalty; of a convolutional RBM, the difference is divided by the number of positions. The gradient of
+    mean F(v0) - mean F(vk) for the weights of Bernoulli units is -(<h v>_data - <h v>_reconstruction); DDP averages it.
 
     Args:
         net: an RBM (`zoo.protocols.RBMLayer`), or a stack of them (`zoo.protocols.StackOfRBMs`).
@@ -63,7 +64,7 @@ class ContrastiveDivergence(GenerativeTask):
         optimizer, lr_schedule, total_steps: as in `zoo.tasks.task.Task`.
 
     Raises:
-        ValueError: k or chains below 1, a restart or sparsity target out of range, a restart of chains that are not
+        ValueError: k or chains below 1, an invalid restart or sparsity option, a restart of chains that are not
             persistent, a net that is neither an RBM nor a stack of RBMs, or an RBM that does not support the options.
     """
 
@@ -197,9 +198,9 @@ class ContrastiveDivergence(GenerativeTask):
         if batch_idx < KEPT_BATCHES:
             self._kept.append(v0)
 
-        # The loss: free energies of the data minus those at the ends of the chains. What all need is computed once.
-        a0 = rbm.hidden_input(v0)  # N x H
-        h0 = rbm.hidden_mean(v0, hidden_input=a0.detach())  # N x H
+        # The loss: free energies of the data minus those at the ends of the chains.
+        a0 = rbm.hidden_input(v0)  # N x H, computed once for the means, the loss and sparsity
+        h0 = rbm.hidden_mean(v0, hidden_input=a0.detach())  # N x H, for the chains, centering and sparsity
         vk = self._persistent_end() if self.persistent else self._cd_end(v0, h0)  # M x V
         loss = self.free_energy_difference(rbm, v0, vk, hidden_input=a0)
 
@@ -282,7 +283,7 @@ class ContrastiveDivergence(GenerativeTask):
         """The sparsity penalty (`zoo.tasks.sparsity`), a scalar, from hidden pre-activations and means of the data."""
         now = self.mean_over_processes(sparsity.mean_of_units(h0))  # H, or K maps
         self.activation = self.activation.lerp(now, 1 - self.sparsity_decay)
-        # A hidden bias is a part of the pre-activations that all examples have in common.
+        # The bias is added to every pre-activation, so it takes their place in the penalty on the biases alone.
         a = a0 if self.sparsity_on == "all" else self.rbm.energy_parameters()[2][None]
         return self.sparsity_cost * sparsity.penalty(a, self.activation, self.sparsity_target)
 
@@ -292,7 +293,6 @@ class ContrastiveDivergence(GenerativeTask):
 
         With this mean the centered gradient is invariant to flipping units, u -> 1 - u (Melchior et al. 2016).
         """
-        # Average the expectations of data and model, then update the exponential moving average.
         rbm = self.rbm
         visible = (v0.mean(dim=0) + vk.mean(dim=0)) / 2
         hidden = (h0.mean(dim=0) + rbm.hidden_mean(vk).mean(dim=0)) / 2

@@ -160,7 +160,7 @@ def _write(output: str, metrics: dict[str, float], task: Task, about: Checkpoint
 
 
 def _tables(output: str) -> tuple[Path, Path]:
-    """The CSV files of a classifier beside ``output``, NAME.json: NAME_per_class.csv and NAME_confusion.csv."""
+    """The CSV files beside ``output``, NAME.json: NAME_per_class.csv and, if there is one, NAME_confusion.csv."""
     path = Path(output)
     names = (class_statistics.PER_CLASS, class_statistics.CONFUSION)
     statistics, counts = (path.with_name(f"{path.stem}_{name}") for name in names)

@@ -1,4 +1,4 @@
-"""Check raw inputs of ``zoo predict``, ``explain`` and ``evaluate``: their scale, and dark or bright borders."""
+"""Check raw inputs of ``zoo predict``, ``embed``, ``explain`` and ``evaluate``: scale, and dark or bright borders."""
 
 from torch import Tensor
 

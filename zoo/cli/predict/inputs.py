@@ -1,4 +1,4 @@
-"""Read the inputs of ``zoo predict`` and ``zoo explain``: images, a CSV of pixels, or arrays, in raw batches."""
+"""Read the inputs of ``zoo predict``, ``embed`` and ``explain``: images, a CSV of pixels, or arrays, in raw batches."""
 
 import os
 import unicodedata
@@ -33,7 +33,7 @@ OTHER_SUFFIXES = {
     *(".txt", ".json", ".jsonl", ".xls", ".xlsx", ".parquet", ".feather", ".pkl", ".pickle", ".mat", ".h5", ".hdf5"),
     *(".pt", ".pth", ".safetensors", ".onnx", ".pdf", ".mp4"),
 }
-TAKEN = "an image, a folder of images, a CSV of pixels (.csv, .csv.gz), or an .npz or .npy with the array x"
+TAKEN = "an image, a folder of images, a CSV of pixels (.csv, .csv.gz), an .npz file with the array x, or an .npy file"
 THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -213,7 +213,7 @@ def read_table(
 
 
 def _read_ahead(read: Reader, files: Sequence[Path], *, depth: int) -> Iterator[tuple[Path, "Future[Tensor]"]]:
-    """The files in order, each with the result of reading it; at most ``depth`` are being read at a time.
+    """The files in order, each with the result of reading it; at most ``depth`` are read ahead.
 
     Threads suffice, since Pillow releases the GIL while it decodes.
     """
@@ -253,7 +253,8 @@ def _csv(
     pixels = torch.Size(preprocess.shape).numel()
     is_empty = True
     for rows in pixel_csv.read(source, pixels=pixels, header=header, chunk_size=batch_size, note=note):
-        # Features on any scale are compared with the statistics of each feature, so all rows are needed.
+        # Inputs without a white level are also compared with the mean and std of each feature. That needs the rows of
+        # the batch, not only the minimum and maximum that `zoo.cli.predict.checks.InputCheck` collects.
         if preprocess.white is None:
             preprocess.check_values(rows.pixels, where=str(source), stated=stated)
         if labels is not None and rows.labels is not None:

@@ -47,7 +47,10 @@ def enabled_stages(cfg: DictConfig) -> dict[str, DictConfig]:
     # Plots and checkpoints are named after their stage.
     for name in map(str, cfg.model.stages):
         if not re.fullmatch(r"\w[\w-]{0,59}", name):
-            raise ValueError(f"model.stages: {name!r} must be a name of at most 60 letters, digits, _ and -")
+            raise ValueError(
+                f"model.stages: {name!r} must be a name of at most 60 letters, digits, _ and -, and must not begin "
+                "with -"
+            )
     # Apply the keys at the root of the config to every stage; one that is switched off stays off.
     for name, stage in cfg.model.stages.items():
         for key in ("epochs", "batch_size"):

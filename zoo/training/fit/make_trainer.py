@@ -14,7 +14,7 @@ from zoo.checkpoints.safe_pickle import load as load_safely
 from zoo.training.fit.callbacks import KeepSignalHandlers
 from zoo.training.fit.trainer_settings import TrainerSettings
 
-# Lightning's warnings about deliberate choices of the zoo.
+# Warnings of Lightning, torchmetrics and PyTorch that tell users of the zoo nothing.
 EXPECTED_WARNINGS = (
     "does not have many workers",
     "LeafSpec",
@@ -44,8 +44,15 @@ class AtomicIO(TorchCheckpointIO):
 def make_trainer(
     trainer_kwargs: dict[str, Any], settings: TrainerSettings, *, callbacks: list[Callback], **options: Any
 ) -> Trainer:
-    """A Trainer without model summary; `trainer_kwargs`: the accelerator config, `options`: further arguments of it."""
-    # Silence Lightning's info messages and its warnings about deliberate choices.
+    """A Trainer without a model summary.
+
+    Args:
+        trainer_kwargs: the accelerator config, as arguments of the Trainer.
+        settings: the trainer config.
+        callbacks: the callbacks.
+        options: further arguments of the Trainer.
+    """
+    # Silence Lightning's info messages and the expected warnings.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for text in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", f".*{text}.*")

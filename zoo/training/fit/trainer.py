@@ -85,21 +85,23 @@ class Fit:
     def train(self, stop: StopRequest | None = None) -> None:
         """Train for at most the stage's epochs, resuming from ``resume`` if it is set.
 
-        Afterwards the task has the last weights, their moving average (ema) or those of the best epoch (patience), and
-        these mixed with the weights before the fit (interpolation).
+        Afterwards the task has the last weights; with the key ``ema`` their moving average, with ``patience`` the
+        weights of the best epoch. With ``interpolation``, the weights so chosen are mixed with those before the fit.
 
         Args:
-            stop: the request that signals set; None: signals are not handled.
+            stop: the request to stop, which a signal sets; None: no signal stops the fit.
 
         Raises:
             Stopped: a signal asked the run to stop; ``last.ckpt`` was written.
-            OutOfTime: the deadline of the session has passed; ``last.ckpt`` was written, and the task has its weights.
+            OutOfTime: the deadline of the session has passed; ``last.ckpt`` was written, and the task has the weights
+                that it would have if the fit had ended here (see above).
             ValueError: the loss, a gradient or a weight became NaN or Inf, or a callback failed.
         """
         stage = self.stage
         settings = self.session.settings
 
-        # The callbacks of the config come first. With patience, `best` saves the weights of the best epoch.
+        # The callbacks of the config come before those that keys of the stage turn on. With patience, `best` saves the
+        # weights of the best epoch.
         named = user_callbacks.callbacks_of(self.session.callbacks, self.name, self.session.folder.parent)
         callbacks: list[Callback] = [StopOnNonFinite(), LogEpoch(), *self.watch, *named.values()]
         callbacks.append(FinishResumed(named.values(), epochs=stage.epochs))
@@ -154,7 +156,8 @@ class Fit:
             try:
                 trainer.fit(self.task, datamodule=self.data, ckpt_path=self.resume, weights_only=True)
             except OutOfTime:
-                # Here Lightning does not set the averaged weights; load them from last.ckpt.
+                # After this exception, Lightning does not set the averaged weights: load those of the best epoch or,
+                # without patience, those of last.ckpt.
                 self._load(self._best(best) or self.session.folder / "last.ckpt", mixing)
                 raise
 
@@ -188,7 +191,7 @@ class Fit:
             self.task.load_state_dict(load_safely(path)["state_dict"])
         if mixing is not None:
             self._mix(mixing)
-        # It may derive some weights from others.
+        # `teardown` may derive some weights from others, such as the decoder of an autoencoder's layer.
         self.task.teardown("fit")
 
     def _mix(self, mixing: Interpolation) -> None:

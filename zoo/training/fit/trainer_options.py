@@ -67,7 +67,8 @@ def readable_errors(settings: TrainerSettings) -> Iterator[None]:
             reason = text.partition(". ")[0]
             raise ValueError(f"trainer.deterministic=true: {reason}; use trainer.deterministic=warn") from error
         if settings.detect_anomaly and "returned nan values" in text:
-            raise ValueError(f"trainer.detect_anomaly: {text}; debug=true shows where it was computed") from error
+            shown = "debug=true shows which operation of the forward pass it belongs to"
+            raise ValueError(f"trainer.detect_anomaly: {text.rstrip('.')}; {shown}") from error
         raise
 
 

@@ -59,7 +59,9 @@ def check_callbacks(nodes: Mapping[str, Any], stages: Sequence[str]) -> None:
     for name, node in nodes.items():
         where = f"callbacks.{name}"
         if not re.fullmatch(r"\w[\w-]{0,59}", name):
-            raise ValueError(f"{where}: the name must have at most 60 letters, digits, _ and -")
+            raise ValueError(
+                f"{where}: the name must have at most 60 letters, digits, _ and -, and must not begin with -"
+            )
         if not isinstance(node, Mapping):
             raise ValueError(f"{where}={node} must be a mapping with a _target_; callbacks=NAME chooses a file")
         _check_stages(node.get("stages"), where=where, stages=stages)

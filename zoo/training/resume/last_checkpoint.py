@@ -106,7 +106,7 @@ def _check_tensors(content: Mapping[str, Any]) -> None:
         for entry in optimizer["state"].values():
             for name, value in entry.items() if isinstance(entry, dict) else ():
                 if isinstance(value, Tensor) and (not is_plain(value) or value.isnan().any()):
-                    raise ValueError(f"{name} of an optimizer is not a plain tensor without NaN")
+                    raise ValueError(f"{name} of an optimizer contains NaN or is not a plain tensor")
     rng = content["callbacks"].get("SaveForResume")
     if not isinstance(rng, dict):
         raise ValueError("no state of the random number generators")

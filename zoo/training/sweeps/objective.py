@@ -26,7 +26,10 @@ def metric_name(cfg: DictConfig) -> str:
             f"optimized_metric={name}: settings must not be chosen by the test split; choose a metric val/..."
         )
     if not str(name).startswith("val/") and not str(name).endswith("/steps"):
-        raise ValueError(f"optimized_metric={name} must be a metric of the validation split, such as val/accuracy")
+        raise ValueError(
+            f"optimized_metric={name} must be a metric of the validation split, such as val/accuracy, or the number of "
+            "steps of a fit, such as fit/steps"
+        )
     return str(name)
 
 

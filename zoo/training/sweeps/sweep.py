@@ -115,7 +115,7 @@ class SweepTable(Callback):
         if shown:
             _print(folder / "paired.csv", headlines or shown)
         else:
-            say(f"{folder / 'paired.csv'}: the differences of the test metrics, which show_test=true prints")
+            say(f"{folder / 'paired.csv'} has the differences of the test metrics; show_test=true also prints them")
 
 
 def _draw(jobs: Sequence[Job], varied: set[str], path: Path) -> None:
