@@ -12,9 +12,7 @@ from zoo.cli.main import main
 from zoo.config.catalogue import CONF
 from zoo.data.sources import digits
 from zoo.training.fit.callbacks import SaveForResume
-from zoo.training.fit.interpolation import AUTO, Interpolation
 
-QUARTERS = ("0.25", "0.5", "0.75", "1")
 WORDS = ["model=logistic", "dataset=digits", "progress=false"]
 
 
@@ -108,9 +106,9 @@ def test_patience_stops_and_keeps_the_weights_of_the_best_epoch(cli, tmp_path):
     assert (answers == validation.y).float().mean().item() == pytest.approx(accuracy[best])
 
 
-@pytest.mark.parametrize(("key", "value"), [("patience", 1), ("stop_below", 1), ("interpolation", "auto")])
-def test_to_choose_by_validation_there_must_be_a_validation_part(key, value, cli, tmp_path):
-    words = ("dataset.validation=0", f"model.stages.fit.{key}={value}", f"hydra.run.dir={tmp_path / 'run'}")
+@pytest.mark.parametrize("key", ["patience", "stop_below"])
+def test_to_stop_early_there_must_be_a_validation_part(key, cli, tmp_path):
+    words = ("dataset.validation=0", f"model.stages.fit.{key}=1", f"hydra.run.dir={tmp_path / 'run'}")
     outcome = cli("train", *WORDS, *words)
     assert outcome.status == 1
     assert (
@@ -185,32 +183,6 @@ def test_the_weights_are_mixed_with_those_before_the_fit(more, tmp_path):
     mixed = weights_of(train(tmp_path / "mixed", "epochs=2", "model.stages.fit.interpolation=0.25", *more))
     for name, value in mixed.items():
         torch.testing.assert_close(value, 0.75 * start[name] + 0.25 * trained[name])
-
-
-def test_the_share_of_the_trained_weights_is_the_one_with_the_lowest_validation_loss(tmp_path):
-    words = ("epochs=4", "lr=0.3")  # too high: the weights before are better in part
-    shares = {share: train(tmp_path / share, *words, f"model.stages.fit.interpolation={share}") for share in QUARTERS}
-    losses = {share: metrics_of(run)["val/loss"] for share, run in shares.items()}
-    losses["0"] = metrics_of(train(tmp_path / "start", "epochs=1", "lr=0"))["val/loss"]
-    chosen = train(tmp_path / "auto", *words, "model.stages.fit.interpolation=auto")
-    best = min(losses, key=losses.__getitem__)
-    assert 0 < metrics_of(chosen)["fit/interpolation"] == float(best) < 1
-    assert metrics_of(chosen)["val/loss"] == losses[best]
-    assert same_weights(chosen, shares[best])
-
-
-@pytest.mark.parametrize(("found", "expected"), [([3, 1, 2, 3, 4], 0.25), ([2, 2, 1, 1, 1], 0.5), ([1] * 5, 0.0)])
-def test_of_equal_losses_the_smallest_share_is_taken(found, expected):
-    net = torch.nn.BatchNorm1d(2)
-    mixing = Interpolation(net, AUTO)
-    mixing.on_fit_start(None, None)
-    trained = {name: value + 2 for name, value in net.state_dict().items()}
-    net.load_state_dict(trained)
-    losses = iter(found)
-    assert mixing.apply(lambda: next(losses)) == expected
-    for name, value in net.state_dict().items():
-        change = 2 * expected if value.is_floating_point() else 2  # a counter keeps its value
-        assert torch.equal(value, mixing.initial[name] + change), name
 
 
 def test_gradients_are_clipped_in_mixed_precision(one, tmp_path):

@@ -70,7 +70,6 @@ def test_a_wrong_setting_is_refused(values, says):
         ("trainer.max_epochs=3", "trainer.max_epochs: no such key; use epochs="),
         ("+trainer.acumulate_grad_batches=3", "did you mean accumulate_grad_batches"),
         ("trainer.limit_val_batches=0 model.stages.fit.patience=2", "model.stages.fit.patience needs validation"),
-        ("trainer.limit_val_batches=0 model.stages.fit.interpolation=auto", "fit.interpolation needs validation"),
         ("trainer.limit_val_batches=0 callbacks=model_checkpoint", "callbacks.model_checkpoint.monitor=val/loss needs"),
         ("trainer.limit_val_batches=0 callbacks=early_stopping", "callbacks.early_stopping.monitor=val/loss needs"),
         ("trainer.check_val_every_n_epoch=2 model.stages.fit.stop_below=1", "needs a validation in every epoch"),

@@ -30,8 +30,7 @@ class Stage:
     pseudo_labels: float | None = None
     gradient_clip: float | None = None  # maximum norm of the gradient; null: no clipping
     ema: float | None = None  # decay of the moving average of the weights, which is evaluated and saved; null: none
-    # Share of the trained weights, mixed with those before the fit; auto: by the validation loss; null: all.
-    interpolation: Any = None
+    interpolation: float | None = None  # share of the trained weights, mixed with those before the fit; null: all
     patience: int | None = None  # stop after this many epochs without a better validation metric; keep the best epoch
     stop_below: float | None = None  # stop once the validation loss is below this; metrics.json has the number of steps
     checkpoint_every: int = 1  # number of epochs between checkpoints for resume=; 0: only at the end

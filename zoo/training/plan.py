@@ -61,7 +61,7 @@ class StagePlan:
     pseudo_labels: float | None
     gradient_clip: float | None
     ema: float | None
-    interpolation: float | str | None
+    interpolation: float | None
     patience: int | None
     stop_below: float | None
     checkpoint_every: int

@@ -276,12 +276,10 @@ class Run:
         with trainer_options.flags(plan.settings):
             metrics = measure(task, data, trainer_kwargs=trainer_kwargs, settings=plan.settings)
 
-        # With stop_below, the number of training steps is a metric, too; with interpolation=auto, the share.
+        # With stop_below, the number of training steps is a metric, too.
         for stage in plan.stages:
             if stage.stop_below is not None:
                 metrics |= {f"{fit}/steps": steps for fit, steps in self.logger.steps(stage.name).items()}
-        for fit, (_, shares) in self.logger.series("interpolation").items():
-            metrics[f"{fit}/interpolation"] = shares[-1]
 
         if not self.keep:
             return metrics

@@ -31,7 +31,7 @@ from zoo.data.value_range import guess_scale
 from zoo.plots.latent import LATENT_MAPS
 from zoo.protocols import HasLabelUnits, RBMLayer, shape_text
 from zoo.training import pseudo_labels
-from zoo.training.checks import data_checks, given_net, stage_checks, stage_notes, trainer_checks
+from zoo.training.checks import data_checks, given_net, stage_checks, trainer_checks
 from zoo.training.fit import trainer_settings, user_callbacks
 from zoo.training.plan import Given, Plan
 
@@ -83,7 +83,7 @@ def plan(cfg: DictConfig, *, preprocess: Preprocess | None = None, given: Given 
     net = net.to(memory_format=torch.channels_last)
     notes = list(splits.notes)
     if cfg.weights is None and given.net is None:
-        notes += stage_notes.of_random_weights(enabled)
+        notes += stage_checks.random_weights_notes(enabled)
     if preprocess is None:
         preprocess = _load_weights(cfg, net, splits, notes)
     splits = splits.with_preprocess(preprocess)

@@ -24,9 +24,8 @@ from zoo.protocols import shape_text
 from zoo.tasks.optimization import MakeSchedule, reads_validation_loss
 from zoo.tasks.task import Task
 from zoo.training import pseudo_labels, stages
-from zoo.training.checks import stage_notes
 from zoo.training.checks.target_checks import check_targets
-from zoo.training.fit import head_fit, interpolation
+from zoo.training.fit import head_fit
 from zoo.training.fit.trainer_settings import DEFAULT, TrainerSettings, limited, overfit
 from zoo.training.plan import StagePlan
 
@@ -87,8 +86,7 @@ def check_values(stage: DictConfig, *, where: str, precision: str) -> None:
         raise ValueError(f"{where}.first_layer={stage.first_layer} is for order=layerwise; set it to 0")
 
     # Check the numbers of the stage itself.
-    interpolation.check(stage.interpolation, where=f"{where}.interpolation")
-    numbers = {key: stage[key] for key in RANGES["stage"] if stage[key] not in (None, interpolation.AUTO)}
+    numbers = {key: stage[key] for key in RANGES["stage"] if stage[key] is not None}
     check_numbers(numbers, kind="stage", where=where)
 
     # Check that the task, the optimizer and the schedule are allowed classes with the right arguments.
@@ -98,12 +96,6 @@ def check_values(stage: DictConfig, *, where: str, precision: str) -> None:
         if stage.optimizer.get(key):
             raise ValueError(f"{where}.optimizer.{key}=true is not supported; leave it out")
     refuse_precision(task_class(stage), precision)
-
-
-def validation_keys(stage: DictConfig) -> list[str]:
-    """The keys of a stage that are set and need a validation split."""
-    keys = [key for key in ("patience", "stop_below") if stage[key] is not None]
-    return [*keys, "interpolation"] if stage.interpolation == interpolation.AUTO else keys
 
 
 def refuse_precision(task: type[Task], precision: str) -> None:
@@ -119,18 +111,18 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
     schedule: MakeSchedule = build(stage.lr_schedule, where=f"{where}.lr_schedule")
     schedule_name = type(schedule).__name__
 
-    # Some keys and schedules need a validation split, and most of these a task with a validation loss.
-    for key in validation_keys(stage):
-        if splits.validation is None:
+    # patience, stop_below and some schedules need a validation split, and the last two a task with a validation loss.
+    for key in ("patience", "stop_below"):
+        if stage[key] is not None and splits.validation is None:
             raise ValueError(f"{where}.{key} needs a validation split: set dataset.validation, or {key} to null")
-        if key != "patience" and not task.has_validation_loss:
-            raise ValueError(f"{where}.{key}: {task.__name__} has no validation loss; set it to null")
     needs_validation = reads_validation_loss(schedule)
     if needs_validation and splits.validation is None:
         raise ValueError(
             f"{where}.lr_schedule: {schedule_name} needs a validation split: set dataset.validation, "
             "or choose another lr_schedule"
         )
+    if stage.stop_below is not None and not task.has_validation_loss:
+        raise ValueError(f"{where}.stop_below: {task.__name__} has no validation loss; set it to null")
     if needs_validation and not task.has_validation_loss:
         raise ValueError(
             f"{where}.lr_schedule: {schedule_name} needs a validation loss, {task.__name__} has none; "
@@ -221,7 +213,7 @@ def check_tasks(
                 task.check_inputs(inputs)
             except ValueError as error:
                 raise ValueError(f"{model_and_dataset}: {error}") from error
-            notes += stage_notes.of_layers(name, task, stage.epochs)
+            notes += _training_notes(name, task, stage.epochs)
     return notes
 
 
@@ -255,6 +247,47 @@ def _try_optimizer(task: Task, *, where: str) -> None:
         task.configure_optimizers()
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: {' '.join(str(error).split())[:200]}") from error
+
+
+def random_weights_notes(enabled: dict[str, DictConfig]) -> list[str]:
+    """One note for each key that only makes sense for pretrained weights, in a run from random weights."""
+    notes = []
+    for number, (name, stage) in enumerate(enabled.items()):
+        if stage.task.get("freeze_statistics"):
+            what = "freeze_statistics=true keeps batch normalization at its initial mean 0 and variance 1"
+            notes.append(f"model.stages.{name}.task.{what}: few nets train with it; set it to false, or set weights=")
+        if stage.interpolation is not None and number == 0:
+            what = f"interpolation={stage.interpolation:g} mixes the trained weights with random ones"
+            notes.append(f"model.stages.{name}.{what}; set it to null, or set weights=")
+    return notes
+
+
+def _training_notes(name: str, task: Task, epochs: int) -> list[str]:
+    """The first epoch in which each group of layers of a fit trains; none if all train from the start.
+
+    A group that would start after the last epoch never trains, which is a warning if its epoch was given.
+    """
+    first_epochs = task.training_plan()
+    if not set(first_epochs.values()) - {0}:
+        return []
+    starts = [group for group, begin in first_epochs.items() if begin is not None and begin < epochs]
+    never = [group for group in first_epochs if group not in starts]
+    late = [group for group in never if first_epochs[group] is not None]
+
+    # Name each group that trains. In a deep net, many groups may never train: name only the first.
+    parts = [f"{group} from epoch {first_epochs[group]}" for group in starts]
+    notes = [f"{name}: {', '.join([*parts, *([_first_of(never) + ' never'] if never else [])])}"]
+    if late:
+        notes.append(
+            f"warning: {name}: {_first_of(late)} never train{'s' if len(late) == 1 else ''}, since unfreeze_at is not "
+            f"below epochs={epochs}; set more epochs or an earlier unfreeze_at"
+        )
+    return notes
+
+
+def _first_of(names: list[str]) -> str:
+    """The first name, and the number of the others."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} below"
 
 
 def task_class(stage: DictConfig) -> type[Task]:

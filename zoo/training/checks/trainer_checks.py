@@ -20,14 +20,14 @@ def check_stage(name: str, stage: DictConfig, settings: TrainerSettings, callbac
     # Some keys read the validation of every epoch.
     task = stage_checks.task_class(stage)
     schedule = build(stage.lr_schedule, where="lr_schedule")
-    keys = stage_checks.validation_keys(stage)
+    keys = [key for key in ("patience", "stop_below") if stage[key] is not None]
     keys += ["lr_schedule"] if reads_validation_loss(schedule) else []
     for key in keys:
         if settings.limit_val_batches == 0:
             raise ValueError(
                 f"trainer.limit_val_batches=0: model.stages.{name}.{key} needs validation; change one of the two"
             )
-        if settings.check_val_every_n_epoch > 1 and key != "interpolation":
+        if settings.check_val_every_n_epoch > 1:
             raise ValueError(
                 f"trainer.check_val_every_n_epoch={settings.check_val_every_n_epoch}: model.stages.{name}.{key} needs "
                 "a validation in every epoch; change one of the two"

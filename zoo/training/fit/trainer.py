@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from zoo.training.fit.callbacks import (
     StopBelow,
     StopOnNonFinite,
 )
-from zoo.training.fit.interpolation import AUTO, Interpolation
+from zoo.training.fit.interpolation import Interpolation
 from zoo.training.fit.make_trainer import make_trainer
 from zoo.training.fit.progress import ProgressBar
 from zoo.training.fit.trainer_hooks import AverageLastStep, FinishResumed, LogEpoch
@@ -190,23 +190,9 @@ class Fit:
         if path is not None:
             self.task.load_state_dict(load_safely(path)["state_dict"])
         if mixing is not None:
-            self._mix(mixing)
+            mixing.apply()
         # `teardown` may derive some weights from others, such as the decoder of an autoencoder's layer.
         self.task.teardown("fit")
-
-    def _mix(self, mixing: Interpolation) -> None:
-        """Mix the weights with those before the fit, and log the share of the trained ones that was chosen."""
-        trainer = self.task.trainer
-        share = mixing.apply(self._validation_loss)
-        for logger in self.session.loggers if mixing.share == AUTO else ():
-            # The row of the last step, also when this is repeated after a stop.
-            metrics = {"interpolation": share, "epoch": trainer.current_epoch - 1}
-            logger.log_metrics(metrics, step=trainer.global_step - 1)
-            logger.save()
-
-    def _validation_loss(self) -> float:
-        settings = replace(self.session.settings, limit_test_batches=0)
-        return measure(self.task, self.data, trainer_kwargs=self.session.trainer_kwargs, settings=settings)["val/loss"]
 
     def _save_for_resume(self, stop: StopRequest, *, within_epochs: bool) -> SaveForResume:
         return SaveForResume(
