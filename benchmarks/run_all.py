@@ -1,4 +1,4 @@
-"""Run the benchmarks of speed one after another and write BENCHMARKS.md.
+"""Run the benchmarks of speed and memory one after another and write BENCHMARKS.md.
 
     ZOO_DATA=FOLDER_OF_MNIST python benchmarks/run_all.py [--quick] [--rounds N] [NAME ...]
 

@@ -1,4 +1,4 @@
-"""Time programs in turn and report the ratios of their times; shared by the benchmarks of speed.
+"""Time programs in turn and report the ratios of their times; shared by the benchmarks of speed and memory.
 
 Each round runs every program once, odd rounds in the reverse order, so that other load on the machine and its clock
 slow down all of them alike. The first program is compared with each of the others: the result is the median over the

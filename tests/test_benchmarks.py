@@ -1,4 +1,4 @@
-"""What the benchmarks of speed share: the interval of a median, programs that take turns, and the page."""
+"""What the benchmarks of speed and memory share: the interval of a median, programs that take turns, and the page."""
 
 import json
 import runpy

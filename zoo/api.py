@@ -53,7 +53,7 @@ def create(name: str, *, weights: str | None = None, **overrides: Any) -> NetMod
             values of the model's YAML, or else the defaults of the constructor.
 
     Raises:
-        ValueError: an unknown model, or an argument that the net does not take.
+        ValueError: an unknown model, an argument that the net does not take, or a wrong value of one.
         FileNotFoundError, ValueError: raised by `zoo.checkpoints.pretrained.load`.
     """
     from zoo.checkpoints import net_configs
@@ -77,11 +77,14 @@ def load(checkpoint: str | Path) -> NetModule:
 
     Args:
         checkpoint: a name of `list_checkpoints`, a ``.safetensors`` file, a run folder, or ``hf://OWNER/NAME@REVISION``
-            on the Hugging Face hub (extra ``hub``); REVISION is a branch, tag or commit.
+            on the Hugging Face hub (extra ``hub``); REVISION is a branch, tag or commit. Without @REVISION, it is the
+            main branch.
 
     Raises:
-        FileNotFoundError: no such name, file or repository; the message lists similar names.
-        ValueError: not a checkpoint of the zoo, a damaged one, or one whose weights do not fit its net.
+        FileNotFoundError: no such name, file or repository, or an unfinished run. For an unknown name, the message
+            lists similar names, or all names if none is similar.
+        ValueError: not a checkpoint of the zoo, a damaged one, one whose weights do not fit its net, or one with
+            code of a package that is not trusted (`zoo.trust`). Also if the extra ``hub`` is needed and not installed.
     """
     from zoo.checkpoints import net_configs
     from zoo.checkpoints.checkpoint import open_checkpoint
@@ -105,7 +108,8 @@ def info(checkpoint: str | Path) -> CheckpointInfo:
 def dataset(name: str, **overrides: Any) -> Splits:
     """Load a dataset: the same training, validation and test split as in `zoo train`.
 
-    With ``labeled_examples``, the training split has these examples only.
+    With ``labeled_examples=N``, the training split has only the N examples whose labels `zoo train` keeps with
+    ``seed=1``.
 
     Args:
         name: one of ``conf/dataset``, such as digits or mnist.
@@ -117,7 +121,7 @@ def dataset(name: str, **overrides: Any) -> Splits:
         are read batch by batch, with ``batch(indices)``. A plain `torch.utils.data.DataLoader` takes every split.
 
     Raises:
-        ValueError: an unknown dataset or key, or a value of the wrong type.
+        ValueError: an unknown dataset or key, or a wrong value.
         FileNotFoundError, ValueError: raised by the source of the data.
     """
     from omegaconf.errors import OmegaConfBaseException
@@ -165,36 +169,43 @@ def train(
 ) -> Result:
     """Train a net, as ``zoo train`` does: the same keys give the same weights, to the bit.
 
-    The global random number generators of the program are seeded while it trains, and restored afterwards. Threads that
-    train at the same time train one after another.
+    The global random number generators of the program are seeded while it trains, and restored afterwards. If several
+    threads call this function at the same time, they train one after another.
 
     Args:
         net: the name of a model of `list_models`, which is created; or any `torch.nn.Module`, trained in place.
         data: the name of a dataset; `zoo.data.splits.Splits`; a pair (x, y) of tensors, NumPy arrays or pandas tables;
             inputs x alone, for training without labels; or a ``DataLoader``, whose inputs reach the net as they are.
-            x is N x features or N x channels x height x width; uint8 are pixels. y has N class numbers (integers) or N
-            or N x T target values (floating-point numbers).
+            x is N x features or N x channels x height x width; uint8 are pixels. y has N class numbers (integers), N or
+            N x T target values (floating-point numbers) or, with ``stage="multi_label"``, N x K zeros and ones.
         stage: a file of ``conf/stage``, or several, trained in this order. None: the stages of the model's config; for
-            a `torch.nn.Module`, classify or regress, as the targets require.
-        validation_data: a fraction (< 1) or number of the training examples to hold out, or a pair (x, y); for a
-            ``DataLoader``, another one. None: as the dataset's config says; no validation split of tensors.
-        epochs, batch_size, lr: if given, they replace the values of all stages.
-        seed: seed of the initial weights (of a model given by name), the order of the examples, and dropout.
+            a `torch.nn.Module`, classify, multi_label or regress, as the targets require; data without labels need a
+            stage here.
+        validation_data: for the name of a dataset, a fraction (< 1) or number of the training examples to hold out; for
+            tensors and arrays, the same or a pair (x, y); for a ``DataLoader``, another one; not for Splits. None: for
+            the name of a dataset, as its config says; for Splits, their own; otherwise there is no validation split.
+        epochs, batch_size, lr: if given, they replace the values of all stages; a stage with 0 epochs stays off. For a
+            ``DataLoader``, batch_size is refused.
+        seed: as for ``zoo train``: seed of the initial weights (of a model given by name), the order of the examples,
+            augmentation, dropout, noise, Gibbs sampling, and the labels that ``dataset.labeled_examples`` keeps.
         overrides: any other keys, as on the command line: ``["model.net.dropout=0.5", "accelerator=cpu"]``.
         folder: the run folder, as ``zoo train`` writes it; None: nothing is kept but the result.
         resume: continue the stopped run in ``folder``, or begin one if there is none. Net, data, seed and keys of the
             stages must be those with which it began.
-        progress: whether to print what ``zoo train`` prints.
+        progress: whether to print what ``zoo train`` prints. None: print nothing, but in a notebook draw the curves of
+            each fit.
 
     Returns:
-        The trained net in evaluation mode, metrics on the validation and test split, one row of metrics for each epoch,
-        and the folder.
+        A `zoo.training.from_python.Result`: the trained net in evaluation mode, metrics on the validation and test
+        split, one row of metrics for each epoch, the folder, the preprocessing of raw inputs, and the names of the
+        classes.
 
     Raises:
         ValueError: an unknown name or key, a wrong value, or a net, data and stage that do not fit together. Also if
             the loss became NaN or Inf.
-        FileExistsError: the folder already contains a run.
-        KeyboardInterrupt: Ctrl-C; a run with a folder was saved, and can be resumed.
+        FileNotFoundError: the files of the dataset or of the pretrained weights do not exist.
+        FileExistsError: the folder already contains a run, or a file that the run would replace.
+        KeyboardInterrupt: Ctrl-C. If a run with a folder had begun, it can be resumed, and the message says how.
     """
     from zoo.training import from_python
 

@@ -255,7 +255,7 @@ def test_the_server_listens_on_loopback_only(site):
 def test_large_bodies_are_refused_whether_or_not_they_say_so(site):
     large = b" " * (2 * 2**20 + 1)
     status, answer = site.post("/api/drawing", "lenet5-mnist", large)
-    assert (status, answer["error"]) == (413, "the file is too large; at most 2 MiB are accepted")
+    assert (status, answer["error"]) == (413, "the request is too large; at most 2 MiB are accepted")
     connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)
     chunks = iter([b"x" * 2**20] * 22)
     try:

@@ -242,7 +242,7 @@ def test_layers_that_never_train_are_a_warning():
         "model=mlp", "stage@model.stages.fit=gradual", "epochs=1", "model.stages.fit.task.unfreeze_at=[1,5]"
     ).notes
     assert notes[-2:] == (
-        "fit: head from epoch 0, layer1 and 1 below never",
-        "warning: fit: layer1 and 1 below never train, since unfreeze_at is not below epochs=1; "
+        "fit: head from epoch 0, layer1 and 1 more below it never",
+        "warning: fit: layer1 and 1 more below it never train, since unfreeze_at is not below epochs=1; "
         "set more epochs or an earlier unfreeze_at",
     )

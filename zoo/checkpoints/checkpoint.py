@@ -80,7 +80,8 @@ def load(checkpoint: str | Path) -> nn.Module:
         checkpoint: a name of `zoo.list_checkpoints`, a ``.safetensors`` file, a run folder or ``hf://OWNER/NAME@REVISION``.
 
     Raises:
-        FileNotFoundError: no such name or file; the message lists similar names.
+        FileNotFoundError: no such name, file or repository, or an unfinished run. For an unknown name, the message
+            lists similar names, or all names if none is similar.
         ValueError: not a checkpoint of the zoo, a damaged one, or one whose weights do not fit its net.
     """
     return open_checkpoint(checkpoint)[0]

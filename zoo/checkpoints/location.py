@@ -15,7 +15,8 @@ def locate(checkpoint: str | Path) -> tuple[Path, str | None]:
             ``hf://OWNER/NAME@REVISION``, which is downloaded unless it is in the hub's cache.
 
     Raises:
-        FileNotFoundError: no such name, file or repository; the message lists similar names.
+        FileNotFoundError: no such name, file or repository, or an unfinished run. For an unknown name, the message
+            lists similar names, or all names if none is similar.
         ValueError: a damaged download, or huggingface_hub is not installed.
     """
     # Names in the index take precedence over files. No name has a folder in it, so the index is not read for a path.

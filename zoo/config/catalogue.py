@@ -68,7 +68,7 @@ def model_config(name: str) -> dict[str, Any]:
     """The YAML of a model, merged with those of the models it derives from. Its stages are left out.
 
     Raises:
-        ValueError: no model has that name; the message suggests similar ones.
+        ValueError: no model has that name; the message lists similar ones, or all models if none is similar.
     """
     if name not in list_models():
         raise ValueError(f"unknown model {name!r}; {suggest(name, list_models())}")

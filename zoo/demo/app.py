@@ -49,8 +49,9 @@ class TooLargeError(ValueError):
 def make_app(collection: Collection) -> Starlette:
     """The application that shows these checkpoints."""
 
-    # All answers are computed in the same thread, so that OpenMP has one team of threads. Before Python ends, it waits
-    # for the threads of an executor; a thread that still computes then would abort the process.
+    # All answers are computed in the same thread, so that OpenMP has one team of threads. The thread is one of an
+    # executor, since Python waits for these before it ends; a daemon thread that still computes while Python ends would
+    # abort the process.
     executor = ThreadPoolExecutor(max_workers=1)
 
     def listing(_request: Request) -> Response:
@@ -138,7 +139,7 @@ def _dream(exhibit: Exhibit, _request: Request, content: bytes) -> dict[str, Any
 
 
 async def _guard(request: Request, call_next: Next) -> Response:
-    """Answer only what comes from the page itself; add the headers that keep foreign hosts out."""
+    """Refuse requests under another host name and those of other pages; add the headers that keep foreign hosts out."""
     host = request.headers.get("host", "")
     name = host.partition(":")[0].lower()
     origin = request.headers.get("origin")
@@ -153,7 +154,9 @@ async def _guard(request: Request, call_next: Next) -> Response:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The body; reading stops at the first byte too many.
+    """The body.
+
+    It is not read if its stated length exceeds the limit; otherwise reading stops after the part that exceeds it.
 
     Raises:
         TooLargeError: it has more than ``limit`` bytes.
@@ -169,7 +172,7 @@ async def _body(request: Request, limit: int) -> bytes:
                 break
             parts.append(part)
     if total > limit:
-        raise TooLargeError(f"the file is too large; at most {limit // 2**20} MiB are accepted")
+        raise TooLargeError(f"the request is too large; at most {limit // 2**20} MiB are accepted")
     return b"".join(parts)
 
 

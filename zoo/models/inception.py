@@ -246,8 +246,8 @@ class InceptionSmall(LayeredClassifier):
         dropout: probability of dropping a pooled feature before the head, in [0, 1].
 
     Raises:
-        ValueError: the image is smaller than 8x8 pixels, ``num_classes`` is below 1, or ``stem`` or ``width`` gives a
-            layer 0 channels.
+        ValueError: the image is smaller than 8x8 pixels, ``num_classes`` is below 1, or ``stem`` or ``width`` leaves a
+            layer without channels.
     """
 
     BLOCKS = (  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj
@@ -269,7 +269,7 @@ class InceptionSmall(LayeredClassifier):
         super().__init__(in_shape, num_classes)
         # Check the options before anything is built. The narrowest branch of BLOCKS has 8 maps.
         if min(stem, round(width * 8)) < 1:
-            raise ValueError(f"stem={stem} and width={width} give a layer 0 channels; increase them")
+            raise ValueError(f"stem={stem} and width={width} leave a layer without channels; increase stem or width")
         check_widths(num_classes=num_classes or 1)
         channels, _, _ = image(in_shape, minimum=8)
 

@@ -10,9 +10,9 @@ RESULTS = """\
 Every row is a recipe of `conf/experiment`, run by `zoo train experiment=NAME seed=SEED`. The settings of a recipe
 were chosen on a validation split of 10,000 images, taken from the training images (`dataset.validation=10000`). Then
 the recipe was trained on all 60,000 training images, once per seed, and evaluated on the test images. **Some recipes
-were changed after a test result had been seen**: they are marked * in the table, their earlier results are listed under
-[Reopened recipes](#reopened-recipes), and the test images were used more than once for such a recipe. Now the result of
-a changed recipe is published only if the recipe lists the earlier results.
+were changed after a test result had been seen**: those in the table are marked *, and the earlier results of all are
+listed under [Reopened recipes](#reopened-recipes); the test images were used more than once for such a recipe. Now the
+result of a changed recipe is published only if the recipe lists the earlier results.
 
 - **ours**: mean ± standard deviation over the seeds. The shipped checkpoint is that of the first seed, whether or not
   it is the best. The squared reconstruction error of an image is summed over its pixels. A log-likelihood is the mean
@@ -37,7 +37,8 @@ a changed recipe is published only if the recipe lists the earlier results.
 
 `zoo reproduce NAME` re-evaluates a checkpoint and compares its metrics with those stored in `checkpoints/index.yaml`;
 `zoo reproduce NAME --train` first trains the recipe again. `python -m zoo.release.results` writes this file, the
-results in the README, their figure and the model cards from that index and the recipes.
+results in the README and in `docs/generative.md`, the figures and the model cards, from that index, the recipes, and
+the checkpoints and stored tables in `checkpoints/`.
 
 """
 

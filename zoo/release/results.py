@@ -1,11 +1,12 @@
-"""Generate RESULTS.md, the results of the README with their figure, and the model cards.
+"""Generate RESULTS.md, the results in README.md and docs/generative.md, the figures and the model cards.
 
     python -m zoo.release.results          # write the files
     python -m zoo.release.results --check  # exit with status 1 if a file is out of date or claims too much
 
-Everything is generated from the index, the recipes and the paired comparisons, so that tables, figure, cards, index and
-checkpoints always agree. The claims in the index are first replaced by those of the recipes. Reads YAML, CSV and the
-headers of checkpoints. May import config and the other files of this folder.
+Everything is generated from the index, the recipes, the checkpoints and the stored tables beside them, so that tables,
+figures, cards, index and checkpoints always agree. The claims in the index are first replaced by those of the recipes.
+Reads YAML, CSV, the headers of checkpoints and, to draw samples, their weights. May import config and the other files
+of this folder.
 """
 
 import csv

@@ -36,8 +36,8 @@ class Classifier(ClassifierMixin, NetEstimator):
             ``validation_fraction``. None: train all epochs.
         overrides: any other keys of ``zoo train``, such as ``["model.stages.fit.optimizer.weight_decay=0.1"]``.
         accelerator: "auto" (a GPU if there is one), "cpu", "gpu" or "mps".
-        random_state: seed of initial weights, order and dropout: the seed of ``zoo train``. None: another one each
-            time, drawn from NumPy's global generator, as in scikit-learn.
+        random_state: seed of the random choices of training, as in ``zoo train``. None: another one each time, drawn
+            from NumPy's global generator, as in scikit-learn.
 
     Attributes:
         classes_: the K labels, sorted.

@@ -52,8 +52,8 @@ class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, NetEstimator):
         epochs, batch_size, lr: of every stage; None: as the stage says.
         overrides: any other keys of ``zoo train``, such as ``["model.stages.fit.task.k=5"]``.
         accelerator: "auto" (a GPU if there is one), "cpu", "gpu" or "mps".
-        random_state: seed of initial weights, order and Gibbs chains: the seed of ``zoo train``. None: another one each
-            time, drawn from NumPy's global generator, as in scikit-learn.
+        random_state: seed of the random choices of training, as in ``zoo train``. None: another one each time, drawn
+            from NumPy's global generator, as in scikit-learn.
 
     Attributes:
         net_: the trained net, on the CPU, in evaluation mode.

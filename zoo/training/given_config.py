@@ -163,7 +163,10 @@ def _splits(net: str | nn.Module, data: Data, validation_data: Validation | None
     """The data as splits."""
     if isinstance(data, Splits):
         if validation_data is not None:
-            raise ValueError("validation_data: splits have a validation split of their own")
+            raise ValueError(
+                "validation_data: the data are Splits, which name their validation split themselves; leave "
+                "validation_data out, or set the field validation of the Splits (dataclasses.replace)"
+            )
         return data
 
     # Loaders come in pairs; arrays go with arrays, or with a fraction to hold out.

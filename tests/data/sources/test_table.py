@@ -108,7 +108,7 @@ def test_a_stored_encoding_takes_columns_in_any_order():
         ({"size": ["inf", *map(str, SIZE[1:])]}, {}, "column 'size', row 1: not finite"),
         ({"size": [*map(str, SIZE[:-1]), "inf"]}, {}, f"column 'size', row {ROWS}: not finite"),
         ({"size": [f"{k},5" for k in range(ROWS)]}, {}, r"numbers without commas, .*ignore=\[size\]"),
-        ({"price": ["5.5"] * ROWS}, {"target_type": "values"}, "the target 'price' has one value only"),
+        ({"price": ["5.5"] * ROWS}, {"target_type": "values"}, "the target 'price' has the same value in all rows"),
         ({}, {"target": "prise"}, "dataset.target=prise: no such column in t.csv; did you mean price?"),
         ({}, {"ignore": ["x"]}, "dataset.ignore=x: no such column in t.csv"),
         ({}, {"groups": "x"}, "dataset.groups=x: no such column"),

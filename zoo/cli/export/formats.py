@@ -61,7 +61,7 @@ class Preprocessed(nn.Module):
 
 
 def takes_bytes(preprocess: Preprocess) -> bool:
-    """Whether the raw inputs are bytes, as images are; otherwise they are float32 values."""
+    """Whether the file takes raw inputs as bytes: if they are divided by 255. Otherwise it takes float32 values."""
     return preprocess.scale == 255
 
 
@@ -105,7 +105,7 @@ def export_net(
         file = temporary.with_name(temporary.name + chosen.suffix)
         try:
             with in_one_line(format), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # hide deprecation warnings of the exporters
+                warnings.simplefilter("ignore")  # the exporters warn a lot, such as of deprecated functions
                 example = _random_inputs(2, in_shape, preprocess, generator)
                 chosen.write(exported, example, file, description or {}, opset)
 
@@ -145,7 +145,10 @@ def in_one_line(format: str) -> Iterator[None]:
 def _random_inputs(
     size: int, in_shape: tuple[int, ...], preprocess: Preprocess | None, generator: torch.Generator
 ) -> Tensor:
-    """Random inputs of the file: preprocessed values, raw bytes, or raw values distributed like the data."""
+    """Random inputs of the file: preprocessed values, raw bytes, or raw values.
+
+    The mean and std of the preprocessing turn these raw values into standard normal ones.
+    """
     if preprocess is not None and takes_bytes(preprocess):
         return torch.randint(256, (size, *in_shape), generator=generator, dtype=torch.uint8)
     x = torch.randn(size, *in_shape, generator=generator)

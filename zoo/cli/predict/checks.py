@@ -18,22 +18,27 @@ def preprocess_for(preprocess: Preprocess, *, files: bool, scale: float | None, 
         invert: exchange black and white.
 
     Raises:
-        ValueError: an invalid ``scale``, or a checkpoint that was not trained on pixels and cannot take image files.
+        ValueError: an invalid ``scale``; ``invert`` for a checkpoint whose training data have no white level; or a
+            checkpoint that was not trained on pixels and cannot take image files.
     """
     if scale is None and files:
         if preprocess.white is None:
             raise ValueError(
                 f"this checkpoint was trained on values from {preprocess.low:g} to {preprocess.high:g}, not on pixels "
-                "from black to white: give values on the scale of the training data in an .npz file"
+                "from black to white: give zoo predict or zoo embed values on the scale of the training data in an "
+                ".npz file, or take the pixels as they are with scale=1 (zoo demo has no scale=)"
                 if preprocess.low is not None and preprocess.high is not None
-                else "this checkpoint was not trained on pixels from black to white; scale=1 takes them as they are"
+                else "this checkpoint was not trained on pixels from black to white; scale=1 takes the pixels as they "
+                "are (zoo demo has no scale=)"
             )
         scale = WHITE_OF_FILES
     return preprocess.for_inputs(scale=scale, invert=invert)
 
 
 class InputCheck:
-    """Collects the range of all raw inputs and the borders of images, batch by batch.
+    """Collects the range of the raw inputs that it is given, and the borders of images, batch by batch.
+
+    ``zoo evaluate`` gives it only a sample of the images if they are in files.
 
     Args:
         preprocess: the result of `preprocess_for`.
@@ -63,7 +68,7 @@ class InputCheck:
             self.border += float(border(raw).sum())
 
     def finish(self) -> list[str]:
-        """Check the range of all inputs, and return notes about them, one line each.
+        """Check the range of these inputs, and return notes about them, one line each.
 
         Raises:
             ValueError: the values are on another scale than the training data.

@@ -220,7 +220,7 @@ def _with_scale(encoding: TableEncoding, y: Tensor, table: Table, notes: list[st
     mean, std = values.mean(dim=0), values.std(dim=0, correction=0)
     for k, name in enumerate(encoding.targets):
         if std[k] <= MIN_STD * mean[k].abs():
-            raise ValueError(f"{table.where}: the target {name!r} has one value only in the training split")
+            raise ValueError(f"{table.where}: the target {name!r} has the same value in all rows of the training split")
     scales = [f"{name} {m:.4g} and {s:.4g}" for name, m, s in zip(encoding.targets, mean, std, strict=True)]
     notes.append(
         f"targets are standardized by the mean and std of the training split ({some(scales)}); metrics are in these "

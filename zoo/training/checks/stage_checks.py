@@ -81,7 +81,6 @@ def check_values(stage: DictConfig, *, where: str, precision: str) -> None:
     """
     if stage.order not in stages.ORDERS:
         raise ValueError(f"{where}.order={stage.order}: choose {' or '.join(stages.ORDERS)}")
-
     if stage.first_layer and stage.order != "layerwise":
         raise ValueError(f"{where}.first_layer={stage.first_layer} is for order=layerwise; set it to 0")
 
@@ -134,7 +133,6 @@ def check_data(stage: DictConfig, splits: Splits, *, where: str, model_and_datas
         raise ValueError(
             f"{model_and_dataset}: mirror_average needs images, the data have shape {shape_text(splits.shape)}"
         )
-
     check_targets(task, splits, where=where, model_and_dataset=model_and_dataset)
 
 
@@ -287,7 +285,7 @@ def _training_notes(name: str, task: Task, epochs: int) -> list[str]:
 
 def _first_of(names: list[str]) -> str:
     """The first name, and the number of the others."""
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} below"
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more below it"
 
 
 def task_class(stage: DictConfig) -> type[Task]:

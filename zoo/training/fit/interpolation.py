@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 
 class Interpolation(Callback):
-    """Keeps the weights that a net has before the first step, also over a stop, for `apply` after the fit.
+    """Keeps the weights that a net has before the first step, for `apply` after the fit.
+
+    They are saved in ``last.ckpt``, so that a resumed fit has them, too.
 
     Args:
         net: the net that is trained.
@@ -39,7 +41,10 @@ class Interpolation(Callback):
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Set every weight and buffer w of the net to (1 - share) * w before + share * w; integers stay as they are."""
+        """Set every weight and buffer w of the net to (1 - share) * w0 + share * w; integers stay as they are.
+
+        w0 is the value of w before the fit.
+        """
         for name, value in self.net.state_dict().items():
             if value.is_floating_point():
                 # lerp keeps values that did not change, to the bit.
