@@ -193,7 +193,8 @@ class BoltzmannEquations(TwoLayers):
             vk: M x V, the ends of the Gibbs chains.
             hidden_input: `hidden_input` of v0, if known.
         """
-        # With units of zeros and ones the gradient is known: no graph is needed. Autocast has other dtypes.
+        # With units of zeros and ones, the gradient has a closed form, which needs no graph. For others, and if the
+        # dtypes differ, as under autocast, autograd computes it.
         a0 = self.hidden_input(v0) if hidden_input is None else hidden_input
         parameters = (self.weight, self.visible_bias, self.hidden_bias)
         is_plain = all(value.dtype == self.weight.dtype for value in (v0, vk, a0, *parameters))

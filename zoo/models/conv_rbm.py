@@ -140,7 +140,7 @@ class ConvRBM(TwoLayers, nn.Module):
         """Pre-activations of the visible units: b + W convolved with h, N x in_shape."""
         if self.in_shape[0] > 1:
             return F.conv_transpose2d(h, self.weight, self.visible_bias)
-        # Of one channel, a CPU adds the kernels of all units up in less than half of the time of that function.
+        # With one channel, the following takes less than half of the time of conv_transpose2d on a CPU.
         weight = self.weight.flatten(1).t()  # kernel_size² x K
         kernels = torch.bmm(weight.expand(len(h), -1, -1), h.flatten(2))  # N x kernel_size² x (H · W), at each position
         return F.fold(kernels, tuple(self.in_shape[1:]), tuple(self.weight.shape[2:])) + self.visible_bias
@@ -162,7 +162,7 @@ class ConvRBM(TwoLayers, nn.Module):
     def init_biases(self, visible_mean: Tensor, hidden_mean: float) -> None:
         """Set biases that are all 0, as in a new net, to those of units that are independent and have these means.
 
-        Otherwise, kernels first learn that the means are wrong, all of them the same (Hinton 2010, section 8.1).
+        Otherwise, all kernels first learn the same: to correct the means (Hinton 2010, section 8.1).
 
         Args:
             visible_mean: the mean image, in_shape or flat.
@@ -191,7 +191,8 @@ class ConvRBM(TwoLayers, nn.Module):
             vk: M x in_shape or M x V, the ends of the Gibbs chains.
             hidden_input: `hidden_input` of v0, if known.
         """
-        # The gradient is known: no graph is needed. Autocast has other dtypes.
+        # The gradient has a closed form, which needs no graph. If the dtypes differ, as under autocast, autograd
+        # computes it.
         a0 = self.hidden_input(v0) if hidden_input is None else hidden_input
         if any(value.dtype != self.weight.dtype for value in (v0, vk, a0)):
             return self.free_energy(v0, hidden_input=a0).mean() - self.free_energy(vk).mean()

@@ -2,9 +2,9 @@
 
 Static quantization (Jacob et al. 2018, "Quantization and training of neural networks for efficient integer-arithmetic-
 only inference", section 2) by ONNX Runtime. Weights are int8 with one scale for each output channel. Activations are
-uint8 with one scale and zero point for each tensor, from a histogram of its absolute values over some training examples
-that leaves out the largest 0.001 %. A first convolution stays in float32. Both files are then run on the examples of a
-split, by default one that was not trained on.
+uint8 with one scale and zero point for each tensor. These come from a histogram of the tensor's absolute values over
+some training examples, without the largest 0.001 % of the values. A first convolution stays in float32. Both files are
+then run on the examples of a split, by default one that was not trained on.
 """
 
 import json

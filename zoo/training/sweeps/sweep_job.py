@@ -57,13 +57,14 @@ class Job:
 
     @classmethod
     def begin(cls, cfg: DictConfig) -> "Job":
-        """Find out what is left to train, and set ``cfg.resume`` if the folder of a job has a part of it.
+        """Find out what is left to train, and set ``cfg.resume`` if the folder of a job has an unfinished run of it.
 
         Raises:
             ValueError: ``optimized_metric`` names no metric, or one of the test split.
             FileExistsError: the folder has a run of other settings.
         """
-        # In a search, the data must have the metric; in a sweep without optimized_metric, they need not.
+        # In a search, the metric must exist, which may need a validation split; in a sweep without optimized_metric, it
+        # may be missing.
         job = compose.sweep_job()
         settings = None if job is None else _search_settings(job)
         if settings is not None or cfg.optimized_metric is not None:
