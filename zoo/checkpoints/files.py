@@ -15,6 +15,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 # Temporary files are called .NAME.PID-HOST-NUMBER.tmp. Earlier versions left HOST and NUMBER out. A format that needs a
@@ -124,9 +125,8 @@ def check_output(
 
     # The output must not replace an input, also not under another name, such as a link.
     _check_place(output)
-    for other in inputs:
-        if output.exists() and Path(other).exists() and output.samefile(other):
-            raise ValueError(f"{output} is part of the input and would be replaced; use {instead}")
+    if output.exists() and any(map(partial(_is_file, output.stat()), inputs)):
+        raise ValueError(f"{output} is part of the input and would be replaced; use {instead}")
     # Nor may it be a file of a run: a metrics.json, for example, would mark the run as finished.
     target = output.resolve()
     is_of_run = target.name in RUN_FILES or (STAGE_PLOT.fullmatch(target.name) and output.exists())
@@ -138,6 +138,14 @@ def check_output(
         raise FileExistsError(f"{output} exists; add overwrite=true to replace it, or name another output=")
     if not os.access(output, os.W_OK):
         raise PermissionError(f"{output} is write-protected; use another output=")
+
+
+def _is_file(status: os.stat_result, path: str | Path) -> bool:
+    """Whether a path leads to the file with this status."""
+    try:
+        return os.path.samestat(status, os.stat(path))  # noqa: PTH116 - a command may have 100,000 inputs
+    except OSError:
+        return False
 
 
 def is_stream(path: str | Path) -> bool:

@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 from zoo.checkpoints.checkpoint import CheckpointInfo
 from zoo.cli.checkpoint_dataset import take_shape
 from zoo.cli.commands import SPLITS
-from zoo.cli.predict import inputs, tables
+from zoo.cli.predict import image_names, inputs, tables
 from zoo.cli.predict.checks import InputCheck, preprocess_for
 from zoo.config import schemas
 from zoo.data.folder_layout import split_of
@@ -97,7 +97,7 @@ def _open_files(cfg: DictConfig, about: CheckpointInfo, source: Path) -> Source:
         read = inputs.reader(about, resize=cfg.resize)
         skip = skipped.append if cfg.on_bad_image == "skip" else None
         images = inputs.read_images(files, source, read, batch_size=cfg.batch_size, skip=skip)
-        has_labels = any(_folder(str(path.relative_to(inputs.folder(source)))) for path in files)
+        has_labels = any(map(_folder, image_names.names(files, source)))
         return Source(_image_batches(images, has_labels=has_labels), check, preprocess, files, notes, skipped)
 
     # A CSV of pixels or an archive: labels are in a column or in an array.

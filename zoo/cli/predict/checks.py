@@ -1,11 +1,13 @@
 """Check raw inputs of ``zoo predict``, ``embed``, ``explain`` and ``evaluate``: scale, and dark or bright borders."""
 
+import torch
 from torch import Tensor
 
 from zoo.data.preprocess import Preprocess, is_dark
 from zoo.data.value_range import DARK, ValueRange, border
 
 WHITE_OF_FILES = 255.0  # image files are decoded to bytes
+TOGETHER = 2**20  # number of raw values that are checked together
 
 
 def preprocess_for(preprocess: Preprocess, *, files: bool, scale: float | None, invert: bool) -> Preprocess:
@@ -52,6 +54,7 @@ class InputCheck:
         self.where = where
         self.files = files
         self.stated = stated
+        self.waiting: list[Tensor] = []  # batches that are not yet taken into account
         self.range: ValueRange | None = None
         self.count = 0
         self.blank = 0  # number of images whose pixels are all the same
@@ -59,6 +62,15 @@ class InputCheck:
 
     def add(self, raw: Tensor) -> None:
         """Take a batch into account, N x shape."""
+        # Small batches are checked together, since the check of one would take longer than a small net.
+        self.waiting.append(raw)
+        if sum(batch.numel() for batch in self.waiting) >= TOGETHER:
+            self._take()
+
+    def _take(self) -> None:
+        """Take the waiting batches into account."""
+        raw = torch.cat(self.waiting)
+        self.waiting.clear()
         found = ValueRange.of(raw)
         self.range = found if self.range is None else self.range | found
         self.count += len(raw)
@@ -73,6 +85,8 @@ class InputCheck:
         Raises:
             ValueError: the values are on another scale than the training data.
         """
+        if self.waiting:
+            self._take()
         if self.range is None:
             return []
         # White is 255 in image files, so dark images are accepted. Masks of 0 and 1, which look black, are not.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zoo.checkpoints.checkpoint import CheckpointInfo, locate, open_checkpoint
 from zoo.checkpoints.files import check_output, is_stream, replacing
 from zoo.cli.checkpoint_task import is_multi_label, output_probabilities, task_class
-from zoo.cli.predict import image_lists, inputs, outputs, tables
+from zoo.cli.predict import image_lists, image_names, inputs, outputs, tables
 from zoo.cli.predict.checks import InputCheck, preprocess_for
 from zoo.cli.predict.sheet import Summary
 from zoo.config import hardware
@@ -54,7 +54,7 @@ def predict(cfg: DictConfig) -> int:
     output = Path(cfg.output)
     encoding = tables.encoding_for(about, source)
     listed = None if encoding is not None else image_lists.find(source, about, header=str(cfg.header).lower())
-    folder = inputs.folder(source)
+    folder = image_names.folder(source)
     if listed is not None:
         files, folder, notes = listed.files, listed.folder, listed.notes
     else:
@@ -71,7 +71,7 @@ def predict(cfg: DictConfig) -> int:
     _check_outputs(output, sheet, [*files, source, locate(cfg.checkpoint)[0]], overwrite=cfg.overwrite)
 
     # Choose the columns. Labels are known if the images are in subfolders named after classes.
-    labels, notice = inputs.labels(files, source, about.classes) if listed is None else (listed.labels, "")
+    labels, notice = image_names.labels(files, source, about.classes) if listed is None else (listed.labels, "")
     if multi_label:
         labels, notice = {}, ""
     notes += [notice] if notice else []

@@ -1,7 +1,6 @@
 """Read the inputs of ``zoo predict``, ``embed`` and ``explain``: images, a CSV of pixels, or arrays, in raw batches."""
 
 import os
-import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from zoo.checkpoints.checkpoint import CheckpointInfo
+from zoo.cli.predict import image_names
 from zoo.data import arrays, image_tree, images
 from zoo.data.preprocess import Preprocess
 from zoo.data.sources import npz
@@ -71,37 +71,6 @@ def find(source: Path) -> tuple[list[Path], list[str]]:
     return [source], []
 
 
-def folder(source: Path) -> Path:
-    """The folder that the names of images are relative to."""
-    return source if source.is_dir() else source.parent
-
-
-def labels(files: Sequence[Path], source: Path, classes: Sequence[str]) -> tuple[dict[str, str], str]:
-    """The labels of the images in a folder whose subfolders are all named after classes.
-
-    Returns:
-        The class of each file, by its name as `read_images` gives it, and "". If no subfolder is named after a class,
-        in upper or lower case, an empty dict and "". If only some subfolders are named after classes, or an image is in
-        no subfolder, an empty dict and a message that says so.
-    """
-    # The first part of each path is the subfolder, if there is one. Names of classes are composed (NFC).
-    paths = {str(path.relative_to(folder(source))): path.relative_to(folder(source)).parts for path in files}
-    class_of = {first: unicodedata.normalize("NFC", first) for first, *rest in paths.values() if rest}
-    lower = {name.casefold() for name in classes}
-    if not any(name.casefold() in lower for name in class_of.values()):
-        return {}, ""
-
-    # Some subfolders are classes. Labels for only some images would give a misleading accuracy.
-    unknown = sorted(name for name in class_of.values() if name not in classes)
-    if unknown:
-        problem = "is not a class" if len(unknown) == 1 else "are not classes"
-        return {}, f"labels are not used: {', '.join(unknown)} in {source} {problem}"
-    outside = sum(len(parts) == 1 for parts in paths.values())
-    if outside:
-        return {}, f"labels are not used: {outside} of the images in {source} are outside the folders of classes"
-    return {name: class_of[parts[0]] for name, parts in paths.items()}, ""
-
-
 def reader(about: CheckpointInfo, *, resize: bool | None) -> Reader:
     """The function that reads an image file as a checkpoint needs it.
 
@@ -142,17 +111,18 @@ def read_images(
         files: the result of `find`.
         source: the folder or the image.
         read: the result of `reader`.
-        batch_size: number of images in a batch; the same number is read ahead, but at least two per thread.
+        batch_size: number of images in a batch; twice as many are read ahead, but at least two per thread.
         skip: called with the error of each image that cannot be read; None: the error is raised.
 
     Raises:
         ValueError, FileNotFoundError: an image cannot be read; with ``skip``, none of them can.
     """
-    names: list[str] = []
+    batch_names: list[str] = []
     batch: list[Tensor] = []
     num_read = 0
     last_error: Exception | None = None
-    for path, future in _read_ahead(read, files, depth=max(batch_size, 2 * THREADS)):
+    reading = _read_ahead(read, files, depth=2 * max(batch_size, THREADS))
+    for name, future in zip(image_names.names(files, source), reading, strict=True):
         # Wait for the image, if a thread is still reading it.
         try:
             batch.append(future.result())
@@ -163,17 +133,17 @@ def read_images(
             last_error = error
             continue
         num_read += 1
-        names.append(str(path.relative_to(folder(source))))
+        batch_names.append(name)
 
         # Yield a full batch, and begin the next one.
         if len(batch) == batch_size:
-            yield names, torch.stack(batch)
-            names = []
+            yield batch_names, torch.stack(batch)
+            batch_names = []
             batch = []
 
     # The last batch may be smaller.
     if batch:
-        yield names, torch.stack(batch)
+        yield batch_names, torch.stack(batch)
     if not num_read:
         raise ValueError(f"{source}: none of the {len(files):,} images can be read (the last error: {last_error})")
 
@@ -212,18 +182,18 @@ def read_table(
         first += len(chunk)
 
 
-def _read_ahead(read: Reader, files: Sequence[Path], *, depth: int) -> Iterator[tuple[Path, "Future[Tensor]"]]:
-    """The files in order, each with the result of reading it; at most ``depth`` are read ahead.
+def _read_ahead(read: Reader, files: Sequence[Path], *, depth: int) -> Iterator["Future[Tensor]"]:
+    """The results of reading the files, in order; at most ``depth`` are read ahead.
 
     Threads suffice, since Pillow releases the GIL while it decodes.
     """
     pool = ThreadPoolExecutor(THREADS)
     try:
         remaining = iter(files)
-        waiting = deque((path, pool.submit(read, path)) for path in islice(remaining, depth))
+        waiting = deque(pool.submit(read, path) for path in islice(remaining, depth))
         while waiting:
             yield waiting.popleft()
-            waiting.extend((path, pool.submit(read, path)) for path in islice(remaining, 1))
+            waiting.extend(pool.submit(read, path) for path in islice(remaining, 1))
     finally:
         # The caller may stop early, at an image that cannot be read.
         pool.shutdown(cancel_futures=True)
