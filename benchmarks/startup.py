@@ -25,12 +25,14 @@ def fit_until_first_step(trainer, *args, **kwargs):
     trainer.callbacks.append(Stop())
     fit(trainer, *args, **kwargs)
 Trainer.fit = fit_until_first_step
+import sys
 from zoo.cli.main import main
-main("train", ["dataset=digits", "accelerator=cpu", "progress=false"])
+sys.argv[1:] = ["train", "dataset=digits", "accelerator=cpu", "progress=false"]
+main()
 raise SystemExit("no step")
 """
 IMPORTS = "import os, torch, lightning, torchvision; os._exit(0)"
-LIST = "import os; from zoo.cli.main import main; main('list', []); os._exit(0)"
+LIST = "import os, sys; from zoo.cli.main import main; sys.argv[1:] = ['list']; main(); os._exit(0)"
 ABOVE_PYTHON = 0.3  # goal of `zoo list`, seconds more than python
 
 

@@ -172,9 +172,18 @@ def test_zoo_list_imports_neither_torch_nor_hydra_and_answers_at_once():
     assert float(seconds) < 0.5
 
 
-def test_models_load_and_show_need_neither_torchvision_nor_lightning():
+def test_garbage_is_collected_after_the_imports_of_a_command_and_not_among_what_they_created():
     code = (
-        "import sys, zoo; zoo.create('lenet5'); zoo.load; from zoo.cli.main import main; main('show', ['lenet5']); "
+        "import gc, sys; from zoo.cli.main import main; sys.argv[1:] = ['show', 'lenet5']; main(); "
+        "print(gc.isenabled(), gc.get_freeze_count() > 100_000)"
+    )
+    assert run(code).splitlines()[-1] == "True True"
+
+
+def test_models_load_and_show_need_neither_torchvision_nor_lightning_and_digits_no_scikit_learn():
+    code = (
+        "import sys, zoo; zoo.create('lenet5'); zoo.load; from zoo.data.sources import digits; digits.load(); "
+        "from zoo.cli.main import main; main('show', ['lenet5']); "
         "print(*{'lightning', 'torchvision', 'torchmetrics', 'sklearn', 'matplotlib'} & set(sys.modules))"
     )
     assert run(code).splitlines()[-1] == ""
