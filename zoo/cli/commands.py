@@ -139,11 +139,12 @@ COMMANDS = {
             "checkpoint=rbm-mnist input=test.csv depth=[0,1]",
         ),
         notes=(
-            "The output has one row per input, in the order of the input: name (the path of an image, the number of a "
-            "row, or SPLIT/INDEX of a dataset), split (of a dataset), label (the class folder in the path, the column "
-            "label of a CSV of pixels, classes in the array y, or the class in a dataset) or target (N x targets: real "
-            "values or several values per input, in y or in a dataset), and features (N x D; maps are flattened). "
-            "With a list of several depths there is one features_DEPTH for each, from one pass.",
+            "The output has one row per input, in the order of the input, with these arrays or columns. name: the "
+            "path of an image, the number of a row, or SPLIT/INDEX of a dataset. split: only for a dataset. label: "
+            "the class folder in the path, the value of the column 'label' in a CSV of pixels, the class in the array"
+            " y, or the class in a dataset. target, in place of label: real values or several values per input (N x "
+            "targets), from y or from a dataset. features: N x D; maps are flattened. With a list of several depths "
+            "there is one features_DEPTH for each, from one pass.",
         ),
     ),
     "demo": Command(

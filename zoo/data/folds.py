@@ -40,8 +40,8 @@ def take_fold(splits: Splits, fold: int, folds: int) -> Splits:
     """The same data with fold ``fold`` of ``folds`` as the validation split, and the other folds as the training split.
 
     A validation split that the data already have is joined with the training split before that. The folds are
-    stratified by class; those of `Splits.groups` keep the examples of a group together. Image files whose names differ
-    only in the suffix stay together.
+    stratified by class. If the data have groups (`Splits.groups`), all examples of a group are in the same fold. Image
+    files whose names differ only in the suffix stay together.
 
     Raises:
         ValueError: ``fold`` or ``folds`` is out of range, or there are fewer examples or groups than folds.
@@ -166,8 +166,9 @@ def hold_out_groups(
     Args:
         labels: the class number of each example.
         groups: the group of each example.
-        size: a fraction below 1, or a number of examples; not 0. The result is that of 1 / size folds (at most one per
-            group), so it is exact only if the groups have equal sizes and 1 / size is a whole number.
+        size: a fraction below 1, or a number of examples; not 0. The groups are divided into 1 / size folds, with size
+            as a fraction (at most as many folds as groups), and one fold is held out. So the size is exact only if the
+            groups have equal sizes and 1 / size is a whole number.
         split: name of the split, for messages.
 
     Returns:
@@ -179,7 +180,7 @@ def hold_out_groups(
     share = size if size < 1 else size / len(labels)
     if not 0 < share <= 0.5:
         raise ValueError(f"dataset.{split}={size:g}: with dataset.groups, a split takes at most half of the examples")
-    # At least one group, and at least one is left.
+    # Hold out at least one group, and leave at least one.
     folds = min(round(1 / share), max(2, len(set(groups))))
     numbers = _grouped(labels, folds, groups, option=f"dataset.{split}={size:g} with dataset.groups")
     rest = [index for index, number in enumerate(numbers) if number]
@@ -198,8 +199,8 @@ def _grouped(labels: Sequence[int], folds: int, groups: Sequence[Hashable], *, o
             f"{option or f'dataset.folds={folds}'}: needs {folds} groups; these examples have {len(order)} "
             "(dataset.groups)"
         )
-    # scikit-learn raises an error if every class has fewer examples than there are folds, and warns if some have. For
-    # the error, put all examples into one class: then only the sizes of the folds are balanced.
+    # scikit-learn raises an error if every class has fewer examples than there are folds, and warns if some have. To
+    # avoid the error, put all examples into one class; then only the sizes of the folds are balanced.
     counts = np.bincount(np.asarray(labels))
     targets = np.asarray(labels) if counts.max() >= folds else np.zeros(len(labels), dtype=np.int64)
     numbers = np.zeros(len(labels), dtype=np.int64)

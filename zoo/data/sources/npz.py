@@ -108,8 +108,8 @@ def load(
             missing = "class 0 has" if smallest == 1 else f"classes 0 to {smallest - 1} have"
             notes.append(
                 f"the labels in y{suffix} begin at {smallest}, and classes are numbered from 0, so {missing} no "
-                f"examples; subtract {smallest}, or, to keep them in the numbering, set dataset.num_classes to the "
-                "largest label + 1"
+                f"examples; subtract {smallest} from the labels, or, if classes without examples are intended, set "
+                "dataset.num_classes to the largest label + 1"
             )
         if num_classes is None and "classes" in arrays:
             num_classes = arrays["classes"].size
