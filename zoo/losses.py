@@ -110,8 +110,8 @@ def own_loss(loss: Loss | type[nn.Module]) -> Loss:
         except TypeError as error:
             name = loss.__name__
             raise ValueError(
-                f"loss={name}: {error}; give the arguments defaults, or write a function of outputs and targets that "
-                f"returns {name}(…)(outputs, targets)"
+                f"loss={name}: {error}; define a default value for each argument of {name}, or write a function of "
+                f"outputs and targets that returns {name}(…)(outputs, targets)"
             ) from error
         loss = made
     # The optimizer gets the parameters of the net only.

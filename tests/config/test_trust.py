@@ -314,7 +314,10 @@ def test_a_loss_may_be_a_module(mine, cli):
         assert task.loss(logits, targets) == pytest.approx(math.log(2) / 4)
         assert "loss.gamma" in task.state_dict()
     assert zoo.tasks.Regression(result.net, loss=nn.HuberLoss).loss(logits, logits) == 0
-    with pytest.raises(ValueError, match=r"loss=Needy: .*'gamma'; give the arguments defaults, or write a function"):
+    with pytest.raises(
+        ValueError,
+        match=r"loss=Needy: .*'gamma'; define a default value for each argument of Needy, or write a function",
+    ):
         zoo.train("mlp", "digits", epochs=1, overrides=[overrides[0].replace("Focal", "Needy")])
     with pytest.raises(ValueError, match="loss=Linear has parameters, which would not be trained"):
         zoo.tasks.Regression(result.net, loss=nn.Linear(2, 1))

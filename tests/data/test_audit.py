@@ -116,12 +116,12 @@ def save_16_bit(folder, peak):
 
 def test_images_of_16_bits_are_noted_with_their_largest_value(tmp_path):
     assert load_images(save_16_bit(tmp_path / "full", 65535)).notes[0] == (
-        "6 images of 16 bits: the upper 8 are used; the largest value is 65,535"
+        "6 images of 16 bits: only the upper 8 bits are used; the largest value is 65,535"
     )
     assert (
         load_images(save_16_bit(tmp_path / "camera", 4095))
         .notes[0]
-        .endswith("the largest value is 4,095; they are dark: multiply them by 16")
+        .endswith("the largest value is 4,095; the images are dark: multiply their values by 16")
     )
     with pytest.raises(ValueError, match=r"6 images of 16 bits with values of at most 200: .* convert .* to 8 bits"):
         load_images(save_16_bit(tmp_path / "bytes", 200))

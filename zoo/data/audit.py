@@ -194,8 +194,10 @@ def bit_depth(folder: Path, checks: dict[Path, ImageCheck]) -> list[str]:
             f"{folder}: {count_text(len(largest))} of 16 bits with values of at most {peak}: only the upper 8 bits are "
             "used, and they are all 0; convert the images to 8 bits"
         )
-    dark = f"; they are dark: multiply them by {65536 >> peak.bit_length()}" if peak < 2**15 else ""
-    return [f"{count_text(len(largest))} of 16 bits: the upper 8 are used; the largest value is {peak:,}{dark}"]
+    dark = f"; the images are dark: multiply their values by {65536 >> peak.bit_length()}" if peak < 2**15 else ""
+    return [
+        f"{count_text(len(largest))} of 16 bits: only the upper 8 bits are used; the largest value is {peak:,}{dark}"
+    ]
 
 
 def count_text(images: int) -> str:

@@ -45,7 +45,8 @@ class Augment:
         scale: maximum relative change of size: images are scaled by a factor in [1 - scale, 1 + scale].
         shear: maximum horizontal shear in pixels per row, in both directions.
         elastic: standard deviation in pixels of smooth random displacements of the pixels (Simard, Steinkraus & Platt
-            2003, section 2). Their MNIST settings, uniform noise times 34 with a Gaussian filter of 4 pixels, are 1.4.
+            2003, section 2). Their MNIST settings, uniform noise times 34 with a Gaussian filter of 4 pixels,
+            correspond to 1.4.
         flip: mirror left and right, with probability 1/2.
         erase: probability of blanking a rectangle of up to half the height and width (Zhong et al. 2020).
         crop: minimum fraction of the image's area that a random crop keeps, see `zoo.data.crop`; 1: the whole image.

@@ -104,7 +104,10 @@ class MLP(LayeredClassifier):
         return flat
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """N x width of the last hidden layer -> N x num_classes; without a head, or with ``pre_logits``, the same."""
+        """N x width of the last hidden layer -> N x num_classes.
+
+        Without a head, or with ``pre_logits``, the features are returned unchanged.
+        """
         if self.head is None or pre_logits:
             return features
         outputs: Tensor = self.output_activation(self.head(features))

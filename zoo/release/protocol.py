@@ -88,9 +88,10 @@ numbers. "Ours" is the mean ± standard deviation over the seeds; the 95 % inter
 test images. "Its paper" is the result of the paper of the net, or of the source of the recipe; "best known" is the best
 result that we know for nets of this class. "†" marks a number whose source we could not read. "Distortions" are those
 of the training images, in the paper / in ours. The last column compares ours with its paper / with the best known:
-"better" and "worse" are said only where the intervals do not overlap; "other conditions": only one of the two was
-trained with distortions, the source does not say whether it was, or something other than the number of training images
-differs. The reconstruction error is summed over the pixels.
+"better" and "worse" are said only where our interval does not overlap that of the published number, which covers the
+test images only and is given in RESULTS.md; "other conditions": only one of the two was trained with distortions, the
+source does not say whether it was, or something other than the number of training images differs. The reconstruction
+error is summed over the pixels.
 
 <img src="docs/images/results.png" width="820" alt="{alt}">
 

@@ -27,8 +27,8 @@ def preprocess_for(preprocess: Preprocess, *, files: bool, scale: float | None, 
         if preprocess.white is None:
             raise ValueError(
                 f"this checkpoint was trained on values from {preprocess.low:g} to {preprocess.high:g}, not on pixels "
-                "from black to white: give zoo predict or zoo embed values on the scale of the training data in an "
-                ".npz file, or take the pixels as they are with scale=1 (zoo demo has no scale=)"
+                "from black to white: save the inputs, on the scale of the training data, in an .npz file for zoo "
+                "predict or zoo embed, or take the pixels as they are with scale=1 (zoo demo has no scale=)"
                 if preprocess.low is not None and preprocess.high is not None
                 else "this checkpoint was not trained on pixels from black to white; scale=1 takes the pixels as they "
                 "are (zoo demo has no scale=)"
