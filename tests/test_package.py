@@ -25,7 +25,16 @@ def built(tmp_path_factory) -> Path:
 
 # The top level of the repository. hubconf.py and mkdocs.yml are here since torch.hub and MkDocs look for them here.
 TOP = {
-    *("README.md", "RESULTS.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "CITATION.cff"),
+    *(
+        "README.md",
+        "RESULTS.md",
+        "BENCHMARKS.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "LICENSE",
+        "CITATION.cff",
+    ),
     *("pyproject.toml", "constraints.txt", "Makefile", "hubconf.py", "mkdocs.yml"),
     *("zoo", "conf", "tests", "docs", "notebooks", "checkpoints", "benchmarks", "examples", "hydra_plugins"),
 }

@@ -259,7 +259,7 @@ def test_width_multiplies_the_maps_of_every_convolution_but_the_stem(width):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 0.05}, "width=0.05 give"),
+        ({"width": 0.05}, "width=0.05 leave"),
         ({"stem": 0}, "stem=0"),
         ({"in_shape": (1, 28, 7)}, "at least 8x8 pixels, in_shape is 1x28x7"),
         ({"in_shape": (784,)}, "channels x height x width.*784"),
