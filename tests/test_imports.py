@@ -172,12 +172,12 @@ def test_zoo_list_imports_neither_torch_nor_hydra_and_answers_at_once():
     assert float(seconds) < 0.5
 
 
-def test_garbage_is_collected_after_the_imports_of_a_command_and_not_among_what_they_created():
+def test_garbage_is_collected_after_the_imports_of_a_command():
     code = (
         "import gc, sys; from zoo.cli.main import main; sys.argv[1:] = ['show', 'lenet5']; main(); "
-        "print(gc.isenabled(), gc.get_freeze_count() > 10_000)"
+        "print(gc.isenabled())"
     )
-    assert run(code).splitlines()[-1] == "True True"
+    assert run(code).splitlines()[-1] == "True"
 
 
 def test_models_load_and_show_need_neither_torchvision_nor_lightning_and_digits_no_scikit_learn():

@@ -36,12 +36,11 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
     Raises:
         SystemExit: with status 1 after an error, 130 after Ctrl-C, or 128 + the number of another signal.
     """
-    own_process = arguments is None
-    if own_process:
+    if arguments is None:
         _prepare_process()
 
     # Trust packages before anything is looked up in them. Without a command, print the overview.
-    given = list(sys.argv[1:] if own_process else arguments or ())
+    given = list(sys.argv[1:] if arguments is None else arguments)
     given = _trust(given)
     if command is None:
         command = given.pop(0) if given else "--help"
@@ -71,12 +70,12 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
                 _check_folder()
                 function = _implementation(command)
                 launch = _launcher()
-                _collect_garbage(own_process)
+                gc.enable()
                 with signals.launching(stop, sweep=is_sweep(given)):
                     launch(command, function, given, file=_file(command), around=signals.one_job)
             else:
                 function = _implementation(command)
-                _collect_garbage(own_process)
+                gc.enable()
                 with stop.raised("interrupted"):
                     function([argument for argument in given if argument.lower() != "debug=true"])
         except KeyboardInterrupt:
@@ -95,8 +94,9 @@ def main(command: str | None = None, arguments: Sequence[str] | None = None) -> 
 
 def _prepare_process() -> None:
     """Prepare a process that was started as ``zoo``: garbage collection, plots, logging and closed streams."""
-    # The imports create a million objects that stay. To look for garbage among them, again and again, would take a
-    # seventh of the time to the first step.
+    # Until the command is imported, no garbage is collected: the imports create a million objects that stay, and to
+    # look for garbage among them again and again would take a seventh of the time to the first step. (Without
+    # gc.freeze, which makes libraries complain of leaks when the process ends.)
     gc.disable()
     # Draw to files only: Jupyter sets a backend that other environments may lack. Libraries import matplotlib, which
     # would warn if it has no folder for its cache.
@@ -106,13 +106,6 @@ def _prepare_process() -> None:
     for name in ("stdout", "stderr"):
         if vars(sys)[name] is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open until the end
-
-
-def _collect_garbage(own_process: bool) -> None:
-    """After the imports: collect garbage again, but not among the objects that exist now."""
-    if own_process:
-        gc.freeze()
-        gc.enable()
 
 
 def _trust(arguments: Sequence[str]) -> list[str]:
