@@ -15,7 +15,6 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 # Temporary files are called .NAME.PID-HOST-NUMBER.tmp. Earlier versions left HOST and NUMBER out. A format that needs a
@@ -125,7 +124,8 @@ def check_output(
 
     # The output must not replace an input, also not under another name, such as a link.
     _check_place(output)
-    if output.exists() and any(map(partial(_is_file, output.stat()), inputs)):
+    status = output.stat() if output.exists() else None
+    if status and any(_is_file(status, other) for other in inputs):
         raise ValueError(f"{output} is part of the input and would be replaced; use {instead}")
     # Nor may it be a file of a run: a metrics.json, for example, would mark the run as finished.
     target = output.resolve()

@@ -201,7 +201,9 @@ class ContrastiveDivergence(GenerativeTask):
         # The loss: free energies of the data minus those at the ends of the chains.
         a0 = rbm.hidden_input(v0)  # N x H, computed once for the means, the loss and sparsity
         h0 = rbm.hidden_mean(v0, hidden_input=a0.detach())  # N x H, for the chains, centering and sparsity
-        vk = self._persistent_end() if self.persistent else self._cd_end(v0, h0)  # M x V
+        vk = (
+            self._persistent_end() if self.persistent else chain_end(rbm, v0, h0, self.k, sampled=self.sample_visible)
+        )  # M x V
         loss = self.free_energy_difference(rbm, v0, vk, hidden_input=a0)
 
         # Centering updates its offsets here and corrects the gradients in `on_before_optimizer_step`.
@@ -261,10 +263,6 @@ class ContrastiveDivergence(GenerativeTask):
         if self.sample_data and sampled:
             v = bernoulli(v)
         return self.rbm.with_labels(v, y)
-
-    def _cd_end(self, v0: Tensor, h0: Tensor) -> Tensor:
-        """The end of chains that start at the data v0, whose hidden units have the means h0, N x V."""
-        return chain_end(self.rbm, v0, h0, self.k, sampled=self.sample_visible)
 
     @torch.no_grad()
     def _persistent_end(self) -> Tensor:
